@@ -1,0 +1,1 @@
+"""Frostline: transfer learning for image classification with cached embeddings."""

@@ -1,0 +1,140 @@
+"""Backbone and head as one Keras model from RGB 0..255 to probabilities, and the parity check.
+
+Layers of the model: `image`, `preprocessing`, `backbone`, `head`; it is what fine-tuning trains and
+what `model.keras` holds.
+"""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from pipeline.backbones.build import build_embedding_model
+from pipeline.backbones.weights import resolve_recorded_weights
+from pipeline.errors import ParityError, RunError
+from pipeline.heads.dense import load_dense_head
+from pipeline.heads.keras_file import load_keras_model_safely
+from pipeline.heads.logistic import LinearHead, load_linear_head
+from pipeline.identify import read_image
+from pipeline.recipe import Recipe
+from pipeline.runs import Run, read_probes, require_model
+
+# Greatest difference relative to the greatest feature.
+FEATURE_TOLERANCE = 1e-3
+REDUCED_FEATURE_TOLERANCE = 2e-2
+# Greatest difference of a probability: a head may amplify a difference of the features.
+PROBABILITY_TOLERANCE = 1e-2
+REDUCED_PROBABILITY_TOLERANCE = 1e-1
+
+
+def build_classifier(
+    embedding: keras.Model, head: LinearHead | keras.Model, class_names: list[str]
+) -> keras.Model:
+    """Puts a head on an embedding model.
+
+    Args:
+        embedding: from RGB 0..255 (n, height, width, 3) to features (n, n_features).
+        head: of the same number of features; a linear one becomes a Dense layer.
+
+    Returns:
+        Keras model from RGB 0..255 to probabilities (n, n_classes), float32.
+    """
+    if isinstance(head, LinearHead):
+        n_features, n_classes = head.kernel.shape
+        layer = keras.layers.Dense(n_classes, activation="softmax", dtype="float32", name="head")
+        layer.build((None, n_features))
+        layer.set_weights([head.kernel, head.bias])
+    else:
+        n_features, n_classes = head.input_shape[1], head.output_shape[1]
+        layer = head
+    if n_features != embedding.output_shape[1] or n_classes != len(class_names):
+        raise RunError(
+            f"The head does not fit. Expected {embedding.output_shape[1]} features and "
+            f"{len(class_names)} classes. Received: {n_features} features and {n_classes} classes"
+        )
+    return keras.Model(embedding.input, layer(embedding.output), name="classifier")
+
+
+def load_head(run: Run) -> LinearHead | keras.Model:
+    """Reads the head of a run that `fit-head` wrote.
+
+    Raises:
+        RunError: there is none, or it is damaged.
+    """
+    require_model(run)
+    if (run.folder / "head.npz").is_file():
+        return load_linear_head(run.folder / "head.npz")
+    return load_dense_head(run.folder / "head.keras")
+
+
+def load_classifier(run: Run, weights: str | None = None) -> keras.Model:
+    """Rebuilds the full model of a run.
+
+    Args:
+        weights: where the backbone's weights lie now, None for where they came from.
+
+    Raises:
+        RunError: head or model are missing or damaged.
+        WeightsError: the weights are not there, or are others than the run was made with.
+    """
+    if run.kind == "finetuned":
+        return load_keras_model_safely(run.folder / "model.keras")
+    head = load_head(run)
+    source = weights or run.manifest["weights_source"]
+    embedding = build_embedding_model(run.recipe, resolve_recorded_weights(run.recipe, source))
+    return build_classifier(embedding, head, run.class_names)
+
+
+def check_parity(run: Run, model: keras.Model, *, is_gpu: bool, data_root: Path | None) -> float:
+    """Compares a rebuilt model with what the run recorded for its probe images.
+
+    Args:
+        data_root: where the images lie; those that are there are decoded anew and compared too.
+
+    Returns:
+        The greatest difference of the features, relative to the greatest feature.
+
+    Raises:
+        ParityError: pixels, features or predictions differ.
+    """
+    probes = read_probes(run)
+    recipe = run.recipe
+    is_reduced = is_gpu or recipe.precision != "float32"
+    if data_root is not None:
+        _compare_pixels(probes.paths, probes.pixels, data_root, recipe)
+    preprocessed = model.get_layer("preprocessing")(probes.pixels.astype(np.float32))
+    features = np.asarray(model.get_layer("backbone")(preprocessed, training=False), np.float32)
+    greatest = float(np.abs(probes.features).max())
+    difference = float(np.abs(features - probes.features).max()) / max(greatest, 1e-30)
+    tolerance = REDUCED_FEATURE_TOLERANCE if is_reduced else FEATURE_TOLERANCE
+    if not difference <= tolerance:
+        raise ParityError(
+            f"The rebuilt backbone gives other features than {run.folder} was made with. Expected "
+            f"a greatest difference of {tolerance:g} of the greatest feature. Received: "
+            f"{difference:.2g}\nWeights or preprocessing differ, or the versions of TensorFlow "
+            f"and Keras do: the run was made with {run.manifest['software']}. Extract again and "
+            "fit the head anew."
+        )
+    probabilities = np.asarray(model(probes.pixels.astype(np.float32), training=False))
+    difference_head = float(np.abs(probabilities - probes.probabilities).max())
+    tolerance = REDUCED_PROBABILITY_TOLERANCE if is_reduced else PROBABILITY_TOLERANCE
+    if not difference_head <= tolerance:
+        raise ParityError(
+            f"The rebuilt head gives other predictions than {run.folder} recorded. Expected "
+            f"probabilities that differ by at most {tolerance:g}. Received: {difference_head:.2g}\n"
+            "The head's file is not the one that this run was written with; fit it again."
+        )
+    return difference
+
+
+def _compare_pixels(paths: list[str], pixels: np.ndarray, root: Path, recipe: Recipe) -> None:
+    for path, expected in zip(paths, pixels, strict=True):
+        if not (root / path).exists():
+            continue
+        _, decoded = read_image(root / path, recipe)
+        if isinstance(decoded, str) or not np.array_equal(decoded, expected):
+            raise ParityError(
+                f"This image no longer gives the pixels that its features were made from. "
+                f"Received: {root / path}\nIt was edited, or the decoder is another version. "
+                "Run extract again and fit the head anew."
+            )

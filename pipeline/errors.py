@@ -1,0 +1,56 @@
+"""The named exceptions. The library raises them; only `cli.py` turns them into words.
+
+Every message says what happened, what was expected, what was received, and the way out.
+"""
+
+
+class FrostlineError(Exception):
+    """Base of all errors that a user can do something about."""
+
+
+class DatasetError(FrostlineError):
+    """The folder or list of images cannot be used as a data set."""
+
+
+class ImageError(FrostlineError):
+    """One image cannot be decoded. The message is the reason, without the path."""
+
+
+class SplitError(FrostlineError):
+    """The images cannot be divided into train, val and test as asked."""
+
+
+class BackboneError(FrostlineError):
+    """No such backbone, or it cannot be used this way (size, layer, frost line)."""
+
+
+class WeightsError(FrostlineError):
+    """Weights are missing, damaged, unsafe, or do not fit the backbone."""
+
+
+class DeviceError(FrostlineError):
+    """The device that was asked for is not there."""
+
+
+class FeatureFileError(FrostlineError):
+    """A feature file is none, is damaged, or belongs to something else."""
+
+
+class LockedError(FrostlineError):
+    """Somebody else is writing the same output."""
+
+
+class StorageError(FrostlineError):
+    """The disk is full, or a file or folder cannot be written."""
+
+
+class RunError(FrostlineError):
+    """A run folder lacks what is needed, or exists where none was expected."""
+
+
+class ParityError(FrostlineError):
+    """The rebuilt model does not reproduce what was recorded."""
+
+
+class MissingExtraError(FrostlineError):
+    """An optional package is not installed; the message names the extra."""

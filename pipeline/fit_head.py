@@ -1,0 +1,289 @@
+"""Stage two: fit a head on a feature file and write the run. Never touches an image."""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.cache import Contents, FeatureFile
+from pipeline.dataset import NO_SPLIT, SPLITS, UNLABELLED
+from pipeline.errors import DatasetError, SplitError
+from pipeline.files import sha256_of_file
+from pipeline.heads.logistic import LogisticFit, fit_logistic_head, save_linear_head
+from pipeline.metrics import Metrics
+from pipeline.runs import (
+    Predictions,
+    Probes,
+    new_run,
+    score_splits,
+    write_history,
+    write_manifest,
+    write_predictions,
+    write_probes,
+)
+from pipeline.splits import TRAIN, VAL, assign_splits, find_straddlers
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """How to fit a head; the defaults are those of the command line.
+
+    Args:
+        head: `logreg` or `dense`.
+        C: inverse regularisation strength of the logistic regression, None = choose.
+        hidden_units, dropout, learning_rate, weight_decay, batch_size, epochs, patience: of the
+            dense head.
+        class_weight: `balanced` or None.
+        seed: decides the splits, and the dense head's initial weights and order of images.
+    """
+
+    head: str = "logreg"
+    C: float | None = None
+    hidden_units: int = 0
+    dropout: float = 0.5
+    learning_rate: float = 3e-4
+    weight_decay: float = 1e-2
+    batch_size: int = 64
+    epochs: int = 200
+    patience: int = 10
+    class_weight: str | None = None
+    seed: int = 0
+    val_fraction: float = 0.2
+    test_fraction: float = 0.0
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """The run that was written and what it says."""
+
+    folder: Path
+    metrics: dict[str, Metrics]
+    chosen: str
+    notes: list[str]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """A head, whichever kind."""
+
+    predict: Callable[[np.ndarray], np.ndarray]
+    save: Callable[[Path], None]
+    history: list[dict]
+    x: str
+    best: float
+    chosen: str
+
+
+def fit_head(
+    features_path: Path,
+    options: FitOptions,
+    *,
+    output: Path | None = None,
+    force: bool = False,
+    on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+) -> FitResult:
+    """Fits a head on a feature file and writes a run.
+
+    Args:
+        output: the run's folder, None for `runs/DATA-BACKBONE-HEAD-NUMBER`.
+        on_progress: called with a stage, the number done and the number to do.
+
+    Raises:
+        FeatureFileError: no feature file, or a damaged one.
+        DatasetError: its images have no labels, or only one class.
+        SplitError: a class too small to be split.
+        RunError: the output exists.
+    """
+    started = time.perf_counter()
+    with FeatureFile(features_path) as file:
+        contents = file.contents
+        _require_classes(contents, features_path)
+        splits = assign_splits(
+            contents.images.digests,
+            contents.labels,
+            contents.splits,
+            contents.class_names,
+            val_fraction=options.val_fraction,
+            test_fraction=options.test_fraction,
+            seed=options.seed,
+        )
+        features = file.read_all()
+    seconds = {"read": time.perf_counter() - started}
+    fit_started = time.perf_counter()
+    fitted = _fit(features, contents, splits, options, on_progress)
+    seconds["fit"] = time.perf_counter() - fit_started
+    predictions = Predictions(
+        contents.images.paths, splits, contents.labels, fitted.predict(features)
+    )
+    metrics = score_splits(splits, contents.labels, predictions.probabilities, contents.class_names)
+    notes = _describe_straddlers(contents)
+    stem = f"{Path(contents.data_root).name}-{contents.recipe.backbone}-{options.head}"
+    with new_run(output, stem, force=force) as (folder, final):
+        fitted.save(folder)
+        write_predictions(folder / "predictions.csv", predictions, contents.class_names)
+        write_history(folder / "history.csv", fitted.history)
+        rows = contents.probe_rows
+        write_probes(
+            folder,
+            Probes(
+                [contents.images.paths[row] for row in rows.tolist()],
+                contents.probe_pixels,
+                features[rows],
+                predictions.probabilities[rows],
+            ),
+        )
+        _draw(folder, final.name, fitted, metrics, contents.class_names)
+        seconds["total"] = time.perf_counter() - started
+        write_manifest(
+            folder,
+            options.head,
+            contents.class_names,
+            {
+                "recipe": asdict(contents.recipe),
+                "recipe_id": contents.recipe.id,
+                "weights_source": contents.weights_source,
+                "features_file": str(Path(features_path).resolve()),
+                "features_file_sha256": sha256_of_file(features_path),
+                "data_root": contents.data_root,
+                "splits": describe_splits(splits, contents.splits, options),
+                "parameters": asdict(options),
+                "chosen": fitted.chosen,
+                "chosen_by": "val",
+                "history": {"x": fitted.x, "best": fitted.best},
+                "metrics": {name: scores.to_dict() for name, scores in metrics.items()},
+                "seconds": seconds,
+                "notes": notes,
+            },
+        )
+    return FitResult(final, metrics, fitted.chosen, notes, time.perf_counter() - started)
+
+
+def _require_classes(contents: Contents, path: Path) -> None:
+    present = sorted(set(contents.labels.tolist()) - {UNLABELLED})
+    if not present:
+        raise DatasetError(
+            f"The images of this feature file have no labels. Expected a folder per class. "
+            f"Received: {path}, made from {contents.data_root}"
+        )
+    if len(present) < 2:
+        raise DatasetError(
+            f"There is only one class, {contents.class_names[present[0]]!r}. Expected two or more "
+            f"to tell apart. Received: {path}, made from {contents.data_root}\n"
+            "Put the images of each class in a folder of its own and run extract again."
+        )
+    if len(present) < len(contents.class_names):
+        absent = [
+            name for label, name in enumerate(contents.class_names) if label not in set(present)
+        ]
+        raise SplitError(
+            f"No image of class {', '.join(map(repr, absent))} could be used. Expected at least "
+            f"two of each class. Received: {path}\n`cli.py features {path}` lists what was skipped."
+        )
+
+
+def _fit(
+    features: np.ndarray,
+    contents: Contents,
+    splits: np.ndarray,
+    options: FitOptions,
+    on_progress: Callable[[str, int, int], None],
+) -> _Fitted:
+    rows = (features, contents.labels, splits == TRAIN, splits == VAL, contents.class_names)
+    if options.head == "logreg":
+        return _wrap_logistic(
+            fit_logistic_head(
+                *rows,
+                C="auto" if options.C is None else options.C,
+                class_weight=options.class_weight,
+                random_state=options.seed,
+            )
+        )
+    from pipeline.heads.dense import fit_dense_head
+
+    fit = fit_dense_head(
+        *rows,
+        hidden_units=options.hidden_units,
+        dropout=options.dropout,
+        learning_rate=options.learning_rate,
+        weight_decay=options.weight_decay,
+        batch_size=options.batch_size,
+        epochs=options.epochs,
+        patience=options.patience,
+        class_weight=options.class_weight,
+        random_state=options.seed,
+        on_epoch=lambda record: on_progress("Epochs", record["epoch"], options.epochs),
+    )
+    return _Fitted(
+        predict=lambda features: fit.model.predict(features, batch_size=4096, verbose=0),
+        save=lambda folder: fit.model.save(folder / "head.keras"),
+        history=fit.history,
+        x="epoch",
+        best=fit.best_epoch,
+        chosen=f"epoch {fit.best_epoch} of {fit.history[-1]['epoch']}",
+    )
+
+
+def _wrap_logistic(fit: LogisticFit) -> _Fitted:
+    import joblib
+
+    def save(folder: Path) -> None:
+        save_linear_head(folder / "head.npz", fit.head)
+        joblib.dump(fit.pipeline, folder / "head.joblib")
+
+    return _Fitted(
+        predict=fit.head.predict_probabilities,
+        save=save,
+        history=[asdict(point) for point in fit.path],
+        x="C",
+        best=fit.C,
+        chosen=f"C = {fit.C:g}",
+    )
+
+
+def _draw(
+    folder: Path,
+    name: str,
+    fitted: _Fitted,
+    metrics: dict[str, Metrics],
+    class_names: list[str],
+) -> None:
+    from pipeline.report.plots import plot_confusion_matrix, plot_learning_curve
+
+    (folder / "plots").mkdir()
+    plot_learning_curve(
+        folder / "plots" / "learning-curve.png",
+        fitted.history,
+        x=fitted.x,
+        best=fitted.best,
+        title=name,
+    )
+    split = "test" if "test" in metrics else "val"
+    plot_confusion_matrix(
+        folder / "plots" / "confusion-matrix.png",
+        metrics[split].confusion_matrix,
+        class_names,
+        title=f"{name}, {split} split",
+    )
+
+
+def describe_splits(splits: np.ndarray, given: np.ndarray, options) -> dict:
+    """The manifest's words on the splits: seed, fractions, counts, whether the source gave them."""
+    return {
+        "seed": options.seed,
+        "val_fraction": options.val_fraction,
+        "test_fraction": options.test_fraction,
+        "given": sorted({SPLITS[split] for split in given.tolist() if split != NO_SPLIT}),
+        "n_images": {name: int(np.sum(splits == split)) for split, name in enumerate(SPLITS)},
+    }
+
+
+def _describe_straddlers(contents: Contents) -> list[str]:
+    """Says which equal images lie on two sides of a split that the source gave."""
+    return [
+        "Equal images lie in different splits, so the scores flatter: "
+        + ", ".join(contents.images.paths[row] for row in rows)
+        for rows in find_straddlers(contents.images.digests, contents.splits)
+    ]

@@ -1,0 +1,1 @@
+"""Heads: what maps features to class scores."""

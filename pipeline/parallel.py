@@ -1,0 +1,35 @@
+"""Work over batches in parallel, with no more of it in flight than memory should hold."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+
+_LOOK_AHEAD = 4
+
+
+def map_batches(
+    task: Callable, batches: Iterable, n_streams: int, executor: Executor | None = None
+) -> Iterator:
+    """Runs `task` over the batches in parallel and gives the results in the batches' order.
+
+    At most `4 * n_streams` batches are in flight or wait to be consumed. joblib.Parallel holds no
+    one back: its workers run on while the consumer is busy; and gating its input from outside
+    blocks the very thread that delivers the results that would open the gate.
+
+    Args:
+        executor: where to run; None for threads.
+    """
+    pool = executor or ThreadPoolExecutor(n_streams)
+    pending: deque = deque()
+    try:
+        for batch in batches:
+            pending.append(pool.submit(task, batch))
+            if len(pending) >= _LOOK_AHEAD * n_streams:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        for future in pending:
+            future.cancel()
+        if executor is None:
+            pool.shutdown(cancel_futures=True)

@@ -1,0 +1,131 @@
+"""Uses the model of a run: classify images, and score a labelled folder."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.classifier import check_parity, load_classifier
+from pipeline.dataset import UNLABELLED, Dataset
+from pipeline.embedder import Device, Embedder
+from pipeline.errors import DatasetError, StorageError
+from pipeline.extract import embed_files
+from pipeline.files import write_json
+from pipeline.metrics import Metrics, score_predictions
+from pipeline.parallel import map_batches
+from pipeline.runs import Run, describe_software
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the model says of one image: probabilities (n_classes,), or why there are none."""
+
+    path: Path
+    probabilities: np.ndarray | None
+    reason: str | None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How well a run does on a labelled folder."""
+
+    metrics: Metrics
+    class_names: list[str]
+    skipped: list[Prediction]
+
+
+def classify_images(
+    run: Run,
+    paths: list[Path],
+    device: Device,
+    *,
+    weights: str | None = None,
+    on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+) -> Iterator[Prediction]:
+    """Classifies images in the order given; one that cannot be read comes with its reason.
+
+    Raises:
+        RunError, WeightsError: the model cannot be rebuilt.
+        ParityError: it is not the model that the run recorded (checked on first use).
+    """
+    model = load_classifier(run, weights)
+    _check_parity_once(run, model, device)
+    embed = Embedder(model, device)
+    batches = [
+        paths[start : start + embed.batch_size] for start in range(0, len(paths), embed.batch_size)
+    ]
+    done = 0
+    for batch, (outcomes, probabilities) in map_batches(
+        lambda batch: (batch, embed_files(batch, run.recipe, embed)),
+        batches,
+        embed.n_streams,
+    ):
+        rows = iter(probabilities)
+        for path, (_, reason) in zip(batch, outcomes, strict=True):
+            yield Prediction(path, next(rows) if reason is None else None, reason)
+        done += len(batch)
+        on_progress("Classifying", done, len(paths))
+
+
+def evaluate_run(
+    run: Run,
+    dataset: Dataset,
+    device: Device,
+    *,
+    weights: str | None = None,
+    on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+) -> Evaluation:
+    """Scores a run on a labelled data set.
+
+    Raises:
+        DatasetError: no labels, a class that the run does not know, or no usable image.
+    """
+    labels = _labels_of_run(run, dataset)
+    paths = [dataset.root / path for path in dataset.paths]
+    predictions = list(
+        classify_images(run, paths, device, weights=weights, on_progress=on_progress)
+    )
+    usable = [row for row, prediction in enumerate(predictions) if prediction.reason is None]
+    if not usable:
+        raise DatasetError(
+            f"Not one of the {len(paths):,} images could be used. Received: {dataset.root}\n"
+            f"The first: {predictions[0].path}: {predictions[0].reason}"
+        )
+    probabilities = np.stack([predictions[row].probabilities for row in usable])
+    return Evaluation(
+        metrics=score_predictions(labels[usable], probabilities, run.class_names),
+        class_names=run.class_names,
+        skipped=[prediction for prediction in predictions if prediction.reason is not None],
+    )
+
+
+def _labels_of_run(run: Run, dataset: Dataset) -> np.ndarray:
+    """The data set's labels as indices into the run's class names, which may be more."""
+    if np.any(dataset.labels == UNLABELLED):
+        raise DatasetError(
+            f"These images have no labels. Expected a folder per class. Received: {dataset.root}\n"
+            "`cli.py predict` classifies images without labels."
+        )
+    unknown = sorted(set(dataset.class_names) - set(run.class_names))
+    if unknown:
+        raise DatasetError(
+            f"The run does not know the classes {', '.join(unknown)}. Expected folders named "
+            f"like its classes: {', '.join(run.class_names)}. Received: {dataset.root}"
+        )
+    index = np.array([run.class_names.index(name) for name in dataset.class_names], np.int32)
+    return index[dataset.labels]
+
+
+def _check_parity_once(run: Run, model, device: Device) -> None:
+    """The parity check, once per run and versions of the software."""
+    marker = run.folder / "parity.json"
+    circumstances = {"software": describe_software(), "device": device.description}
+    with suppress(OSError, ValueError):
+        if json.loads(marker.read_text())["circumstances"] == circumstances:
+            return
+    difference = check_parity(run, model, is_gpu=device.is_gpu, data_root=None)
+    with suppress(StorageError):  # a run that may not be written is checked every time
+        write_json(marker, {"circumstances": circumstances, "greatest_difference": difference})

@@ -1,0 +1,67 @@
+"""The recipe: everything that decides the features of an image, and its id.
+
+Two feature rows may be mixed if and only if their recipe ids are equal. The recipe is known
+without loading TensorFlow, so an extraction with nothing to do never loads it.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides the features of an image.
+
+    Args:
+        backbone: name in the registry.
+        weights: `sha256:HEX` of the weights' file, or `random:SEED`.
+        image_size: side in pixels of the square that the backbone sees.
+        resize: `stretch`, `crop` or `pad`.
+        background: RGB 0..255 put behind transparent pixels and around padded images.
+        decoder_version: `images.DECODER_VERSION` when the features were made.
+        channel_order: `RGB` or `BGR`, what the backbone expects.
+        scale: one factor per channel of RGB 0..255, in the backbone's channel order.
+        offset: one summand per channel, added after the factor.
+        layer: name of the layer whose output is taken; `top` is the backbone's last.
+        pooling: `avg`, `max`, `flatten` or `none`: how that output becomes one row.
+        precision: `float32`, `mixed_float16` or `mixed_bfloat16`.
+    """
+
+    backbone: str
+    weights: str
+    image_size: int
+    resize: str
+    background: tuple[int, int, int]
+    decoder_version: int
+    channel_order: str
+    scale: tuple[float, float, float]
+    offset: tuple[float, float, float]
+    layer: str
+    pooling: str
+    precision: str
+
+    @property
+    def id(self) -> str:
+        """sha256 of the canonical JSON, 64 hex digits."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+    def to_json(self) -> str:
+        """Canonical JSON: sorted keys, no spaces, so that equal recipes have equal text."""
+        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> "Recipe":
+        """Inverse of `to_json`."""
+        values = json.loads(text)
+        for name in ("background", "scale", "offset"):
+            values[name] = tuple(values[name])
+        return cls(**values)
+
+    def differences(self, other: "Recipe") -> list[str]:
+        """Names the fields in which two recipes differ, as `name: this -> that`."""
+        return [
+            f"{name}: {value} -> {getattr(other, name)}"
+            for name, value in asdict(self).items()
+            if value != getattr(other, name)
+        ]

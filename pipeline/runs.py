@@ -1,0 +1,307 @@
+"""The run folder: what went into an experiment and what came out, whole or not there at all."""
+
+import csv
+import io
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.dataset import SPLITS
+from pipeline.errors import RunError
+from pipeline.files import atomic_folder, write_json, write_text
+from pipeline.metrics import Metrics
+from pipeline.recipe import Recipe
+
+FORMAT = "frostline-run"
+VERSION = 1
+RUNS_FOLDER = Path("runs")
+_PREDICTION_COLUMNS = ["path", "split", "label", "predicted"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder that was read: `manifest` is its `manifest.json`."""
+
+    folder: Path
+    manifest: dict
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def kind(self) -> str:
+        """`logreg`, `dense` or `finetuned`."""
+        return self.manifest["kind"]
+
+    @property
+    def recipe(self) -> Recipe:
+        return Recipe.from_json(json.dumps(self.manifest["recipe"]))
+
+    @property
+    def class_names(self) -> list[str]:
+        return self.manifest["class_names"]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a model says of every image; all have `n_samples` rows."""
+
+    paths: list[str]
+    splits: np.ndarray  # int8, -1 = none
+    labels: np.ndarray  # int32, -1 = none
+    probabilities: np.ndarray  # float32 (n_samples, n_classes)
+
+
+@dataclass(frozen=True)
+class Probes:
+    """A few images by which a rebuilt model is checked, as pixels and as what came out of them."""
+
+    paths: list[str]
+    pixels: np.ndarray  # uint8 (n_probes, height, width, 3)
+    features: np.ndarray  # float32 (n_probes, n_features)
+    probabilities: np.ndarray  # float32 (n_probes, n_classes)
+
+
+def open_run(folder: Path) -> Run:
+    """Reads a run's manifest.
+
+    Raises:
+        RunError: there is no run, or it is of a newer format.
+    """
+    folder = Path(folder)
+    path = folder / "manifest.json"
+    if not path.is_file():
+        raise RunError(
+            f"This is not a run: it has no manifest.json. Expected a folder that `cli.py fit-head` "
+            f"or `cli.py finetune` wrote. Received: {folder}\n`cli.py runs` lists the runs."
+        )
+    try:
+        manifest = json.loads(path.read_text("utf-8"))
+        is_run = manifest.get("format") == FORMAT
+    except (ValueError, AttributeError) as error:
+        raise RunError(f"The manifest of this run cannot be read ({error}): {path}") from error
+    if not is_run or manifest.get("version", 0) > VERSION:
+        raise RunError(
+            f"Expected format {FORMAT!r}, version {VERSION} or older. Received: {path} with "
+            f"format {manifest.get('format')!r}, version {manifest.get('version')}"
+        )
+    return Run(folder, manifest)
+
+
+def require_model(run: Run) -> None:
+    """Raises a RunError if a run has nothing to rebuild; before TensorFlow's slow start."""
+    names = ("head.npz", "head.keras", "model.keras")
+    if not any((run.folder / name).is_file() for name in names):
+        raise RunError(
+            f"This run has no head. Expected one of {', '.join(names)} in it. "
+            f"Received: {run.folder}\nFit it again with `cli.py fit-head`."
+        )
+
+
+def list_runs(folder: Path = RUNS_FOLDER) -> list[Run]:
+    """All runs in a folder, by name; folders that are none are left out."""
+    if not folder.is_dir():
+        return []
+    return [open_run(path.parent) for path in sorted(folder.glob("*/manifest.json"))]
+
+
+@contextmanager
+def new_run(output: Path | None, stem: str, *, force: bool = False) -> Iterator[tuple[Path, Path]]:
+    """Gives (folder to write to, name it will have); it gets the name when all is written.
+
+    Args:
+        output: the run's folder, or None for `runs/STEM-NUMBER` with the next free number.
+
+    Raises:
+        RunError: the output exists and `force` is not set.
+    """
+    reserved = None
+    if output is None:
+        output = reserved = _reserve(stem)
+    elif output.exists() and not force and (not output.is_dir() or any(output.iterdir())):
+        raise RunError(
+            f"This output exists already. Expected a new name. Received: --output {output}\n"
+            "Choose another name, or overwrite it with --force."
+        )
+    try:
+        with atomic_folder(output, force=force) as folder:
+            yield folder, output
+    finally:
+        if reserved is not None and not any(reserved.iterdir()):
+            reserved.rmdir()
+
+
+def _reserve(stem: str) -> Path:
+    """Makes the empty folder `runs/STEM-NUMBER` with the next free number."""
+    RUNS_FOLDER.mkdir(parents=True, exist_ok=True)
+    number = 1
+    while True:
+        folder = RUNS_FOLDER / f"{stem}-{number}"
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            number += 1
+        else:
+            return folder
+
+
+def describe_software() -> dict[str, str]:
+    """Versions of the packages that decide numbers, without importing them."""
+    packages = ("frostline", "tensorflow", "keras", "numpy", "scikit-learn", "pillow", "h5py")
+    return {name: version(name) for name in packages}
+
+
+def find_git_commit() -> str | None:
+    """The commit of the folder that the program runs in, None where there is no git."""
+    try:
+        found = subprocess.run(
+            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return found.stdout.strip()
+
+
+def write_manifest(folder: Path, kind: str, class_names: list[str], values: dict) -> None:
+    """Writes `manifest.json` and `classes.json`."""
+    write_json(folder / "classes.json", class_names)
+    write_json(
+        folder / "manifest.json",
+        {
+            "format": FORMAT,
+            "version": VERSION,
+            "kind": kind,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "class_names": class_names,
+            **values,
+            "software": describe_software(),
+            "git_commit": find_git_commit(),
+        },
+    )
+
+
+def write_predictions(path: Path, predictions: Predictions, class_names: list[str]) -> None:
+    """Writes a CSV with a row per image: path, split, label, predicted, a column per class."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*_PREDICTION_COLUMNS, *class_names])
+    winners = predictions.probabilities.argmax(axis=1)
+    for row, image in enumerate(predictions.paths):
+        label, split = int(predictions.labels[row]), int(predictions.splits[row])
+        writer.writerow(
+            [
+                image,
+                SPLITS[split] if split >= 0 else "",
+                class_names[label] if label >= 0 else "",
+                class_names[winners[row]],
+                *(f"{p:.8g}" for p in predictions.probabilities[row].tolist()),
+            ]
+        )
+    write_text(path, text.getvalue())
+
+
+def read_predictions(run: Run) -> Predictions:
+    """Reads `predictions.csv`.
+
+    Raises:
+        RunError: it is missing or damaged.
+    """
+    path = run.folder / "predictions.csv"
+    label_of = {name: label for label, name in enumerate(run.class_names)} | {"": -1}
+    split_of = {name: split for split, name in enumerate(SPLITS)} | {"": -1}
+    try:
+        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+            header, *rows = csv.reader(file)
+        if header[:4] != _PREDICTION_COLUMNS or header[4:] != run.class_names or not rows:
+            raise ValueError(f"unexpected columns {header}")
+        return Predictions(
+            paths=[row[0] for row in rows],
+            splits=np.array([split_of[row[1]] for row in rows], np.int8),
+            labels=np.array([label_of[row[2]] for row in rows], np.int32),
+            probabilities=np.array([row[4:] for row in rows], np.float32),
+        )
+    except (OSError, KeyError, IndexError, ValueError) as error:
+        raise RunError(
+            f"The predictions of this run cannot be read ({error!r}). Received: {path}\n"
+            "Fit the head again."
+        ) from error
+
+
+def write_history(path: Path, history: list[dict]) -> None:
+    """Writes one CSV row per epoch (or per C)."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(history[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(history)
+    write_text(path, text.getvalue())
+
+
+def read_history(run: Run) -> list[dict[str, float]]:
+    """Reads `history.csv`; empty fields are left out of their row."""
+    with (run.folder / "history.csv").open(encoding="utf-8", newline="") as file:
+        return [
+            {name: _to_number(value) for name, value in row.items() if value != ""}
+            for row in csv.DictReader(file)
+        ]
+
+
+def _to_number(text: str) -> float:
+    return float({"True": 1, "False": 0}.get(text, text))
+
+
+def write_probes(folder: Path, probes: Probes) -> None:
+    """Writes `probes.npz`."""
+    buffer = io.BytesIO()
+    np.savez_compressed(
+        buffer,
+        paths=np.frombuffer(b"\0".join(os.fsencode(path) for path in probes.paths), np.uint8),
+        pixels=probes.pixels,
+        features=probes.features,
+        probabilities=probes.probabilities,
+    )
+    (folder / "probes.npz").write_bytes(buffer.getvalue())
+
+
+def read_probes(run: Run) -> Probes:
+    """Reads `probes.npz`.
+
+    Raises:
+        RunError: it is missing or damaged.
+    """
+    path = run.folder / "probes.npz"
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return Probes(
+                paths=[os.fsdecode(name) for name in file["paths"].tobytes().split(b"\0")],
+                pixels=file["pixels"],
+                features=file["features"],
+                probabilities=file["probabilities"],
+            )
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise RunError(
+            f"The probe images of this run cannot be read ({error}). Received: {path}"
+        ) from error
+
+
+def score_splits(
+    splits: np.ndarray, labels: np.ndarray, probabilities: np.ndarray, class_names: list[str]
+) -> dict[str, Metrics]:
+    """Metrics of each split that has images, by name."""
+    from pipeline.metrics import score_predictions
+
+    return {
+        name: score_predictions(
+            labels[splits == split], probabilities[splits == split], class_names
+        )
+        for split, name in enumerate(SPLITS)
+        if np.any(splits == split)
+    }

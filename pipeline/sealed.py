@@ -1,0 +1,215 @@
+"""HDF5 files that know whether they are whole: the mechanics below feature files and parts.
+
+A file's first 512 bytes hold the sha256 of all the rest. Rows of features are read through HDF5's
+fletcher32 checksums, the small tables through a sha256 of their own, so a damaged file is refused
+by name of what is damaged instead of giving wrong numbers.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from pipeline.errors import FeatureFileError
+from pipeline.files import atomic_output
+
+VERSION = 1
+SEAL_BYTES = 512
+_CHUNK_BYTES = 128 * 1024
+_BYTES_PER_FLOAT = 4
+_LARGE_DATASETS = {"features", "retired/features"}
+
+
+def verify_seal(path: Path) -> None:
+    """Compares the sha256 in the first 512 bytes with that of the rest of the file.
+
+    Raises:
+        FeatureFileError: they differ: at least one byte of the file has changed.
+    """
+    with damage_named(path, "the file"), Path(path).open("rb") as file:
+        stated = file.read(SEAL_BYTES)
+        actual = _seal(hashlib.file_digest(_Rest(file), "sha256").hexdigest())
+    if stated != actual:
+        raise damaged(path, "the file", "its sha256 is not the one in its first 512 bytes")
+
+
+class _Rest:
+    """The rest of an open file, as `hashlib.file_digest` wants it: it would seek to the start."""
+
+    def __init__(self, file):
+        self.readinto = file.readinto
+
+    def readable(self) -> bool:
+        return True
+
+
+def _seal(hexdigest: str) -> bytes:
+    return f"frostline sha256 of the bytes after 512: {hexdigest}\n".encode().ljust(
+        SEAL_BYTES, b"\0"
+    )
+
+
+def write_sealed(target: Path, fill: Callable[[h5py.File], None]) -> None:
+    with atomic_output(target) as output:
+        with h5py.File(output, "w", userblock_size=SEAL_BYTES) as file:
+            fill(file)
+            file.attrs["tables_sha256"] = _hash_small_tables(file)
+        if output.error is not None:
+            raise output.error
+        output.seek(SEAL_BYTES)
+        hexdigest = hashlib.file_digest(_Rest(output), "sha256").hexdigest()
+        output.seek(0)
+        output.write(_seal(hexdigest))
+
+
+@contextmanager
+def open_sealed(path: Path, expected_format: str) -> Iterator[h5py.File]:
+    """Opens for reading and checks format, version and the small tables' digest."""
+    path = Path(path)
+    if not path.is_file():
+        raise FeatureFileError(
+            f"There is no such feature file. Received: {path}\n"
+            "`cli.py features` lists those in cache/, `cli.py extract DATA` makes one."
+        )
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise FeatureFileError(
+            f"This is not a feature file, or its beginning is damaged ({error}). Expected an "
+            f"HDF5 file that `cli.py extract` wrote. Received: {path}"
+        ) from error
+    with file:
+        found = file.attrs.get("format")
+        if found != expected_format:
+            raise FeatureFileError(
+                f"This HDF5 file was not written by Frostline. Expected the attribute "
+                f"format={expected_format!r}. Received: {path} with format={found!r}"
+            )
+        version = int(file.attrs["version"])
+        if version > VERSION:
+            raise FeatureFileError(
+                f"{path} was written by a newer Frostline. Expected format version {VERSION} or "
+                f"older. Received: version {version}\nUpdate Frostline to read it."
+            )
+        with damage_named(path, "the small tables"):
+            matches = _hash_small_tables(file) == file.attrs.get("tables_sha256")
+        if not matches:
+            raise damaged(path, "the small tables", "their sha256 is not the recorded one")
+        yield file
+
+
+def _hash_small_tables(file: h5py.File) -> str:
+    """sha256 over the attributes and all data sets but the large ones, names and types too."""
+    hasher = hashlib.sha256()
+    for name in sorted(file.attrs):
+        if name != "tables_sha256":
+            hasher.update(f"{name}={_plain(file.attrs[name])}\n".encode())
+    names: list[str] = []
+    file.visit(names.append)
+    for name in sorted(names):
+        item = file[name]
+        if not isinstance(item, h5py.Dataset):
+            continue
+        hasher.update(f"{name}:{item.dtype}:{item.shape}\n".encode())
+        if name in _LARGE_DATASETS:
+            continue
+        values = item[:]
+        if values.dtype == object:
+            for value in values:
+                hasher.update(len(value).to_bytes(8, "little") + value)
+        else:
+            hasher.update(np.ascontiguousarray(values))
+    return hasher.hexdigest()
+
+
+def _plain(value) -> str:
+    """An attribute as text that does not depend on the versions of numpy and h5py."""
+    return value.hex() if isinstance(value, bytes) else str(value)
+
+
+@contextmanager
+def open_rows(path: Path, name: str) -> Iterator[Callable[[np.ndarray], np.ndarray]]:
+    """Gives a function that reads rows of one data set of a feature file or part.
+
+    For whoever has checked the file before and now moves rows from it.
+    """
+    with damage_named(path, "the file"):
+        file = h5py.File(path, "r")
+
+    def read(rows: np.ndarray) -> np.ndarray:
+        with damage_named(path, f"the data set {name!r}"):
+            return read_rows(file[name], rows)
+
+    with file:
+        yield read
+
+
+def write_rows(
+    file: h5py.File,
+    name: str,
+    blocks: Iterable[np.ndarray],
+    shape: tuple[int, int],
+    hasher=None,
+) -> None:
+    """Writes float32 rows as they come; the sum of the blocks' rows must be `shape[0]`."""
+    n_rows, n_features = shape
+    rows_per_chunk = max(1, min(n_rows, _CHUNK_BYTES // (_BYTES_PER_FLOAT * max(1, n_features))))
+    dataset = file.create_dataset(
+        name,
+        shape,
+        np.float32,
+        chunks=(rows_per_chunk, max(1, n_features)),
+        maxshape=(None, n_features),
+        fletcher32=True,
+    )
+    start = 0
+    for block in blocks:
+        data = np.ascontiguousarray(block, np.float32)
+        dataset[start : start + len(data)] = data
+        start += len(data)
+        if hasher is not None:
+            hasher.update(data)
+    if start != n_rows:
+        raise ValueError(f"{name}: expected {n_rows} rows, received {start}")
+
+
+def write_strings(group: h5py.Group, name: str, strings: list[str]) -> None:
+    dataset = group.create_dataset(name, (len(strings),), h5py.string_dtype("utf-8"))
+    if strings:
+        dataset[:] = np.array([os.fsencode(string) for string in strings], dtype=object)
+
+
+def read_strings(dataset: h5py.Dataset) -> list[str]:
+    return [os.fsdecode(value) for value in dataset[:]]
+
+
+def read_rows(dataset: h5py.Dataset, rows: np.ndarray) -> np.ndarray:
+    """Rows in the order asked for; one read of the span where the rows lie close together."""
+    rows = np.asarray(rows, np.int64)
+    if len(rows) == 0:
+        return np.zeros((0, *dataset.shape[1:]), dataset.dtype)
+    first, last = int(rows.min()), int(rows.max())
+    if last - first + 1 <= 4 * len(rows):
+        return dataset[first : last + 1][rows - first]
+    unique, inverse = np.unique(rows, return_inverse=True)
+    return dataset[unique][inverse]
+
+
+@contextmanager
+def damage_named(path: Path, what: str) -> Iterator[None]:
+    """Turns what h5py raises for damaged bytes into an error that names what is damaged."""
+    try:
+        yield
+    except (OSError, KeyError, ValueError, RuntimeError, TypeError) as error:
+        raise damaged(path, what, str(error)) from error
+
+
+def damaged(path: Path, what: str, how: str) -> FeatureFileError:
+    return FeatureFileError(
+        f"{path} is damaged: {what} cannot be trusted ({how}).\n"
+        "Move the file away and run extract again; `cli.py features FILE --verify` checks a file."
+    )

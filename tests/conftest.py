@@ -1,0 +1,90 @@
+"""Tiny data sets, and the command line called in-process."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from cli import main
+
+COLOURS = {"blue": (40, 60, 200), "green": (50, 180, 70), "red": (210, 50, 40)}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command left on its two streams, and its exit code."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+
+
+def call(*arguments) -> Outcome:
+    """Runs the command line in this process."""
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return Outcome(result.exit_code, result.stdout, result.stderr)
+
+
+def save_image(path: Path, seed: int, colour=(128, 128, 128), size: int = 24) -> Path:
+    """A noisy square of one colour; equal arguments give equal bytes."""
+    noise = np.random.default_rng(seed).normal(0, 40, (size, size, 3))
+    pixels = np.clip(np.array(colour) + noise, 0, 255).astype(np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def make_photos(root: Path, n_per_class: int = 8, classes=tuple(COLOURS)) -> Path:
+    """A data set with a folder per class."""
+    for number, name in enumerate(classes):
+        for i in range(n_per_class):
+            colour = COLOURS.get(name, (128, 128, 128))
+            save_image(root / name / f"{i:03d}.png", seed=1000 * number + i, colour=colour)
+    return root
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def photos(tmp_path) -> Path:
+    return make_photos(tmp_path / "photos")
+
+
+@pytest.fixture(scope="session")
+def extracted(tmp_path_factory) -> Path:
+    """A folder with photos/ and features.h5 made from it by efficientnet-lite0 at 32 pixels."""
+    folder = tmp_path_factory.mktemp("extracted")
+    make_photos(folder / "photos", n_per_class=12)
+    outcome = call(
+        *("extract", folder / "photos", "--backbone", "efficientnet-lite0", "--image-size", 32),
+        *("--output", folder / "features.h5"),
+    )
+    assert outcome.exit_code == 0, outcome.stderr
+    return folder
+
+
+@pytest.fixture(scope="session")
+def fitted(extracted) -> Path:
+    """A run with a logistic head on `extracted`."""
+    outcome = call("fit-head", extracted / "features.h5", "--output", extracted / "logreg")
+    assert outcome.exit_code == 0, outcome.stderr
+    return extracted / "logreg"
+
+
+@pytest.fixture(scope="session")
+def finetuned(fitted) -> Path:
+    """A run fine-tuned from `fitted`."""
+    outcome = call(
+        *("finetune", fitted, "--unfreeze", "block7a", "--epochs", 2),
+        *("--output", fitted.parent / "finetuned"),
+    )
+    assert outcome.exit_code == 0, outcome.stderr
+    return fitted.parent / "finetuned"

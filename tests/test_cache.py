@@ -1,0 +1,112 @@
+import json
+
+import h5py
+import numpy as np
+import pytest
+from stand_in import RECIPE, extract
+
+from pipeline.cache import FeatureFile, read_part, write_part
+from pipeline.errors import FeatureFileError
+from pipeline.sealed import verify_seal
+
+
+@pytest.fixture
+def target(photos, tmp_path):
+    path = tmp_path / "features.h5"
+    extract(photos, path)
+    return path
+
+
+def test_untouched_file_verifies(target):
+    verify_seal(target)
+
+
+def test_every_flipped_byte_in_features_and_seal_is_found(target):
+    data = bytearray(target.read_bytes())
+    with h5py.File(target) as file:
+        start = file["features"].id.get_chunk_info(0).byte_offset + 512
+    for offset in [*range(0, 512, 37), *range(start, start + 2304, 97)]:
+        data[offset] ^= 0x10
+        target.write_bytes(data)
+        with pytest.raises(FeatureFileError, match="damaged"):
+            verify_seal(target)
+        data[offset] ^= 0x10
+    target.write_bytes(data)
+    verify_seal(target)
+
+
+def test_damaged_features_are_refused_by_name_when_read(target):
+    data = bytearray(target.read_bytes())
+    with h5py.File(target) as file:
+        chunk = file["features"].id.get_chunk_info(0)
+    data[chunk.byte_offset + 5] ^= 1
+    target.write_bytes(data)
+    with FeatureFile(target) as file, pytest.raises(FeatureFileError, match="the features cannot"):
+        file.read_all()
+    with FeatureFile(target) as file, pytest.raises(FeatureFileError, match="the features cannot"):
+        file.read_rows(np.array([0]))
+
+
+@pytest.mark.parametrize("name", ["label", "digest", "path", "split", "mtime_ns", "probe/pixels"])
+def test_damaged_small_table_is_refused_by_name(target, name):
+    with h5py.File(target, "r+") as file:
+        values = file[name][:]
+        values[0] = b"x" if name == "path" else values[0] + 1
+        file[name][:] = values
+    with pytest.raises(FeatureFileError, match="small tables cannot be trusted"):
+        FeatureFile(target)
+
+
+def test_changed_attribute_is_found(target):
+    with h5py.File(target, "r+") as file:
+        file.attrs["class_names"] = json.dumps(["green", "blue", "red"])
+    with pytest.raises(FeatureFileError, match="small tables"):
+        FeatureFile(target)
+
+
+def test_cut_file_is_refused(target):
+    data = target.read_bytes()
+    for length in (0, 100, 512, 600, len(data) // 2, len(data) - 1):
+        target.write_bytes(data[:length])
+        with pytest.raises(FeatureFileError):
+            verify_seal(target)
+
+
+def test_file_of_a_newer_format_says_so(target):
+    with h5py.File(target, "r+") as file:
+        file.attrs["version"] = 2
+    with pytest.raises(FeatureFileError, match="newer Frostline"):
+        FeatureFile(target)
+
+
+def test_other_files_are_refused_by_what_they_are(tmp_path):
+    (tmp_path / "text.h5").write_text("hello")
+    with pytest.raises(FeatureFileError, match="not a feature file"):
+        FeatureFile(tmp_path / "text.h5")
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["x"] = [1]
+    with pytest.raises(FeatureFileError, match="not written by Frostline"):
+        FeatureFile(tmp_path / "other.h5")
+    with pytest.raises(FeatureFileError, match="no such feature file"):
+        FeatureFile(tmp_path / "missing.h5")
+
+
+def test_rows_come_in_the_order_asked_for(target):
+    with FeatureFile(target) as file:
+        everything = file.read_all()
+        for rows in ([3, 1, 2], [23, 0], [5, 5, 0, 23], []):
+            np.testing.assert_array_equal(
+                file.read_rows(np.array(rows, np.int64)), everything[rows].reshape(-1, 24)
+            )
+
+
+def test_part_of_another_recipe_is_refused(tmp_path):
+    from dataclasses import replace
+
+    digests = np.arange(64, dtype=np.uint8).reshape(2, 32)
+    write_part(tmp_path / "part.h5", RECIPE, 4, digests, np.ones((2, 3), np.float32))
+    found, batch_size, n_features = read_part(tmp_path / "part.h5", RECIPE)
+    np.testing.assert_array_equal(found, digests)
+    assert (batch_size, n_features) == (4, 3)
+    with pytest.raises(FeatureFileError, match="another recipe"):
+        read_part(tmp_path / "part.h5", replace(RECIPE, image_size=16))

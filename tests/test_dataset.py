@@ -1,0 +1,116 @@
+import os
+
+import numpy as np
+import pytest
+from conftest import make_photos, save_image
+
+from pipeline.dataset import expand_images, scan_dataset
+from pipeline.errors import DatasetError
+
+
+def test_class_folders_become_sorted_paths_and_labels(tmp_path):
+    make_photos(tmp_path, n_per_class=2)
+    dataset = scan_dataset(tmp_path)
+    assert dataset.class_names == ["blue", "green", "red"]
+    assert dataset.paths == [f"{c}/{i:03d}.png" for c in ("blue", "green", "red") for i in (0, 1)]
+    assert dataset.labels.tolist() == [0, 0, 1, 1, 2, 2]
+    assert set(dataset.splits.tolist()) == {-1}
+    assert dataset.sizes[0] == (tmp_path / "blue/000.png").stat().st_size
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("train", "val", "test"),
+        ("train", "valid", "test"),
+        ("Training", "Validation", "Testing"),
+        ("seg_train", "seg_val", "seg_test"),
+        ("training_set", "validation_set", "test_set"),
+    ],
+)
+def test_split_folders_are_known_by_their_common_names(tmp_path, names):
+    for name in names:
+        make_photos(tmp_path / name, n_per_class=1)
+    dataset = scan_dataset(tmp_path)
+    assert dataset.class_names == ["blue", "green", "red"]
+    by_split = {
+        path.split("/")[0]: s for path, s in zip(dataset.paths, dataset.splits, strict=True)
+    }
+    assert by_split == {name: split for split, name in enumerate(names)}
+
+
+def test_doubled_split_folders_and_unlabelled_ones_beside_them(tmp_path):
+    make_photos(tmp_path / "seg_train" / "seg_train", n_per_class=1)
+    make_photos(tmp_path / "seg_test" / "seg_test", n_per_class=1)
+    save_image(tmp_path / "seg_pred" / "seg_pred" / "1.png", 1)
+    dataset = scan_dataset(tmp_path)
+    assert dataset.class_names == ["blue", "green", "red"]
+    assert sorted(set(dataset.splits.tolist())) == [0, 2]
+    assert any("seg_pred" in note for note in dataset.notes)
+
+
+def test_classes_named_like_splits_are_classes_when_others_are_not(tmp_path):
+    make_photos(tmp_path, n_per_class=1, classes=("bus", "car", "train"))
+    dataset = scan_dataset(tmp_path)
+    assert dataset.class_names == ["bus", "car", "train"]
+    assert set(dataset.splits.tolist()) == {-1}
+
+
+def test_other_files_are_passed_over_and_counted(tmp_path):
+    make_photos(tmp_path, n_per_class=1)
+    (tmp_path / "red" / "notes.txt").write_text("hello")
+    (tmp_path / "red" / ".hidden.png").write_bytes(b"")
+    (tmp_path / "red" / "Thumbs.db").write_bytes(b"")
+    (tmp_path / ".git" / "x").mkdir(parents=True)
+    (tmp_path / "empty").mkdir()
+    dataset = scan_dataset(tmp_path)
+    assert len(dataset) == 3
+    assert dataset.class_names == ["blue", "green", "red"]
+    notes = " ".join(dataset.notes)
+    assert "1 .txt files" in notes
+    assert "2 hidden files" in notes
+    assert "empty/" in notes
+
+
+def test_images_are_known_by_content_where_the_name_says_nothing(tmp_path):
+    make_photos(tmp_path, n_per_class=1)
+    (tmp_path / "red/000.png").rename(tmp_path / "red/000")
+    (tmp_path / "red/README").write_text("no image")
+    assert "red/000" in scan_dataset(tmp_path).paths
+    assert "red/README" not in scan_dataset(tmp_path).paths
+
+
+def test_file_names_with_stray_bytes_survive(tmp_path):
+    make_photos(tmp_path, n_per_class=1)
+    name = os.fsdecode("caf\u00e9 'x' \n".encode() + b"\xff.png")
+    (tmp_path / "red/000.png").rename(tmp_path / "red" / name)
+    path = next(p for p in scan_dataset(tmp_path).paths if p.startswith("red/"))
+    assert (tmp_path / path).is_file()
+
+
+def test_link_that_leads_back_up_does_not_end_in_a_circle(tmp_path):
+    make_photos(tmp_path, n_per_class=1)
+    (tmp_path / "red" / "again").symlink_to(tmp_path / "red")
+    dataset = scan_dataset(tmp_path)
+    assert len(dataset) == 3
+    assert any("lead back" in note for note in dataset.notes)
+
+
+def test_flat_folder_is_unlabelled(tmp_path):
+    save_image(tmp_path / "a.png", 1)
+    dataset = scan_dataset(tmp_path)
+    assert dataset.labels.tolist() == [-1]
+    assert dataset.class_names == []
+
+
+def test_limit_keeps_every_class_in_its_share(tmp_path):
+    make_photos(tmp_path, n_per_class=10)
+    assert np.bincount(scan_dataset(tmp_path).limited(6).labels).tolist() == [2, 2, 2]
+
+
+def test_expanding_a_folder_finds_images_at_any_depth(tmp_path):
+    save_image(tmp_path / "x" / "y" / "a.png", 1)
+    save_image(tmp_path / "b.png", 2)
+    assert expand_images([tmp_path]) == [tmp_path / "b.png", tmp_path / "x/y/a.png"]
+    with pytest.raises(DatasetError, match="no such file"):
+        expand_images([tmp_path / "c.png"])

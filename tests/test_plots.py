@@ -1,0 +1,187 @@
+"""Tests of pipeline/report/plots.py: the files that come out, and that nothing makes it stumble."""
+
+import sys
+import warnings
+from subprocess import run
+from threading import Thread
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.report.plots import plot_confusion_matrix, plot_finetuning, plot_learning_curve
+
+BLUE, ORANGE = (0, 114, 178), (213, 94, 0)
+
+
+def record(x, value, train, val, name="epoch"):
+    return {
+        name: x,
+        "train_loss": train,
+        "val_loss": val,
+        "train_accuracy": value,
+        "val_accuracy": None if val is None else value - 0.1,
+    }
+
+
+EPOCHS = [record(i, 1 - 0.8 * 0.5**i, 1.6 * 0.6**i, 1.6 * 0.7**i) for i in range(12)]
+PATH = [
+    record(10.0**i, 0.9 + i / 100, 0.4 - i / 30, 0.5 + abs(i + 2) / 20, "C") for i in range(-5, 2)
+]
+
+
+def pixels(path):
+    """RGB uint8 `(height, width, 3)` of a PNG."""
+    with Image.open(path) as image:
+        assert image.format == "PNG"
+        assert round(image.info["dpi"][0]) == 150
+        return np.asarray(image.convert("RGB"))
+
+
+def count(image, color):
+    return int(is_color(image, color).sum())
+
+
+def is_color(image, color):
+    return (np.abs(image.astype(int) - color) <= 2).all(axis=-1)
+
+
+def is_blank(strip):
+    return bool((strip == 255).all())
+
+
+@pytest.fixture(autouse=True)
+def warnings_are_errors():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
+
+
+def test_learning_curve_over_epochs_shows_both_lines_in_two_panels(tmp_path):
+    plot_learning_curve(tmp_path / "curve", EPOCHS, best=9, title="flowers")
+    image = pixels(tmp_path / "curve")
+    assert image.shape == (600, 1440, 3)
+    for half in (image[:, :720], image[:, 720:]):
+        assert count(half, BLUE) > 500
+        assert count(half, ORANGE) > 500
+
+
+def test_learning_curve_over_c_has_a_logarithmic_axis(tmp_path):
+    plot_learning_curve(tmp_path / "a.png", PATH, x="C", best=1e-2)
+    columns = np.flatnonzero((pixels(tmp_path / "a.png")[:, :600] == ORANGE).all(-1).any(0))
+    # Seven decades in equal steps leave no gap; on a linear axis all but two would be in one spot.
+    assert columns.max() - columns.min() > 400
+    assert np.diff(columns).max() < 5
+
+
+def test_the_chosen_epoch_changes_the_picture(tmp_path):
+    plot_learning_curve(tmp_path / "a.png", EPOCHS, best=3)
+    plot_learning_curve(tmp_path / "b.png", EPOCHS, best=9)
+    plot_learning_curve(tmp_path / "c.png", EPOCHS)
+    a, b, c = (pixels(tmp_path / f"{name}.png") for name in "abc")
+    assert not np.array_equal(a, b)
+    assert not np.array_equal(a, c)
+
+
+def test_objects_draw_like_dicts(tmp_path):
+    plot_learning_curve(tmp_path / "a.png", EPOCHS, best=3)
+    objects = [type("Record", (), values) for values in EPOCHS]
+    plot_learning_curve(tmp_path / "b.png", objects, best=3)
+    assert np.array_equal(pixels(tmp_path / "a.png"), pixels(tmp_path / "b.png"))
+
+
+def test_a_single_point_without_validation_is_drawn(tmp_path):
+    plot_learning_curve(tmp_path / "a.png", [record(0.1, 0.9, 0.2, None, "C")], x="C", best=0.1)
+    image = pixels(tmp_path / "a.png")
+    assert count(image[120:500, 100:580], ORANGE) > 20
+
+
+def test_losses_that_are_not_finite_do_not_break_the_plot(tmp_path):
+    diverged = [*EPOCHS[:3], record(3, 0.2, np.inf, np.nan), record(4, 0.2, np.nan, np.nan)]
+    plot_learning_curve(tmp_path / "a.png", diverged, best=2)
+    plot_learning_curve(tmp_path / "b.png", [record(0, np.nan, np.nan, np.nan)], best=0)
+    plot_finetuning(tmp_path / "c.png", EPOCHS, diverged, head_best=9, finetune_best=2)
+
+
+@pytest.mark.parametrize(("history", "x", "best"), [(EPOCHS, "epoch", 9), (PATH, "C", 1e-2)])
+def test_finetuning_shows_both_stages_with_both_lines(tmp_path, history, x, best):
+    finetuned = [record(i, 0.9 + i / 100, 0.1, 0.3 - i / 50) for i in range(7)]
+    plot_finetuning(
+        tmp_path / "a.png",
+        history,
+        finetuned,
+        head_x=x,
+        head_best=best,
+        finetune_best=6,
+        unfrozen_from="block6a",
+        title="flowers",
+    )
+    image = pixels(tmp_path / "a.png")
+    boundary = round(1440 * (0.075 + 0.83 / 2.25))
+    for stage in (image[:, 110:boundary], image[:, boundary:1300]):
+        for row in (stage[:490], stage[560:]):
+            assert count(row, BLUE) > 100
+            assert count(row, ORANGE) > 100
+
+
+def test_confusion_matrix_shades_hits_blue_and_mistakes_orange(tmp_path):
+    plot_confusion_matrix(tmp_path / "a.png", [[0, 9], [0, 7]], ["cats", "dogs"])
+    image = pixels(tmp_path / "a.png")
+    all_cats_are_called_dogs, all_dogs_are_found = count(image, ORANGE), count(image, BLUE)
+    assert all_cats_are_called_dogs > 10_000
+    assert all_dogs_are_found > 10_000
+    rows_of = [np.flatnonzero(is_color(image, color).any(1)) for color in (ORANGE, BLUE)]
+    assert rows_of[0].max() < rows_of[1].min()
+
+
+@pytest.mark.parametrize("n_classes", [2, 5, 17, 40])
+@pytest.mark.parametrize("length", [1, 60])
+def test_nothing_runs_over_the_edge_of_a_confusion_matrix(tmp_path, n_classes, length):
+    matrix = np.full((n_classes, n_classes), 12345)
+    names = [f"{i}".ljust(length, "m") for i in range(n_classes)]
+    plot_confusion_matrix(tmp_path / "a.png", matrix, names, "a title that is quite long, really")
+    image = pixels(tmp_path / "a.png")
+    for edge in (image[:6], image[-6:], image[:, :6], image[:, -6:]):
+        assert is_blank(edge)
+
+
+def test_a_thousand_classes_still_make_a_picture_of_reasonable_size(tmp_path):
+    matrix = np.eye(1000, dtype=int)
+    plot_confusion_matrix(tmp_path / "a.png", matrix, [f"class {i}" for i in range(1000)])
+    assert max(pixels(tmp_path / "a.png").shape) < 2500
+
+
+def test_names_with_dollars_and_foreign_letters_are_drawn_without_warnings(tmp_path):
+    names = ["$x_1$", "$", "\\frac{", "猫", "שלום", "a\nb"]
+    plot_confusion_matrix(tmp_path / "a.png", np.eye(6, dtype=int), names, "$50$ and 猫")
+    assert pixels(tmp_path / "a.png").size
+
+
+def test_a_class_without_images_is_drawn_empty(tmp_path):
+    plot_confusion_matrix(tmp_path / "a.png", np.zeros((2, 2), int), ["cats", "dogs"])
+    image = pixels(tmp_path / "a.png")
+    assert count(image, BLUE) == count(image, ORANGE) == 0
+
+
+def test_plots_drawn_in_threads_equal_those_drawn_alone(tmp_path):
+    plot_learning_curve(tmp_path / "alone.png", EPOCHS, best=9)
+    threads = [
+        Thread(target=plot_learning_curve, args=(tmp_path / f"{i}.png", EPOCHS), kwargs={"best": 9})
+        for i in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    alone = pixels(tmp_path / "alone.png")
+    assert all(np.array_equal(pixels(tmp_path / f"{i}.png"), alone) for i in range(4))
+
+
+def test_drawing_loads_neither_pyplot_nor_tensorflow():
+    code = (
+        "import sys, pipeline.report.plots as p;"
+        "p.plot_confusion_matrix('/dev/null', [[1, 0], [0, 1]], 'ab');"
+        "print({'matplotlib.pyplot', 'tensorflow', 'keras'} & set(sys.modules))"
+    )
+    result = run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "set()"

@@ -1,0 +1,45 @@
+from dataclasses import fields, replace
+
+import pytest
+
+from pipeline.recipe import Recipe
+
+RECIPE = Recipe(
+    backbone="b",
+    weights="random:0",
+    image_size=32,
+    resize="stretch",
+    background=(255, 255, 255),
+    decoder_version=1,
+    channel_order="RGB",
+    scale=(1.0, 1.0, 1.0),
+    offset=(0.0, 0.0, 0.0),
+    layer="top",
+    pooling="avg",
+    precision="float32",
+)
+OTHER = {
+    "backbone": "c",
+    "weights": "random:1",
+    "image_size": 33,
+    "resize": "pad",
+    "background": (0, 0, 0),
+    "decoder_version": 2,
+    "channel_order": "BGR",
+    "scale": (1.0, 1.0, 2.0),
+    "offset": (0.0, 0.0, 1.0),
+    "layer": "fc2",
+    "pooling": "max",
+    "precision": "mixed_float16",
+}
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(Recipe)])
+def test_every_field_changes_the_id(name):
+    other = replace(RECIPE, **{name: OTHER[name]})
+    assert other.id != RECIPE.id
+    assert RECIPE.differences(other) == [f"{name}: {getattr(RECIPE, name)} -> {OTHER[name]}"]
+
+
+def test_recipe_survives_json():
+    assert Recipe.from_json(RECIPE.to_json()) == RECIPE

@@ -1,0 +1,87 @@
+import hashlib
+
+import numpy as np
+import pytest
+
+from pipeline.errors import SplitError
+from pipeline.splits import assign_splits, find_straddlers
+
+NAMES = ["a", "b"]
+
+
+def _digests(n, salt=""):
+    data = b"".join(hashlib.sha256(f"{salt}{i}".encode()).digest() for i in range(n))
+    return np.frombuffer(data, np.uint8).reshape(n, 32)
+
+
+def _assign(digests, labels, given=None, **options):
+    given = np.full(len(labels), -1, np.int8) if given is None else given
+    return assign_splits(digests, np.asarray(labels, np.int32), given, NAMES, **options)
+
+
+def test_membership_is_the_hash_of_digest_and_seed_against_thresholds():
+    digests = _digests(400)
+    splits = _assign(digests, [0] * 200 + [1] * 200, val_fraction=0.3, test_fraction=0.1, seed=7)
+    for digest, split in zip(digests, splits, strict=True):
+        hashed = hashlib.sha256(digest.tobytes() + b"7").digest()
+        u = int.from_bytes(hashed[:8], "big") / 2**64
+        assert split == (1 if u < 0.3 else 2 if u < 0.4 else 0)
+
+
+def test_adding_images_moves_none_that_was_there():
+    digests = _digests(440)
+    labels = np.arange(440) % 2
+    for seed in range(20):
+        before = _assign(digests[:400], labels[:400], seed=seed)
+        after = _assign(digests, labels, seed=seed)
+        assert np.array_equal(before, after[:400])
+
+
+def test_equal_images_share_a_split_for_every_seed():
+    digests = np.concatenate([_digests(60), _digests(60)])
+    labels = np.arange(120) % 2
+    for seed in range(20):
+        splits = _assign(digests, labels, seed=seed)
+        assert np.array_equal(splits[:60], splits[60:])
+        assert find_straddlers(digests, splits) == []
+
+
+def test_no_class_is_without_an_image_in_a_split_by_chance():
+    for seed in range(200):
+        splits = _assign(_digests(6), [0, 0, 0, 1, 1, 1], test_fraction=0.1, seed=seed)
+        for label in (slice(0, 3), slice(3, 6)):
+            assert sorted(splits[label].tolist()) == [0, 1, 2]
+
+
+def test_class_too_small_is_named():
+    with pytest.raises(SplitError, match="'b' is too small"):
+        _assign(_digests(5), [0, 0, 0, 0, 1])
+    copies = np.concatenate([_digests(4), np.repeat(_digests(1, "x"), 3, axis=0)])
+    with pytest.raises(SplitError, match="Received: 1"):
+        _assign(copies, [0, 0, 0, 0, 1, 1, 1])
+
+
+def test_given_splits_win_and_a_missing_val_is_carved_out_of_train():
+    given = np.array([0] * 80 + [2] * 20, np.int8)
+    splits = _assign(_digests(100), np.arange(100) % 2, given)
+    assert np.all(splits[80:] == 2)
+    assert set(splits[:80].tolist()) == {0, 1}
+    given = np.array([0] * 80 + [1] * 20, np.int8)
+    assert np.array_equal(_assign(_digests(100), np.arange(100) % 2, given), given)
+
+
+def test_images_without_a_label_are_in_no_split():
+    splits = _assign(_digests(50), [-1] * 10 + [0] * 20 + [1] * 20)
+    assert np.all(splits[:10] == -1)
+    assert np.all(splits[10:] >= 0)
+
+
+def test_equal_images_across_given_splits_are_found():
+    digests = np.concatenate([_digests(3), _digests(1)])
+    assert find_straddlers(digests, np.array([0, 0, 0, 1])) == [[0, 3]]
+
+
+@pytest.mark.parametrize("val,test", [(0, 0), (1, 0), (0.6, 0.5), (-0.1, 0)])
+def test_fractions_that_leave_nothing_are_refused(val, test):
+    with pytest.raises(SplitError, match="--val-fraction"):
+        _assign(_digests(20), np.arange(20) % 2, val_fraction=val, test_fraction=test)
