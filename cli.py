@@ -148,22 +148,12 @@ def extract(terminal, data: Path, device: str, output: Path | None, **options) -
         seed=options["seed"],
     )
 
-    def make_embedder(batch_size: int | None):
-        with terminal.quiet_start():
-            from pipeline.backbones.build import build_embedding_model
-            from pipeline.embedder import Embedder, choose_device, use_one_thread_per_operation
-
-            use_one_thread_per_operation()
-            chosen = choose_device(device)
-        terminal.say(f"Computing on {chosen.description}.")
-        return Embedder(build_embedding_model(recipe, weights), chosen, batch_size)
-
     with terminal.progress() as on_progress:
         summary = extract_features(
             dataset,
             recipe,
             output or default_target(data, recipe, limit),
-            make_embedder,
+            _embedder_maker(terminal, recipe, weights, device),
             ExtractOptions(
                 rehash=options["rehash"],
                 retry_skipped=options["retry_skipped"],
@@ -243,7 +233,7 @@ def _none_as_none(text: str) -> str | None:
 @_option("--epochs", default=8, type=click.IntRange(min=1), help="At most.")
 @_option("--learning-rate", default=3e-4, help="The highest, after the warm-up.")
 @_option("--batch-size", default=32, type=click.IntRange(min=1), help="Images per step.")
-@_option("--patience", default=3, help="Stop after so many epochs without a new best.")
+@_option("--patience", default=5, help="Stop after so many epochs without a new best.")
 @_option("--weight-decay", default=1e-2, help="AdamW's.")
 @_option("--label-smoothing", default=0.1, help="Share of the target spread over all classes.")
 @_option("--augment", type=click.Choice(["none", "light"]), default="light", help="light: small "
@@ -273,8 +263,8 @@ def finetune(terminal, run: Path, data, weights, device, output, force, as_json,
     require_model(opened)
     with terminal.quiet_start():
         from pipeline.embedder import choose_device
-        from pipeline.finetune import FinetuneOptions
         from pipeline.finetune import finetune as tune
+        from pipeline.training import FinetuneOptions
 
         chosen = choose_device(device)
     terminal.say(f"Computing on {chosen.description}.")
@@ -410,17 +400,23 @@ def backbones(terminal, name: str | None, image_size: int | None, as_json: bool)
 @command("features")
 @click.argument("path", type=EXISTING, required=False)
 @click.option("--verify", is_flag=True, help="Check every byte of the file.")
+@click.option("--recompute", type=click.IntRange(min=1), help="Embed N random rows again.")
+@click.option("--data", type=EXISTING, help="Where the images are now, for --recompute.")
+@_recorded_weights
+@_device
 @_json
-def features(terminal, path: Path | None, verify: bool, as_json: bool) -> None:
+def features(terminal, path: Path | None, verify, recompute, data, weights, device, as_json):
     """Show what is in a feature file; without PATH, list those in cache/.
 
     \b
     Examples:
       python cli.py features
-      python cli.py features cache/photos-efficientnetb0-1a2b3c4d.h5 --verify
+      python cli.py features cache/photos-efficientnetb0-1a2b3c4d.h5 --verify --recompute 20
     """
+    from pipeline.backbones.weights import resolve_recorded_weights
     from pipeline.cache import FeatureFile, find_feature_files
     from pipeline.extract import CACHE_FOLDER
+    from pipeline.recompute import recompute_rows
     from pipeline.sealed import verify_seal
 
     if path is None:
@@ -430,8 +426,29 @@ def features(terminal, path: Path | None, verify: bool, as_json: bool) -> None:
         verify_seal(path)
     with FeatureFile(path) as file:
         terminal.show_features(file, as_json=as_json)
-    if verify:
-        terminal.say("Every byte is as it was written.")
+        if verify:
+            terminal.say("Every byte is as it was written.")
+        if recompute:
+            contents = file.contents
+            resolved = resolve_recorded_weights(contents.recipe, weights or contents.weights_source)
+            make = _embedder_maker(terminal, contents.recipe, resolved, device)
+            terminal.show_recomputed(recompute_rows(file, recompute, make, data_root=data))
+
+
+def _embedder_maker(terminal, recipe, weights, device: str) -> Callable:
+    """A function of the batch size that starts TensorFlow and builds the embedder."""
+
+    def make(batch_size: int | None):
+        with terminal.quiet_start():
+            from pipeline.backbones.build import build_embedding_model
+            from pipeline.embedder import Embedder, choose_device, use_one_thread_per_operation
+
+            use_one_thread_per_operation()
+            chosen = choose_device(device)
+        terminal.say(f"Computing on {chosen.description}.")
+        return Embedder(build_embedding_model(recipe, weights), chosen, batch_size)
+
+    return make
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 
 from pipeline.errors import FeatureFileError
+from pipeline.files import OutputFile
 from pipeline.recipe import Recipe
 from pipeline.sealed import (
     VERSION,
@@ -106,9 +107,9 @@ def write_features(
         StorageError: the file cannot be written; what was there before still is.
     """
 
-    def fill(file: h5py.File) -> None:
+    def fill(file: h5py.File, output: OutputFile) -> None:
         hasher = hashlib.sha256()
-        write_rows(file, "features", blocks, (len(contents.images), n_features), hasher)
+        write_rows(file, "features", blocks, (len(contents.images), n_features), output, hasher)
         _write_images(file, contents.images)
         file["label"] = contents.labels.astype(np.int32)
         file["split"] = contents.splits.astype(np.int8)
@@ -117,7 +118,9 @@ def write_features(
         write_strings(skipped, "reason", contents.reasons)
         retired = file.create_group("retired")
         retired["digest"] = contents.retired
-        write_rows(file, "retired/features", retired_blocks, (len(contents.retired), n_features))
+        write_rows(
+            file, "retired/features", retired_blocks, (len(contents.retired), n_features), output
+        )
         probe = file.create_group("probe")
         probe["row"] = contents.probe_rows.astype(np.int64)
         probe["pixels"] = contents.probe_pixels
@@ -150,8 +153,8 @@ def write_part(
         features: float32 (n_rows, n_features).
     """
 
-    def fill(file: h5py.File) -> None:
-        write_rows(file, "features", [features], features.shape)
+    def fill(file: h5py.File, output: OutputFile) -> None:
+        write_rows(file, "features", [features], features.shape, output)
         file["digest"] = digests
         file.attrs.update(
             {

@@ -45,11 +45,7 @@ def storage_errors(path: Path) -> Iterator[None]:
 
 
 class OutputFile:
-    """A raw file open for reading and writing that remembers its first failure.
-
-    h5py can write through it (its `fileobj` driver). HDF5 may swallow an error that happens
-    while it closes a file, so whoever wrote through this must look at `error`.
-    """
+    """A raw file open for reading and writing that remembers its first failure in `error`."""
 
     def __init__(self, path: Path):
         self.error: OSError | None = None
@@ -84,10 +80,11 @@ class OutputFile:
         return self._file.tell()
 
     def truncate(self, size: int | None = None) -> int:
-        return self._file.truncate(size)
-
-    def flush(self) -> None:
-        self._file.flush()
+        try:
+            return self._file.truncate(size)
+        except OSError as error:
+            self.error = self.error or error
+            raise
 
     def close(self) -> None:
         self._file.close()

@@ -8,14 +8,14 @@ by name of what is damaged instead of giving wrong numbers.
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import h5py
 import numpy as np
 
 from pipeline.errors import FeatureFileError
-from pipeline.files import atomic_output
+from pipeline.files import OutputFile, atomic_output
 
 VERSION = 1
 SEAL_BYTES = 512
@@ -53,10 +53,52 @@ def _seal(hexdigest: str) -> bytes:
     )
 
 
-def write_sealed(target: Path, fill: Callable[[h5py.File], None]) -> None:
+class _NeverFailing:
+    """What HDF5 writes through: it never sees a write fail.
+
+    A process in which HDF5 could not write may crash when HDF5 closes the file (seen: a
+    segmentation fault at a full disk). So after a failure, which the output remembers, HDF5 is
+    told that all is well until the file is closed; then the failure is raised.
+    """
+
+    def __init__(self, output: OutputFile):
+        self._output = output
+        self.read, self.seek, self.tell = output.read, output.seek, output.tell
+
+    def write(self, data) -> int:
+        if self._output.error is None:
+            with suppress(OSError):
+                self._output.write(data)
+        return len(data)
+
+    def readinto(self, buffer) -> int:
+        n_read = self._output.readinto(buffer)
+        memoryview(buffer)[n_read:] = bytes(len(buffer) - n_read)
+        return len(buffer)
+
+    def truncate(self, size: int | None = None) -> int:
+        if self._output.error is None:
+            with suppress(OSError):
+                self._output.truncate(size)
+        return size or 0
+
+    def flush(self) -> None:
+        """The output is not buffered."""
+
+
+def write_sealed(target: Path, fill: Callable[[h5py.File, OutputFile], None]) -> None:
+    """Writes an HDF5 file whole: `fill` puts everything into it.
+
+    Args:
+        fill: called with the HDF5 file and the output below it, whose `error` says whether it
+            is still worth going on.
+
+    Raises:
+        StorageError: it cannot be written; what was there before still is.
+    """
     with atomic_output(target) as output:
-        with h5py.File(output, "w", userblock_size=SEAL_BYTES) as file:
-            fill(file)
+        with h5py.File(_NeverFailing(output), "w", userblock_size=SEAL_BYTES) as file:
+            fill(file, output)
             file.attrs["tables_sha256"] = _hash_small_tables(file)
         if output.error is not None:
             raise output.error
@@ -153,9 +195,14 @@ def write_rows(
     name: str,
     blocks: Iterable[np.ndarray],
     shape: tuple[int, int],
+    output: OutputFile,
     hasher=None,
 ) -> None:
-    """Writes float32 rows as they come; the sum of the blocks' rows must be `shape[0]`."""
+    """Writes float32 rows as they come; the sum of the blocks' rows must be `shape[0]`.
+
+    Raises:
+        OSError: the output failed; there is no sense in going on.
+    """
     n_rows, n_features = shape
     rows_per_chunk = max(1, min(n_rows, _CHUNK_BYTES // (_BYTES_PER_FLOAT * max(1, n_features))))
     dataset = file.create_dataset(
@@ -173,6 +220,8 @@ def write_rows(
         start += len(data)
         if hasher is not None:
             hasher.update(data)
+        if output.error is not None:
+            raise output.error
     if start != n_rows:
         raise ValueError(f"{name}: expected {n_rows} rows, received {start}")
 

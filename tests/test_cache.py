@@ -3,8 +3,8 @@ import json
 import h5py
 import numpy as np
 import pytest
-from stand_in import RECIPE, extract
 
+from benchmarks.stand_in import RECIPE, extract
 from pipeline.cache import FeatureFile, read_part, write_part
 from pipeline.errors import FeatureFileError
 from pipeline.sealed import verify_seal

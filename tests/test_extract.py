@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from conftest import make_photos, save_image
 from PIL import Image
-from stand_in import RECIPE, StandIn, extract
 
+from benchmarks.stand_in import RECIPE, StandIn, extract
 from pipeline.cache import FeatureFile
 from pipeline.errors import DatasetError, FeatureFileError, StorageError
 

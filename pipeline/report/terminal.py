@@ -394,6 +394,15 @@ class Terminal:
         for reason, paths in _group_reasons(skipped).items():
             self.result(f"skipped {len(paths):,}: {reason}: {', '.join(paths[:5])}")
 
+    def show_recomputed(self, recomputed) -> None:
+        """How far recomputed rows are from the cached ones."""
+        for problem in recomputed.problems:
+            self.say(f"not compared: {problem}")
+        self.result(
+            f"{recomputed.n_rows:,} rows embedded again, greatest difference "
+            f"{recomputed.greatest_difference:.2g} of the greatest feature."
+        )
+
 
 def describe_finetuning(result) -> str:
     """Says in words whether fine-tuning helped."""
