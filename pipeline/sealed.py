@@ -125,13 +125,13 @@ def open_sealed(path: Path, expected_format: str) -> Iterator[h5py.File]:
             f"HDF5 file that `cli.py extract` wrote. Received: {path}"
         ) from error
     with file:
-        found = file.attrs.get("format")
+        with damage_named(path, "the attributes"):
+            found, version = file.attrs.get("format"), int(file.attrs.get("version", 0))
         if found != expected_format:
             raise FeatureFileError(
                 f"This HDF5 file was not written by Frostline. Expected the attribute "
                 f"format={expected_format!r}. Received: {path} with format={found!r}"
             )
-        version = int(file.attrs["version"])
         if version > VERSION:
             raise FeatureFileError(
                 f"{path} was written by a newer Frostline. Expected format version {VERSION} or "
@@ -253,7 +253,10 @@ def damage_named(path: Path, what: str) -> Iterator[None]:
     """Turns what h5py raises for damaged bytes into an error that names what is damaged."""
     try:
         yield
-    except (OSError, KeyError, ValueError, RuntimeError, TypeError) as error:
+    except FeatureFileError:
+        raise
+    except Exception as error:
+        # Damaged metadata can make HDF5 and h5py raise nearly anything.
         raise damaged(path, what, str(error)) from error
 
 

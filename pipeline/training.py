@@ -105,7 +105,8 @@ class Training:
         self._model.compile(
             optimizer=self._make_optimizer(),
             loss=keras.losses.CategoricalCrossentropy(label_smoothing=options.label_smoothing),
-            metrics=["accuracy"],
+            # The loss without label smoothing, so that it compares with validation's.
+            metrics=["accuracy", keras.metrics.CategoricalCrossentropy()],
             jit_compile=False,
         )
         self._before = before
@@ -179,12 +180,12 @@ class Training:
         ):
             images = self._augment(pixels.astype(np.float32), epoch, number)
             labels = self._labels[batch]
-            of_batch = self._model.train_on_batch(
+            _, accuracy, loss = self._model.train_on_batch(
                 images,
                 np.eye(self._n_classes, dtype=np.float32)[labels],
                 sample_weight=self._class_weights[labels],
             )
-            sums += np.array(of_batch) * len(batch)
+            sums += np.array([loss, accuracy]) * len(batch)
             done += len(batch)
             self._on_progress(f"Epoch {epoch}", done, len(rows))
         loss, accuracy = sums / len(rows)
