@@ -2,7 +2,6 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
-DEMO := runs/demo
 
 .PHONY: demo test test-all lint bench clean
 
@@ -26,6 +25,15 @@ test: lint
 
 test-all: lint
 	$(VENV)/bin/pytest
+
+# The short form of every benchmark; the peers come with `pip install '.[bench]'`.
+bench: $(INSTALLED)
+	$(RUN) benchmarks/embed.py --images 64 --rounds 5
+	$(RUN) benchmarks/extract.py --images 96 --rounds 5
+	$(RUN) benchmarks/heads.py --short
+	$(RUN) benchmarks/bigheads.py --short
+	$(RUN) benchmarks/crash.py --trials 50
+	$(RUN) benchmarks/damage.py --every 50
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

@@ -16,7 +16,7 @@ class StandIn:
     n_streams = 2
 
     def __init__(self, batch_size: int | None = None):
-        self.batch_size = batch_size or 4
+        self.batch_size = self.images_per_task = batch_size or 4
         self.n_images = 0
         self.n_calls = 0
         self._lock = threading.Lock()

@@ -1,40 +1,120 @@
-"""Augmentation with Keras's layers, drawn from (seed, epoch, batch) and never from hidden state."""
+"""Augmentation with Keras's layers, drawn from (seed, epoch, image) and never from hidden state."""
 
-from collections.abc import Callable
+import threading
 
+import keras
 import numpy as np
+import tensorflow as tf
 
-PRESETS = ("none", "light")
+MIX_UP_ALPHA = 0.2
 
 
-def build_augmentation(
-    preset: str, *, flip: bool, seed: int
-) -> Callable[[np.ndarray, int, int], np.ndarray]:
-    """Makes a function that augments a batch.
+class Augmentation:
+    """Augments batches of images; safe to call from several threads.
 
     Args:
-        preset: `none`, or `light`: shifts of up to 8% and zooms of up to 10%.
+        preset: `none`; `light`: shifts of up to 8%, zooms of up to 10%, rotations of up to 7
+            degrees, brightness and contrast by up to 10%; or `strong`: the same shifts, zooms and
+            rotations, two operations of RandAugment, and MixUp or CutMix of each batch.
         flip: mirror half of the images left to right. Never on by itself: a mirrored digit or
             letter is another one.
-
-    Returns:
-        A function of float32 RGB 0..255 (n, height, width, 3), the epoch and the number of the
-        batch in it, to the same shape; equal arguments give equal images.
+        seed: with epoch and image it decides everything.
     """
-    import keras
 
-    layers = []
+    def __init__(self, preset: str, *, flip: bool, seed: int):
+        self.name = f"{preset}{' flip' if flip else ''} seed {seed}"
+        self._seed = seed
+        self._layers = _make_layers(preset, flip)
+        self._mixers = _make_mixers() if preset == "strong" else []
+        self._generators = _find_generators(self._layers)
+        self._lock = threading.Lock()  # the generators' states belong to one call at a time
+        self._run = tf.function(self._augment_all, reduce_retracing=True)
+
+    def __call__(self, images: np.ndarray, ids: np.ndarray, epoch: int) -> np.ndarray:
+        """Augments each image by itself.
+
+        Args:
+            images: RGB 0..255 (n, height, width, 3).
+            ids: int (n,), what tells one image from another.
+            epoch: of training, or the number of a view.
+
+        Returns:
+            float32 of the same shape, 0..255; equal arguments give equal images.
+        """
+        images = np.asarray(images, np.float32)
+        if not self._layers:
+            return images
+        states = np.stack([self._draw_states(epoch, int(number)) for number in ids])
+        with self._lock:
+            return self._run(tf.constant(images), tf.constant(states)).numpy()
+
+    def mix(
+        self, images: np.ndarray, targets: np.ndarray, epoch: int, batch: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Mixes the images of a batch, and their targets (n, n_classes) alike, if the preset does.
+
+        MixUp and CutMix take turns at random.
+        """
+        if not self._mixers or len(images) < 2:
+            return images, targets
+        draw = np.random.SeedSequence([self._seed, epoch, batch]).generate_state(3)
+        layer = self._mixers[int(draw[2]) % len(self._mixers)]
+        with self._lock:
+            layer.generator.state.assign(draw[:2])
+            mixed = layer({"images": images, "labels": targets}, training=True)
+        return np.asarray(mixed["images"]), np.asarray(mixed["labels"])
+
+    def _draw_states(self, epoch: int, image: int) -> np.ndarray:
+        """uint32 (n_generators, 2)."""
+        sequence = np.random.SeedSequence([self._seed, epoch, image])
+        return sequence.generate_state(2 * len(self._generators)).reshape(-1, 2)
+
+    def _augment_all(self, images, states):
+        return tf.map_fn(
+            self._augment_one,
+            (images, states),
+            fn_output_signature=tf.float32,
+            parallel_iterations=1,  # one image's states at a time
+        )
+
+    def _augment_one(self, image_and_states):
+        image, states = image_and_states
+        for number, generator in enumerate(self._generators):
+            generator.state.assign(states[number])
+        images = image[None]
+        for layer in self._layers:
+            images = layer(images, training=True)
+        return tf.clip_by_value(tf.reshape(images, tf.shape(image)), 0.0, 255.0)
+
+
+def _make_layers(preset: str, flip: bool) -> list[keras.Layer]:
+    layers: list[keras.Layer] = []
+    if preset != "none":
+        layers += [
+            keras.layers.RandomTranslation(0.08, 0.08, fill_mode="nearest"),
+            keras.layers.RandomZoom((-0.1, 0.1), fill_mode="nearest"),
+            keras.layers.RandomRotation(0.02, fill_mode="nearest"),
+        ]
     if preset == "light":
-        layers.append(keras.layers.RandomTranslation(0.08, 0.08, fill_mode="nearest"))
-        layers.append(keras.layers.RandomZoom((-0.1, 0.1), fill_mode="nearest"))
+        layers += [
+            keras.layers.RandomBrightness(0.1, value_range=(0, 255)),
+            keras.layers.RandomContrast(0.1, value_range=(0, 255)),
+        ]
+    if preset == "strong":
+        layers.append(keras.layers.RandAugment(value_range=(0, 255), num_ops=2, factor=0.3))
     if flip:
         layers.append(keras.layers.RandomFlip("horizontal"))
+    return layers
 
-    def augment(images: np.ndarray, epoch: int, batch: int) -> np.ndarray:
-        for number, layer in enumerate(layers):
-            state = np.random.SeedSequence([seed, epoch, batch, number]).generate_state(2)
-            layer.generator.state.assign(state)
-            images = layer(images, training=True)
-        return images
 
-    return augment
+def _make_mixers() -> list[keras.Layer]:
+    return [keras.layers.MixUp(alpha=MIX_UP_ALPHA), keras.layers.CutMix()]
+
+
+def _find_generators(layers: list[keras.Layer]) -> list[keras.random.SeedGenerator]:
+    return [
+        generator
+        for layer in layers
+        for inner in layer._flatten_layers()
+        for generator in inner._seed_generators
+    ]

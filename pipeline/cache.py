@@ -6,7 +6,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,7 +23,6 @@ from pipeline.sealed import (
     open_sealed,
     read_rows,
     read_strings,
-    verify_seal,
     write_rows,
     write_sealed,
     write_strings,
@@ -31,6 +30,7 @@ from pipeline.sealed import (
 
 FORMAT = "frostline-features"
 PART_FORMAT = "frostline-part"
+_BLOCK_BYTES = 8 * 2**20
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,7 @@ class Contents:
     images: ImageTable
     labels: np.ndarray  # int32, index into class_names, -1 = none
     splits: np.ndarray  # int8, what the source says, -1 = nothing
+    arrivals: np.ndarray  # int32, number of the extraction that first saw the image, from 0
     class_names: list[str]
     skipped: ImageTable
     reasons: list[str]
@@ -113,6 +114,7 @@ def write_features(
         _write_images(file, contents.images)
         file["label"] = contents.labels.astype(np.int32)
         file["split"] = contents.splits.astype(np.int8)
+        file["arrival"] = contents.arrivals.astype(np.int32)
         skipped = file.create_group("skipped")
         _write_images(skipped, contents.skipped)
         write_strings(skipped, "reason", contents.reasons)
@@ -150,11 +152,11 @@ def write_part(
 
     Args:
         digests: uint8 (n_rows, 32).
-        features: float32 (n_rows, n_features).
+        features: float32 (or float16, for a trunk cache) (n_rows, n_features).
     """
 
     def fill(file: h5py.File, output: OutputFile) -> None:
-        write_rows(file, "features", [features], features.shape, output)
+        write_rows(file, "features", [features], features.shape, output, dtype=features.dtype.type)
         file["digest"] = digests
         file.attrs.update(
             {
@@ -174,7 +176,6 @@ def read_part(path: Path, recipe: Recipe) -> tuple[np.ndarray, int, int]:
     Raises:
         FeatureFileError: it is damaged, or belongs to another recipe.
     """
-    verify_seal(path)
     with open_sealed(path, PART_FORMAT) as file:
         if file.attrs["recipe_id"] != recipe.id:
             raise FeatureFileError(f"{path} belongs to another recipe.")
@@ -223,7 +224,12 @@ class FeatureFile:
 
     @property
     def n_features(self) -> int:
-        return self._file["features"].shape[1]
+        return self.shape[1]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n_samples, n_features)"""
+        return self._file["features"].shape
 
     def read_all(self) -> np.ndarray:
         """All features, float32 (n_samples, n_features), checked against their sha256.
@@ -231,11 +237,32 @@ class FeatureFile:
         Raises:
             FeatureFileError: they are damaged.
         """
-        with damage_named(self.path, "the features"):
-            features = self._file["features"][:]
-        if hashlib.sha256(features).hexdigest() != self.contents.features_sha256:
-            raise damaged(self.path, "the features", "their sha256 is not the recorded one")
+        features, start = np.empty(self.shape, np.float32), 0
+        for block in self.read_blocks():
+            features[start : start + len(block)] = block
+            start += len(block)
         return features
+
+    def read_blocks(self) -> Iterator[np.ndarray]:
+        """All features in order, block by block; at the end checked against their sha256.
+
+        Raises:
+            FeatureFileError: they are damaged.
+        """
+        hasher = hashlib.sha256()
+        n_samples, n_features = self.shape
+        rows_per_block = max(1, _BLOCK_BYTES // (4 * max(1, n_features)))
+        for start in range(0, max(1, n_samples), rows_per_block):
+            block = self.read_span(start, min(n_samples, start + rows_per_block))
+            hasher.update(block)
+            yield block
+        if hasher.hexdigest() != self.contents.features_sha256:
+            raise damaged(self.path, "the features", "their sha256 is not the recorded one")
+
+    def read_span(self, start: int, stop: int) -> np.ndarray:
+        """Features of the rows from `start` to below `stop`, checked by fletcher32."""
+        with damage_named(self.path, "the features"):
+            return self._file["features"][start:stop]
 
     def read_rows(self, rows: np.ndarray) -> np.ndarray:
         """Features of some rows, in the order asked for, each block checked by fletcher32."""
@@ -252,11 +279,14 @@ def _write_images(group: h5py.Group, images: ImageTable) -> None:
 
 def _read_contents(file: h5py.File) -> Contents:
     attributes = file.attrs
+    n_samples = len(file["label"])
     return Contents(
         recipe=Recipe.from_json(attributes["recipe"]),
         images=_read_images(file),
         labels=file["label"][:],
         splits=file["split"][:],
+        # Files of the first days have no such column: all images came at once.
+        arrivals=file["arrival"][:] if "arrival" in file else np.zeros(n_samples, np.int32),
         class_names=json.loads(attributes["class_names"]),
         skipped=_read_images(file["skipped"]),
         reasons=read_strings(file["skipped/reason"]),

@@ -15,7 +15,7 @@ from pipeline.errors import ParityError, RunError
 from pipeline.heads.dense import load_dense_head
 from pipeline.heads.keras_file import load_keras_model_safely
 from pipeline.heads.logistic import LinearHead, load_linear_head
-from pipeline.identify import read_image
+from pipeline.reading import NO_LIMITS, read_image
 from pipeline.recipe import Recipe
 from pipeline.runs import Run, read_probes, require_model
 
@@ -131,7 +131,7 @@ def _compare_pixels(paths: list[str], pixels: np.ndarray, root: Path, recipe: Re
     for path, expected in zip(paths, pixels, strict=True):
         if not (root / path).exists():
             continue
-        _, decoded = read_image(root / path, recipe)
+        _, decoded = read_image(root / path, recipe, NO_LIMITS)
         if isinstance(decoded, str) or not np.array_equal(decoded, expected):
             raise ParityError(
                 f"This image no longer gives the pixels that its features were made from. "

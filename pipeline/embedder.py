@@ -1,11 +1,13 @@
 """Pixels to features, as fast as the machine allows; the only place that runs a frozen model.
 
-On a CPU the model becomes a graph whose variables are constants, so that TensorFlow folds
-BatchNorm into the convolutions, and each operation runs on one thread, so that several batches can
-run side by side without getting in each other's way.
+On a CPU the model becomes a graph whose variables are constants, run by LiteRT one image at a
+time: BatchNorm is folded into the convolutions, and each stream has one thread, so that streams
+run side by side without getting in each other's way. `docs/performance.md` has the figures that
+decided this. On a GPU the model is compiled, for large batches.
 """
 
 import os
+import queue
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,10 +19,15 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import tensorflow as tf
 
+from pipeline.backbones.start_up import no_start_up_talk
 from pipeline.errors import DeviceError
+from pipeline.parallel import count_cores
 
-CPU_BATCH_SIZE = 8
+CPU_BATCH_SIZE = 1
 GPU_BATCH_SIZE = 128
+# Decoding threads that keep a GPU busy; the device itself runs one batch after the other.
+GPU_STREAMS = 8
+IMAGES_PER_TASK = 8
 
 
 @dataclass(frozen=True)
@@ -64,11 +71,6 @@ def choose_device(wanted: str = "auto") -> Device:
     return Device(f"/GPU:{index}", f"GPU {index}, {details.get('device_name', 'unknown model')}")
 
 
-def count_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def use_one_thread_per_operation() -> bool:
     """Sets TensorFlow up for many one-thread streams; holds for the whole process.
 
@@ -86,22 +88,46 @@ def use_one_thread_per_operation() -> bool:
 class Embedder:
     """A frozen model as a function of RGB pixels.
 
-    Any number of threads may call it at once. Every batch is padded to one size, so the same
-    image gives the same bits wherever in whichever batch it is.
+    Any number of threads may call it at once. Batches are padded to one size, so the same image
+    gives the same bits wherever in whichever batch it is.
 
     Args:
         model: Keras model from float32 RGB 0..255 (n, height, width, 3) to one row per image.
         device: where to run it.
-        batch_size: images per call of the network.
+        batch_size: images per call of the network, None for what suits the device.
+        n_streams: calls that run side by side, None for what suits the device.
+        engine: `litert`, `folded` or `compiled`; None for what suits the device.
     """
 
-    def __init__(self, model: keras.Model, device: Device, batch_size: int | None = None):
+    def __init__(
+        self,
+        model: keras.Model,
+        device: Device,
+        batch_size: int | None = None,
+        n_streams: int | None = None,
+        engine: str | None = None,
+    ):
         self.device = device
         self.batch_size = batch_size or (GPU_BATCH_SIZE if device.is_gpu else CPU_BATCH_SIZE)
-        self.n_streams = 1 if device.is_gpu else count_cores()
+        self.n_streams = n_streams or (GPU_STREAMS if device.is_gpu else count_cores())
+        self.images_per_task = -(-IMAGES_PER_TASK // self.batch_size) * self.batch_size
         self.n_features = int(model.output_shape[-1])
+        self.notes: list[str] = []
         self._image_shape = tuple(model.input_shape[1:])
-        self._call = _compile(model, self._image_shape, self.batch_size, device)
+        run = _trace(model, self._image_shape, self.batch_size, device)
+        self.engine = engine or ("compiled" if device.is_gpu else "litert")
+        if self.engine == "litert":
+            try:
+                self._call = _LiteRTNetwork(run, self.n_streams)
+            except _ConversionError as error:
+                self.notes.append(
+                    f"LiteRT cannot run this network ({error}); TensorFlow does, more slowly."
+                )
+                self.engine = "folded"
+        if self.engine == "folded":
+            self._call = _fold_constants(run)
+        elif self.engine == "compiled":
+            self._call = lambda pixels: run(pixels).numpy()
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         """Features of any number of images.
@@ -118,14 +144,13 @@ class Embedder:
         for start in range(0, n_samples, self.batch_size):
             part = pixels[start : start + self.batch_size]
             batch[: len(part)] = part
-            rows = self._call(tf.constant(batch)).numpy()
-            features[start : start + len(part)] = rows[: len(part)]
+            features[start : start + len(part)] = self._call(batch)[: len(part)]
         return features
 
 
-def _compile(
+def _trace(
     model: keras.Model, image_shape: tuple[int, ...], batch_size: int, device: Device
-) -> Callable[[tf.Tensor], tf.Tensor]:
+) -> Callable:
     """The model as a TensorFlow function of uint8 (batch_size, height, width, 3)."""
     signature = tf.TensorSpec((batch_size, *image_shape), tf.uint8)
 
@@ -133,16 +158,62 @@ def _compile(
         with tf.device(device.name):
             return tf.cast(model(tf.cast(pixels, tf.float32), training=False), tf.float32)
 
-    if device.is_gpu:
-        return tf.function(run, input_signature=[signature], jit_compile=True)
-    return _fold_constants(tf.function(run, input_signature=[signature]))
+    return tf.function(run, input_signature=[signature], jit_compile=device.is_gpu)
 
 
-def _fold_constants(function) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Replaces the function's variables by constants, which lets TensorFlow fold and fuse."""
+def freeze(function: Callable):
+    """The function's graph with its variables replaced by constants."""
     from tensorflow.python.framework.convert_to_constants import (
         convert_variables_to_constants_v2,
     )
 
-    frozen = convert_variables_to_constants_v2(function.get_concrete_function())
-    return lambda pixels: frozen(pixels)[0]
+    return convert_variables_to_constants_v2(function.get_concrete_function())
+
+
+def _fold_constants(function: Callable) -> Callable[[np.ndarray], np.ndarray]:
+    """TensorFlow on the frozen graph: it folds BatchNorm and fuses what it can."""
+    frozen = freeze(function)
+    return lambda pixels: frozen(tf.constant(pixels))[0].numpy()
+
+
+class _ConversionError(Exception):
+    """LiteRT has no such operation, or not with these types."""
+
+
+class _LiteRTNetwork:
+    """The frozen graph in LiteRT, whose XNNPACK kernels are the fastest on a CPU.
+
+    An interpreter serves one thread at a time, so there is one for each stream; they share the
+    weights' bytes.
+    """
+
+    def __init__(self, function: Callable, n_streams: int):
+        from ai_edge_litert.interpreter import Interpreter
+
+        with no_start_up_talk():
+            self._model = convert_to_litert(function)
+            self._idle: queue.SimpleQueue = queue.SimpleQueue()
+            for _ in range(n_streams):
+                interpreter = Interpreter(model_content=self._model, num_threads=1)
+                interpreter.allocate_tensors()
+                self._idle.put(interpreter)
+        self._input = interpreter.get_input_details()[0]["index"]
+        self._output = interpreter.get_output_details()[0]["index"]
+
+    def __call__(self, pixels: np.ndarray) -> np.ndarray:
+        interpreter = self._idle.get()
+        try:
+            interpreter.set_tensor(self._input, pixels)
+            interpreter.invoke()
+            return interpreter.get_tensor(self._output)
+        finally:
+            self._idle.put(interpreter)
+
+
+def convert_to_litert(function: Callable) -> bytes:
+    """A frozen graph as a LiteRT model in float32."""
+    try:
+        return tf.lite.TFLiteConverter.from_concrete_functions([freeze(function)]).convert()
+    except Exception as error:
+        # The converter raises its own and any other exception, with a page of text.
+        raise _ConversionError(str(error).strip().splitlines()[0][:200]) from error

@@ -20,6 +20,10 @@ class SplitError(FrostlineError):
     """The images cannot be divided into train, val and test as asked."""
 
 
+class ClassWeightError(FrostlineError):
+    """The weights of the classes cannot be read, or do not fit the classes."""
+
+
 class BackboneError(FrostlineError):
     """No such backbone, or it cannot be used this way (size, layer, frost line)."""
 

@@ -6,42 +6,34 @@ survive a kill), assemble (one new feature file), in this order.
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
-from pipeline.backbones.registry import get_backbone
+from pipeline.backbones.presets import find_backbone, require_image_size
 from pipeline.backbones.weights import ResolvedWeights, resolve_weights
 from pipeline.cache import Contents, FeatureFile, ImageTable, write_features
 from pipeline.dataset import Dataset
+from pipeline.embedding import Embed, EmbedFiles, EmbedInThreads, Progress, embed_into_parts
 from pipeline.errors import DatasetError, FeatureFileError, StorageError
 from pipeline.files import free_bytes, hold_lock
-from pipeline.identify import Identity, identify_images, read_image
+from pipeline.identify import Identity, identify_images
 from pipeline.images import DECODER_VERSION
-from pipeline.parallel import map_batches
+from pipeline.in_flight import BatchReader, ReaderSettings, read_notes, remove_notes
+from pipeline.isolate import ISOLATE_SECONDS
+from pipeline.processes import EmbedInProcesses
+from pipeline.reading import NO_LIMITS, Limits, read_image
 from pipeline.recipe import Recipe
 from pipeline.rows import FinishedRows, PartWriter, find_rows, remove_parts
 
 CACHE_FOLDER = Path("cache")
 N_PROBES = 8
 _BYTES_PER_TABLE_ROW = 200
-
-Progress = Callable[[str, int, int], None]
-
-
-class Embed(Protocol):
-    """What extraction needs of an embedder."""
-
-    n_features: int
-    batch_size: int
-    n_streams: int
-
-    def __call__(self, pixels: np.ndarray) -> np.ndarray: ...
 
 
 @dataclass(frozen=True)
@@ -56,6 +48,11 @@ class ExtractOptions:
         moved: accept a file that was made from another folder.
         batch_size: images per call of the network; an existing file keeps its own.
         weights_source: where the weights came from, for people and for later stages.
+        limits: what an image may be at most, None = the defaults. Where they are given, images
+            that were too large before are tried again.
+        isolate: decode in worker processes; an image that takes `isolate_seconds` is given up.
+        stop_at_failure: raise at the first image that cannot be used, instead of skipping it.
+        n_processes: embed in so many worker processes; 0 = in threads of this one.
     """
 
     rehash: bool = False
@@ -65,6 +62,11 @@ class ExtractOptions:
     moved: bool = False
     batch_size: int | None = None
     weights_source: str = ""
+    limits: Limits | None = None
+    isolate: bool = False
+    isolate_seconds: float = ISOLATE_SECONDS
+    stop_at_failure: bool = False
+    n_processes: int = 0
 
 
 @dataclass
@@ -98,6 +100,7 @@ def make_recipe(
     layer: str = "top",
     pooling: str = "avg",
     precision: str = "float32",
+    truncated: str = "skip",
 ) -> tuple[Recipe, ResolvedWeights]:
     """Decides everything that the features will depend on, without loading TensorFlow.
 
@@ -105,12 +108,12 @@ def make_recipe(
         BackboneError: no such backbone.
         WeightsError: the weights are not there and cannot be downloaded.
     """
-    backbone = get_backbone(backbone_name)
-    resolved = resolve_weights(backbone, weights, seed)
+    backbone = find_backbone(backbone_name)
+    resolved = resolve_weights(backbone, weights, seed, layer)
     recipe = Recipe(
         backbone=backbone.name,
         weights=resolved.key,
-        image_size=image_size or backbone.image_size,
+        image_size=require_image_size(backbone, image_size),
         resize=resize,
         background=background,
         decoder_version=DECODER_VERSION,
@@ -120,14 +123,15 @@ def make_recipe(
         layer=layer,
         pooling=pooling,
         precision=precision,
+        truncated=truncated,
     )
     return recipe, resolved
 
 
-def default_target(root: Path, recipe: Recipe, limit: int | None = None) -> Path:
+def default_target(name: str, recipe: Recipe, limit: int | None = None) -> Path:
     """`cache/DATA-BACKBONE-XXXXXXXX.h5`, X being the start of the recipe id."""
-    data = root.resolve().name + (f"-limit{limit}" if limit else "")
-    return CACHE_FOLDER / f"{data}-{recipe.backbone}-{recipe.id[:8]}.h5"
+    data = name + (f"-limit{limit}" if limit else "")
+    return CACHE_FOLDER / f"{data}-{recipe.backbone_in_file_names}-{recipe.id[:8]}.h5"
 
 
 def extract_features(
@@ -137,44 +141,65 @@ def extract_features(
     make_embedder: Callable[[int | None], Embed],
     options: ExtractOptions = ExtractOptions(),
     on_progress: Progress = lambda stage, done, total: None,
+    on_note: Callable[[str], None] = lambda note: None,
 ) -> ExtractSummary:
     """Brings `target` up to date with the data set.
 
     Args:
         make_embedder: called with a batch size (None = choose) if and only if there is
-            something to compute, so that nothing heavy is imported otherwise.
+            something to compute, so that nothing heavy is imported otherwise. With
+            `options.n_processes` it is called in each of them, and must be picklable.
         on_progress: called with a stage, the number done and the number to do.
+        on_note: called with what people should know while they wait.
 
     Raises:
         LockedError: another process writes the same target.
         FeatureFileError: the existing file is damaged or belongs to another data set.
         StorageError: it cannot be written; what was computed is kept in the parts.
-        DatasetError: not one image could be used.
+        DatasetError: not one image could be used, or the first that could not stops it.
     """
     started = time.perf_counter()
     summary = ExtractSummary(target, n_images=len(dataset))
+
+    def tell(note: str) -> None:
+        summary.notes.append(note)
+        on_note(note)
+
     with hold_lock(target):
         old = _read_existing(target, recipe, dataset.root, options)
         parts_folder = target.with_name(target.name + ".parts")
         found = find_rows(target, parts_folder, recipe, old, reuse=options.reuse)
-        summary.notes += found.notes
-        batch_size = _keep_batch_size(found.batch_size, options, summary)
+        for note in found.notes:
+            tell(note)
+        batch_size = _keep_batch_size(found.batch_size, options, tell)
         identity = identify_images(
             dataset,
             old,
             rehash=options.rehash,
-            retry_skipped=options.retry_skipped,
+            retry=lambda reason: _is_retried(reason, options),
             on_progress=on_progress,
         )
+        for row, reason in sorted(identity.reasons.items()):
+            _stop_if_asked(options, dataset.root / dataset.paths[row], reason)
         finished = FinishedRows(found.sources)
         missing = _find_missing(identity, finished)
         if missing:
-            embed = make_embedder(batch_size)
-            batch_size = embed.batch_size
-            _require_room(target, len(missing), len(dataset), embed.n_features)
-            writer = PartWriter(parts_folder, recipe, batch_size, found.next_part)
-            compute_started = time.perf_counter()
-            identity.skip(_compute(dataset, recipe, missing, embed, writer, on_progress))
+            settings = _settle_reading(recipe, parts_folder, options, tell)
+            with _open_embedding(make_embedder, batch_size, settings, options) as files_to_rows:
+                batch_size = files_to_rows.batch_size
+                n_features = files_to_rows.n_features
+                tell(_describe_room(target, len(missing), len(dataset), n_features))
+                writer = PartWriter(parts_folder, recipe, batch_size, found.next_part)
+                compute_started = time.perf_counter()
+                identity.skip(
+                    embed_into_parts(
+                        [dataset.root / dataset.paths[row] for row in missing],
+                        files_to_rows,
+                        writer,
+                        lambda path, reason: _stop_if_asked(options, path, reason),
+                        on_progress,
+                    )
+                )
             summary.compute_seconds = time.perf_counter() - compute_started
             finished = FinishedRows(found.sources + writer.sources)
         contents = _plan_file(dataset, recipe, identity, old, finished, batch_size, options)
@@ -188,6 +213,7 @@ def extract_features(
                 finished.gather(contents.retired),
                 finished.count_features(),
             )
+        remove_notes(parts_folder)
         remove_parts(parts_folder, finished.sources)
     summary.seconds = time.perf_counter() - started
     summary.bytes = target.stat().st_size
@@ -218,15 +244,13 @@ def _read_existing(
 
 
 def _keep_batch_size(
-    made_with: int | None, options: ExtractOptions, summary: ExtractSummary
+    made_with: int | None, options: ExtractOptions, tell: Callable[[str], None]
 ) -> int | None:
     """Rows of one file are all made with one batch size: that of the rows that exist."""
     if made_with is None:
         return options.batch_size
     if options.batch_size not in (None, made_with):
-        summary.notes.append(
-            f"The batch size stays {made_with}, as for the rows that are there already."
-        )
+        tell(f"The batch size stays {made_with}, as for the rows that are there already.")
     return made_with
 
 
@@ -242,9 +266,15 @@ def _find_missing(identity: Identity, finished: FinishedRows) -> list[int]:
     return missing
 
 
-def _require_room(target: Path, n_missing: int, n_rows: int, n_features: int) -> None:
+def _describe_room(target: Path, n_missing: int, n_rows: int, n_features: int) -> str:
+    """Says what the file will take and what is free.
+
+    Raises:
+        StorageError: it is more than is free.
+    """
     row_bytes = 4 * n_features
-    needed = n_missing * row_bytes + n_rows * (row_bytes + _BYTES_PER_TABLE_ROW)
+    file_bytes = n_rows * (row_bytes + _BYTES_PER_TABLE_ROW)
+    needed = n_missing * row_bytes + file_bytes
     free = free_bytes(target.parent)
     if needed > free:
         raise StorageError(
@@ -252,64 +282,60 @@ def _require_room(target: Path, n_missing: int, n_rows: int, n_features: int) ->
             f"and, at the end, the one file made from them). Received: {free / 1e9:.2f} GB\n"
             "Make room, or choose another disk with --output."
         )
+    return (
+        f"{n_missing:,} of {n_rows:,} images to compute. The file will take about "
+        f"{file_bytes / 1e6:,.1f} MB, and up to {needed / 1e6:,.1f} MB while it is made; "
+        f"{free / 1e9:,.1f} GB are free."
+    )
 
 
-def _compute(
-    dataset: Dataset,
-    recipe: Recipe,
-    rows: list[int],
-    embed: Embed,
-    writer: PartWriter,
-    on_progress: Progress,
-) -> dict[bytes, str]:
-    """Embeds the images in `rows` into parts; returns the reason of each that could not be used.
-
-    Whatever ends it early, Ctrl-C too, the rows that are finished are in the parts.
-    """
-    failures: dict[bytes, str] = {}
-    paths = [dataset.root / dataset.paths[row] for row in rows]
-    batches = [
-        paths[start : start + embed.batch_size] for start in range(0, len(paths), embed.batch_size)
-    ]
-    done = 0
-    on_progress("Embedding", 0, len(rows))
-    try:
-        for batch, features in map_batches(
-            lambda batch: embed_files(batch, recipe, embed), batches, embed.n_streams
-        ):
-            position = 0
-            for digest, reason in batch:
-                if reason is None:
-                    writer.add(digest, features[position])
-                    position += 1
-                else:
-                    failures[digest.tobytes()] = reason
-            done += len(batch)
-            on_progress("Embedding", done, len(rows))
-    finally:
-        writer.flush()
-    return failures
+def _is_retried(reason: str, options: ExtractOptions) -> bool:
+    return options.retry_skipped or (options.limits is not None and reason.startswith("too large"))
 
 
-def embed_files(
-    paths: list[Path], recipe: Recipe, embed: Embed
-) -> tuple[list[tuple[np.ndarray, str | None]], np.ndarray]:
-    """Reads, decodes and embeds one batch.
+def _settle_reading(
+    recipe: Recipe, parts_folder: Path, options: ExtractOptions, tell: Callable[[str], None]
+) -> ReaderSettings:
+    suspects = read_notes(parts_folder)
+    if suspects:
+        tell(
+            f"The last run ended while it decoded {len(suspects)} image(s); each of them is "
+            "decoded in a process of its own now."
+        )
+    return ReaderSettings(
+        recipe,
+        options.limits or Limits(),
+        parts_folder,
+        suspects,
+        isolate=options.isolate,
+        seconds=options.isolate_seconds,
+    )
 
-    Returns:
-        (digest, reason or None) of each file, and float32 (n_usable, n_features).
-    """
-    outcomes, pixels = [], []
-    for path in paths:
-        digest, decoded = read_image(path, recipe)
-        if isinstance(decoded, str):
-            outcomes.append((digest, decoded))
-        else:
-            outcomes.append((digest, None))
-            pixels.append(decoded)
-    if not pixels:
-        return outcomes, np.zeros((0, embed.n_features), np.float32)
-    return outcomes, embed(np.stack(pixels))
+
+@contextmanager
+def _open_embedding(
+    make_embedder: Callable[[int | None], Embed],
+    batch_size: int | None,
+    settings: ReaderSettings,
+    options: ExtractOptions,
+) -> Iterator[EmbedFiles]:
+    """Threads of this process, or worker processes."""
+    if options.n_processes:
+        with EmbedInProcesses(make_embedder, batch_size, settings, options.n_processes) as embed:
+            yield embed
+    else:
+        embed = make_embedder(batch_size)
+        with BatchReader(settings, embed.n_streams) as read:
+            yield EmbedInThreads(embed, read)
+
+
+def _stop_if_asked(options: ExtractOptions, path: Path, reason: str) -> None:
+    if options.stop_at_failure:
+        raise DatasetError(
+            f"Stopped at the first image that cannot be used. Expected an image that Pillow can "
+            f"decode. Received: {path}: {reason}\nWhat was finished is kept. Repair or remove the "
+            "image, or say --on-error skip."
+        )
 
 
 def _plan_file(
@@ -338,6 +364,7 @@ def _plan_file(
         images=_images_at(dataset, identity, usable),
         labels=dataset.labels[usable],
         splits=dataset.splits[usable],
+        arrivals=_number_arrivals(identity.digests[usable], old),
         class_names=dataset.class_names,
         skipped=_images_at(dataset, identity, skipped),
         reasons=[identity.reasons[row] for row in skipped.tolist()],
@@ -361,6 +388,18 @@ def _images_at(dataset: Dataset, identity: Identity, rows: np.ndarray) -> ImageT
     )
 
 
+def _number_arrivals(digests: np.ndarray, old: Contents | None) -> np.ndarray:
+    """The number of the extraction that first saw each image, so that splits stay as they are."""
+    if old is None:
+        return np.zeros(len(digests), np.int32)
+    known = {
+        digest.tobytes(): arrival
+        for digest, arrival in zip(old.images.digests, old.arrivals.tolist(), strict=True)
+    }
+    now = int(old.arrivals.max()) + 1
+    return np.array([known.get(digest.tobytes(), now) for digest in digests], np.int32)
+
+
 def _find_retired(present: np.ndarray, old: Contents | None, options: ExtractOptions) -> np.ndarray:
     """Digests that the old file has rows for and the data set no longer holds, sorted."""
     if old is None or options.prune:
@@ -380,7 +419,9 @@ def _with_probes(contents: Contents, dataset: Dataset) -> Contents:
     wanted = np.unique(np.linspace(0, n_samples - 1, min(N_PROBES, n_samples)).round().astype(int))
     rows, pixels = [], []
     for row in wanted.tolist():
-        digest, decoded = read_image(dataset.root / contents.images.paths[row], contents.recipe)
+        digest, decoded = read_image(
+            dataset.root / contents.images.paths[row], contents.recipe, NO_LIMITS
+        )
         if not isinstance(decoded, str) and np.array_equal(digest, contents.images.digests[row]):
             rows.append(row)
             pixels.append(decoded)

@@ -12,6 +12,7 @@ import os
 import shutil
 import socket
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -284,11 +285,14 @@ def hold_lock(target: Path) -> Iterator[None]:
 
 
 def _read_holder(lock_path: Path) -> str:
-    try:
-        holder = json.loads(lock_path.read_text())
-        return f"process {holder['pid']} on {holder['host']} since {holder['since']}"
-    except (OSError, ValueError, KeyError):
-        return "another process (it has just started and not yet said who it is)"
+    """Who holds the lock; waits a moment for a holder that has not said it yet."""
+    for _ in range(20):
+        try:
+            holder = json.loads(lock_path.read_text())
+            return f"process {holder['pid']} on {holder['host']} since {holder['since']}"
+        except (OSError, ValueError, KeyError):
+            time.sleep(0.05)
+    return "another process, which has not said who it is"
 
 
 def free_bytes(folder: Path) -> int:

@@ -8,10 +8,18 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.cache import Contents, FeatureFile
-from pipeline.dataset import NO_SPLIT, SPLITS, UNLABELLED
+from pipeline.class_weights import weigh_classes
+from pipeline.dataset import UNLABELLED
+from pipeline.division import count_images, divide_images
 from pipeline.errors import DatasetError, SplitError
-from pipeline.files import sha256_of_file
-from pipeline.heads.logistic import LogisticFit, fit_logistic_head, save_linear_head
+from pipeline.feature_rows import FeatureRows
+from pipeline.heads.logistic import (
+    C_PATH,
+    LogisticFit,
+    fit_logistic_head,
+    save_linear_head,
+)
+from pipeline.memory import available_bytes
 from pipeline.metrics import Metrics
 from pipeline.runs import (
     Predictions,
@@ -23,7 +31,8 @@ from pipeline.runs import (
     write_predictions,
     write_probes,
 )
-from pipeline.splits import TRAIN, VAL, assign_splits, find_straddlers
+from pipeline.sealed import read_seal
+from pipeline.splits import TRAIN, VAL
 
 
 @dataclass(frozen=True)
@@ -35,7 +44,9 @@ class FitOptions:
         C: inverse regularisation strength of the logistic regression, None = choose.
         hidden_units, dropout, learning_rate, weight_decay, batch_size, epochs, patience: of the
             dense head.
-        class_weight: `balanced` or None.
+        class_weight: `balanced`, a file of weights, or None; see `weigh_classes`.
+        val_fraction, test_fraction: shares of the images, where the source gives no such split.
+        group_by: a regular expression that finds an image's group in its path, None = no groups.
         seed: decides the splits, and the dense head's initial weights and order of images.
     """
 
@@ -52,24 +63,30 @@ class FitOptions:
     seed: int = 0
     val_fraction: float = 0.2
     test_fraction: float = 0.0
+    group_by: str | None = None
 
 
 @dataclass(frozen=True)
 class FitResult:
-    """The run that was written and what it says."""
+    """The run that was written and what it says.
+
+    `n_images` is int (n_classes, 3): images per class and split.
+    """
 
     folder: Path
     metrics: dict[str, Metrics]
     chosen: str
     notes: list[str]
     seconds: float
+    class_names: list[str]
+    n_images: np.ndarray
 
 
 @dataclass(frozen=True)
 class _Fitted:
     """A head, whichever kind."""
 
-    predict: Callable[[np.ndarray], np.ndarray]
+    predict: Callable[[FeatureRows], np.ndarray]
     save: Callable[[Path], None]
     history: list[dict]
     x: str
@@ -81,6 +98,7 @@ def fit_head(
     features_path: Path,
     options: FitOptions,
     *,
+    memory: int | None = None,
     output: Path | None = None,
     force: bool = False,
     on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
@@ -88,6 +106,8 @@ def fit_head(
     """Fits a head on a feature file and writes a run.
 
     Args:
+        memory: bytes for features; those of a file that is larger are read from it again and
+            again, with the same result. None = half of what is free.
         output: the run's folder, None for `runs/DATA-BACKBONE-HEAD-NUMBER`.
         on_progress: called with a stage, the number done and the number to do.
 
@@ -101,26 +121,24 @@ def fit_head(
     with FeatureFile(features_path) as file:
         contents = file.contents
         _require_classes(contents, features_path)
-        splits = assign_splits(
-            contents.images.digests,
-            contents.labels,
-            contents.splits,
-            contents.class_names,
-            val_fraction=options.val_fraction,
-            test_fraction=options.test_fraction,
-            seed=options.seed,
+        division = divide_images(contents, options)
+        splits = division.splits
+        is_train = splits == TRAIN
+        weights = weigh_classes(
+            options.class_weight, contents.labels[is_train], contents.class_names
         )
-        features = file.read_all()
-    seconds = {"read": time.perf_counter() - started}
-    fit_started = time.perf_counter()
-    fitted = _fit(features, contents, splits, options, on_progress)
-    seconds["fit"] = time.perf_counter() - fit_started
-    predictions = Predictions(
-        contents.images.paths, splits, contents.labels, fitted.predict(features)
-    )
-    metrics = score_splits(splits, contents.labels, predictions.probabilities, contents.class_names)
-    notes = _describe_straddlers(contents)
-    stem = f"{Path(contents.data_root).name}-{contents.recipe.backbone}-{options.head}"
+        features = FeatureRows(file, available_bytes() // 2 if memory is None else memory)
+        seconds = {"read": time.perf_counter() - started}
+        fit_started = time.perf_counter()
+        fitted = _fit(features, contents, splits, weights, options, on_progress)
+        seconds["fit"] = time.perf_counter() - fit_started
+        probabilities = fitted.predict(features)
+        probe_features = features[contents.probe_rows]
+    del features  # what follows needs memory of its own
+    predictions = Predictions(contents.images.paths, splits, contents.labels, probabilities)
+    metrics = score_splits(splits, contents.labels, probabilities, contents.class_names)
+    backbone = contents.recipe.backbone_in_file_names
+    stem = f"{Path(contents.data_root).name}-{backbone}-{options.head}"
     with new_run(output, stem, force=force) as (folder, final):
         fitted.save(folder)
         write_predictions(folder / "predictions.csv", predictions, contents.class_names)
@@ -131,8 +149,8 @@ def fit_head(
             Probes(
                 [contents.images.paths[row] for row in rows.tolist()],
                 contents.probe_pixels,
-                features[rows],
-                predictions.probabilities[rows],
+                probe_features,
+                probabilities[rows],
             ),
         )
         _draw(folder, final.name, fitted, metrics, contents.class_names)
@@ -146,19 +164,29 @@ def fit_head(
                 "recipe_id": contents.recipe.id,
                 "weights_source": contents.weights_source,
                 "features_file": str(Path(features_path).resolve()),
-                "features_file_sha256": sha256_of_file(features_path),
+                "features_file_seal": read_seal(features_path),
+                "features_sha256": contents.features_sha256,
                 "data_root": contents.data_root,
-                "splits": describe_splits(splits, contents.splits, options),
+                "splits": division.facts,
+                "equal_images": division.equal_images,
                 "parameters": asdict(options),
                 "chosen": fitted.chosen,
                 "chosen_by": "val",
                 "history": {"x": fitted.x, "best": fitted.best},
                 "metrics": {name: scores.to_dict() for name, scores in metrics.items()},
                 "seconds": seconds,
-                "notes": notes,
+                "notes": division.notes,
             },
         )
-    return FitResult(final, metrics, fitted.chosen, notes, time.perf_counter() - started)
+    return FitResult(
+        final,
+        metrics,
+        fitted.chosen,
+        division.notes,
+        time.perf_counter() - started,
+        contents.class_names,
+        count_images(splits, contents.labels, len(contents.class_names)),
+    )
 
 
 def _require_classes(contents: Contents, path: Path) -> None:
@@ -185,9 +213,10 @@ def _require_classes(contents: Contents, path: Path) -> None:
 
 
 def _fit(
-    features: np.ndarray,
+    features: FeatureRows,
     contents: Contents,
     splits: np.ndarray,
+    class_weights: np.ndarray | None,
     options: FitOptions,
     on_progress: Callable[[str, int, int], None],
 ) -> _Fitted:
@@ -197,11 +226,13 @@ def _fit(
             fit_logistic_head(
                 *rows,
                 C="auto" if options.C is None else options.C,
-                class_weight=options.class_weight,
+                class_weight=class_weights,
                 random_state=options.seed,
+                on_path=lambda path: on_progress("Strengths", len(path), len(C_PATH)),
             )
         )
     from pipeline.heads.dense import fit_dense_head
+    from pipeline.heads.dense_graphs import compile_predict
 
     fit = fit_dense_head(
         *rows,
@@ -212,12 +243,12 @@ def _fit(
         batch_size=options.batch_size,
         epochs=options.epochs,
         patience=options.patience,
-        class_weight=options.class_weight,
+        class_weight=class_weights,
         random_state=options.seed,
         on_epoch=lambda record: on_progress("Epochs", record["epoch"], options.epochs),
     )
     return _Fitted(
-        predict=lambda features: fit.model.predict(features, batch_size=4096, verbose=0),
+        predict=compile_predict(fit.model),
         save=lambda folder: fit.model.save(folder / "head.keras"),
         history=fit.history,
         x="epoch",
@@ -267,23 +298,3 @@ def _draw(
         class_names,
         title=f"{name}, {split} split",
     )
-
-
-def describe_splits(splits: np.ndarray, given: np.ndarray, options) -> dict:
-    """The manifest's words on the splits: seed, fractions, counts, whether the source gave them."""
-    return {
-        "seed": options.seed,
-        "val_fraction": options.val_fraction,
-        "test_fraction": options.test_fraction,
-        "given": sorted({SPLITS[split] for split in given.tolist() if split != NO_SPLIT}),
-        "n_images": {name: int(np.sum(splits == split)) for split, name in enumerate(SPLITS)},
-    }
-
-
-def _describe_straddlers(contents: Contents) -> list[str]:
-    """Says which equal images lie on two sides of a split that the source gave."""
-    return [
-        "Equal images lie in different splits, so the scores flatter: "
-        + ", ".join(contents.images.paths[row] for row in rows)
-        for rows in find_straddlers(contents.images.digests, contents.splits)
-    ]

@@ -1,22 +1,17 @@
 """Which image is which: every file's digest, read only where size or time changed."""
 
-import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from pipeline.cache import Contents
 from pipeline.dataset import Dataset
-from pipeline.errors import ImageError
-from pipeline.images import decode_image
 from pipeline.parallel import map_batches
-from pipeline.recipe import Recipe
+from pipeline.reading import hash_image_file
 
 _FILES_PER_TASK = 64
 _READING_THREADS = 4
-_NO_DIGEST = np.zeros(32, np.uint8)
 
 
 @dataclass
@@ -40,13 +35,19 @@ class Identity:
 
 
 def identify_images(
-    dataset: Dataset, old: Contents | None, *, rehash: bool, retry_skipped: bool, on_progress
+    dataset: Dataset,
+    old: Contents | None,
+    *,
+    rehash: bool,
+    retry: Callable[[str], bool],
+    on_progress: Callable[[str, int, int], None],
 ) -> Identity:
     """Finds the digest of every image.
 
     Args:
         old: the tables of the feature file so far. A file whose path, size and time are in it is
-            not read, unless `rehash`; an image that it skipped stays so, unless `retry_skipped`.
+            not read, unless `rehash`.
+        retry: says of a reason whether an image that was skipped for it is tried again.
         on_progress: called with a stage, the number done and the number to do.
     """
     identity = Identity(np.zeros((len(dataset), 32), np.uint8), {})
@@ -64,12 +65,12 @@ def identify_images(
         if reason is not None:
             identity.reasons[row] = reason
         on_progress("Reading", done, len(unread))
-    if old is not None and not retry_skipped:
+    if old is not None:
         identity.skip(
             {
                 digest.tobytes(): reason
                 for digest, reason in zip(old.skipped.digests, old.reasons, strict=True)
-                if digest.any()
+                if digest.any() and not retry(reason)
             }
         )
     return identity
@@ -88,32 +89,10 @@ def _hash_files(dataset: Dataset, rows: list[int]) -> Iterator[tuple[int, np.nda
     """(row, digest, reason or None) of each file, in any order."""
 
     def hash_some(some: list[int]) -> list[tuple[int, np.ndarray, str | None]]:
-        return [(row, *_hash_file(dataset.root / dataset.paths[row])) for row in some]
+        return [(row, *hash_image_file(dataset.root / dataset.paths[row])) for row in some]
 
     tasks = [
         rows[start : start + _FILES_PER_TASK] for start in range(0, len(rows), _FILES_PER_TASK)
     ]
     for results in map_batches(hash_some, tasks, _READING_THREADS):
         yield from results
-
-
-def _hash_file(path: Path) -> tuple[np.ndarray, str | None]:
-    try:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").digest()
-    except OSError as error:
-        return _NO_DIGEST, f"cannot be read: {error.strerror}"
-    return np.frombuffer(digest, np.uint8), None
-
-
-def read_image(path: Path, recipe: Recipe) -> tuple[np.ndarray, np.ndarray | str]:
-    """A file's digest and its pixels as the recipe wants them, or the reason why it has none."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        return _NO_DIGEST, f"cannot be read: {error.strerror}"
-    digest = np.frombuffer(hashlib.sha256(data).digest(), np.uint8)
-    try:
-        return digest, decode_image(data, recipe.image_size, recipe.resize, recipe.background)
-    except ImageError as error:
-        return digest, str(error)

@@ -1,5 +1,6 @@
 """Work over batches in parallel, with no more of it in flight than memory should hold."""
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -33,3 +34,8 @@ def map_batches(
             future.cancel()
         if executor is None:
             pool.shutdown(cancel_futures=True)
+
+
+def count_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.errors import DatasetError
-from pipeline.identify import read_image
 from pipeline.parallel import map_batches
+from pipeline.reading import NO_LIMITS, read_image
 from pipeline.recipe import Recipe
 
 MEMORY_BYTES = 2_000_000_000
@@ -66,7 +66,7 @@ class PixelStore:
 
 
 def _decode_or_raise(path: Path, recipe: Recipe) -> np.ndarray:
-    _, decoded = read_image(path, recipe)
+    _, decoded = read_image(path, recipe, NO_LIMITS)
     if isinstance(decoded, str):
         raise DatasetError(
             f"This image could be used when its features were extracted and cannot be any more: "

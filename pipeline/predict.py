@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,12 @@ import numpy as np
 from pipeline.classifier import check_parity, load_classifier
 from pipeline.dataset import UNLABELLED, Dataset
 from pipeline.embedder import Device, Embedder
+from pipeline.embedding import embed_files
 from pipeline.errors import DatasetError, StorageError
-from pipeline.extract import embed_files
 from pipeline.files import write_json
 from pipeline.metrics import Metrics, score_predictions
 from pipeline.parallel import map_batches
+from pipeline.reading import read_images
 from pipeline.runs import Run, describe_software
 
 
@@ -54,12 +56,14 @@ def classify_images(
     model = load_classifier(run, weights)
     _check_parity_once(run, model, device)
     embed = Embedder(model, device)
+    read = partial(read_images, recipe=run.recipe)
     batches = [
-        paths[start : start + embed.batch_size] for start in range(0, len(paths), embed.batch_size)
+        paths[start : start + embed.images_per_task]
+        for start in range(0, len(paths), embed.images_per_task)
     ]
     done = 0
     for batch, (outcomes, probabilities) in map_batches(
-        lambda batch: (batch, embed_files(batch, run.recipe, embed)),
+        lambda batch: (batch, embed_files(batch, read, embed)),
         batches,
         embed.n_streams,
     ):

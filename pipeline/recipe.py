@@ -6,6 +6,7 @@ without loading TensorFlow, so an extraction with nothing to do never loads it.
 
 import hashlib
 import json
+import re
 from dataclasses import asdict, dataclass
 
 
@@ -26,6 +27,7 @@ class Recipe:
         layer: name of the layer whose output is taken; `top` is the backbone's last.
         pooling: `avg`, `max`, `flatten` or `none`: how that output becomes one row.
         precision: `float32`, `mixed_float16` or `mixed_bfloat16`.
+        truncated: what an image cut short gives: `skip` nothing, `keep` what is there of it.
     """
 
     backbone: str
@@ -40,11 +42,17 @@ class Recipe:
     layer: str
     pooling: str
     precision: str
+    truncated: str = "skip"
 
     @property
     def id(self) -> str:
         """sha256 of the canonical JSON, 64 hex digits."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+    @property
+    def backbone_in_file_names(self) -> str:
+        """The backbone's name without the `:` and `/` that a preset's has."""
+        return re.sub(r"[^\w.-]+", "-", self.backbone)
 
     def to_json(self) -> str:
         """Canonical JSON: sorted keys, no spaces, so that equal recipes have equal text."""

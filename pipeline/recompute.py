@@ -2,13 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from pipeline.cache import FeatureFile
+from pipeline.embedding import Embed, embed_files
 from pipeline.errors import FeatureFileError
-from pipeline.extract import Embed, embed_files
+from pipeline.reading import NO_LIMITS, read_images
 
 
 @dataclass(frozen=True)
@@ -44,10 +46,11 @@ def recompute_rows(
     root = data_root or Path(contents.data_root)
     paths = [root / contents.images.paths[row] for row in rows]
     embed = make_embedder(contents.batch_size)
+    read = partial(read_images, recipe=contents.recipe, limits=NO_LIMITS)
     problems, compared, greatest = [], 0, 0.0
-    for start in range(0, len(rows), embed.batch_size):
-        batch = slice(start, start + embed.batch_size)
-        outcomes, features = embed_files(paths[batch], contents.recipe, embed)
+    for start in range(0, len(rows), embed.images_per_task):
+        batch = slice(start, start + embed.images_per_task)
+        outcomes, features = embed_files(paths[batch], read, embed)
         fresh = iter(features)
         for row, path, (digest, reason) in zip(rows[batch], paths[batch], outcomes, strict=True):
             new = None if reason is not None else next(fresh)

@@ -59,10 +59,10 @@ class FinishedRows:
         with open_rows(source.path, source.name) as read:
             return read(np.zeros(1, np.int64)).shape[1]
 
-    def gather(self, digests: np.ndarray) -> Iterator[np.ndarray]:
-        """Features in the order of `digests`, float32 (at most BLOCK_ROWS, n_features) each."""
-        for start in range(0, len(digests), BLOCK_ROWS):
-            block_digests = digests[start : start + BLOCK_ROWS]
+    def gather(self, digests: np.ndarray, block_rows: int = BLOCK_ROWS) -> Iterator[np.ndarray]:
+        """Features in the order of `digests`, (at most `block_rows`, n_features) each."""
+        for start in range(0, len(digests), block_rows):
+            block_digests = digests[start : start + block_rows]
             places = np.array([self._places[digest.tobytes()] for digest in block_digests])
             block = None
             for number in np.unique(places[:, 0]):
@@ -70,7 +70,7 @@ class FinishedRows:
                 with open_rows(self.sources[number].path, self.sources[number].name) as read:
                     rows = read(places[is_here, 1])
                 if block is None:
-                    block = np.empty((len(places), rows.shape[1]), np.float32)
+                    block = np.empty((len(places), rows.shape[1]), rows.dtype)
                 block[is_here] = rows
             yield block
 

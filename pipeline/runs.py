@@ -5,7 +5,7 @@ import io
 import json
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,13 +16,14 @@ import numpy as np
 
 from pipeline.dataset import SPLITS
 from pipeline.errors import RunError
-from pipeline.files import atomic_folder, write_json, write_text
+from pipeline.files import atomic_folder, atomic_output, write_json, write_text
 from pipeline.metrics import Metrics
 from pipeline.recipe import Recipe
 
 FORMAT = "frostline-run"
 VERSION = 1
 RUNS_FOLDER = Path("runs")
+_ROWS_PER_WRITE = 10_000  # so that memory does not hold a million lines of text
 _PREDICTION_COLUMNS = ["path", "split", "label", "predicted"]
 
 
@@ -125,19 +126,26 @@ def new_run(output: Path | None, stem: str, *, force: bool = False) -> Iterator[
         RunError: the output exists and `force` is not set.
     """
     reserved = None
+    require_free_output(output, force=force)
     if output is None:
         output = reserved = _reserve(stem)
-    elif output.exists() and not force and (not output.is_dir() or any(output.iterdir())):
-        raise RunError(
-            f"This output exists already. Expected a new name. Received: --output {output}\n"
-            "Choose another name, or overwrite it with --force."
-        )
     try:
         with atomic_folder(output, force=force) as folder:
             yield folder, output
     finally:
         if reserved is not None and not any(reserved.iterdir()):
             reserved.rmdir()
+
+
+def require_free_output(output: Path | None, *, force: bool) -> None:
+    """Raises a RunError if a run of that name exists; before work that takes long."""
+    if output is None or force or not output.exists():
+        return
+    if not output.is_dir() or any(output.iterdir()):
+        raise RunError(
+            f"This output exists already. Expected a new name. Received: --output {output}\n"
+            "Choose another name, or overwrite it with --force."
+        )
 
 
 def _reserve(stem: str) -> Path:
@@ -191,22 +199,30 @@ def write_manifest(folder: Path, kind: str, class_names: list[str], values: dict
 
 def write_predictions(path: Path, predictions: Predictions, class_names: list[str]) -> None:
     """Writes a CSV with a row per image: path, split, label, predicted, a column per class."""
+    with atomic_output(path) as output:
+        header = [*_PREDICTION_COLUMNS, *class_names]
+        output.write(_to_csv([header]))
+        for start in range(0, len(predictions.paths), _ROWS_PER_WRITE):
+            rows = range(start, min(len(predictions.paths), start + _ROWS_PER_WRITE))
+            output.write(_to_csv(_describe_row(predictions, row, class_names) for row in rows))
+
+
+def _describe_row(predictions: Predictions, row: int, class_names: list[str]) -> list[str]:
+    label, split = int(predictions.labels[row]), int(predictions.splits[row])
+    return [
+        predictions.paths[row],
+        SPLITS[split] if split >= 0 else "",
+        class_names[label] if label >= 0 else "",
+        class_names[predictions.probabilities[row].argmax()],
+        *(f"{p:.8g}" for p in predictions.probabilities[row].tolist()),
+    ]
+
+
+def _to_csv(rows: Iterable[list[str]]) -> bytes:
+    """UTF-8; file names with stray bytes survive."""
     text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*_PREDICTION_COLUMNS, *class_names])
-    winners = predictions.probabilities.argmax(axis=1)
-    for row, image in enumerate(predictions.paths):
-        label, split = int(predictions.labels[row]), int(predictions.splits[row])
-        writer.writerow(
-            [
-                image,
-                SPLITS[split] if split >= 0 else "",
-                class_names[label] if label >= 0 else "",
-                class_names[winners[row]],
-                *(f"{p:.8g}" for p in predictions.probabilities[row].tolist()),
-            ]
-        )
-    write_text(path, text.getvalue())
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue().encode("utf-8", "surrogateescape")
 
 
 def read_predictions(run: Run) -> Predictions:

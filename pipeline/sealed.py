@@ -1,12 +1,14 @@
 """HDF5 files that know whether they are whole: the mechanics below feature files and parts.
 
-A file's first 512 bytes hold the sha256 of all the rest. Rows of features are read through HDF5's
-fletcher32 checksums, the small tables through a sha256 of their own, so a damaged file is refused
-by name of what is damaged instead of giving wrong numbers.
+A file's first 512 bytes hold the sha256 of all the rest, which is compared before HDF5 sees a
+byte. Rows of features carry HDF5's fletcher32 checksums and the small tables a sha256 of their own,
+so that readers in other languages notice damage too, and a refusal can say what is damaged.
 """
 
 import hashlib
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,7 +22,9 @@ from pipeline.files import OutputFile, atomic_output
 VERSION = 1
 SEAL_BYTES = 512
 _CHUNK_BYTES = 128 * 1024
-_BYTES_PER_FLOAT = 4
+_DIAGNOSED_ROWS = 1024
+_SEAL_START = b"frostline sha256"
+_HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _LARGE_DATASETS = {"features", "retired/features"}
 
 
@@ -37,6 +41,12 @@ def verify_seal(path: Path) -> None:
         raise damaged(path, "the file", "its sha256 is not the one in its first 512 bytes")
 
 
+def read_seal(path: Path) -> str:
+    """What the first 512 bytes state: the sha256 of all bytes after them, as hex digits."""
+    with damage_named(path, "its seal"), Path(path).open("rb") as file:
+        return file.read(SEAL_BYTES).rstrip(b"\0\n").decode("ascii").rpartition(" ")[2]
+
+
 class _Rest:
     """The rest of an open file, as `hashlib.file_digest` wants it: it would seek to the start."""
 
@@ -48,8 +58,8 @@ class _Rest:
 
 
 def _seal(hexdigest: str) -> bytes:
-    return f"frostline sha256 of the bytes after 512: {hexdigest}\n".encode().ljust(
-        SEAL_BYTES, b"\0"
+    return _SEAL_START + f" of the bytes after 512: {hexdigest}\n".encode().ljust(
+        SEAL_BYTES - len(_SEAL_START), b"\0"
     )
 
 
@@ -102,46 +112,107 @@ def write_sealed(target: Path, fill: Callable[[h5py.File, OutputFile], None]) ->
             file.attrs["tables_sha256"] = _hash_small_tables(file)
         if output.error is not None:
             raise output.error
-        output.seek(SEAL_BYTES)
-        hexdigest = hashlib.file_digest(_Rest(output), "sha256").hexdigest()
-        output.seek(0)
-        output.write(_seal(hexdigest))
+        _write_seal(output)
+
+
+def seal_again(path: Path) -> None:
+    """Seals a file anew, after it was changed on purpose."""
+    with path.open("r+b", buffering=0) as file:
+        _write_seal(file)
+
+
+def _write_seal(file) -> None:
+    file.seek(SEAL_BYTES)
+    hexdigest = hashlib.file_digest(_Rest(file), "sha256").hexdigest()
+    file.seek(0)
+    file.write(_seal(hexdigest))
 
 
 @contextmanager
 def open_sealed(path: Path, expected_format: str) -> Iterator[h5py.File]:
-    """Opens for reading and checks format, version and the small tables' digest."""
+    """Opens a file for reading, after making sure that it is whole.
+
+    HDF5 itself never sees a damaged file: it may crash on one (seen: a segmentation fault after
+    the flip of a single byte), and a crash has no name.
+
+    Raises:
+        FeatureFileError: no such file, not one of Frostline's, of a newer format, or damaged;
+            the message names what is damaged.
+    """
     path = Path(path)
     if not path.is_file():
         raise FeatureFileError(
             f"There is no such feature file. Received: {path}\n"
             "`cli.py features` lists those in cache/, `cli.py extract DATA` makes one."
         )
+    _require_signature(path)
     try:
+        verify_seal(path)
+    except FeatureFileError as error:
+        raise damaged(path, diagnose(path), "their bytes are not those that were sealed") from error
+    with damage_named(path, "the file"):
         file = h5py.File(path, "r")
-    except OSError as error:
-        raise FeatureFileError(
-            f"This is not a feature file, or its beginning is damaged ({error}). Expected an "
-            f"HDF5 file that `cli.py extract` wrote. Received: {path}"
-        ) from error
     with file:
         with damage_named(path, "the attributes"):
             found, version = file.attrs.get("format"), int(file.attrs.get("version", 0))
         if found != expected_format:
             raise FeatureFileError(
-                f"This HDF5 file was not written by Frostline. Expected the attribute "
-                f"format={expected_format!r}. Received: {path} with format={found!r}"
+                f"This HDF5 file was not written by Frostline, or is another kind of its files. "
+                f"Expected the attribute format={expected_format!r}. Received: {path} with "
+                f"format={found!r}"
             )
         if version > VERSION:
             raise FeatureFileError(
                 f"{path} was written by a newer Frostline. Expected format version {VERSION} or "
                 f"older. Received: version {version}\nUpdate Frostline to read it."
             )
-        with damage_named(path, "the small tables"):
-            matches = _hash_small_tables(file) == file.attrs.get("tables_sha256")
-        if not matches:
-            raise damaged(path, "the small tables", "their sha256 is not the recorded one")
         yield file
+
+
+def _require_signature(path: Path) -> None:
+    """Refuses what is no HDF5 file behind a seal, without asking HDF5."""
+    with damage_named(path, "the file"), path.open("rb") as file:
+        start = file.read(SEAL_BYTES + len(_HDF5_SIGNATURE))
+    if start.startswith(_HDF5_SIGNATURE):
+        raise FeatureFileError(
+            f"This HDF5 file was not written by Frostline: its first {SEAL_BYTES} bytes are no "
+            f"seal. Expected a file that `cli.py extract` wrote. Received: {path}"
+        )
+    if not start.startswith(_SEAL_START) and start[SEAL_BYTES:] != _HDF5_SIGNATURE:
+        raise FeatureFileError(
+            f"This is not a feature file. Expected an HDF5 file that `cli.py extract` wrote. "
+            f"Received: {path}, which starts with {start[:16]!r}"
+        )
+
+
+def diagnose(path: Path) -> str:
+    """Names what is damaged in a file whose seal is broken.
+
+    Looks in a process of its own, since HDF5 may crash on damaged bytes.
+    """
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline.sealed", str(path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).resolve().parent.parent,
+    )
+    return done.stdout.strip() if done.returncode == 0 else "the structure of the file"
+
+
+def _find_damage(path: Path) -> str:
+    with h5py.File(path, "r") as file:
+        if _hash_small_tables(file) != file.attrs["tables_sha256"]:
+            return "the small tables"
+        for name in sorted(_LARGE_DATASETS & set(_all_datasets(file))):
+            dataset = file[name]
+            for start in range(0, len(dataset), _DIAGNOSED_ROWS):
+                try:
+                    dataset[start : start + _DIAGNOSED_ROWS]
+                except OSError:
+                    last = min(start + _DIAGNOSED_ROWS, len(dataset)) - 1
+                    return f"the {name.replace('/', ' ')}, in rows {start} to {last},"
+    return "bytes that no value is read from"
 
 
 def _hash_small_tables(file: h5py.File) -> str:
@@ -150,12 +221,8 @@ def _hash_small_tables(file: h5py.File) -> str:
     for name in sorted(file.attrs):
         if name != "tables_sha256":
             hasher.update(f"{name}={_plain(file.attrs[name])}\n".encode())
-    names: list[str] = []
-    file.visit(names.append)
-    for name in sorted(names):
+    for name in sorted(_all_datasets(file)):
         item = file[name]
-        if not isinstance(item, h5py.Dataset):
-            continue
         hasher.update(f"{name}:{item.dtype}:{item.shape}\n".encode())
         if name in _LARGE_DATASETS:
             continue
@@ -166,6 +233,12 @@ def _hash_small_tables(file: h5py.File) -> str:
         else:
             hasher.update(np.ascontiguousarray(values))
     return hasher.hexdigest()
+
+
+def _all_datasets(file: h5py.File) -> list[str]:
+    names: list[str] = []
+    file.visit(names.append)
+    return [name for name in names if isinstance(file[name], h5py.Dataset)]
 
 
 def _plain(value) -> str:
@@ -197,25 +270,27 @@ def write_rows(
     shape: tuple[int, int],
     output: OutputFile,
     hasher=None,
+    dtype: type = np.float32,
 ) -> None:
-    """Writes float32 rows as they come; the sum of the blocks' rows must be `shape[0]`.
+    """Writes rows of floats as they come; the sum of the blocks' rows must be `shape[0]`.
 
     Raises:
         OSError: the output failed; there is no sense in going on.
     """
     n_rows, n_features = shape
-    rows_per_chunk = max(1, min(n_rows, _CHUNK_BYTES // (_BYTES_PER_FLOAT * max(1, n_features))))
+    row_bytes = np.dtype(dtype).itemsize * max(1, n_features)
+    rows_per_chunk = max(1, min(n_rows, _CHUNK_BYTES // row_bytes))
     dataset = file.create_dataset(
         name,
         shape,
-        np.float32,
+        dtype,
         chunks=(rows_per_chunk, max(1, n_features)),
         maxshape=(None, n_features),
         fletcher32=True,
     )
     start = 0
     for block in blocks:
-        data = np.ascontiguousarray(block, np.float32)
+        data = np.ascontiguousarray(block, dtype)
         dataset[start : start + len(data)] = data
         start += len(data)
         if hasher is not None:
@@ -265,3 +340,7 @@ def damaged(path: Path, what: str, how: str) -> FeatureFileError:
         f"{path} is damaged: {what} cannot be trusted ({how}).\n"
         "Move the file away and run extract again; `cli.py features FILE --verify` checks a file."
     )
+
+
+if __name__ == "__main__":
+    print(_find_damage(Path(sys.argv[1])))

@@ -8,24 +8,28 @@ from collections import defaultdict
 
 import numpy as np
 
-from pipeline.dataset import NO_SPLIT, SPLITS, UNLABELLED
 from pipeline.errors import SplitError
+from pipeline.found import NO_SPLIT, SPLITS, UNLABELLED
 
 TRAIN, VAL, TEST = range(3)
 
 
-def hash_to_unit(digest: bytes, seed: int) -> float:
-    """The number in [0, 1) that decides an image's split: 64 bits of sha256(digest + seed)."""
-    hashed = hashlib.sha256(digest + str(seed).encode()).digest()
+def hash_to_unit(key: bytes, seed: int) -> float:
+    """The number in [0, 1) that decides a split: 64 bits of sha256(key + seed).
+
+    The key is an image's digest, or that of its group's name.
+    """
+    hashed = hashlib.sha256(key + str(seed).encode()).digest()
     return int.from_bytes(hashed[:8], "big") / 2**64
 
 
 def assign_splits(
-    digests: np.ndarray,
+    keys: np.ndarray,
     labels: np.ndarray,
     given: np.ndarray,
     class_names: list[str],
     *,
+    arrivals: np.ndarray | None = None,
     val_fraction: float = 0.2,
     test_fraction: float = 0.0,
     seed: int = 0,
@@ -35,10 +39,17 @@ def assign_splits(
     Splits that the source gives stay. Where it gives none, all images are divided; where it gives
     train but no val (or no test, and one is asked for), that is carved out of train.
 
+    A class that by chance has no image in a split gives it the one with the smallest u. Which
+    image that is depends on what else is in the class; so that one that is added later cannot
+    take its place, images are divided in the order in which they arrived.
+
     Args:
-        digests: uint8 (n_samples, 32).
+        keys: uint8 (n_samples, 32): the images' digests, or those of `pipeline.groups`; rows of
+            one key share a split.
         labels: int32 (n_samples,), -1 = none.
         given: int8 (n_samples,), what the source says, -1 = nothing.
+        arrivals: int32 (n_samples,), number of the extraction that first saw the image; None =
+            all came at once.
         val_fraction, test_fraction: shares of the images that are divided, 0..1.
 
     Returns:
@@ -62,55 +73,89 @@ def assign_splits(
     # Only a data set that gives val, or val and test, itself keeps its unassigned images in train.
     splits = np.where(given == NO_SPLIT, TRAIN, given).astype(np.int8)
     is_divided = labelled & (splits == TRAIN)
-    rows_of = defaultdict(list)
+    division = _Division(carved, class_names, seed)
+    arrivals = np.zeros(len(labels), np.int32) if arrivals is None else arrivals
+    for arrival in np.unique(arrivals[is_divided]):
+        rows = np.flatnonzero(is_divided & (arrivals == arrival))
+        division.add(keys[rows], labels[rows])
+    division.check()
     for row in np.flatnonzero(is_divided):
-        rows_of[digests[row].tobytes()].append(row)
-    u_of = {digest: hash_to_unit(digest, seed) for digest in rows_of}
-    split_of = {digest: _split_at(u, carved) for digest, u in u_of.items()}
-    for label, name in enumerate(class_names):
-        of_class = sorted(
-            {d for d, rows in rows_of.items() if any(labels[row] == label for row in rows)},
-            key=u_of.__getitem__,
-        )
-        _fill_empty_splits(of_class, split_of, carved, name)
-    for digest, rows in rows_of.items():
-        splits[rows] = split_of[digest]
+        splits[row] = division.split_of[keys[row].tobytes()]
     splits[~labelled] = NO_SPLIT
     _require_training_images(splits, labels, class_names)
     return splits
 
 
-def _split_at(u: float, fractions: dict[int, float]) -> int:
-    """val takes the lowest part of [0, 1), test the next, train the rest."""
-    edge = 0.0
-    for split in (VAL, TEST):
-        edge += fractions.get(split, 0.0)
-        if u < edge:
-            return split
-    return TRAIN
+class _Division:
+    """Keys divided so far; what is decided of one stays, whatever is added."""
 
+    def __init__(self, fractions: dict[int, float], class_names: list[str], seed: int):
+        self.split_of: dict[bytes, int] = {}
+        self._fractions = fractions
+        self._needed = [TRAIN, *fractions]
+        self._class_names = class_names
+        self._seed = seed
+        self._classes_of: dict[bytes, set[int]] = defaultdict(set)
+        self._keys_of: list[list[bytes]] = [[] for _ in class_names]
 
-def _fill_empty_splits(
-    digests: list[bytes], split_of: dict[bytes, int], fractions: dict[int, float], class_name: str
-) -> None:
-    """Gives each split that a class lacks the image with the smallest u of a split with more."""
-    needed = [TRAIN, *fractions]
-    if not digests or len(needed) == 1:
-        return
-    if len(digests) < len(needed):
-        names = ", ".join(SPLITS[split] for split in needed)
-        raise SplitError(
-            f"Class {class_name!r} is too small to be split. Expected at least {len(needed)} "
-            f"different images, one each for {names}. Received: {len(digests)}\n"
-            "Add images to it, or take its folder out and run extract again."
+    def add(self, keys: np.ndarray, labels: np.ndarray) -> None:
+        """Divides more rows: by their u, then by what their classes lack."""
+        added = set()
+        for row, label in enumerate(labels.tolist()):
+            key = keys[row].tobytes()
+            if key not in self.split_of:
+                self.split_of[key] = self._split_at(hash_to_unit(key, self._seed))
+                added.add(key)
+            if label not in self._classes_of[key]:
+                self._classes_of[key].add(label)
+                self._keys_of[label].append(key)
+        for label in np.unique(labels).tolist():
+            if len(self._keys_of[label]) >= len(self._needed):
+                self._fill_empty_splits(self._keys_of[label], added)
+
+    def check(self) -> None:
+        """Raises a SplitError for the first class with too few keys to be divided."""
+        for name, keys in zip(self._class_names, self._keys_of, strict=True):
+            if 0 < len(keys) < len(self._needed):
+                names = ", ".join(SPLITS[split] for split in self._needed)
+                raise SplitError(
+                    f"Class {name!r} is too small to be split. Expected at least "
+                    f"{len(self._needed)} different images (groups, with --group-by), one each "
+                    f"for {names}. Received: {len(keys)}\n"
+                    "Add images to it, or take its folder out and run extract again."
+                )
+
+    def _split_at(self, u: float) -> int:
+        """val takes the lowest part of [0, 1), test the next, train the rest."""
+        edge = 0.0
+        for split in (VAL, TEST):
+            edge += self._fractions.get(split, 0.0)
+            if u < edge:
+                return split
+        return TRAIN
+
+    def _fill_empty_splits(self, keys: list[bytes], added: set[bytes]) -> None:
+        """Gives each split that a class lacks a key of the split with the most.
+
+        The key with the smallest u, of those just added and of this class only where there are any.
+        """
+        if {self.split_of[key] for key in keys}.issuperset(self._needed):
+            return
+        in_order = sorted(
+            keys,
+            key=lambda key: (
+                key not in added,
+                len(self._classes_of[key]) > 1,
+                hash_to_unit(key, self._seed),
+            ),
         )
-    for split in needed:
-        members = defaultdict(list)
-        for digest in digests:
-            members[split_of[digest]].append(digest)
-        if not members[split]:
-            giver = max(needed, key=lambda other: (len(members[other]), -other))
-            split_of[members[giver][0]] = split
+        for split in self._needed:
+            members = defaultdict(list)
+            for key in in_order:
+                members[self.split_of[key]].append(key)
+            if not members[split]:
+                giver = max(self._needed, key=lambda other: (len(members[other]), -other))
+                self.split_of[members[giver][0]] = split
 
 
 def _require_training_images(
@@ -120,17 +165,36 @@ def _require_training_images(
         if np.any(labels == label) and not np.any((labels == label) & (splits == TRAIN)):
             raise SplitError(
                 f"Class {name!r} has no image in the training split. Expected at least one. "
-                f"Received: {np.sum(labels == label)} image(s), all in other splits."
+                f"Received: {np.sum(labels == label)} image(s), all in other splits.\n"
+                "Add images to it; or, with --group-by, try another --seed."
             )
 
 
-def find_straddlers(digests: np.ndarray, splits: np.ndarray) -> list[list[int]]:
-    """Rows of equal images that lie in different splits, a list per image."""
-    rows_of = defaultdict(list)
-    for row, digest in enumerate(digests):
-        rows_of[digest.tobytes()].append(row)
+def find_straddlers(keys: np.ndarray, splits: np.ndarray) -> list[list[int]]:
+    """Rows of equal images (or of one group) that lie in different splits, a list per key."""
     return [
         rows
-        for rows in rows_of.values()
+        for rows in _group_rows(keys)
         if len({int(splits[row]) for row in rows if splits[row] != NO_SPLIT}) > 1
     ]
+
+
+def find_equal_images(digests: np.ndarray) -> list[list[int]]:
+    """Rows of images that are in the data set more than once, a list per image."""
+    return [rows for rows in _group_rows(digests) if len(rows) > 1]
+
+
+def find_conflicts(digests: np.ndarray, labels: np.ndarray) -> list[list[int]]:
+    """Rows of equal images with different labels, a list per image."""
+    return [
+        rows
+        for rows in find_equal_images(digests)
+        if len({int(labels[row]) for row in rows if labels[row] != UNLABELLED}) > 1
+    ]
+
+
+def _group_rows(keys: np.ndarray) -> list[list[int]]:
+    rows_of = defaultdict(list)
+    for row, key in enumerate(keys):
+        rows_of[key.tobytes()].append(row)
+    return list(rows_of.values())

@@ -4,6 +4,7 @@ Epoch 0 is the frozen head. The epoch that wins has the lowest validation loss a
 validation accuracy is not below epoch 0's, so the result is never worse on either. Each epoch's
 probabilities are calibrated by one temperature before they are compared: training end to end
 makes a network too sure of itself (and label smoothing too unsure) without making it worse.
+Each epoch depends on nothing but the state after the one before, so that it can be resumed.
 """
 
 import time
@@ -12,135 +13,228 @@ from dataclasses import dataclass
 
 import keras
 import numpy as np
+import tensorflow as tf
 
-from pipeline.augment import build_augmentation
 from pipeline.backbones.frost_lines import split_at
 from pipeline.calibration import apply_temperature, find_temperature
+from pipeline.checkpoint import State
+from pipeline.errors import DeviceError
+from pipeline.finetune_options import FinetuneOptions
+from pipeline.inputs import Inputs
+from pipeline.learning_rate import choose_rate, sweep_rates
 from pipeline.metrics import mean_log_loss
+from pipeline.optimizer import decay_factors, learning_rate_at, make_optimizer
 from pipeline.parallel import map_batches
-from pipeline.pixels import PixelStore
+from pipeline.replicas import ONE_DEVICE, Replicas
 from pipeline.runs import Predictions
 from pipeline.splits import TRAIN, VAL
 
-
-@dataclass(frozen=True)
-class FinetuneOptions:
-    """How to fine-tune; the defaults are those of the command line.
-
-    Args:
-        unfreeze: a frost line's name or `all`; None = the top third of the backbone's work.
-        epochs: at most so many.
-        learning_rate: the highest, after the warm-up.
-        warmup: share of all steps in which the rate rises to it.
-        weight_decay: AdamW's, on kernels only.
-        batch_size: images per step.
-        patience: stop after so many epochs that did not win.
-        augment: `none` or `light`.
-        flip: mirror images left to right at random.
-        class_weight: `balanced` or None.
-        label_smoothing: share of the target spread over all classes.
-        seed: decides the order of images, augmentation and dropout.
-    """
-
-    unfreeze: str | None = None
-    epochs: int = 8
-    learning_rate: float = 3e-4
-    warmup: float = 0.1
-    weight_decay: float = 1e-2
-    batch_size: int = 32
-    patience: int = 5
-    augment: str = "light"
-    flip: bool = False
-    class_weight: str | None = None
-    label_smoothing: float = 0.1
-    seed: int = 0
+MAX_DIVERGENCES = 3
+RATE_AFTER_DIVERGENCE = 0.3
+_LAST_STEPS = 10
 
 
 class TrunkAndTop(keras.Model):
     """The classifier with its frozen trunk in inference mode, whatever the top is in.
 
     Shares all layers with the classifier.
+
+    Args:
+        from_line: begin at the frost line, with what the trunk cache holds.
     """
 
-    def __init__(self, classifier: keras.Model, line: str):
+    def __init__(self, classifier: keras.Model, line: str, *, from_line: bool = False):
         super().__init__(name="trunk_and_top")
         self.preprocessing = classifier.get_layer("preprocessing")
         self.head = classifier.get_layer("head")
         backbone = classifier.get_layer("backbone")
         self.trunk, self.top = (None, backbone) if line == "all" else split_at(backbone, line)
+        self.from_line = from_line
 
-    def call(self, images, training=False):
-        x = self.preprocessing(images)
-        if self.trunk is not None:
-            x = self.trunk(x, training=False)
+    def call(self, inputs, training=False):
+        x = inputs
+        if not self.from_line:
+            x = self.preprocessing(x)
+            if self.trunk is not None:
+                x = self.trunk(x, training=False)
         return self.head(self.top(x, training=training), training=training)
 
 
+class _DivergedError(Exception):
+    """The loss is not finite or grew beyond chance; the message says which."""
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """Who wants to know, and when: progress, an epoch's record, a note, the state to keep."""
+
+    on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None
+    on_epoch: Callable[[dict], None] = lambda record: None
+    on_note: Callable[[str], None] = lambda note: None
+    on_state: Callable[[State], None] = lambda state: None
+
+
 class Training:
-    """The epochs: runs them, keeps the best, and leaves its weights in the classifier."""
+    """The epochs: runs them, keeps the best, and leaves its weights in the classifier.
+
+    Args:
+        classifier: thawed from `line` up.
+        before: the frozen head's predictions, labels and splits.
+        state: to go on from; None to begin.
+    """
 
     def __init__(
         self,
         classifier: keras.Model,
         line: str,
-        store: PixelStore,
+        inputs: Inputs,
         before: Predictions,
         options: FinetuneOptions,
-        on_progress: Callable[[str, int, int], None],
-        on_epoch: Callable[[dict], None] | None,
+        *,
+        from_line: bool = False,
+        class_weights: np.ndarray | None = None,
+        replicas: Replicas = ONE_DEVICE,
+        state: State | None = None,
+        hooks: Hooks = Hooks(),
     ):
-        self.history: list[dict] = []
-        self.notes: list[str] = []
-        self.best_epoch = 0
+        self.state = state or State()
         self._options = options
-        self._store = store
+        self._inputs = inputs
+        self._before = before
         self._labels = before.labels
         self._rows = {split: np.flatnonzero(before.splits == split) for split in (TRAIN, VAL)}
         self._n_classes = before.probabilities.shape[1]
-        self._on_progress = on_progress
-        self._on_epoch = on_epoch or (lambda record: None)
-        self._augment = build_augmentation(options.augment, flip=options.flip, seed=options.seed)
-        self._class_weights = self._weigh_classes()
-        self._model = TrunkAndTop(classifier, line)
-        self._model.compile(
-            optimizer=self._make_optimizer(),
-            loss=keras.losses.CategoricalCrossentropy(label_smoothing=options.label_smoothing),
-            # The loss without label smoothing, so that it compares with validation's.
-            metrics=["accuracy", keras.metrics.CategoricalCrossentropy()],
-            jit_compile=False,
+        self._hooks = hooks
+        self._last_rate = 0.0
+        self._replicas = replicas
+        self._weight_of_class = (
+            np.ones(self._n_classes) if class_weights is None else class_weights
+        ).astype(np.float32)
+        self._model = TrunkAndTop(classifier, line, from_line=from_line)
+        self._optimizer = make_optimizer(
+            options, decay_factors(classifier.get_layer("backbone"), line, options.layer_decay)
         )
-        self._before = before
+        self._build()
+
+    @property
+    def history(self) -> list[dict]:
+        return self.state.history
+
+    @property
+    def best_epoch(self) -> int:
+        return self.state.best_epoch
 
     @property
     def last_epoch(self) -> int:
-        return self.history[-1]["epoch"]
+        return self.state.history[-1]["epoch"]
 
     def run(self) -> None:
-        self._record_frozen_head()
-        best_weights, best_temperature = self._get_weights(), 1.0
-        for epoch in range(1, self._options.epochs + 1):
-            started = time.perf_counter()
-            train_loss, train_accuracy = self._train_epoch(epoch)
-            val_loss, val_accuracy, temperature = self._evaluate()
-            self._record(
-                epoch, train_loss, train_accuracy, val_loss, val_accuracy, temperature, started
+        """Trains.
+
+        Raises:
+            DeviceError: the device's memory is too small for the batch size.
+        """
+        if self.state.history:
+            self._take_up()
+        else:
+            self._record_frozen_head()
+            self._keep()
+            self.state.best_weights = self.state.weights
+            if self._options.find_learning_rate:
+                self._find_learning_rate()
+            self._hooks.on_state(self.state)
+        while not self.state.is_over and self.state.epoch < self._options.epochs:
+            self._run_epoch(self.state.epoch + 1)
+            self._hooks.on_state(self.state)
+        _assign(self._model.trainable_variables, self.state.best_weights)
+        _soften(self._model.head, self.state.best_temperature)
+
+    def _build(self) -> None:
+        options = self._options
+        with self._replicas.scope():
+            example = tf.constant(self._inputs.plain(self._rows[VAL][:1]))
+            self._model(example)
+            optimizer = self._optimizer
+            if options.precision == "mixed_float16":
+                optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+            self._model.compile(
+                optimizer=optimizer,
+                loss=keras.losses.CategoricalCrossentropy(label_smoothing=options.label_smoothing),
+                # The loss without label smoothing, so that it compares with validation's.
+                metrics=["accuracy", keras.metrics.CategoricalCrossentropy(name="plain_loss")],
+                jit_compile=False,
+                auto_scale_loss=False,
             )
-            if not np.isfinite(train_loss + val_loss):
-                self.notes.append(
-                    f"The loss was not finite in epoch {epoch}: training stopped there and the "
-                    "best epoch before it was taken. Try a lower --learning-rate."
-                )
-                break
-            frozen, best = self.history[0], self.history[self.best_epoch]
-            if val_accuracy >= frozen["val_accuracy"] and val_loss < best["val_loss"]:
-                self.best_epoch = epoch
-                best_weights = self._get_weights()
-                best_temperature = temperature
-            elif epoch - self.best_epoch >= self._options.patience:
-                break
-        for variable, value in zip(self._model.trainable_variables, best_weights, strict=True):
-            variable.assign(value)
-        _soften(self._model.head, best_temperature)
+            optimizer.build(self._model.trainable_variables)
+            # As Keras does before its first step: metrics must not be made inside of it.
+            target = tf.one_hot([0], self._n_classes)
+            self._model._maybe_symbolic_build(data_batch=(example, target, tf.ones(1)))
+        self._model.make_train_function()
+        self._predict = tf.function(
+            lambda inputs: self._model(inputs, training=False), reduce_retracing=True
+        )
+        self._seeds = [
+            generator.state
+            for layer in self._model._flatten_layers()
+            for generator in layer._seed_generators
+        ]
+
+    def _run_epoch(self, epoch: int) -> None:
+        started = time.perf_counter()
+        try:
+            train_loss, train_accuracy = self._train_epoch(epoch)
+            raw = self._take_averages()
+            val_loss, val_accuracy, temperature = self._evaluate()
+            self._require_sense(val_loss, val_accuracy)
+        except _DivergedError as diverged:
+            self._step_back(epoch, str(diverged))
+            return
+        self._record(
+            epoch, train_loss, train_accuracy, val_loss, val_accuracy, temperature, started
+        )
+        state = self.state
+        frozen, best = state.history[0], state.history[state.best_epoch]
+        if val_accuracy >= frozen["val_accuracy"] and val_loss < best["val_loss"]:
+            state.best_epoch, state.best_temperature = epoch, temperature
+            state.best_weights = _values(self._model.trainable_variables)
+        elif epoch - state.best_epoch >= self._options.patience:
+            state.is_over = True
+        if raw is not None:
+            _assign(self._model.trainable_variables, raw)
+        state.epoch = epoch
+        self._keep()
+
+    def _keep(self) -> None:
+        self.state.weights = _values(self._model.trainable_variables)
+        self.state.optimizer = _values(self._model.optimizer.variables)
+
+    def _take_up(self) -> None:
+        """Puts the state's weights into model and optimizer."""
+        _assign(self._model.trainable_variables, self.state.weights)
+        _assign(self._model.optimizer.variables, self.state.optimizer)
+
+    def _step_back(self, epoch: int, what: str) -> None:
+        """Takes up the last good weights with a lower rate, or gives up."""
+        state = self.state
+        state.n_divergences += 1
+        self._take_up()
+        if state.n_divergences > MAX_DIVERGENCES:
+            state.is_over = True
+            action = f"training stopped and epoch {state.best_epoch}, the best before, was taken"
+        else:
+            state.rate_factor *= RATE_AFTER_DIVERGENCE
+            action = (
+                f"the weights after epoch {epoch - 1} were taken up again and the learning rate "
+                f"lowered to {self._greatest_rate() * state.rate_factor:.2g}"
+            )
+        self._note(f"Epoch {epoch} diverged ({what}): {action}.")
+
+    def _note(self, note: str) -> None:
+        self.state.notes.append(note)
+        self._hooks.on_note(note)
+
+    def _greatest_rate(self) -> float:
+        return self.state.learning_rate or self._options.learning_rate
 
     def _record_frozen_head(self) -> None:
         started = time.perf_counter()
@@ -160,43 +254,113 @@ class Training:
             "val_loss": float(val_loss),
             "val_accuracy": float(val_accuracy),
             "temperature": temperature,
-            "learning_rate": float(self._model.optimizer.learning_rate) if epoch else 0.0,
+            "learning_rate": self._last_rate,
             "seconds": time.perf_counter() - started,
         }
-        self.history.append(record)
-        self._on_epoch(record)
-
-    def _get_weights(self) -> list[np.ndarray]:
-        return [variable.numpy() for variable in self._model.trainable_variables]
+        self.state.history.append(record)
+        self._hooks.on_epoch(record)
 
     def _train_epoch(self, epoch: int) -> tuple[float, float]:
         """One pass over the training images; its mean loss and accuracy, augmented as they are."""
-        rows = self._rows[TRAIN]
-        order = np.random.default_rng([self._options.seed, epoch]).permutation(rows)
-        batches = list(enumerate(in_batches(order, self._options.batch_size)))
-        sums, done = np.zeros(2), 0
-        for (number, batch), pixels in map_batches(
-            lambda task: (task, self._store.read(task[1])), batches, 2
-        ):
-            images = self._augment(pixels.astype(np.float32), epoch, number)
-            labels = self._labels[batch]
-            _, accuracy, loss = self._model.train_on_batch(
-                images,
-                np.eye(self._n_classes, dtype=np.float32)[labels],
-                sample_weight=self._class_weights[labels],
+        self._seed_layers(epoch)
+        n_rows = len(self._rows[TRAIN])
+        n_per_epoch = -(-n_rows // self._options.batch_size)
+        sums, done, losses = np.zeros(2), 0, []
+        for number, n, batch in self._batches(epoch):
+            rate = learning_rate_at(
+                (epoch - 1) * n_per_epoch + number,
+                self._options.epochs * n_per_epoch,
+                self._greatest_rate() * self.state.rate_factor,
+                self._options.warmup,
             )
-            sums += np.array([loss, accuracy]) * len(batch)
-            done += len(batch)
-            self._on_progress(f"Epoch {epoch}", done, len(rows))
-        loss, accuracy = sums / len(rows)
+            loss, accuracy = self._step(batch, rate)
+            losses.append(loss)
+            self._require_bounded(losses[-_LAST_STEPS:])
+            sums += np.array([loss, accuracy]) * n
+            done += n
+            self._hooks.on_progress(f"Epoch {epoch}", done, n_rows)
+        loss, accuracy = sums / n_rows
         return float(loss), float(accuracy)
+
+    def _batches(self, epoch: int):
+        """(number, images, (inputs, targets, weights)) of each batch, made ahead in a thread."""
+        order = np.random.default_rng([self._options.seed, epoch]).permutation(self._rows[TRAIN])
+        one_hot = np.eye(self._n_classes, dtype=np.float32)
+
+        def make(task):
+            number, rows = task
+            labels = self._labels[rows]
+            x, y = self._inputs.train(rows, one_hot[labels], epoch, number)
+            return number, len(rows), (x, y, self._weight_of_class[labels])
+
+        return map_batches(make, enumerate(in_batches(order, self._options.batch_size)), 1)
+
+    def _step(self, batch: tuple, rate: float) -> tuple[float, float]:
+        """One step; its loss without label smoothing, and accuracy."""
+        self._optimizer.learning_rate = self._last_rate = rate
+        self._model.reset_metrics()
+        try:
+            logs = self._model.train_function(iter([self._replicas.divide(*batch)]))
+            return float(logs["plain_loss"]), float(logs["accuracy"])
+        except tf.errors.ResourceExhaustedError as error:
+            size = self._options.batch_size
+            smaller = max(1, size // 2)
+            raise DeviceError(
+                f"Not enough memory for a training step of {size} images. Expected it to fit the "
+                f"device. Received: --batch-size {size}\nTry --batch-size {smaller}"
+                + (", or a smaller image size at extraction." if size == 1 else ".")
+            ) from error
+
+    def _seed_layers(self, epoch: int) -> None:
+        """Dropout depends on (seed, epoch), not on what went before."""
+        for number, state in enumerate(self._seeds):
+            sequence = np.random.SeedSequence([self._options.seed, epoch, number])
+            state.assign(sequence.generate_state(2))
+
+    def _require_bounded(self, losses: list[float]) -> None:
+        limit = 2 * np.log(self._n_classes) + 1
+        if not np.isfinite(losses[-1]):
+            raise _DivergedError(f"the loss became {losses[-1]}")
+        if len(losses) == _LAST_STEPS and np.mean(losses) > limit:
+            raise _DivergedError(
+                f"the loss of the last {_LAST_STEPS} steps rose to {np.mean(losses):.1f}, chance "
+                f"is {np.log(self._n_classes):.1f}"
+            )
+
+    def _require_sense(self, val_loss: float, val_accuracy: float) -> None:
+        """Half of what validation had above chance is lost: a step too far, not a detour."""
+        frozen, chance = self.history[0]["val_accuracy"], 1 / self._n_classes
+        if not np.isfinite(val_loss):
+            raise _DivergedError(f"the validation loss became {val_loss}")
+        if frozen > chance + 0.1 and val_accuracy < (frozen + chance) / 2:
+            raise _DivergedError(
+                f"validation accuracy fell from {frozen:.3f} to {val_accuracy:.3f}, chance is "
+                f"{chance:.3f}"
+            )
+
+    def _take_averages(self) -> list[np.ndarray] | None:
+        """Puts the moving averages into the model; returns what was there, None if there are none.
+
+        Raises:
+            _DivergedError: the weights are not finite.
+        """
+        raw = _values(self._model.trainable_variables)
+        if not all(np.isfinite(value).all() for value in raw):
+            raise _DivergedError("weights are not finite")
+        if not self._options.average_weights:
+            return None
+        _assign(
+            self._model.trainable_variables,
+            _values(self._optimizer._model_variables_moving_average),
+        )
+        return raw
 
     def _evaluate(self) -> tuple[float, float, float]:
         """Validation loss and accuracy, calibrated, and the temperature that calibrates."""
         rows = self._rows[VAL]
         probabilities = np.concatenate(
             [
-                self._model.predict_on_batch(self._store.read(batch).astype(np.float32))
+                self._predict(tf.constant(self._inputs.plain(batch))).numpy()
                 for batch in in_batches(rows, self._options.batch_size)
             ]
         )
@@ -204,28 +368,40 @@ class Training:
         calibrated = apply_temperature(probabilities, temperature)
         return *_loss_and_accuracy(self._labels[rows], calibrated), temperature
 
-    def _make_optimizer(self) -> keras.optimizers.Optimizer:
-        options = self._options
-        n_steps = options.epochs * -(-len(self._rows[TRAIN]) // options.batch_size)
-        n_warmup = max(1, round(options.warmup * n_steps))
-        schedule = keras.optimizers.schedules.CosineDecay(
-            0.0,
-            max(1, n_steps - n_warmup),
-            alpha=0.01,
-            warmup_target=options.learning_rate,
-            warmup_steps=n_warmup,
-        )
-        optimizer = keras.optimizers.AdamW(
-            schedule, weight_decay=options.weight_decay, global_clipnorm=1.0
-        )
-        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-        return optimizer
+    def _find_learning_rate(self) -> None:
+        """Sweeps the rate, puts everything back, and goes on with the rate found."""
+        state = self.state
+        self._seed_layers(0)
+        state.sweep = sweep_rates(self._sweep_batches(), self._step, self._hooks.on_progress)
+        self._take_up()
+        state.learning_rate = choose_rate(state.sweep)
+        if state.learning_rate is None:
+            self._note(
+                "The sweep of the learning rate shows no clear fall of the loss; the rate stays "
+                f"{self._options.learning_rate:g}."
+            )
+        else:
+            self._note(
+                f"The sweep found a learning rate of {state.learning_rate:.2g}: the loss falls "
+                "steepest there, and it is a tenth or less of where it rises again."
+            )
 
-    def _weigh_classes(self) -> np.ndarray:
-        if self._options.class_weight is None:
-            return np.ones(self._n_classes, np.float32)
-        counts = np.bincount(self._labels[self._rows[TRAIN]], minlength=self._n_classes)
-        return (counts.sum() / (self._n_classes * counts)).astype(np.float32)
+    def _sweep_batches(self):
+        """Batches of further and further epochs that are not trained on."""
+        epoch = self._options.epochs
+        while True:
+            epoch += 1
+            for _, _, batch in self._batches(epoch):
+                yield batch
+
+
+def _values(variables: list) -> list[np.ndarray]:
+    return [np.array(variable.numpy()) for variable in variables]
+
+
+def _assign(variables: list, values: list[np.ndarray]) -> None:
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
 
 
 def _soften(head: keras.Layer, temperature: float) -> None:

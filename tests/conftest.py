@@ -58,6 +58,21 @@ def photos(tmp_path) -> Path:
     return make_photos(tmp_path / "photos")
 
 
+@pytest.fixture
+def stand_in_backbone(monkeypatch):
+    """Lets `cli.py extract` embed with a cheap stand-in, whatever backbone is named."""
+    from benchmarks.stand_in import StandIn
+    from pipeline import extract
+
+    real = extract.extract_features
+
+    def extract_cheaply(dataset, recipe, target, make_embedder, *rest):
+        del make_embedder
+        return real(dataset, recipe, target, StandIn, *rest)
+
+    monkeypatch.setattr(extract, "extract_features", extract_cheaply)
+
+
 @pytest.fixture(scope="session")
 def extracted(tmp_path_factory) -> Path:
     """A folder with photos/ and features.h5 made from it by efficientnet-lite0 at 32 pixels."""

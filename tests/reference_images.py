@@ -27,3 +27,9 @@ def _make_image(rng: np.random.Generator) -> np.ndarray:
         pixels = (pixels * (square - share) + colour * share) // square
     noise = rng.integers(-12, 13, pixels.shape)
     return np.clip(pixels + noise, 0, 255).astype(np.uint8)
+
+
+def pad_reference_images(images: np.ndarray, side: int) -> np.ndarray:
+    """Mirrors rows and columns at the lower and right edges until `side` is reached."""
+    missing = side - SIZE
+    return np.pad(images, ((0, 0), (0, missing), (0, missing), (0, 0)), mode="reflect")

@@ -79,7 +79,8 @@ def test_preprocessing_numbers_equal_the_familys_own_preprocess_input(name):
         for name in KERAS_NAMES
     ],
 )
-def test_download_is_the_very_file_that_keras_would_fetch(name, monkeypatch):
+@pytest.mark.parametrize("include_top", [False, True])
+def test_download_is_the_very_file_that_keras_would_fetch(name, include_top, monkeypatch):
     asked = {}
 
     def get_file(fname=None, origin=None, **options):
@@ -88,26 +89,27 @@ def test_download_is_the_very_file_that_keras_would_fetch(name, monkeypatch):
 
     monkeypatch.setattr(file_utils, "get_file", get_file)
     with pytest.raises(InterruptedError):
-        _keras_function(name)(weights="imagenet", include_top=False, pooling="avg")
+        _keras_function(name)(weights="imagenet", include_top=include_top, pooling="avg")
     assert asked["cache_subdir"] == "models"
     source = Download(asked["fname"], asked["origin"], asked.get("file_hash"))
-    assert BACKBONES[name].weights == source
+    backbone = BACKBONES[name]
+    assert source == (backbone.weights_with_top if include_top else backbone.weights)
 
 
 def test_resolving_weights_imports_neither_tensorflow_nor_keras(tmp_path):
-    (tmp_path / "models").mkdir()
-    (tmp_path / "models" / "efficientnetb0_notop.h5").write_bytes(b"here")
+    (tmp_path / "my.h5").write_bytes(b"here")
     code = """
 import sys
 from pipeline.backbones.registry import get_backbone
 from pipeline.backbones.weights import resolve_weights
-for name in ("efficientnet-lite0", "efficientnetb0"):
-    print(resolve_weights(get_backbone(name), "imagenet").key)
+for name, weights in (("efficientnet-lite0", "imagenet"), ("efficientnetb0", "my.h5")):
+    print(resolve_weights(get_backbone(name), weights).key)
 print([m for m in ("tensorflow", "keras", "torch") if m in sys.modules])
 """
     result = subprocess.run(
         [sys.executable, "-c", code],
-        env={"KERAS_HOME": str(tmp_path), "PYTHONPATH": ":".join(filter(None, sys.path))},
+        cwd=tmp_path,
+        env={"PYTHONPATH": ":".join(filter(None, sys.path))},
         capture_output=True,
         text=True,
         check=True,

@@ -1,5 +1,6 @@
 """Building backbones: the same numbers as the networks that they stand for, from any file."""
 
+import dataclasses
 import subprocess
 import sys
 import zipfile
@@ -11,7 +12,8 @@ import keras
 import numpy as np
 import pytest
 from keras.src.utils import file_utils
-from reference_images import make_reference_images
+from networks import SIZE, features_of, random_images, recipe_of, set_statistics
+from reference_images import make_reference_images, pad_reference_images
 
 from pipeline.backbones.build import build_backbone, build_embedding_model
 from pipeline.backbones.checkpoints import read_state_dict
@@ -19,55 +21,8 @@ from pipeline.backbones.efficientnet_lite import EfficientNetLite0, load_state_d
 from pipeline.backbones.registry import get_backbone
 from pipeline.backbones.weights import resolve_weights
 from pipeline.errors import BackboneError, WeightsError
-from pipeline.recipe import Recipe
 
 REFERENCE = Path(__file__).parent / "reference" / "efficientnet_lite0.npz"
-SIZE = 32
-
-
-def _recipe(name, key, image_size=SIZE, **changes) -> Recipe:
-    backbone = get_backbone(name)
-    values = {
-        "backbone": backbone.name,
-        "weights": key,
-        "image_size": image_size,
-        "resize": "stretch",
-        "background": (0, 0, 0),
-        "decoder_version": 1,
-        "channel_order": backbone.channel_order,
-        "scale": backbone.scale,
-        "offset": backbone.offset,
-        "layer": "top",
-        "pooling": "avg",
-        "precision": "float32",
-    }
-    return Recipe(**(values | changes))
-
-
-def _features(name, weights, images, **changes):
-    recipe = _recipe(name, weights.key, images.shape[1], **changes)
-    return np.asarray(build_embedding_model(recipe, weights)(images.astype("float32")))
-
-
-def _images(size=SIZE):
-    return np.random.default_rng(0).integers(0, 256, (3, size, size, 3)).astype("float32")
-
-
-def _set_statistics(model, images):
-    """Makes features of order 1: one pass in training mode sets BatchNormalization's statistics."""
-    rates = {layer: layer.rate for layer in model.layers if isinstance(layer, keras.layers.Dropout)}
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.momentum = 0.0
-        if isinstance(layer, keras.layers.Normalization):
-            statistics = [[0.5, 0.45, 0.4], [0.05, 0.06, 0.07], 1]
-            layer.set_weights([np.array(value) for value in statistics])
-            layer.finalize_state()
-        if layer in rates:
-            layer.rate = 0.0
-    model(images, training=True)
-    for layer, rate in rates.items():
-        layer.rate = rate
 
 
 def _keras_b0(weights):
@@ -89,7 +44,7 @@ def keras_b0(tmp_path_factory):
     path = tmp_path_factory.mktemp("random") / "b0.weights.h5"
     _keras_b0(None).save_weights(path)
     model = _keras_b0_as_from_imagenet(path)
-    _set_statistics(model, _images())
+    set_statistics(model, random_images())
     return model
 
 
@@ -115,40 +70,50 @@ def b0_files(keras_b0, tmp_path_factory):
 @pytest.mark.parametrize("file", ["notop.h5", "model.h5", "model.weights.h5", "model.keras"])
 def test_efficientnetb0_equals_what_keras_builds_from_the_same_file(file, b0_files):
     """Keras adds a Rescaling only where it believes that the weights are its own."""
-    expected = np.asarray(_keras_b0_as_from_imagenet(b0_files / file)(_images()))
+    expected = np.asarray(_keras_b0_as_from_imagenet(b0_files / file)(random_images()))
     greatest = np.abs(expected).max()
     assert 0.1 < greatest < 100
     weights = resolve_weights(get_backbone("efficientnetb0"), b0_files / file)
-    received = _features("efficientnetb0", weights, _images())
+    received = features_of("efficientnetb0", weights, random_images())
     assert np.abs(received - expected).max() <= 1e-4 * greatest
 
 
 def test_the_graph_that_keras_builds_for_other_weights_gives_other_features(keras_b0, b0_files):
     """So the test above can fail."""
-    expected = np.asarray(keras_b0(_images()))
+    expected = np.asarray(keras_b0(random_images()))
     other = _keras_b0(None)
     other.load_weights(b0_files / "notop.h5")
-    assert np.abs(np.asarray(other(_images())) - expected).max() > 0.01 * np.abs(expected).max()
+    assert (
+        np.abs(np.asarray(other(random_images())) - expected).max() > 0.01 * np.abs(expected).max()
+    )
 
 
-def test_imagenet_weights_are_taken_from_keras_home(b0_files, tmp_path, monkeypatch):
+def test_weights_in_keras_home_are_those_of_the_file(b0_files, tmp_path, monkeypatch):
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     (tmp_path / "models").mkdir()
     content = (b0_files / "notop.h5").read_bytes()
     (tmp_path / "models" / "efficientnetb0_notop.h5").write_bytes(content)
     backbone = get_backbone("efficientnetb0")
-    from_home = _features("efficientnetb0", resolve_weights(backbone, "imagenet"), _images())
+    source = dataclasses.replace(backbone.weights, file_hash=None)
+    backbone = dataclasses.replace(backbone, weights=source)
+    from_home = features_of(
+        "efficientnetb0", resolve_weights(backbone, "imagenet"), random_images()
+    )
     from_file = resolve_weights(backbone, b0_files / "notop.h5")
-    np.testing.assert_array_equal(from_home, _features("efficientnetb0", from_file, _images()))
+    np.testing.assert_array_equal(
+        from_home, features_of("efficientnetb0", from_file, random_images())
+    )
 
 
 @pytest.mark.parametrize("file", ["top.h5", "top.weights.h5"])
 def test_a_file_with_the_classifier_gives_the_same_features(file, b0_files):
     backbone = get_backbone("efficientnetb0")
-    expected = _features(
-        "efficientnetb0", resolve_weights(backbone, b0_files / "model.keras"), _images()
+    expected = features_of(
+        "efficientnetb0", resolve_weights(backbone, b0_files / "model.keras"), random_images()
     )
-    received = _features("efficientnetb0", resolve_weights(backbone, b0_files / file), _images())
+    received = features_of(
+        "efficientnetb0", resolve_weights(backbone, b0_files / file), random_images()
+    )
     np.testing.assert_array_equal(received, expected)
 
 
@@ -162,7 +127,7 @@ def test_lite0_equals_the_reference_features_and_logits_from_pytorch():
     images = make_reference_images()
     backbone = get_backbone("efficientnet-lite0")
     weights = resolve_weights(backbone, "imagenet")
-    features = _features("efficientnet-lite0", weights, images)
+    features = features_of("efficientnet-lite0", weights, images)
     greatest = np.abs(reference["features"]).max()
     assert greatest > 1
     assert np.abs(features - reference["features"]).max() <= 1e-3 * greatest
@@ -174,6 +139,28 @@ def test_lite0_equals_the_reference_features_and_logits_from_pytorch():
     assert np.abs(logits - reference["logits"]).max() <= 1e-3 * np.abs(reference["logits"]).max()
 
 
+@pytest.mark.parametrize(("number", "side"), [(1, 240), (2, 260)])
+def test_lite1_and_lite2_equal_the_reference_features_from_pytorch(number, side):
+    backbone = get_backbone(f"efficientnet-lite{number}")
+    pytest.importorskip(backbone.weights.module, reason="needs the extra [lite]")
+    expected = np.load(REFERENCE.with_name("efficientnet_lite1_2.npz"))[f"lite{number}"]
+    images = pad_reference_images(make_reference_images(2), side)
+    received = features_of(backbone.name, resolve_weights(backbone, "imagenet"), images)
+    greatest = np.abs(expected).max()
+    assert greatest > 1
+    assert np.abs(received - expected).max() <= 1e-4 * greatest
+
+
+def test_the_classifiers_scores_are_a_layer_too():
+    reference = np.load(REFERENCE)
+    weights = resolve_weights(get_backbone("lite0"), "imagenet")
+    received = features_of(
+        "lite0", weights, make_reference_images(), layer="predictions", pooling="none"
+    )
+    exponents = np.exp(reference["logits"] - reference["logits"].max(1, keepdims=True))
+    np.testing.assert_allclose(received, exponents / exponents.sum(1, keepdims=True), atol=1e-4)
+
+
 @pytest.mark.parametrize("suffix", [".weights.h5", ".keras", ".h5"])
 def test_lite0_loads_its_weights_from_keras_files_too(suffix, tmp_path):
     backbone = get_backbone("efficientnet-lite0")
@@ -182,7 +169,9 @@ def test_lite0_loads_its_weights_from_keras_files_too(suffix, tmp_path):
     path = tmp_path / f"saved{suffix}"
     (model.save_weights if suffix == ".weights.h5" else model.save)(path)
     again = build_backbone(backbone, resolve_weights(backbone, path), SIZE)
-    np.testing.assert_array_equal(np.asarray(again(_images())), np.asarray(model(_images())))
+    np.testing.assert_array_equal(
+        np.asarray(again(random_images())), np.asarray(model(random_images()))
+    )
 
 
 def test_lite0_drops_connections_in_the_blocks_that_keras_efficientnet_does(keras_b0):
@@ -202,7 +191,7 @@ def test_lite0_drops_connections_in_the_blocks_that_keras_efficientnet_does(kera
 def test_the_full_model_is_image_preprocessing_backbone_and_nothing_to_train_below():
     backbone = get_backbone("resnet50")
     weights = resolve_weights(backbone, "random")
-    model = build_embedding_model(_recipe("resnet50", weights.key), weights)
+    model = build_embedding_model(recipe_of("resnet50", weights.key), weights)
     assert [layer.name for layer in model.layers] == ["image", "preprocessing", "backbone"]
     assert model.inputs[0].dtype == "float32"
     assert model.output_shape == (None, backbone.n_features)
@@ -214,23 +203,14 @@ def test_a_bgr_backbone_equals_preprocess_input_and_the_keras_application(tmp_pa
     reference = keras.applications.ResNet50(
         weights=None, include_top=False, pooling="avg", input_shape=(SIZE, SIZE, 3)
     )
-    pixels = keras.applications.resnet.preprocess_input(_images())
-    _set_statistics(reference, pixels)
+    pixels = keras.applications.resnet.preprocess_input(random_images())
+    set_statistics(reference, pixels)
     expected = np.asarray(reference(pixels))
     assert 0.1 < np.abs(expected).max() < 100
     reference.save_weights(tmp_path / "a.weights.h5")
     weights = resolve_weights(get_backbone("resnet50"), tmp_path / "a.weights.h5")
-    received = _features("resnet50", weights, _images())
+    received = features_of("resnet50", weights, random_images())
     assert np.abs(received - expected).max() <= 1e-4 * np.abs(expected).max()
-
-
-@pytest.mark.parametrize("name", ["efficientnet-lite0", "efficientnetb0"])
-def test_the_table_tells_the_truth_about_size_and_features(name):
-    backbone = get_backbone(name)
-    model = build_backbone(backbone, resolve_weights(backbone, "random"), SIZE)
-    assert model.name == "backbone"
-    assert model.output_shape == (None, backbone.n_features)
-    assert model.count_params() == backbone.parameters
 
 
 HASH_OF_RANDOM_WEIGHTS = f"""
@@ -377,7 +357,7 @@ def test_a_state_dict_that_does_not_fit_names_the_tensors_and_changes_nothing(ch
 
 def test_weights_of_another_recipe_are_refused():
     weights = resolve_weights(get_backbone("efficientnet-lite0"), "random", seed=1)
-    recipe = _recipe("efficientnet-lite0", "random:2")
+    recipe = recipe_of("efficientnet-lite0", "random:2")
     with pytest.raises(WeightsError, match=r"Expected random:2\. Received random:1"):
         build_embedding_model(recipe, weights)
 
@@ -385,9 +365,9 @@ def test_weights_of_another_recipe_are_refused():
 def test_layer_and_pooling_decide_the_features():
     weights = resolve_weights(get_backbone("efficientnet-lite0"), "imagenet")
     layer = {"layer": "block6d_add"}
-    avg = _features("efficientnet-lite0", weights, _images(64), **layer, pooling="avg")
-    top = _features("efficientnet-lite0", weights, _images(64), **layer, pooling="max")
-    flat = _features("efficientnet-lite0", weights, _images(64), **layer, pooling="flatten")
+    avg = features_of("efficientnet-lite0", weights, random_images(64), **layer, pooling="avg")
+    top = features_of("efficientnet-lite0", weights, random_images(64), **layer, pooling="max")
+    flat = features_of("efficientnet-lite0", weights, random_images(64), **layer, pooling="flatten")
     assert flat.shape == (3, 2 * 2 * 192)
     maps = flat.reshape(3, 4, 192)
     np.testing.assert_allclose(avg, maps.mean(1), rtol=1e-4, atol=1e-5)
@@ -405,7 +385,7 @@ def test_layer_and_pooling_decide_the_features():
 def test_an_impossible_layer_or_pooling_is_refused(changes, what):
     weights = resolve_weights(get_backbone("efficientnet-lite0"), "random")
     with pytest.raises(BackboneError, match=what):
-        _features("efficientnet-lite0", weights, _images(), **changes)
+        features_of("efficientnet-lite0", weights, random_images(), **changes)
 
 
 def test_an_image_size_that_a_backbone_cannot_take_is_refused():
@@ -416,8 +396,10 @@ def test_an_image_size_that_a_backbone_cannot_take_is_refused():
 
 def test_reduced_precision_gives_float32_features_and_leaves_the_policy_alone():
     weights = resolve_weights(get_backbone("efficientnet-lite0"), "imagenet")
-    exact = _features("efficientnet-lite0", weights, _images())
-    reduced = _features("efficientnet-lite0", weights, _images(), precision="mixed_bfloat16")
+    exact = features_of("efficientnet-lite0", weights, random_images())
+    reduced = features_of(
+        "efficientnet-lite0", weights, random_images(), precision="mixed_bfloat16"
+    )
     assert keras.config.dtype_policy().name == "float32"
     assert reduced.dtype == np.float32
     difference = np.abs(reduced - exact).max() / np.abs(exact).max()

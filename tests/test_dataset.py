@@ -80,6 +80,108 @@ def test_images_are_known_by_content_where_the_name_says_nothing(tmp_path):
     assert "red/README" not in scan_dataset(tmp_path).paths
 
 
+def test_unknown_extensions_are_candidates_and_files_without_one_unless_they_are_text(tmp_path):
+    make_photos(tmp_path, n_per_class=1)
+    (tmp_path / "red/README").write_text("photos by Zo\u00eb, " * 100)
+    (tmp_path / "red/LICENSE").write_text("")
+    (tmp_path / "red/half.part").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(30))
+    (tmp_path / "red/text.p7").write_text("P7 332")
+    (tmp_path / "red/unknown").write_bytes(bytes(range(256)))
+    dataset = scan_dataset(tmp_path)
+    assert [p for p in dataset.paths if p.startswith("red")] == [
+        *("red/000.png", "red/half.part", "red/text.p7", "red/unknown"),
+    ]
+    assert "Passed over 2 unnamed files, which are not images." in dataset.notes
+
+
+def test_classes_further_down_are_found_by_their_depth(tmp_path):
+    for name in ("cats/persian/1.jpg", "cats/siam/1.jpg", "cats/siam/kittens/2.jpg",
+                 "dogs/siam/1.jpg"):  # fmt: skip
+        save_image(tmp_path / name, len(name))
+    save_image(tmp_path / "cats/loose.jpg", 1)
+    save_image(tmp_path / "top.jpg", 2)
+    assert scan_dataset(tmp_path).class_names == ["cats", "dogs"]
+    dataset = scan_dataset(tmp_path, class_depth=2)
+    assert dataset.class_names == ["cats/persian", "cats/siam", "dogs/siam"]
+    assert [dataset.class_names[label] for label in dataset.labels] == [
+        *("cats/persian", "cats/siam", "cats/siam", "dogs/siam"),
+    ]
+    assert "Passed over 1 images outside the class folders, in cats/." in dataset.notes
+    assert "Passed over 1 images outside the class folders, in ./." in dataset.notes
+    with pytest.raises(DatasetError, match="--class-depth 4"):
+        scan_dataset(tmp_path, class_depth=4)
+
+
+def test_depth_counts_from_the_split_folders(tmp_path):
+    for split in ("train", "val"):
+        save_image(tmp_path / split / "cats" / "siam" / "1.jpg", len(split))
+    dataset = scan_dataset(tmp_path, class_depth=2)
+    assert dataset.class_names == ["cats/siam"]
+    assert sorted(dataset.splits.tolist()) == [0, 1]
+
+
+@pytest.mark.parametrize("names", [("Cat", "cat"), ("caf\u00e9", "cafe\u0301"), ("cat", "cat ")])
+def test_classes_that_people_would_take_for_one_are_two_and_said(tmp_path, names):
+    make_photos(tmp_path, n_per_class=1, classes=(*names, "dog"))
+    dataset = scan_dataset(tmp_path)
+    assert dataset.class_names == sorted([*names, "dog"])
+    (note,) = (note for note in dataset.notes if "two classes" in note)
+    assert all(repr(name) in note for name in names)
+
+
+def test_links_to_images_and_folders_are_followed(tmp_path):
+    make_photos(tmp_path / "store", n_per_class=2)
+    root = tmp_path / "data"
+    (root / "red").mkdir(parents=True)
+    (root / "red" / "a.png").symlink_to(tmp_path / "store/red/000.png")
+    (root / "blue").symlink_to(tmp_path / "store/blue")
+    (root / "red" / "broken.png").symlink_to(tmp_path / "nowhere.png")
+    os.mkfifo(root / "red" / "pipe.png")
+    dataset = scan_dataset(root)
+    assert dataset.paths == ["blue/000.png", "blue/001.png", "red/a.png"]
+    assert "Passed over 2 broken links and special files." in dataset.notes
+
+
+def test_what_operating_systems_leave_behind_is_passed_over(tmp_path):
+    make_photos(tmp_path, n_per_class=1)
+    for name in ("__MACOSX/red/._000.png", "red/@eaDir/000.png", "red/.DS_Store", "red/Thumbs.db",
+                 "$RECYCLE.BIN/1.png", "red/desktop.ini", ".git/x.png"):  # fmt: skip
+        save_image(tmp_path / "x.png", 1).rename(_made(tmp_path / name))
+    dataset = scan_dataset(tmp_path)
+    assert dataset.class_names == ["blue", "green", "red"]
+    assert len(dataset) == 3
+    assert "Passed over 3 hidden files." in dataset.notes
+    assert "Passed over 4 hidden folders." in dataset.notes
+
+
+def _made(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def test_folder_that_cannot_be_listed_is_named_and_the_rest_goes_on(tmp_path, monkeypatch):
+    make_photos(tmp_path, n_per_class=1)
+    scandir = os.scandir
+
+    def deny(folder):
+        if os.path.basename(folder) == "red":  # noqa: PTH119
+            raise PermissionError(13, "Permission denied")
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", deny)
+    dataset = scan_dataset(tmp_path)
+    assert dataset.class_names == ["blue", "green"]
+    assert any("red" in note and "Permission denied" in note for note in dataset.notes)
+
+
+def test_unlabelled_test_folder_beside_labelled_ones_is_named_and_left_out(tmp_path):
+    make_photos(tmp_path / "train", n_per_class=1)
+    save_image(tmp_path / "test" / "1.png", 1)
+    dataset = scan_dataset(tmp_path)
+    assert len(dataset) == 3
+    assert "Left out test/: no class folders in it." in dataset.notes
+
+
 def test_file_names_with_stray_bytes_survive(tmp_path):
     make_photos(tmp_path, n_per_class=1)
     name = os.fsdecode("caf\u00e9 'x' \n".encode() + b"\xff.png")

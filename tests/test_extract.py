@@ -175,11 +175,11 @@ def test_skipped_image_is_tried_again_on_request_only(photos, target, monkeypatc
     bad.write_bytes(b"this is no image")
     extract(photos, target)
     tried = []
-    from pipeline import identify
+    from pipeline import reading
 
-    decode = identify.decode_image
+    decode = reading.decode_image
     monkeypatch.setattr(
-        identify, "decode_image", lambda data, *a: tried.append(data) or decode(data, *a)
+        reading, "decode_image", lambda data, *a, **k: tried.append(data) or decode(data, *a, **k)
     )
     extract(photos, target)
     assert b"this is no image" not in tried

@@ -10,6 +10,7 @@ from sklearn.metrics import log_loss
 
 from pipeline.errors import FeatureFileError, RunError, SplitError
 from pipeline.heads.dense import build_dense_head, fit_dense_head, load_dense_head
+from pipeline.heads.dense_graphs import call_in_training
 from pipeline.heads.keras_file import load_keras_model_safely
 
 
@@ -22,6 +23,19 @@ def make_rows(n_samples=240, n_features=12, n_classes=3, spread=1.5, seed=0):
     is_val = np.arange(n_samples) % 4 == 0
     names = [f"class {i}" for i in range(n_classes)]
     return [features.astype(np.float32), labels, ~is_val, is_val, names]
+
+
+def build(rows, n_classes, **options):
+    """An untrained head for these rows."""
+    rows = np.asarray(rows, np.float64)
+    return build_dense_head(rows.mean(axis=0), rows.std(axis=0), n_classes, **options)
+
+
+class _Chain:
+    """A model as `call_in_training` looks at it: its layers, the input first."""
+
+    def __init__(self, sequential):
+        self.layers = [None, *sequential.layers]
 
 
 def predict(model, features):
@@ -104,7 +118,7 @@ def test_the_scale_of_features_does_not_matter(scale):
 def test_features_reach_the_last_layer_standardised_by_the_train_rows():
     rows = make_rows()[0] * np.float32(1e-5) + np.float32(3e-5)
     rows[:, 4] = 7e-5
-    model = build_dense_head(rows, 3)
+    model = build(rows, 3)
     inner = keras.Model(model.input, model.get_layer("standardise").output)
     expected = (rows.astype(np.float64) - rows.mean(0, dtype=np.float64)) / np.where(
         np.arange(12) == 4, 1, rows.std(0, dtype=np.float64)
@@ -139,6 +153,30 @@ def test_label_smoothing_makes_it_less_sure():
     assert smooth < plain - 0.1
 
 
+@pytest.mark.parametrize("rate", [0.5, 0.2])
+def test_dropout_drops_its_share_of_the_numbers_and_keeps_their_mean(rate):
+    model = build(make_rows(n_features=40)[0], 3, dropout=rate)
+    chain = keras.Sequential([keras.Input((40,)), model.get_layer("dropout")])
+    calls = [
+        call_in_training(_Chain(chain), np.ones((500, 40), np.float32), [7, step])
+        for step in (0, 0, 1)
+    ]
+    first, again, other = (tensor.numpy() for tensor in calls)
+    assert np.array_equal(first, again)
+    assert 0.2 < np.mean((first == 0) != (other == 0)) < 0.6
+    # 20,000 draws: four standard deviations are 0.014.
+    assert np.mean(first == 0) == pytest.approx(rate, abs=0.014)
+    assert np.unique(first)[1:] == pytest.approx([1 / (1 - rate)], rel=0.005)
+    assert np.abs(np.mean(first == 0, axis=0) - rate).max() < 0.1, "some columns are favoured"
+
+
+def test_without_dropout_training_sees_what_inference_sees():
+    rows = make_rows()[0]
+    model = build(rows, 3, dropout=0.0, hidden_units=8)
+    actual = call_in_training(model, rows, [0, 0]).numpy()
+    assert actual == pytest.approx(predict(model, rows), abs=1e-6)
+
+
 def test_on_epoch_sees_each_record_as_it_is_made():
     seen = []
     assert fit(epochs=3, on_epoch=seen.append).history == seen
@@ -147,7 +185,7 @@ def test_on_epoch_sees_each_record_as_it_is_made():
 def test_the_head_is_float32_whatever_the_policy_of_the_rest():
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
-        model = build_dense_head(make_rows()[0], 3, hidden_units=4)
+        model = build(make_rows()[0], 3, hidden_units=4)
     finally:
         keras.config.set_dtype_policy("float32")
     assert {layer.compute_dtype for layer in model.layers[1:]} == {"float32"}
@@ -156,7 +194,7 @@ def test_the_head_is_float32_whatever_the_policy_of_the_rest():
 
 
 def test_nothing_but_kernels_and_biases_is_trainable():
-    model = build_dense_head(make_rows()[0], 3, hidden_units=4)
+    model = build(make_rows()[0], 3, hidden_units=4)
     names = [weight.path.split("/", 1)[-1] for weight in model.trainable_variables]
     assert names == ["kernel", "bias", "kernel", "bias"]
 
@@ -222,7 +260,7 @@ def rewrite_config(path, change):
 
 @pytest.fixture
 def saved(tmp_path):
-    build_dense_head(make_rows()[0], 3).save(tmp_path / "head.keras")
+    build(make_rows()[0], 3).save(tmp_path / "head.keras")
     return tmp_path / "head.keras"
 
 
@@ -291,9 +329,7 @@ def test_whole_models_around_a_backbone_load_and_predict_the_same(tmp_path, name
     images = layers.Input((32, 32, 3))
     x = layers.Rescaling([1 / 127.0] * 3, offset=[-1.0, -1.0, -1.0])(images)
     x = layers.RandomFlip("horizontal", seed=1)(x)
-    model = keras.Model(
-        images, build_dense_head(np.eye(4, backbone.output_shape[1]), 3)(backbone(x))
-    )
+    model = keras.Model(images, build(np.eye(4, backbone.output_shape[1]), 3)(backbone(x)))
     model.compile("adamw", "sparse_categorical_crossentropy", metrics=["accuracy"])
     model.save(tmp_path / "model.keras")
     loaded = load_keras_model_safely(tmp_path / "model.keras")

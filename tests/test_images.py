@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageFile, ImageOps
 
-from pipeline import images
+from pipeline import colours, images
 from pipeline.errors import ImageError
 from pipeline.images import decode_image
 
@@ -105,7 +105,7 @@ def test_huge_images_are_converted_in_strips_without_a_seam(mode, monkeypatch):
         image.putalpha(Image.fromarray(gray[::-1]))
     data = encode(image, "TIFF")
     in_one = decode_image(data, 32)
-    monkeypatch.setattr(images, "STRIP_PIXELS", 301 * 30)
+    monkeypatch.setattr(colours, "STRIP_PIXELS", 301 * 30)
     np.testing.assert_array_equal(decode_image(data, 32), in_one)
 
 
@@ -485,3 +485,12 @@ def test_the_decoder_loads_neither_tensorflow_nor_all_of_pillow():
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
     assert result.stdout.strip() == b"[]"
+
+
+def test_formats_that_need_more_memory_a_pixel_have_a_lower_limit():
+    image = Image.new("RGB", (100, 50))
+    for format_name, cost in (("WEBP", 3.5), ("JPEG2000", 5.0), ("AVIF", 2.0)):
+        data = encode(image, format_name)
+        decode_image(data, 8, max_pixels=int(5000 * cost))
+        with pytest.raises(ImageError, match=r"100 x 50 pixels of .* limit of 4,999"):
+            decode_image(data, 8, max_pixels=int(5000 * cost) - 1)

@@ -17,6 +17,7 @@ RECIPE = Recipe(
     layer="top",
     pooling="avg",
     precision="float32",
+    truncated="skip",
 )
 OTHER = {
     "backbone": "c",
@@ -31,6 +32,7 @@ OTHER = {
     "layer": "fc2",
     "pooling": "max",
     "precision": "mixed_float16",
+    "truncated": "keep",
 }
 
 

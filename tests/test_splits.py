@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 
 from pipeline.errors import SplitError
-from pipeline.splits import assign_splits, find_straddlers
+from pipeline.splits import (
+    assign_splits,
+    find_conflicts,
+    find_equal_images,
+    find_straddlers,
+    hash_to_unit,
+)
 
 NAMES = ["a", "b"]
 
@@ -35,6 +41,58 @@ def test_adding_images_moves_none_that_was_there():
         before = _assign(digests[:400], labels[:400], seed=seed)
         after = _assign(digests, labels, seed=seed)
         assert np.array_equal(before, after[:400])
+
+
+@pytest.mark.parametrize("fractions", [{}, {"val_fraction": 0.05, "test_fraction": 0.05}])
+def test_a_tenth_more_images_move_none_even_where_chance_left_a_split_empty(fractions):
+    """Classes of 20: at 5% about every third has no image in val by chance, and one is forced."""
+    n_forced = n_naive_moves = 0
+    for seed in range(200):
+        digests = _digests(44, salt=seed)
+        labels = np.arange(44) % 2
+        arrivals = np.array([0] * 40 + [1] * 4)
+        before = _assign(digests[:40], labels[:40], seed=seed, **fractions)
+        after = _assign(digests, labels, seed=seed, arrivals=arrivals, **fractions)
+        assert np.array_equal(before, after[:40])
+        at_once = _assign(digests, labels, seed=seed, **fractions)
+        n_naive_moves += not np.array_equal(before, at_once[:40])
+        u = np.array([hash_to_unit(digest.tobytes(), seed) for digest in digests[:40]])
+        n_forced += any((u[labels[:40] == label] >= fractions.get("val_fraction", 0.2)).all()
+                        for label in (0, 1))  # fmt: skip
+    assert n_forced > (40 if fractions else 0)
+    assert n_naive_moves > (10 if fractions else 0)  # so the order of arrival matters
+
+
+def test_growing_day_by_day_moves_none(seed=3):
+    digests, labels = _digests(300), np.arange(300) % 2
+    arrivals = np.arange(300) // 20
+    previous = np.zeros(0, np.int8)
+    for day in range(1, 15):
+        n = 20 * (day + 1)
+        splits = _assign(digests[:n], labels[:n], arrivals=arrivals[:n], seed=seed,
+                         val_fraction=0.03)  # fmt: skip
+        assert np.array_equal(splits[: len(previous)], previous)
+        previous = splits
+
+
+def test_new_class_too_small_at_first_is_divided_once_it_is_large_enough():
+    digests, labels = _digests(30), np.array([0] * 24 + [1] * 6)
+    arrivals = np.array([0] * 24 + [1, 2, 3, 4, 5, 6])
+    with pytest.raises(SplitError, match="'b' is too small"):
+        _assign(digests[:25], labels[:25], arrivals=arrivals[:25])
+    for n in range(26, 31):
+        splits = _assign(digests[:n], labels[:n], arrivals=arrivals[:n])
+        assert {0, 1} == set(splits[24:n].tolist())
+
+
+def test_equal_images_with_two_labels_are_in_one_split_and_found():
+    digests = np.concatenate([_digests(40), _digests(1)])
+    labels = np.array([0] * 20 + [1] * 20 + [1])
+    splits = _assign(digests, labels)
+    assert splits[0] == splits[40]
+    assert find_conflicts(digests, labels) == [[0, 40]]
+    assert find_equal_images(digests) == [[0, 40]]
+    assert find_conflicts(digests, np.zeros(41, int)) == []
 
 
 def test_equal_images_share_a_split_for_every_seed():

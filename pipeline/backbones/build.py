@@ -5,24 +5,32 @@ wherever its weights come from.
 """
 
 import contextlib
+import difflib
 import importlib
 import math
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 
 import keras
 import numpy as np
+from keras.src.backend.common import global_state
 
 from pipeline.backbones.checkpoints import read_state_dict
+from pipeline.backbones.hub import build_preset
 from pipeline.backbones.keras_files import load_keras_weights
-from pipeline.backbones.registry import Backbone, get_backbone
-from pipeline.backbones.weights import TORCH_SUFFIXES, ResolvedWeights
+from pipeline.backbones.presets import find_backbone, require_image_size
+from pipeline.backbones.registry import Backbone, Preset
+from pipeline.backbones.weights import TORCH_SUFFIXES, ResolvedWeights, resolve_weights
 from pipeline.errors import BackboneError, WeightsError
 from pipeline.recipe import Recipe
 
+POOLINGS = ("avg", "max", "flatten", "none")
+# By pooling and the number of axes of what is pooled: feature maps have 4, rows of tokens 3.
 POOLING_LAYERS = {
-    "avg": keras.layers.GlobalAveragePooling2D,
-    "max": keras.layers.GlobalMaxPooling2D,
-    "flatten": keras.layers.Flatten,
+    ("avg", 4): keras.layers.GlobalAveragePooling2D,
+    ("max", 4): keras.layers.GlobalMaxPooling2D,
+    ("avg", 3): keras.layers.GlobalAveragePooling1D,
+    ("max", 3): keras.layers.GlobalMaxPooling1D,
 }
 # Standard deviations in keras.applications.efficientnet, IMAGENET_STDDEV_RGB.
 IMAGENET_STDDEV_RGB = (0.229, 0.224, 0.225)
@@ -41,12 +49,13 @@ def build_backbone(
     With random weights, the random seeds of Python, NumPy and Keras are set to `weights.seed`.
 
     Args:
-        backbone: from the registry.
-        weights: from `resolve_weights`.
+        backbone: from `find_backbone`.
+        weights: from `resolve_weights`, for the same layer.
         image_size: side of the square images, in pixels.
-        layer: name of the layer whose output becomes the features; `top` for the last one.
+        layer: name of the layer whose output becomes the features; `top` for the last one below
+            the classifier.
         pooling: `avg`, `max` or `flatten` for a feature map; `none` where the layer's output
-            already is one row for an image.
+            already is one row for an image (`avg` leaves it as it is, too).
         precision: Keras's dtype policy: `float32`, `mixed_float16` or `mixed_bfloat16`.
 
     Returns:
@@ -57,17 +66,33 @@ def build_backbone(
         BackboneError: if the image size, the layer or the pooling is impossible.
         WeightsError: if the weights do not fit.
     """
-    if pooling not in (*POOLING_LAYERS, "none"):
+    if pooling not in POOLINGS:
         raise BackboneError(
             f"No such pooling. Expected avg, max, flatten or none. Received: pooling={pooling!r}"
         )
-    if weights.path is None:
-        keras.utils.set_random_seed(weights.seed)
-    with _dtype_policy(precision):
-        model = _build_graph(backbone, image_size, pooling if layer == "top" else None)
-        if weights.path is not None:
-            _load(backbone, model, weights)
-        return keras.Model(model.inputs[0], _take_features(model, layer, pooling), name="backbone")
+    with _dtype_policy(precision), _layers_numbered_from_0():
+        if isinstance(backbone.weights, Preset):
+            model = build_preset(weights.source, image_size, precision)
+            is_pooled = False
+        else:
+            is_pooled = layer == "top" and pooling in ("avg", "max")
+            model = _build_with_weights(
+                backbone, weights, image_size, layer, pooling if is_pooled else None
+            )
+        features = model.outputs[0] if is_pooled else _take_features(model, layer, pooling)
+        return keras.Model(model.inputs[0], features, name="backbone")
+
+
+def build_untrained(backbone: Backbone, image_size: int | None = None) -> keras.Model:
+    """Builds a backbone to look at: as `build_backbone` does, with any weights that are at hand.
+
+    Args:
+        backbone: from `find_backbone`.
+        image_size: side of the square images, in pixels; None for the backbone's own.
+    """
+    own = "imagenet" if isinstance(backbone.weights, Preset) else "random"
+    size = require_image_size(backbone, image_size)
+    return build_backbone(backbone, resolve_weights(backbone, own), size)
 
 
 def build_embedding_model(recipe: Recipe, weights: ResolvedWeights) -> keras.Model:
@@ -92,7 +117,7 @@ def build_embedding_model(recipe: Recipe, weights: ResolvedWeights) -> keras.Mod
             f"Received {weights.key} from {weights.source}. Give the right file with --weights."
         )
     backbone = build_backbone(
-        get_backbone(recipe.backbone),
+        find_backbone(recipe.backbone, weights.source),
         weights,
         recipe.image_size,
         recipe.layer,
@@ -134,21 +159,37 @@ def preprocessing_layer(
     return layer
 
 
-def _build_graph(backbone: Backbone, image_size: int, pooling: str | None) -> keras.Model:
-    """The network without its classifier, before weights; pooled where it can do that itself."""
+def _build_with_weights(
+    backbone: Backbone, weights: ResolvedWeights, image_size: int, layer: str, pooling: str | None
+) -> keras.Model:
+    """The network down to its classifier, or with it; pooled where it can do that itself."""
+    if weights.path is None:
+        keras.utils.set_random_seed(weights.seed)
+    model = _build_graph(
+        backbone, image_size, include_top=layer in backbone.top_layers, pooling=pooling
+    )
+    if weights.path is not None:
+        _load(backbone, model, weights, layer)
+    return model
+
+
+def _build_graph(
+    backbone: Backbone, image_size: int, *, include_top: bool, pooling: str | None
+) -> keras.Model:
     module, function = backbone.builder.split(":")
     build: Callable[..., keras.Model] = getattr(importlib.import_module(module), function)
     try:
         model = build(
-            include_top=False,
+            include_top=include_top,
             weights=None,
             input_shape=(image_size, image_size, 3),
-            pooling=pooling if pooling in ("avg", "max") else None,
+            pooling=pooling,
         )
     except ValueError as error:
         raise BackboneError(
-            f"{backbone.name} cannot be built for images of {image_size} x {image_size} pixels: "
-            f"{error}. Its usual size is --image-size {backbone.image_size}."
+            f"{backbone.name} cannot be built for images of {image_size} x {image_size} pixels"
+            f"{f' with pooling {pooling}' if pooling == 'max' else ''}: {error}. "
+            f"Its usual size is --image-size {backbone.image_size}."
         ) from error
     if backbone.builder.startswith("keras.applications:EfficientNetB"):
         model = _complete_efficientnet(model)
@@ -179,7 +220,7 @@ def _complete_efficientnet(model: keras.Model) -> keras.Model:
     return keras.models.clone_model(model, clone_function=clone, call_function=call)
 
 
-def _load(backbone: Backbone, model: keras.Model, weights: ResolvedWeights) -> None:
+def _load(backbone: Backbone, model: keras.Model, weights: ResolvedWeights, layer: str) -> None:
     if weights.path.name.endswith(TORCH_SUFFIXES):
         module, function = backbone.state_dict_loader.split(":")
         load = getattr(importlib.import_module(module), function)
@@ -189,12 +230,19 @@ def _load(backbone: Backbone, model: keras.Model, weights: ResolvedWeights) -> N
     try:
         load(model, state_dict)
     except WeightsError as error:
+        hint = (
+            f" The layer {layer} needs the weights of the classifier too, and images of "
+            f"{backbone.image_size} pixels where it is flattened."
+            if layer in backbone.top_layers
+            else ""
+        )
         raise WeightsError(
-            f"{weights.path} does not fit --backbone {backbone.name}. {error}"
+            f"{weights.path} does not fit --backbone {backbone.name}. {error}{hint}"
         ) from error
 
 
 def _take_features(model: keras.Model, layer: str, pooling: str):
+    """One row for an image, from the output of a layer."""
     if layer == "top":
         tensor = model.outputs[0]
     else:
@@ -202,23 +250,51 @@ def _take_features(model: keras.Model, layer: str, pooling: str):
         if layer not in names:
             raise BackboneError(
                 f"The backbone has no layer {layer!r}. Expected top or one of "
-                f"{', '.join(names[-8:])}, ... Received: layer={layer!r}"
+                f"{_name_some(names, layer)}. Received: --layer {layer}"
             )
         tensor = model.get_layer(layer).output
-    if len(tensor.shape) == 2:
+    shape = tuple(getattr(tensor, "shape", ()))[1:]
+    if len(shape) == 1:
+        if pooling not in ("avg", "none"):
+            raise BackboneError(
+                f"The output of layer {layer!r} is one row of {shape[0]} numbers already, with "
+                f"nothing to pool. Expected: --pooling none. Received: --pooling {pooling}"
+            )
         return tensor
     if pooling == "none":
         raise BackboneError(
             f"Features must be one row for an image, but the output of layer {layer!r} has the "
-            f"shape {tuple(tensor.shape[1:])}. Expected pooling avg, max or flatten. Received: "
-            "pooling='none'"
+            f"shape {shape}. Expected: --pooling avg, max or flatten. Received: --pooling none"
         )
-    if len(tensor.shape) != 4 and pooling != "flatten":
+    if pooling == "flatten":
+        return keras.layers.Flatten(name="flatten_pool")(tensor)
+    if (pooling, 1 + len(shape)) not in POOLING_LAYERS:
         raise BackboneError(
-            f"The output of layer {layer!r} has the shape {tuple(tensor.shape[1:])}, which is no "
-            f"feature map. Expected pooling flatten. Received: pooling={pooling!r}"
+            f"The output of layer {layer!r} has the shape {shape}, which is no feature map. "
+            f"Expected: --pooling flatten, or another layer. Received: --pooling {pooling}"
         )
-    return POOLING_LAYERS[pooling](name=f"{pooling}_pool")(tensor)
+    return POOLING_LAYERS[pooling, 1 + len(shape)](name=f"{pooling}_pool")(tensor)
+
+
+def _name_some(names: list[str], wanted: str) -> str:
+    """The layers whose names come close, then the last ones."""
+    close = difflib.get_close_matches(wanted, names, n=4)
+    chosen = list(dict.fromkeys(close + names[-8:]))
+    return ", ".join(chosen) + (", ..." if len(chosen) < len(names) else "")
+
+
+@contextlib.contextmanager
+def _layers_numbered_from_0() -> Iterator[None]:
+    """Keras numbers layers without a name by what else the process has built.
+
+    The name `activation_7` must mean the same layer wherever a recipe is used.
+    """
+    before = global_state.get_global_attribute("object_name_uids")
+    global_state.set_global_attribute("object_name_uids", defaultdict(int))
+    try:
+        yield
+    finally:
+        global_state.set_global_attribute("object_name_uids", before)
 
 
 @contextlib.contextmanager

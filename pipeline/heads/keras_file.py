@@ -5,12 +5,14 @@ may name nothing but the layers, initialisers and the like listed here.
 """
 
 import json
+import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import keras
 
+from pipeline.backbones.presets import import_keras_hub
 from pipeline.errors import RunError
 
 # What a file may name, by Keras module. All of it is arithmetic on what the file itself holds:
@@ -22,8 +24,9 @@ KNOWN = {
         *("InputLayer", "Activation", "Dense", "Dropout", "SpatialDropout2D", "Identity"),
         *("Rescaling", "Normalization", "Reshape", "Flatten", "Permute", "RepeatVector"),
         *("Conv1D", "Conv2D", "Conv2DTranspose", "DepthwiseConv2D", "SeparableConv2D"),
-        *("ZeroPadding2D", "Cropping2D", "UpSampling2D"),
+        *("ZeroPadding2D", "Cropping1D", "Cropping2D", "UpSampling2D"),
         *("MaxPooling2D", "AveragePooling2D", "GlobalAveragePooling2D", "GlobalMaxPooling2D"),
+        *("AdaptiveAveragePooling2D", "GlobalAveragePooling1D", "GlobalMaxPooling1D"),
         *("BatchNormalization", "LayerNormalization", "GroupNormalization"),
         *("UnitNormalization", "RMSNormalization"),
         *("Embedding", "Attention", "MultiHeadAttention", "EinsumDense"),
@@ -93,9 +96,31 @@ def unknown_parts(config) -> Iterator[str]:
 
 def _is_known(config: dict) -> bool:
     name, module = config["class_name"], config.get("module")
-    if not isinstance(name, str) or config.get("registered_name") not in (None, name):
+    if not isinstance(name, str):
+        return False
+    if str(module).startswith("keras_hub."):
+        return _is_layer_of_keras_hub(name, module)
+    if config.get("registered_name") not in (None, name):
         return False
     return name in VALUES or (isinstance(module, str) and name in KNOWN.get(module, ()))
+
+
+def _is_layer_of_keras_hub(name: str, module: str) -> bool:
+    """Whether it is one of the layers that KerasHub's networks are made of.
+
+    Its tokenizers and the like are layers too, and read files: those stay unknown.
+    """
+    import_keras_hub()
+    # Nothing is imported for the file's sake: KerasHub has loaded all its networks by now.
+    found = getattr(sys.modules.get(module), name, None)
+    return (
+        module.startswith("keras_hub.src.models.")
+        and isinstance(found, type)
+        and found.__module__ == module
+        and issubclass(found, keras.Layer)
+        and not issubclass(found, keras.Model)
+        and all(base.__name__ != "PreprocessingLayer" for base in found.__mro__)
+    )
 
 
 def _read_config(path: Path) -> dict:

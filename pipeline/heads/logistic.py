@@ -5,21 +5,27 @@ the same probabilities, and fitting proves it. Nothing here imports TensorFlow.
 """
 
 import time
-import warnings
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pipeline.errors import ParityError
-from pipeline.heads.linear import LinearHead, load_linear_head, save_linear_head, softmax
-from pipeline.heads.training_rows import LEAST_RELATIVE_SPREAD, check_rows
-from pipeline.metrics import mean_log_loss
+from pipeline.heads.linear import LinearHead, load_linear_head, save_linear_head
+from pipeline.heads.multinomial import Regression, Rows, State
+from pipeline.heads.training_rows import (
+    LEAST_RELATIVE_SPREAD,
+    check_rows,
+    survey_rows,
+    weigh_each_class,
+)
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
 __all__ = [
+    "C_PATH",
     "LinearHead",
     "LogisticFit",
     "PathPoint",
@@ -37,14 +43,14 @@ CLEARLY_WORSE = 1.01
 
 # The solver stops when no component of the gradient of the mean loss exceeds this share of the
 # loss itself. An absolute limit (scikit-learn's 1e-4) would stop at once where the loss is small.
-# Scanning at 1e-3 finds the validation loss to half a percent, refining to 3e-5 the
-# probabilities to about 1e-3.
+# Scanning at 1e-3 (in float32) finds the validation loss to half a percent, refining to 3e-5 (in
+# float64) the probabilities to about 1e-3.
 SCAN_TOLERANCE = 1e-3
 REFINED_TOLERANCE = 3e-5
 MAX_ITERATIONS = 1000
 
-# These products are bound by memory: a second thread gains a third on an idle machine, and loses
-# a factor of ten on a busy one, where OpenBLAS's threads spin while they wait for each other.
+# Blocks of rows are worked on in threads already; OpenBLAS's own would spin while they wait for
+# each other and lose a factor of ten on a busy machine.
 BLAS_THREADS = 1
 
 PARITY_TOLERANCE = 1e-5
@@ -101,21 +107,25 @@ def fit_logistic_head(
     class_names,
     *,
     C: float | str = "auto",
-    class_weight: str | None = None,
+    class_weight: str | np.ndarray | None = None,
     random_state: int = 0,
+    on_path: Callable[[list[PathPoint]], None] = lambda path: None,
 ) -> LogisticFit:
     """Fits a multinomial logistic regression on the train rows.
 
     Args:
-        features: float32 `(n_samples, n_features)`, of any scale.
+        features: float32 `(n_samples, n_features)`, of any scale: an array, or anything that is
+            sliced like one. Nothing but slices of a few megabytes is taken of it.
         labels: int `(n_samples,)`, indices into `class_names`.
         is_train: bool `(n_samples,)`, the rows to fit.
         is_val: bool `(n_samples,)`, the rows that choose C.
         class_names: sequence of `n_classes` names.
         C: inverse regularisation strength, or `"auto"`: a log-spaced path with warm starts, of
             which the lowest validation log-loss is taken.
-        class_weight: `"balanced"` weighs classes by the inverse of their frequency.
+        class_weight: float `(n_classes,)`; `"balanced"` weighs classes by the inverse of their
+            frequency.
         random_state: accepted so that both heads are called alike; the solver uses no chance.
+        on_path: called with the points tried so far, whenever there is another.
 
     Returns:
         The `LogisticFit`.
@@ -130,36 +140,53 @@ def fit_logistic_head(
     if C != "auto" and not (isinstance(C, int | float) and 0 < C < np.inf):
         raise ValueError(f'`C` must be "auto" or a number above 0. Received: C={C!r}')
     check_rows(features, labels, is_train, is_val, class_names, needs_val=C == "auto")
+    weights = weigh_each_class(class_weight, labels[is_train], class_names)
 
+    # Imported here, since the limit holds only for libraries that are loaded by then.
+    import scipy.optimize  # noqa: F401
+    import sklearn.utils.extmath  # noqa: F401
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(BLAS_THREADS, user_api="blas"):
+        survey = survey_rows(features, is_train)
+        scale = np.where(survey.spread == 0, 1.0, survey.spread)
+        scale = np.maximum(scale, LEAST_RELATIVE_SPREAD * np.abs(survey.mean))
+        rows = Rows(features, labels, is_train, is_val, weights)
+        solver = _Solver(Regression(rows, survey, scale))
+        path = (
+            [solver.fit(C, REFINED_TOLERANCE, np.float64)]
+            if C != "auto"
+            else _search(solver, on_path)
+        )
+    best = 0 if C != "auto" else lowest_val_loss(path)
+    pipeline = _make_pipeline(survey.mean, scale, int(is_train.sum()), solver.state, path[best])
+    head = fold_pipeline(pipeline, class_names)
+    _check_parity(head, pipeline, survey.sample_rows[:PARITY_ROWS])
+    return LogisticFit(head=head, C=path[best].C, path=path, pipeline=pipeline)
+
+
+def _make_pipeline(
+    mean: np.ndarray, scale: np.ndarray, n_rows: int, state: State, point: PathPoint
+) -> "Pipeline":
+    """scikit-learn's objects as they would be had they been fitted with these numbers."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import Pipeline
     from sklearn.preprocessing import StandardScaler
-    from threadpoolctl import threadpool_limits
 
-    train_rows, val_rows = (np.asarray(features[rows], np.float32) for rows in (is_train, is_val))
-    scaler = StandardScaler().fit(train_rows)
-    scaler.scale_ = np.maximum(scaler.scale_, LEAST_RELATIVE_SPREAD * np.abs(scaler.mean_))
-    regression = LogisticRegression(
-        class_weight=class_weight,
-        max_iter=MAX_ITERATIONS,
-        warm_start=True,
-        random_state=random_state,
-    )
-    solver = _Solver(
-        regression,
-        scaler.transform(train_rows),
-        labels[is_train],
-        scaler.transform(val_rows) if len(val_rows) else val_rows,
-        labels[is_val],
-    )
-    with threadpool_limits(BLAS_THREADS, user_api="blas"):
-        path = [solver.fit(C, REFINED_TOLERANCE)] if C != "auto" else _search(solver)
-    best = 0 if C != "auto" else lowest_val_loss(path)
-
-    pipeline = Pipeline([("scaler", scaler), ("regression", regression)])
-    head = fold_pipeline(pipeline, class_names)
-    _check_parity(head, pipeline, train_rows[:PARITY_ROWS])
-    return LogisticFit(head=head, C=path[best].C, path=path, pipeline=pipeline)
+    coef, intercept = state.coef.T, state.intercept
+    n_classes, n_features = coef.shape
+    if n_classes == 2:
+        coef, intercept = coef[1:] - coef[:1], intercept[1:] - intercept[:1]
+    scaler = StandardScaler()
+    scaler.mean_, scaler.scale_, scaler.var_ = mean, scale, np.square(scale)
+    scaler.n_samples_seen_ = n_rows
+    regression = LogisticRegression(C=point.C, max_iter=MAX_ITERATIONS)
+    regression.classes_ = np.arange(n_classes)
+    regression.coef_ = coef.astype(np.float32)
+    regression.intercept_ = intercept.astype(np.float32)
+    regression.n_iter_ = np.array([point.n_iterations], np.int32)
+    scaler.n_features_in_ = regression.n_features_in_ = n_features
+    return Pipeline([("scaler", scaler), ("regression", regression)])
 
 
 def fold_pipeline(pipeline: "Pipeline", class_names) -> LinearHead:
@@ -192,81 +219,54 @@ def lowest_val_loss(path: list[PathPoint]) -> int:
 
 
 class _Solver:
-    """scikit-learn's L-BFGS on rows already scaled, going on from where it last stopped."""
+    """Fits and takes the time; `state` can be set to come back to an earlier one."""
 
-    def __init__(self, regression, train_rows, train_labels, val_rows, val_labels):
-        self.regression = regression
-        self.train = train_rows, train_labels
-        self.val = val_rows, val_labels
+    def __init__(self, regression: Regression):
+        self._regression = regression
 
-    def fit(self, C: float, tolerance: float) -> PathPoint:
-        """Fits at C until the gradient is below `tolerance` times the train loss."""
-        start, n_iterations = time.perf_counter(), 0
-        loss = self._score(*self.train)[0]
-        while True:
-            is_converged = self._step(C, tolerance * loss)
-            n_iterations += int(self.regression.n_iter_[0])
-            aimed_at, (loss, accuracy) = loss, self._score(*self.train)
-            # The tolerance was set by the loss before; a tighter one may be due by now.
-            if not is_converged or loss > aimed_at / 4:
-                break
-        val_loss, val_accuracy = self._score(*self.val)
-        seconds = time.perf_counter() - start
+    @property
+    def state(self) -> State:
+        return self._regression.state
+
+    @state.setter
+    def state(self, state: State) -> None:
+        self._regression.state = state
+
+    def fit(self, C: float, tolerance: float, dtype: type) -> PathPoint:
+        """Fits at C, from where the last fit stopped."""
+        start = time.perf_counter()
+        n_iterations, is_converged = self._regression.fit(C, tolerance, MAX_ITERATIONS, dtype)
         return PathPoint(
-            C, loss, accuracy, val_loss, val_accuracy, n_iterations, is_converged, seconds
+            C,
+            **asdict(self.state.scores),
+            n_iterations=n_iterations,
+            converged=is_converged,
+            seconds=time.perf_counter() - start,
         )
 
-    def _step(self, C: float, gradient_tolerance: float) -> bool:
-        from sklearn.exceptions import ConvergenceWarning
 
-        self.regression.set_params(C=C, tol=max(gradient_tolerance, np.finfo(np.float32).tiny))
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            self.regression.fit(*self.train)
-        return not any(issubclass(warning.category, ConvergenceWarning) for warning in caught)
-
-    def _score(self, rows, labels) -> tuple[float | None, float | None]:
-        if not len(rows):
-            return None, None
-        if not hasattr(self.regression, "coef_"):
-            return float(np.log(labels.max() + 1)), 0.0  # before the first step
-        scores = self.regression.decision_function(rows).astype(np.float64)
-        if scores.ndim == 1:
-            scores = np.stack([-scores / 2, scores / 2], axis=1)
-        loss = mean_log_loss(labels, softmax(scores))
-        return loss, float((scores.argmax(axis=1) == labels).mean())
-
-    def state(self) -> tuple[np.ndarray, np.ndarray]:
-        """Coefficients and intercepts, to come back to with `restore`."""
-        return self.regression.coef_.copy(), self.regression.intercept_.copy()
-
-    def restore(self, state: tuple[np.ndarray, np.ndarray]) -> None:
-        """Goes back to an earlier `state`."""
-        self.regression.coef_, self.regression.intercept_ = state[0].copy(), state[1].copy()
-
-
-def _search(solver: _Solver) -> list[PathPoint]:
+def _search(solver: _Solver, on_path: Callable[[list[PathPoint]], None]) -> list[PathPoint]:
     """Scans the path, then refines what it would choose until the choice is a refined point."""
     path, states = [], []
     for C in C_PATH:
-        path.append(solver.fit(C, SCAN_TOLERANCE))
-        states.append(solver.state())
+        path.append(solver.fit(C, SCAN_TOLERANCE, np.float32))
+        states.append(solver.state)
+        on_path(path)
         limit = CLEARLY_WORSE * path[lowest_val_loss(path)].val_loss
         if all(point.val_loss > limit for point in path[-PATIENCE:]):
             break
     refined = set()
     while (best := lowest_val_loss(path)) not in refined:
-        solver.restore(states[best])
-        scanned, point = path[best], solver.fit(path[best].C, REFINED_TOLERANCE)
+        solver.state = states[best]
+        scanned, point = path[best], solver.fit(path[best].C, REFINED_TOLERANCE, np.float64)
         path[best] = replace(
             point,
             n_iterations=scanned.n_iterations + point.n_iterations,
             seconds=scanned.seconds + point.seconds,
         )
-        states[best] = solver.state()
+        states[best] = solver.state
         refined.add(best)
-    solver.restore(states[best])
-    solver.regression.set_params(C=path[best].C)
+    solver.state = states[best]
     return path
 
 

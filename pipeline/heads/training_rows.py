@@ -1,14 +1,22 @@
-"""What both heads ask of the rows they are fitted on, before any work is done."""
+"""What both heads ask of the rows they are fitted on, before any work is done.
+
+Rows are looked at block by block: an array, or anything that is sliced like one, will do.
+"""
+
+from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.class_weights import BALANCED, weigh_classes
 from pipeline.errors import FeatureFileError, SplitError
+from pipeline.parallel import count_cores, map_batches
 
 # A feature that varies less than this share of its mean carries float32 rounding, not the image;
 # unscaled noise is harmless, noise scaled to unit variance is not.
 LEAST_RELATIVE_SPREAD = 1e-4
 
-ROWS_PER_BLOCK = 8192
+BLOCK_BYTES = 8 * 2**20
+SAMPLE_BYTES = 32 * 2**20
 
 
 def check_rows(features, labels, is_train, is_val, class_names, *, needs_val: bool = True) -> None:
@@ -24,7 +32,6 @@ def check_rows(features, labels, is_train, is_val, class_names, *, needs_val: bo
 
     Raises:
         SplitError: fewer than two classes, a class without train rows, or no validation rows.
-        FeatureFileError: a feature is not finite.
         ValueError: shapes or labels that do not fit each other.
     """
     n_samples, n_classes = len(features), len(class_names)
@@ -58,11 +65,98 @@ def check_rows(features, labels, is_train, is_val, class_names, *, needs_val: bo
             "Validation rows are needed to choose by (C, or the epoch to stop at). Received: none. "
             "Use a validation fraction above 0, or a logistic head with a given C"
         )
-    for start in range(0, n_samples, ROWS_PER_BLOCK):
-        finite = np.isfinite(features[start : start + ROWS_PER_BLOCK]).all(axis=1)
-        if not finite.all():
-            row = start + int(np.flatnonzero(~finite)[0])
-            raise FeatureFileError(
-                f"Features must be finite numbers. Received: NaN or infinity in row {row}. "
-                "Extract the features again, in float32 if a reduced precision was used"
-            )
+
+
+def weigh_each_class(class_weight, train_labels: np.ndarray, class_names) -> np.ndarray:
+    """The weight of each class, float64 `(n_classes,)`.
+
+    Args:
+        class_weight: None for all the same, `"balanced"`, or the weights themselves.
+        train_labels: int `(n_train,)`, indices into `class_names`.
+        class_names: sequence of `n_classes` names.
+
+    Raises:
+        ValueError: `class_weight` is none of these.
+    """
+    if isinstance(class_weight, np.ndarray):
+        return class_weight.astype(np.float64)
+    if class_weight not in (None, BALANCED):
+        raise ValueError(
+            '`class_weight` must be None, "balanced" or an array. '
+            f"Received: class_weight={class_weight!r}"
+        )
+    weights = weigh_classes(class_weight, train_labels, class_names)
+    return np.ones(len(class_names)) if weights is None else weights
+
+
+def split_rows(features, rows_per_block: int | None = None) -> list[slice]:
+    """Slices of all rows in order, of about 8 MiB each, so that work stays in the caches."""
+    n_samples, n_features = np.shape(features)
+    step = rows_per_block or max(1, BLOCK_BYTES // (4 * max(1, n_features)))
+    return [slice(start, min(n_samples, start + step)) for start in range(0, n_samples, step)]
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What one pass over the rows tells.
+
+    Args:
+        mean: float64 `(n_features,)`, of the train rows.
+        spread: float64 `(n_features,)`, their standard deviation (of the population).
+        sample: int64, row numbers of train rows, evenly spaced: all, or as many as 32 MiB hold.
+        sample_rows: float32 `(len(sample), n_features)`, these rows.
+    """
+
+    mean: np.ndarray
+    spread: np.ndarray
+    sample: np.ndarray
+    sample_rows: np.ndarray
+
+
+def survey_rows(features, is_train: np.ndarray) -> Survey:
+    """Checks that all features are finite numbers and measures the train rows, block by block.
+
+    Args:
+        features: float32 `(n_samples, n_features)`, or anything sliced like it.
+        is_train: bool `(n_samples,)`, at least one of them.
+
+    Raises:
+        FeatureFileError: a feature is not finite.
+    """
+    train = np.flatnonzero(is_train)
+    n_features = np.shape(features)[1]
+    n_sample = min(len(train), max(1, SAMPLE_BYTES // (4 * n_features)))
+    sample = train[np.linspace(0, len(train) - 1, n_sample).astype(np.int64)]
+
+    def survey(block: slice):
+        rows = np.asarray(features[block], np.float32)
+        _require_finite(rows, block.start)
+        first, last = np.searchsorted(sample, [block.start, block.stop])
+        sampled = rows[sample[first:last] - block.start]
+        rows = rows[is_train[block]].astype(np.float64)
+        mean = rows.mean(axis=0) if len(rows) else np.zeros(n_features)
+        return len(rows), mean, np.square(rows - mean).sum(axis=0), sampled
+
+    n_rows, mean, squares, parts = 0, np.zeros(n_features), np.zeros(n_features), []
+    for n_more, more_mean, more_squares, sampled in map_batches(
+        survey, split_rows(features), count_cores()
+    ):
+        parts.append(sampled)
+        if n_more:
+            # Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing
+            # sample variances", 1979.
+            n_all, shift = n_rows + n_more, more_mean - mean
+            mean = mean + shift * (n_more / n_all)
+            squares = squares + more_squares + shift**2 * (n_rows * n_more / n_all)
+            n_rows = n_all
+    return Survey(mean, np.sqrt(squares / n_rows), sample, np.concatenate(parts))
+
+
+def _require_finite(rows: np.ndarray, first: int) -> None:
+    finite = np.isfinite(rows).all(axis=1)
+    if not finite.all():
+        row = first + int(np.flatnonzero(~finite)[0])
+        raise FeatureFileError(
+            f"Features must be finite numbers. Received: NaN or infinity in row {row}. "
+            "Extract the features again, in float32 if a reduced precision was used"
+        )

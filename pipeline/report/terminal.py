@@ -3,13 +3,9 @@
 import csv
 import io
 import json
-import os
 import sys
-import tempfile
-import time
-from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 
 import numpy as np
@@ -17,10 +13,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from pipeline.dataset import SPLITS
-
-_PLAIN_LINE_SECONDS = 10.0
-_BAR_WIDTH = 24
+from pipeline.found import NO_SPLIT, SPLITS
+from pipeline.report.class_chart import draw_class_chart, printable
+from pipeline.report.progress import progress_bar, progress_lines
+from pipeline.report.tables import make_table, per_class_table, plain, score_table
 
 
 class Terminal:
@@ -28,6 +24,8 @@ class Terminal:
 
     def __init__(self, *, quiet: bool = False):
         self._quiet = quiet
+        if hasattr(sys.stdout, "reconfigure"):  # stray bytes of file names leave as they came
+            sys.stdout.reconfigure(errors="surrogateescape")
         width = None if sys.stdout.isatty() else 100
         self._out = Console(highlight=False, width=width, soft_wrap=not sys.stdout.isatty())
         self._talk = Console(stderr=True, highlight=False, quiet=quiet, soft_wrap=True)
@@ -41,76 +39,20 @@ class Terminal:
         sys.stdout.write(text + "\n")
 
     def result_json(self, value) -> None:
-        self.result(json.dumps(value, indent=2, ensure_ascii=False))
+        text = json.dumps(value, indent=2, ensure_ascii=False)
+        try:
+            text.encode()
+        except UnicodeEncodeError:  # a file name with bytes that are no UTF-8
+            text = json.dumps(value, indent=2)
+        self.result(text)
 
-    @contextmanager
-    def quiet_start(self) -> Iterator[None]:
-        """Keeps TensorFlow's start-up talk, which C++ writes to stderr, off the screen."""
-        sys.stderr.flush()
-        saved = os.dup(2)
-        with tempfile.TemporaryFile() as sink:
-            os.dup2(sink.fileno(), 2)
-            try:
-                yield
-            finally:
-                os.dup2(saved, 2)
-                os.close(saved)
-
-    @contextmanager
-    def progress(self) -> Iterator[Callable[[str, int, int], None]]:
+    def progress(self) -> AbstractContextManager[Callable[[str, int, int], None]]:
         """Gives a function of (stage, done, total) that draws a bar, or a line now and then."""
         if self._quiet:
-            yield lambda stage, done, total: None
-        elif self._talk.is_terminal:
-            yield from self._progress_bar()
-        else:
-            yield self._progress_lines()
-
-    def _progress_bar(self) -> Iterator[Callable[[str, int, int], None]]:
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            TextColumn,
-            TimeRemainingColumn,
-        )
-
-        columns = (
-            TextColumn("{task.description:<12}"),
-            BarColumn(_BAR_WIDTH),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(),
-        )
-        with Progress(*columns, console=self._talk) as bar:
-            tasks: dict[str, tuple] = {}
-
-            def update(stage: str, done: int, total: int) -> None:
-                if stage not in tasks:
-                    tasks[stage] = (bar.add_task(stage, total=total, rate=""), time.monotonic())
-                task, started = tasks[stage]
-                rate = f"{done / max(1e-9, time.monotonic() - started):,.0f}/s"
-                bar.update(task, completed=done, total=total, rate=rate)
-
-            yield update
-
-    def _progress_lines(self) -> Callable[[str, int, int], None]:
-        started: dict[str, float] = {}
-        last = 0.0
-
-        def update(stage: str, done: int, total: int) -> None:
-            nonlocal last
-            now = time.monotonic()
-            start = started.setdefault(stage, now)
-            if now - max(last, start) >= _PLAIN_LINE_SECONDS and done:
-                last = now
-                rate = done / (now - start)
-                self.say(
-                    f"{stage}: {done:,} of {total:,}, {rate:,.0f}/s, "
-                    f"{(total - done) / max(rate, 1e-9):,.0f} s left"
-                )
-
-        return update
+            return nullcontext(lambda stage, done, total: None)
+        if self._talk.is_terminal:
+            return progress_bar(self._talk)
+        return nullcontext(progress_lines(self.say))
 
     def _print(self, table: Table) -> None:
         self._out.print(table)
@@ -119,14 +61,13 @@ class Terminal:
         """Images per class and split, and what was left out."""
         self.say(f"{dataset.root}: {len(dataset):,} images, {len(dataset.class_names)} classes")
         if not self._quiet and dataset.class_names:
-            self._talk.print(_class_table(dataset))
+            counts, columns = _count_given_splits(dataset)
+            self._talk.print(draw_class_chart(dataset.class_names, counts, columns))
         for note in dataset.notes:
             self.say(note)
 
     def show_extraction(self, summary) -> None:
         """What an extraction did."""
-        for note in summary.notes:
-            self.say(note)
         counts = {
             "kept": summary.kept,
             "from an interrupted run": summary.resumed,
@@ -138,9 +79,8 @@ class Terminal:
         }
         words = ", ".join(f"{count:,} {word}" for word, count in counts.items() if count)
         self.say(f"{summary.n_images:,} images: {words}")
-        for reason, paths in _group_reasons(summary.skipped).items():
-            shown = ", ".join(paths[:3]) + (", ..." if len(paths) > 3 else "")
-            self.say(f"  skipped {len(paths):,}: {reason}: {shown}")
+        for line in _describe_skipped(summary.skipped, n_shown=3):
+            self.say(f"  {line}")
         if summary.computed:
             rate = summary.computed / summary.compute_seconds
             self.say(f"{rate:,.1f} images/s, {summary.seconds:.1f} s in all")
@@ -157,6 +97,11 @@ class Terminal:
 
     def show_fit(self, result, *, as_json: bool) -> None:
         """The scores of a fitted head."""
+        if not self._quiet:
+            is_used = result.n_images.any(axis=0)
+            columns = [name for name, used in zip(SPLITS, is_used, strict=True) if used]
+            counts = result.n_images[:, is_used]
+            self._talk.print(draw_class_chart(result.class_names, counts, columns))
         for note in result.notes:
             self.say(note)
         if as_json:
@@ -169,9 +114,9 @@ class Terminal:
                 }
             )
             return
-        self._print(_score_table(result.metrics))
+        self._print(score_table(result.metrics))
         best = next(name for name in ("test", "val", "train") if name in result.metrics)
-        self._print(_per_class_table(result.metrics[best], best))
+        self._print(per_class_table(result.metrics[best], best))
         self.result(f"Chosen by validation log-loss: {result.chosen}.")
         if "test" not in result.metrics:
             self.result("There is no test split: validation chose, so its scores flatter a little.")
@@ -179,8 +124,6 @@ class Terminal:
 
     def show_finetuning(self, result, *, as_json: bool) -> None:
         """Frozen against fine-tuned, in a table and in words."""
-        for note in result.notes:
-            self.say(note)
         if as_json:
             self.result_json(
                 {
@@ -190,6 +133,11 @@ class Terminal:
                     "best_epoch": result.best_epoch,
                     "last_epoch": result.last_epoch,
                     "parity": result.parity,
+                    "used_trunk_cache": result.used_trunk_cache,
+                    "comparison": result.comparison.to_dict(),
+                    "verdict": result.verdict,
+                    "next_step": result.next_step,
+                    "notes": result.notes,
                     "seconds": result.seconds,
                     "frozen": {name: m.to_dict() for name, m in result.frozen.items()},
                     "finetuned": {name: m.to_dict() for name, m in result.finetuned.items()},
@@ -200,9 +148,13 @@ class Terminal:
         for split in (name for name in SPLITS[::-1] if name in result.frozen):
             rows[f"{split}, frozen"] = result.frozen[split]
             rows[f"{split}, fine-tuned"] = result.finetuned[split]
-        self._print(_score_table(rows))
+        self._print(score_table(rows))
         self.result(describe_finetuning(result))
-        self.result(f"{result.seconds['total']:.1f} s. Run: {result.folder}")
+        stages = ", ".join(
+            f"{stage} {seconds:.1f}" for stage, seconds in result.seconds.items() if seconds >= 0.1
+        )
+        self.result(f"Seconds: {stages}. Images that changed sides: changed-sides.csv")
+        self.result(f"Run: {result.folder}")
 
     def show_evaluation(self, evaluation, *, as_json: bool) -> None:
         """The scores of a run on a labelled folder."""
@@ -210,10 +162,10 @@ class Terminal:
         if as_json:
             self.result_json({**evaluation.metrics.to_dict(), "skipped": dict(skipped)})
             return
-        self._print(_score_table({"these images": evaluation.metrics}))
-        self._print(_per_class_table(evaluation.metrics, "these images"))
+        self._print(score_table({"these images": evaluation.metrics}))
+        self._print(per_class_table(evaluation.metrics, "these images"))
         for path, reason in skipped:
-            self.say(f"skipped {path}: {reason}")
+            self.say(f"skipped {printable(path)}: {reason}")
 
     def show_predictions(
         self, predictions: list, class_names: list[str], top: int, form: str
@@ -233,12 +185,13 @@ class Terminal:
 
     def _predictions_table(self, rows: list, top: int) -> None:
         del top
-        table = _table("image", "class", ">probability")
+        table = make_table("image", "class", ">probability")
         for path, best, reason in rows:
             if best is None:
-                table.add_row(escape(path), "[dim]skipped[/dim]", escape(reason))
+                table.add_row(escape(printable(path)), "[dim]skipped[/dim]", escape(reason))
             for rank, (name, probability) in enumerate(best or []):
-                table.add_row(escape(path) if rank == 0 else "", escape(name), f"{probability:.3f}")
+                shown = escape(printable(path)) if rank == 0 else ""
+                table.add_row(shown, escape(printable(name)), f"{probability:.3f}")
         self._print(table)
 
     def _predictions_csv(self, rows: list, top: int) -> None:
@@ -250,9 +203,7 @@ class Terminal:
         for path, best, reason in rows:
             cells = [cell for name, p in best or [] for cell in (name, f"{p:.6f}")]
             writer.writerow([path, *(cells or [""] * len(columns)), reason or ""])
-        sys.stdout.write(
-            text.getvalue().encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-        )
+        sys.stdout.write(text.getvalue())
 
     def _predictions_json(self, rows: list, top: int) -> None:
         del top
@@ -274,7 +225,9 @@ class Terminal:
         if not entries:
             self.say("No runs yet. `cli.py fit-head FEATURES` makes one.")
             return
-        table = _table("run", "head", "split", ">accuracy", "95%", ">log-loss", ">images", "made")
+        table = make_table(
+            "run", "head", "split", ">accuracy", "95%", ">log-loss", ">images", "made"
+        )
         for entry in entries:
             low, high = entry["accuracy_interval"]
             table.add_row(
@@ -294,7 +247,7 @@ class Terminal:
         if as_json:
             self.result_json([asdict(backbone) for backbone in backbones])
             return
-        table = _table(
+        table = make_table(
             "backbone", "aliases", ">pixels", ">features", ">parameters", ">multiply-adds", ">top-1"
         )
         for b in backbones:
@@ -314,7 +267,7 @@ class Terminal:
         if as_json:
             self.result_json([asdict(line) for line in lines])
             return
-        table = _table(
+        table = make_table(
             "unfreeze from", "shape below", ">trainable above", ">work below", ">cache per image"
         )
         for line in lines:
@@ -347,7 +300,7 @@ class Terminal:
         if not entries:
             self.say("No feature files yet. `cli.py extract DATA` makes one.")
             return
-        table = _table("feature file", ">images", ">features", "backbone", ">pixels", "made")
+        table = make_table("feature file", ">images", ">features", "backbone", ">pixels", "made")
         for e in entries:
             table.add_row(
                 escape(e["path"]),
@@ -389,10 +342,10 @@ class Terminal:
             return
         table = Table(box=None, show_header=False, pad_edge=False)
         for name, value in facts.items():
-            table.add_row(name, escape(_plain(value)))
+            table.add_row(name, escape(plain(value)))
         self._print(table)
-        for reason, paths in _group_reasons(skipped).items():
-            self.result(f"skipped {len(paths):,}: {reason}: {', '.join(paths[:5])}")
+        for line in _describe_skipped(skipped, n_shown=5):
+            self.result(line)
 
     def show_recomputed(self, recomputed) -> None:
         """How far recomputed rows are from the cached ones."""
@@ -405,91 +358,52 @@ class Terminal:
 
 
 def describe_finetuning(result) -> str:
-    """Says in words whether fine-tuning helped."""
-    split = "test" if "test" in result.frozen else "val"
-    before, after = result.frozen[split].accuracy, result.finetuned[split].accuracy
-    opened = f"Thawed from {result.unfreeze} up ({result.trainable_parameters:,} parameters)"
-    if not result.helped:
-        return (
-            f"{opened}, fine-tuning did not help: no epoch of {result.last_epoch} beat the frozen "
-            "head on validation, so the result is the head as it was."
-        )
-    change = f"from {before:.4f} to {after:.4f}"
-    words = "raised" if after > before else "left" if after == before else "lowered"
-    how = f"{words} {split} accuracy {change}" if after != before else f"left it at {after:.4f}"
+    """Says in words what was trained, whether it helped, and what to try next."""
     return (
-        f"{opened}, fine-tuning {how}, log-loss {result.frozen[split].log_loss:.4f} to "
-        f"{result.finetuned[split].log_loss:.4f}; epoch {result.best_epoch} of "
-        f"{result.last_epoch} won."
+        f"Thawed from {result.unfreeze} up ({result.trainable_parameters:,} parameters); epoch "
+        f"{result.best_epoch} of {result.last_epoch} won.\n{result.verdict}\n{result.next_step}"
     )
 
 
-def _plain(value) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{name} {_plain(inner)}" for name, inner in value.items())
-    return f"{value:,}" if isinstance(value, int) else str(value)
+def _count_given_splits(dataset) -> tuple[np.ndarray, list[str]]:
+    """Images per class and given split, int (n_classes, n_columns), and names of the columns."""
+    names = {split: name for split, name in enumerate(SPLITS) if np.any(dataset.splits == split)}
+    if names and np.any(dataset.splits == NO_SPLIT):
+        names[NO_SPLIT] = "no split"
+    columns = [
+        np.bincount(dataset.labels[rows], minlength=len(dataset.class_names))
+        for rows in ((dataset.splits == split) & (dataset.labels >= 0) for split in names)
+    ]
+    if not columns:
+        rows = dataset.labels >= 0
+        columns = [np.bincount(dataset.labels[rows], minlength=len(dataset.class_names))]
+    return np.stack(columns, axis=1), list(names.values())
 
 
-def _table(*columns: str) -> Table:
-    """A table with a thin rule below its head; `>` in front of a column aligns it right."""
-    from rich import box
+def _describe_skipped(skipped: list[tuple[str, str]], n_shown: int) -> list[str]:
+    """A line for each kind of reason, the most frequent first, with some of its paths.
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
-        right = column.startswith(">")
-        table.add_column(column.lstrip(">"), justify="right" if right else "left", no_wrap=right)
-    return table
-
-
-def _score_table(metrics: dict) -> Table:
-    table = _table(
-        "split", ">images", ">accuracy", ">95% interval", ">balanced", ">macro F1", ">log-loss"
-    )
-    for name, m in metrics.items():
-        low, high = m.accuracy_interval
-        table.add_row(
-            name,
-            f"{m.n_samples:,}",
-            f"{m.accuracy:.4f}",
-            f"{low:.4f} - {high:.4f}",
-            f"{m.balanced_accuracy:.4f}",
-            f"{m.macro_f1:.4f}",
-            f"{m.log_loss:.4f}",
-        )
-    return table
-
-
-def _per_class_table(metrics, split: str) -> Table:
-    table = _table(f"class ({split})", ">images", ">precision", ">recall", ">F1")
-    for c in metrics.per_class:
-        numbers = ("-" if x is None else f"{x:.3f}" for x in (c.precision, c.recall, c.f1))
-        table.add_row(escape(c.name), f"{c.n_samples:,}", *numbers)
-    return table
-
-
-def _class_table(dataset) -> Table:
-    """Images per class and given split, with a bar as long as the class is large."""
-    given = [split for split in range(len(SPLITS)) if np.any(dataset.splits == split)]
-    table = _table("class", *(f">{SPLITS[split]}" for split in given), ">images", "")
-    counts = np.bincount(dataset.labels[dataset.labels >= 0], minlength=len(dataset.class_names))
-    for label, name in enumerate(dataset.class_names):
-        is_class = dataset.labels == label
-        table.add_row(
-            escape(name),
-            *(f"{np.sum(is_class & (dataset.splits == split)):,}" for split in given),
-            f"{counts[label]:,}",
-            "█" * max(1, round(_BAR_WIDTH * counts[label] / counts.max())),
-        )
-    return table
-
-
-def _group_reasons(skipped: list[tuple[str, str]]) -> dict[str, list[str]]:
-    """Reason -> paths, the most frequent first; numbers in a reason do not split a group."""
-    groups: dict[str, list[str]] = {}
+    Reasons that differ only after a colon or in brackets are of one kind.
+    """
+    groups: dict[str, list[tuple[str, str]]] = {}
     for path, reason in skipped:
-        groups.setdefault(reason.split(" (")[0], []).append(path)
-    order = Counter({reason: len(paths) for reason, paths in groups.items()})
-    return {reason: groups[reason] for reason, _ in order.most_common()}
+        groups.setdefault(reason.split(":")[0].split(" (")[0], []).append((path, reason))
+    lines = []
+    for kind, members in sorted(groups.items(), key=lambda group: -len(group[1])):
+        is_one = len({reason for _, reason in members}) == 1
+        shown = [
+            printable(path) + ("" if is_one else _in_brackets(reason.removeprefix(kind)))
+            for path, reason in members[:n_shown]
+        ]
+        more = ["..."] if len(members) > n_shown else []
+        reason = members[0][1] if is_one else kind
+        lines.append(f"skipped {len(members):,}: {reason}: {', '.join(shown + more)}")
+    return lines
+
+
+def _in_brackets(detail: str) -> str:
+    """`: header is short` and ` (header is short)` -> ` (header is short)`."""
+    return detail if detail.startswith(" (") else f" ({detail.removeprefix(': ')})"
 
 
 def _run_entry(run) -> dict:

@@ -1,0 +1,206 @@
+"""Epochs of fine-tuning with and without the trunk cache, side by side in one run.
+
+EfficientNetB0 with random weights of order 1 (He), thawed from block7a, on images of noise. Odd
+rounds begin with the cache, even ones without, so that a noisy machine hits both alike. Shows:
+
+    the speed of an epoch, and what filling the cache costs
+    the loss curves, with augmentation off, dropout off and the same seed
+    the assembled model against trunk-then-top in float32
+
+    python benchmarks/finetune.py --images 256 --rounds 3
+"""
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+N_CLASSES = 4
+
+
+def make_images(root: Path, n_images: int) -> None:
+    """Coloured noise; the colour is the class."""
+    rng = np.random.default_rng(0)
+    for number in range(n_images):
+        label = number % N_CLASSES
+        pixels = make_pixels(rng, label)
+        path = root / f"class{label}" / f"{number:05d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(path)
+
+
+def make_pixels(rng: np.random.Generator, label: int) -> np.ndarray:
+    """uint8 (64, 64, 3)."""
+    colour = 90 + 60 * np.eye(4)[label][:3]
+    return np.clip(rng.normal(colour, 60, (64, 64, 3)), 0, 255).astype(np.uint8)
+
+
+def make_weights(path: Path) -> None:
+    """EfficientNetB0 whose values are of order 1 in each layer, not 1e-5 as Keras makes them.
+
+    Kernels are He-normal, and BatchNorm has the statistics of one batch.
+    """
+    import keras
+
+    from pipeline.backbones.build import build_embedding_model
+    from pipeline.extract import make_recipe
+
+    embedding = build_embedding_model(*make_recipe("efficientnetb0", "random"))
+    model = embedding.get_layer("backbone")
+    rng = np.random.default_rng(0)
+    for variable in model.variables:
+        if "kernel" in variable.path and variable.ndim == 4:
+            height, width, n_in, _ = variable.shape
+            depthwise = "depthwise" in variable.path or "dwconv" in variable.path
+            fan_in = height * width * (1 if depthwise else n_in)
+            variable.assign(rng.standard_normal(variable.shape) * np.sqrt(2 / fan_in))
+    norms = [la for la in model.layers if isinstance(la, keras.layers.BatchNormalization)]
+    for layer in norms:
+        layer.momentum = 0.0
+    images = np.stack([make_pixels(rng, number % N_CLASSES) for number in range(32)])
+    images = keras.ops.image.resize(images.astype(np.float32), model.input_shape[1:3])
+    model(embedding.get_layer("preprocessing")(images), training=True)
+    model.save_weights(path)
+
+
+def prepare(folder: Path, n_images: int):
+    """A run with a fitted head."""
+    from pipeline.backbones.build import build_embedding_model
+    from pipeline.dataset import scan_dataset
+    from pipeline.embedder import Embedder, choose_device
+    from pipeline.extract import ExtractOptions, extract_features, make_recipe
+    from pipeline.fit_head import FitOptions, fit_head
+    from pipeline.runs import open_run
+
+    make_images(folder / "images", n_images)
+    weights = folder / "b0.weights.h5"
+    make_weights(weights)
+    recipe, resolved = make_recipe("efficientnetb0", str(weights))
+    model = build_embedding_model(recipe, resolved)
+    extract_features(
+        scan_dataset(folder / "images"),
+        recipe,
+        folder / "features.h5",
+        lambda size: Embedder(model, choose_device("cpu"), size),
+        ExtractOptions(weights_source=resolved.source),
+    )
+    fit_head(folder / "features.h5", FitOptions(), output=folder / "head")
+    return open_run(folder / "head")
+
+
+def build_training(run, inputs, options, line: str, from_line: bool):
+    import keras
+
+    from pipeline.backbones.frost_lines import thaw
+    from pipeline.classifier import load_classifier
+    from pipeline.runs import read_predictions
+    from pipeline.training import Training
+
+    model = load_classifier(run)
+    model.trainable = True
+    thaw(model.get_layer("backbone"), line)
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.Dropout):
+            layer.rate = 0.0  # drop-connect, so that the two loss curves may be compared
+    return model, Training(model, line, inputs, read_predictions(run), options, from_line=from_line)
+
+
+def run_benchmark(folder: Path, n_images: int, n_rounds: int) -> dict:
+    from pipeline.augment import Augmentation
+    from pipeline.backbones.frost_lines import split_at
+    from pipeline.classifier import load_classifier
+    from pipeline.finetune_options import FinetuneOptions
+    from pipeline.inputs import PixelInputs
+    from pipeline.pixels import PixelStore
+    from pipeline.runs import read_predictions, read_probes
+    from pipeline.trunk_stage import TrunkStage
+
+    os.chdir(folder)
+    run = prepare(folder, n_images)
+    before = read_predictions(run)
+    paths = [folder / "images" / path for path in before.paths]
+    line = "block7a"
+    options = FinetuneOptions(
+        unfreeze=line, epochs=n_rounds + 1, augment="none", trunk_cache=True, patience=99
+    )
+    stage = TrunkStage(
+        run, None, "cpu", folder / "images", paths, before, options, load_classifier(run), line
+    )
+    started = time.perf_counter()
+    notes: list[str] = []
+    cached = stage.open_inputs(True, lambda *_: None, notes.append)
+    fill_seconds = time.perf_counter() - started
+    store = PixelStore(paths, run.recipe)
+    plain = PixelInputs(store, Augmentation("none", flip=False, seed=0))
+    trainings = {
+        "with": build_training(run, cached, options, line, True),
+        "without": build_training(run, plain, options, line, False),
+    }
+    for _, training in trainings.values():
+        training._record_frozen_head()
+        training._keep()
+    for epoch in range(1, n_rounds + 2):  # the first one compiles
+        order = sorted(trainings, reverse=epoch % 2 == 0)
+        for name in order:
+            trainings[name][1]._run_epoch(epoch)
+    seconds = {
+        name: [record["seconds"] for record in training.history[2:]]
+        for name, (_, training) in trainings.items()
+    }
+    curves = {
+        name: np.array([[r["train_loss"], r["val_loss"]] for r in training.history[1:]])
+        for name, (_, training) in trainings.items()
+    }
+    model = trainings["with"][0]
+    images = read_probes(run).pixels.astype(np.float32)
+    trunk, top = split_at(model.get_layer("backbone"), line)
+    at_line = trunk(model.get_layer("preprocessing")(images), training=False)
+    parts = np.asarray(model.get_layer("head")(top(at_line, training=False)))
+    whole = np.asarray(model(images, training=False))
+    ratios = [b / a for a, b in zip(seconds["with"], seconds["without"], strict=True)]
+    return {
+        "images": n_images,
+        "notes": notes,
+        "seconds to fill the cache, once": fill_seconds,
+        "seconds per epoch with": seconds["with"],
+        "seconds per epoch without": seconds["without"],
+        "times faster, each round": ratios,
+        "times faster, median": statistics.median(ratios),
+        "loss curves differ by at most": float(np.abs(curves["with"] - curves["without"]).max()),
+        "loss curve with": curves["with"][:, 0].tolist(),
+        "loss curve without": curves["without"][:, 0].tolist(),
+        "assembled against trunk-then-top": float(np.abs(parts - whole).max()),
+        "greatest value at the line": float(np.abs(np.asarray(at_line)).max()),
+        "load average": os.getloadavg()[0],
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--images", type=int, default=256)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", type=Path, help="write the figures here too")
+    arguments = parser.parse_args()
+    target = arguments.json.absolute() if arguments.json else None
+    with tempfile.TemporaryDirectory(prefix="frostline-finetune-") as folder:
+        figures = run_benchmark(Path(folder), arguments.images, arguments.rounds)
+    for name, value in figures.items():
+        print(f"{name:<36} {value}")
+    if target:
+        target.write_text(json.dumps(figures, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Pretrained networks: the table of them, building them, their weights, frost lines."""

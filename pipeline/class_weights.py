@@ -1,0 +1,85 @@
+"""How much each class counts while a head is fitted or a model fine-tuned."""
+
+import csv
+import json
+import math
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.errors import ClassWeightError
+
+BALANCED = "balanced"
+
+
+def weigh_classes(
+    wanted: str | None, train_labels: np.ndarray, class_names: list[str]
+) -> np.ndarray | None:
+    """The weight of each class.
+
+    Args:
+        wanted: None, `balanced`, or the path of a JSON file `{"class": weight, ...}` or of a CSV
+            with a line `class,weight` each (a header of these two words may be there).
+        train_labels: int (n_train,), indices into `class_names`.
+
+    Returns:
+        float64 (n_classes,), None for None. Balanced weights are `n_train / (n_classes * count)`:
+        the classes' sums of weights are equal (scikit-learn's formula).
+
+    Raises:
+        ClassWeightError: the file cannot be read, or does not give each class one weight above 0.
+    """
+    if wanted is None:
+        return None
+    if wanted == BALANCED:
+        counts = np.bincount(train_labels, minlength=len(class_names))
+        return len(train_labels) / (len(class_names) * np.maximum(counts, 1))
+    path = Path(wanted)
+    pairs = _read_pairs(path)
+    _require_each_class_once([name for name, _ in pairs], class_names, path)
+    weights = {name: _parse_weight(name, value, path) for name, value in pairs}
+    return np.array([weights[name] for name in class_names], np.float64)
+
+
+def _read_pairs(path: Path) -> list[tuple[str, object]]:
+    """(class, weight as it is written) of each entry."""
+    try:
+        text = path.read_text("utf-8-sig")
+        if path.suffix.lower() == ".json":
+            return [(str(name), value) for name, value in json.loads(text).items()]
+        rows = [row for row in csv.reader(text.splitlines(), strict=True) if row]
+        pairs = [(name.strip(), value.strip()) for name, value in rows]
+    except (OSError, ValueError, AttributeError, csv.Error) as error:
+        raise ClassWeightError(
+            f"The class weights cannot be read: {error}. Expected balanced, none, a JSON file "
+            '{"class": weight, ...} or a CSV file with a line class,weight for each class. '
+            f"Received: --class-weight {path}"
+        ) from error
+    return pairs[1:] if pairs and pairs[0] == ("class", "weight") else pairs
+
+
+def _require_each_class_once(names: list[str], class_names: list[str], path: Path) -> None:
+    unknown = sorted(set(names) - set(class_names))
+    missing = [name for name in class_names if name not in set(names)]
+    repeated = [name for name, count in Counter(names).items() if count > 1]
+    wrong = {"unknown": unknown, "missing": missing, "there twice": repeated}
+    if any(wrong.values()):
+        words = "; ".join(f"{how}: {', '.join(which)}" for how, which in wrong.items() if which)
+        raise ClassWeightError(
+            f"The file with class weights does not fit the classes. Expected one weight for each "
+            f"of {', '.join(class_names)}. Received: --class-weight {path}, with {words}"
+        )
+
+
+def _parse_weight(name: str, value: object, path: Path) -> float:
+    try:
+        weight = float(value)  # a number in JSON, text in CSV
+    except (TypeError, ValueError):
+        weight = math.nan
+    if not 0 < weight < math.inf:
+        raise ClassWeightError(
+            f"The weight of class {name!r} is not one. Expected a number above 0. "
+            f"Received: {value!r} in --class-weight {path}"
+        )
+    return weight

@@ -1,0 +1,140 @@
+"""Decoded images of any of Pillow's modes to sRGB, as an image viewer would show them.
+
+16 bits and floats are scaled to 8 bits, colour profiles converted, transparency composed over a
+background; in strips, so that a huge image needs no second copy of itself.
+"""
+
+import functools
+import io
+from collections.abc import Iterator
+
+import numpy as np
+from PIL import Image
+
+from pipeline.errors import ImageError
+
+STRIP_PIXELS = 1 << 22  # colours are converted in strips of about this size
+
+_ICC_SPACES = {"RGB ": "RGB", "GRAY": "L", "CMYK": "CMYK"}
+
+
+def correct_transparency(image: Image.Image, bit_depth: int) -> None:
+    """Bring the transparent colour of a PNG to the scale of its decoded pixels."""
+    key = image.info.get("transparency")
+    if image.mode == "L" and isinstance(key, int):
+        image.info["transparency"] = key * 255 // (2**bit_depth - 1)
+    elif image.mode == "RGB" and key is not None and bit_depth == 16:
+        # Pillow keeps the high bytes only, so colours that share them count as one.
+        image.info["transparency"] = tuple(value >> 8 for value in key)
+
+
+def shrink_to_rgb(
+    image: Image.Image, factors: tuple[int, int], background: tuple[int, int, int]
+) -> Image.Image:
+    """Convert to RGB and shrink by whole factors, in strips: no second copy of a huge image."""
+    levels = _find_levels(image)
+    strips = list(_strip_boxes(image.size, factors[1]))
+    if len(strips) == 1:
+        return _to_rgb(image, levels, background).reduce(factors)
+    canvas = Image.new("RGB", (-(-image.width // factors[0]), -(-image.height // factors[1])))
+    for box in strips:
+        strip = _to_rgb(image.crop(box), levels, background).reduce(factors)
+        canvas.paste(strip, (0, box[1] // factors[1]))
+    return canvas
+
+
+def _strip_boxes(size: tuple[int, int], multiple: int = 1) -> Iterator[tuple[int, int, int, int]]:
+    width, height = size
+    rows = max(1, STRIP_PIXELS // width // multiple) * multiple
+    for top in range(0, height, rows):
+        yield 0, top, width, min(top + rows, height)
+
+
+def _find_levels(image: Image.Image) -> tuple[float, float] | None:
+    """The values that are shown as black and as white, for pixels of more than 8 bits.
+
+    The full range of their type where it is known, so that images stay comparable; where it is
+    not (32 bits), the least of the usual ranges that holds all values, else their own range.
+    """
+    if image.mode.startswith("I;16"):
+        bits = image.tag_v2.get(258, (16,))[0] if image.format == "TIFF" else 16
+        return 0, 2**bits - 1
+    if image.mode == "I" and image.format == "PPM":
+        return 0, 65535
+    if image.mode not in ("I", "F"):
+        return None
+    low, high = np.inf, -np.inf
+    for box in _strip_boxes(image.size):
+        values = np.asarray(image.crop(box))
+        values = values[np.isfinite(values)]
+        if values.size:
+            low, high = min(low, float(values.min())), max(high, float(values.max()))
+    if low > high:
+        raise ImageError("no pixel has a finite value")
+    usual = (1, 255) if image.mode == "F" else (255, 65535)
+    return next(((0, white) for white in usual if low >= 0 and high <= white), (low, high))
+
+
+def _to_rgb(
+    image: Image.Image, levels: tuple[float, float] | None, background: tuple[int, int, int]
+) -> Image.Image:
+    """Any mode of Pillow's to RGB in sRGB, composed over the background."""
+    if image.mode == "1":
+        image = image.convert("L")
+    elif image.mode in ("P", "PA"):
+        image = image.convert("RGBA" if image.has_transparency_data else "RGB")
+    elif image.mode in ("RGBa", "La"):  # premultiplied
+        image = image.convert(image.mode[:-1] + "A")
+    key = image.info.pop("transparency", None)
+    alpha = None
+    if image.mode in ("RGBA", "LA"):
+        alpha = image.getchannel("A")
+        image = image.convert(image.mode[:-1])
+    elif key is not None and (image.mode in ("L", "RGB") or image.mode.startswith("I;16")):
+        is_opaque = np.asarray(image) != key
+        is_opaque = is_opaque.any(axis=2) if is_opaque.ndim == 3 else is_opaque
+        alpha = Image.fromarray(is_opaque.astype(np.uint8) * 255)
+    if levels is not None:
+        profile = image.info.get("icc_profile")
+        image = Image.fromarray(_to_8_bits(np.asarray(image), *levels))
+        image.info["icc_profile"] = profile
+    image = _to_srgb(image)
+    if alpha is not None and alpha.getextrema()[0] < 255:
+        canvas = Image.new("RGB", image.size, background)
+        canvas.paste(image, mask=alpha)
+        return canvas
+    return image
+
+
+def _to_8_bits(values: np.ndarray, low: float, high: float) -> np.ndarray:
+    with np.errstate(all="ignore"):
+        scaled = (values.astype(np.float64) - low) * (255 / ((high - low) or 1))
+    return np.nan_to_num(np.clip(np.rint(scaled), 0, 255)).astype(np.uint8)
+
+
+def _to_srgb(image: Image.Image) -> Image.Image:
+    profile = image.info.get("icc_profile")
+    if isinstance(profile, bytes) and image.mode in _ICC_SPACES.values():
+        transform = _find_colour_transform(profile, image.mode)
+        if transform is not None:
+            return transform.apply(image)
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+@functools.lru_cache(maxsize=32)
+def _find_colour_transform(profile: bytes, mode: str):
+    """The way from an ICC profile to sRGB; None where there is none or nothing would change."""
+    try:
+        from PIL import ImageCms
+
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        if _ICC_SPACES.get(source.profile.xcolor_space) != mode:
+            return None
+        transform = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB")
+    except Exception:  # a broken profile, or a Pillow without LittleCMS: colours as they are
+        return None
+    # Most profiles are sRGB under one of many names: known by what it does to some colours.
+    probe = np.random.default_rng(0).bytes(32 * 32 * len(mode))
+    colours = Image.frombytes(mode, (32, 32), probe)
+    change = np.asarray(transform.apply(colours)).astype(int) - np.asarray(colours.convert("RGB"))
+    return transform if np.abs(change).max() > 2 else None

@@ -1,0 +1,139 @@
+"""Batches of files to rows of features: reading, decoding and embedding in one task each."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from pipeline.backbones.start_up import no_start_up_talk
+from pipeline.backbones.weights import ResolvedWeights
+from pipeline.parallel import map_batches
+from pipeline.recipe import Recipe
+from pipeline.rows import PartWriter
+
+Progress = Callable[[str, int, int], None]
+# From paths to (digest, pixels or the reason why there are none) of each.
+ReadBatch = Callable[[list[Path]], list[tuple[np.ndarray, np.ndarray | str]]]
+
+
+class Embed(Protocol):
+    """What extraction needs of an embedder."""
+
+    n_features: int
+    batch_size: int
+    n_streams: int
+    images_per_task: int
+
+    def __call__(self, pixels: np.ndarray) -> np.ndarray: ...
+
+
+# (digest, reason or None) of each file, and the features of those without a reason.
+Embedded = tuple[list[tuple[np.ndarray, str | None]], np.ndarray]
+
+
+class EmbedFiles(Protocol):
+    """Batches of files to rows of features, several batches at once."""
+
+    n_features: int
+    batch_size: int
+    images_per_task: int
+
+    def map(self, batches: list[list[Path]]) -> Iterator[tuple[list[Path], Embedded]]:
+        """Each batch with what became of it, in the order of the batches."""
+        ...
+
+
+class EmbedInThreads:
+    """Reads, decodes and embeds in threads of this process, a batch in each."""
+
+    def __init__(self, embed: Embed, read: ReadBatch):
+        self.n_features = embed.n_features
+        self.batch_size = embed.batch_size
+        self.images_per_task = embed.images_per_task
+        self._embed = embed
+        self._read = read
+
+    def map(self, batches: list[list[Path]]) -> Iterator[tuple[list[Path], Embedded]]:
+        return map_batches(
+            lambda batch: (batch, embed_files(batch, self._read, self._embed)),
+            batches,
+            self._embed.n_streams,
+        )
+
+
+def make_embedder(
+    recipe: Recipe,
+    weights: ResolvedWeights,
+    device: str,
+    n_streams: int | None,
+    batch_size: int | None,
+) -> Embed:
+    """Starts TensorFlow, for many one-thread streams, and builds the embedder.
+
+    Args:
+        device: auto, cpu, gpu or gpu:N.
+        n_streams, batch_size: None = what suits the device.
+    """
+    with no_start_up_talk():
+        from pipeline.backbones.build import build_embedding_model
+        from pipeline.embedder import Embedder, choose_device, use_one_thread_per_operation
+
+        use_one_thread_per_operation()
+        chosen = choose_device(device)
+    return Embedder(build_embedding_model(recipe, weights), chosen, batch_size, n_streams)
+
+
+def embed_into_parts(
+    paths: list[Path],
+    files_to_rows: EmbedFiles,
+    writer: PartWriter,
+    on_failure: Callable[[Path, str], None],
+    on_progress: Progress,
+) -> dict[bytes, str]:
+    """Embeds images into parts; whatever ends it early, Ctrl-C too, finished rows are there.
+
+    Args:
+        on_failure: called with each image that cannot be used, and why.
+
+    Returns:
+        Digest -> reason of the images that cannot be used.
+    """
+    failures: dict[bytes, str] = {}
+    size = files_to_rows.images_per_task
+    batches = [paths[start : start + size] for start in range(0, len(paths), size)]
+    done = 0
+    on_progress("Embedding", 0, len(paths))
+    try:
+        for batch, (outcomes, features) in files_to_rows.map(batches):
+            position = 0
+            for path, (digest, reason) in zip(batch, outcomes, strict=True):
+                if reason is None:
+                    writer.add(digest, features[position])
+                    position += 1
+                else:
+                    failures[digest.tobytes()] = reason
+                    on_failure(path, reason)
+            done += len(batch)
+            on_progress("Embedding", done, len(paths))
+    finally:
+        writer.flush()
+    return failures
+
+
+def embed_files(paths: list[Path], read: ReadBatch, embed: Embed) -> Embedded:
+    """Reads, decodes and embeds one batch.
+
+    Returns:
+        (digest, reason or None) of each file, and float32 (n_usable, n_features).
+    """
+    outcomes, pixels = [], []
+    for digest, decoded in read(paths):
+        if isinstance(decoded, str):
+            outcomes.append((digest, decoded))
+        else:
+            outcomes.append((digest, None))
+            pixels.append(decoded)
+    if not pixels:
+        return outcomes, np.zeros((0, embed.n_features), np.float32)
+    return outcomes, embed(np.stack(pixels))

@@ -1,0 +1,167 @@
+"""The run folder of a fine-tuning: model, history, predictions, what changed sides, pictures."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from pipeline.augment import Augmentation
+from pipeline.checkpoint import State
+from pipeline.errors import ParityError
+from pipeline.heads.keras_file import load_keras_model_safely
+from pipeline.metrics import Metrics
+from pipeline.pixels import PixelStore
+from pipeline.runs import (
+    Predictions,
+    Probes,
+    Run,
+    new_run,
+    read_history,
+    read_probes,
+    write_history,
+    write_manifest,
+    write_predictions,
+    write_probes,
+)
+from pipeline.significance import Comparison, write_changed_sides
+from pipeline.splits import TRAIN
+
+SAVED_MODEL_TOLERANCE = 1e-5
+N_PICTURED = 16
+
+
+def write_finetuned_run(
+    run: Run,
+    model: keras.Model,
+    before: Predictions,
+    after: Predictions,
+    state: State,
+    *,
+    augment: tuple[Augmentation, PixelStore] | None,
+    line: str,
+    frozen: dict[str, Metrics],
+    finetuned: dict[str, Metrics],
+    comparison: Comparison,
+    facts: dict,
+    measure_seconds: Callable[[], dict[str, float]],
+    output: Path | None,
+    force: bool,
+) -> tuple[Path, dict[str, float]]:
+    """Writes everything and gives the folder its name at the end.
+
+    Args:
+        run: the parent.
+        augment: what augmented the images and the images, None where nothing did.
+        facts: further values of the manifest.
+
+    Returns:
+        The folder, and the seconds of each stage.
+
+    Raises:
+        RunError: the output exists.
+        ParityError: the saved model, loaded again, predicts otherwise.
+    """
+    base = run.name.rsplit("-", 1)[0] if run.name.rsplit("-", 1)[-1].isdigit() else run.name
+    with new_run(output, f"{base}-finetuned", force=force) as (folder, final):
+        _save_model(model, folder / "model.keras")
+        write_predictions(folder / "predictions.csv", after, run.class_names)
+        write_changed_sides(folder / "changed-sides.csv", before, after, run.class_names)
+        write_history(folder / "history.csv", state.history)
+        write_probes(folder, _probe(run, model))
+        (folder / "plots").mkdir()
+        _draw(folder / "plots", final.name, run, state, line, finetuned)
+        _draw_augmentation(folder / "plots", augment, before)
+        seconds = measure_seconds()
+        parent_facts = {
+            name: run.manifest[name] for name in ("recipe", "recipe_id", "weights_source", "splits")
+        }
+        write_manifest(
+            folder,
+            "finetuned",
+            run.class_names,
+            {
+                **parent_facts,
+                **facts,
+                "parent": str(run.folder.resolve()),
+                "chosen": f"epoch {state.best_epoch} of {state.history[-1]['epoch']}",
+                "chosen_by": "val",
+                "history": {"x": "epoch", "best": state.best_epoch},
+                "metrics": {name: scores.to_dict() for name, scores in finetuned.items()},
+                "metrics_frozen": {name: scores.to_dict() for name, scores in frozen.items()},
+                "comparison": comparison.to_dict(),
+                "learning_rate_sweep": state.sweep,
+                "learning_rate_found": state.learning_rate,
+                "seconds": seconds,
+                "notes": state.notes,
+            },
+        )
+    return final, seconds
+
+
+def _save_model(model: keras.Model, path: Path) -> None:
+    """Saves the model and reads it back, since a model that cannot be loaded is worth nothing."""
+    model.save(path)
+    loaded = load_keras_model_safely(path)
+    image = np.random.default_rng(0).integers(0, 256, (1, *model.input_shape[1:]))
+    image = image.astype(np.float32)
+    difference = float(np.abs(np.asarray(model(image)) - np.asarray(loaded(image))).max())
+    if not difference <= SAVED_MODEL_TOLERANCE:
+        raise ParityError(
+            f"The saved model, loaded again, predicts otherwise. Expected a difference of at most "
+            f"{SAVED_MODEL_TOLERANCE:g}. Received: {difference:.2g}"
+        )
+
+
+def _probe(run: Run, model: keras.Model) -> Probes:
+    """The parent's probe images with what the fine-tuned model makes of them."""
+    probes = read_probes(run)
+    images = probes.pixels.astype(np.float32)
+    features = model.get_layer("backbone")(model.get_layer("preprocessing")(images))
+    return Probes(probes.paths, probes.pixels, np.asarray(features), np.asarray(model(images)))
+
+
+def _draw(
+    folder: Path, name: str, run: Run, state: State, line: str, metrics: dict[str, Metrics]
+) -> None:
+    from pipeline.report.finetuning_plots import plot_learning_rate_sweep
+    from pipeline.report.plots import plot_confusion_matrix, plot_finetuning
+
+    plot_finetuning(
+        folder / "learning-curve.png",
+        read_history(run),
+        state.history,
+        head_x=run.manifest["history"]["x"],
+        head_best=run.manifest["history"]["best"],
+        finetune_best=state.best_epoch,
+        unfrozen_from=line,
+        title=name,
+    )
+    split = "test" if "test" in metrics else "val"
+    plot_confusion_matrix(
+        folder / "confusion-matrix.png",
+        metrics[split].confusion_matrix,
+        run.class_names,
+        title=f"{name}, {split} split",
+    )
+    if state.sweep:
+        plot_learning_rate_sweep(
+            folder / "learning-rate.png", state.sweep, state.learning_rate, title=name
+        )
+
+
+def _draw_augmentation(
+    folder: Path, augment: tuple[Augmentation, PixelStore] | None, before: Predictions
+) -> None:
+    from pipeline.report.finetuning_plots import plot_augmented_images
+
+    if augment is None:
+        return
+    layers, store = augment
+    rows = np.flatnonzero(before.splits == TRAIN)
+    rows = rows[np.linspace(0, len(rows) - 1, N_PICTURED).astype(int)]
+    targets = np.eye(before.probabilities.shape[1], dtype=np.float32)[before.labels[rows]]
+    images, _ = layers.mix(layers(store.read(rows), rows, 1), targets, 1, 0)
+    plot_augmented_images(
+        folder / "augmentation.png", images, title=f"{N_PICTURED} training images, {layers.name}"
+    )

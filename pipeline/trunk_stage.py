@@ -1,0 +1,167 @@
+"""Decides on the trunk cache, fills it, and gives training its inputs."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from pipeline.augment import Augmentation
+from pipeline.backbones.frost_lines import find_frost_lines, split_at
+from pipeline.errors import DatasetError, FrostlineError, StorageError
+from pipeline.extract import CACHE_FOLDER
+from pipeline.files import sha256_of_file
+from pipeline.finetune_options import FinetuneOptions
+from pipeline.inputs import TrunkInputs
+from pipeline.parallel import map_batches
+from pipeline.reading import hash_image_file
+from pipeline.runs import Predictions, Run, read_probes
+from pipeline.splits import TRAIN, VAL
+from pipeline.trunk_cache import Trunk, TrunkCache
+from pipeline.trunk_plan import TrunkPlan, plan_trunk_cache
+from pipeline.trunk_worker import TrunkJob, fill_trunk_cache
+
+TRUNK_FOLDER = CACHE_FOLDER / "trunk"
+_HASHING_THREADS = 4
+
+
+@dataclass(frozen=True)
+class TrunkStage:
+    """What the trunk cache needs to know of a fine-tuning.
+
+    Args:
+        run, weights, device, root, paths: as for `finetune`.
+        model: the classifier.
+        line: the frost line.
+    """
+
+    run: Run
+    weights: str | None
+    device: str
+    root: Path
+    paths: list[Path]
+    before: Predictions
+    options: FinetuneOptions
+    model: keras.Model
+    line: str
+
+    def open_inputs(
+        self,
+        wanted: bool | None,
+        on_progress: Callable[[str, int, int], None],
+        on_note: Callable[[str], None],
+    ) -> TrunkInputs | None:
+        """The trunk cache, filled; None where it is not to be used.
+
+        Args:
+            wanted: None = where it saves time and there is room.
+
+        Raises:
+            FrostlineError: it was asked for and cannot be had.
+        """
+        obstacle = self._find_obstacle()
+        if wanted is False or (wanted is None and obstacle):
+            return None
+        if obstacle:
+            raise FrostlineError(
+                f"There can be no trunk cache: {obstacle}. Leave --trunk-cache out."
+            )
+        used = np.isin(self.before.splits, (TRAIN, VAL))
+        trunk_seconds = self._time_trunk()
+        n_passes = self.options.epochs * int(used.sum())
+        if wanted is None and n_passes * trunk_seconds <= 0:
+            return None
+        digests = _hash_images(self.paths)
+        job = self._make_job(digests)
+        plan, notes = plan_trunk_cache(job, trunk_seconds, n_passes)
+        for note in notes:
+            on_note(note)
+        if not self._decide(wanted, plan, on_note):
+            return None
+        try:
+            for note in fill_trunk_cache(job, on_progress):
+                on_note(note)
+        except FrostlineError as error:
+            if wanted:
+                raise
+            on_note(f"Going on without a trunk cache: {error}")
+            return None
+        n_views = self.options.views if self.options.is_augmented else 0
+        cache = TrunkCache(job.target, job.trunk)
+        return TrunkInputs(cache, digests, n_views, self.options.seed)
+
+    def _find_obstacle(self) -> str:
+        lowest = find_frost_lines(self.model.get_layer("backbone"))[-1].name
+        if self.line in {"all", lowest}:
+            return "nothing lies below the frost line"
+        if self.options.augment == "strong":
+            return "strong augmentation mixes images anew in each step"
+        return ""
+
+    def _decide(self, wanted: bool | None, plan: TrunkPlan, on_note) -> bool:
+        if not plan.has_room:
+            text = (
+                f"Not enough room for the trunk cache {plan.target}. Expected twice "
+                f"{plan.bytes / 1e9:.2f} GB free. Received: {plan.free / 1e9:.2f} GB"
+            )
+            if wanted:
+                raise StorageError(f"{text}\nMake room, lower --views, or leave out --trunk-cache.")
+            on_note(f"{text}. Training goes without it.")
+            return False
+        is_used = bool(wanted) or plan.is_worth_it
+        on_note(f"Trunk cache {'used' if is_used else 'not used'}: {plan.describe()}.")
+        return is_used
+
+    def _time_trunk(self) -> float:
+        """Seconds for one image."""
+        pixels = read_probes(self.run).pixels.astype(np.float32)
+        preprocessed = self.model.get_layer("preprocessing")(pixels)
+        trunk, _ = split_at(self.model.get_layer("backbone"), self.line)
+        trunk(preprocessed, training=False)
+        started = time.perf_counter()
+        trunk(preprocessed, training=False)
+        return (time.perf_counter() - started) / len(pixels)
+
+    def _make_job(self, digests: np.ndarray) -> TrunkJob:
+        options = self.options
+        saved = self.run.folder / "model.keras"
+        lines = {line.name: line for line in find_frost_lines(self.model.get_layer("backbone"))}
+        augment = Augmentation(options.augment, flip=options.flip, seed=options.seed)
+        trunk = Trunk(
+            recipe_id=self.run.recipe.id,
+            model_sha256=sha256_of_file(saved) if saved.is_file() else "",
+            line=self.line,
+            shape=lines[self.line].shape,
+            augmentation=augment.name if options.is_augmented else "",
+        )
+        name = f"{self.root.resolve().name}-{self.run.recipe.backbone_in_file_names}-{self.line}"
+        train_views = list(range(1, options.views + 1)) if options.is_augmented else [0]
+        views_of = {TRAIN: train_views, VAL: [0]}
+        return TrunkJob(
+            target=TRUNK_FOLDER / f"{name}-{trunk.id[:8]}.h5",
+            trunk=trunk,
+            run=self.run,
+            weights=self.weights,
+            device=self.device,
+            preset=options.augment,
+            flip=options.flip,
+            seed=options.seed,
+            paths=[path.absolute() for path in self.paths],
+            digests=digests,
+            views=[views_of.get(int(split), []) for split in self.before.splits],
+        )
+
+
+def _hash_images(paths: list[Path]) -> np.ndarray:
+    """uint8 (n_images, 32)."""
+    digests = np.empty((len(paths), 32), np.uint8)
+    for row, (digest, reason) in enumerate(map_batches(hash_image_file, paths, _HASHING_THREADS)):
+        if reason is not None:
+            raise DatasetError(
+                f"This image {reason}. Received: {paths[row]}\nRun extract again and fit the head "
+                "anew."
+            )
+        digests[row] = digest
+    return digests

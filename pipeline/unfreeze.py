@@ -1,0 +1,68 @@
+"""Which frost line to train from: what was asked for, or what the data can bear."""
+
+from dataclasses import dataclass
+
+import keras
+
+from pipeline.backbones.frost_lines import FrostLine, find_frost_lines
+from pipeline.errors import BackboneError
+
+# (training images per class, at least; share of the backbone's work to thaw, at most). Few images
+# bear few free parameters; two fifths paid on 110 photos per class (docs/fine-tuning.md).
+THAWED_SHARES = ((1000, 2 / 3), (100, 2 / 5), (20, 1 / 4), (0, 3 / 20))
+
+
+@dataclass(frozen=True)
+class ChosenLine:
+    """A frost line (or `all`) and, in words, why it was chosen."""
+
+    name: str
+    reason: str
+
+
+def choose_line(
+    backbone: keras.Model, wanted: str | None, n_images: int, n_classes: int
+) -> ChosenLine:
+    """Finds the frost line that was asked for, or the default.
+
+    Args:
+        wanted: a line's name, a number of blocks from the top, `all`, or None.
+        n_images: training images.
+
+    Raises:
+        BackboneError: the backbone has no such line.
+    """
+    if wanted == "all":
+        return ChosenLine("all", "as asked, the whole backbone")
+    lines = find_frost_lines(backbone)
+    if wanted is None:
+        return _choose_by_data(lines, n_images, n_classes)
+    if wanted.isdigit():
+        if not 1 <= int(wanted) <= len(lines):
+            raise BackboneError(
+                f"This backbone has {len(lines)} frost lines. Expected 1 to {len(lines)} blocks "
+                f"from the top, a line's name, or all. Received: --unfreeze {wanted}"
+            )
+        name = lines[int(wanted) - 1].name
+        return ChosenLine(name, f"as asked, {wanted} block(s) from the top")
+    names = [line.name for line in lines]
+    if wanted not in names:
+        raise BackboneError(
+            f"This backbone has no frost line {wanted!r}. Expected one of, from the top: "
+            f"{', '.join(names)}; a number of blocks from the top; or all. "
+            f"Received: --unfreeze {wanted}"
+        )
+    return ChosenLine(wanted, "as asked")
+
+
+def _choose_by_data(lines: list[FrostLine], n_images: int, n_classes: int) -> ChosenLine:
+    per_class = n_images / n_classes
+    least, share = next(rule for rule in THAWED_SHARES if per_class >= rule[0])
+    fitting = [line for line in lines if 1 - line.share_below <= share + 1e-9]
+    line = fitting[-1] if fitting else lines[0]
+    reason = (
+        f"{n_images:,} training images of {n_classes} classes are {per_class:.0f} per class; "
+        f"{least}{' or more' if least else ' to 19'} bear the top {share:.0%} of the backbone's "
+        f"work, and this line thaws {1 - line.share_below:.0%}"
+    )
+    return ChosenLine(line.name, reason)

@@ -1,0 +1,81 @@
+"""What fine-tuning came to, in words: did it help, is it significant, what to try next."""
+
+from pipeline.finetune_options import FinetuneOptions
+from pipeline.metrics import Metrics
+from pipeline.significance import Comparison
+
+
+def judge(comparison: Comparison, frozen: Metrics, finetuned: Metrics, best_epoch: int) -> str:
+    """Says whether fine-tuning helped, on the images of one split.
+
+    Args:
+        frozen, finetuned: of the comparison's split.
+        best_epoch: the winner, 0 = the frozen head.
+    """
+    if best_epoch == 0:
+        return (
+            "Fine-tuning did not help: no epoch beat the frozen head on validation, so the result "
+            "is the head as it was."
+        )
+    change = 100 * (finetuned.accuracy - frozen.accuracy)
+    images = f"of {comparison.n_samples:,} {comparison.split} images"
+    sides = (
+        f"{comparison.became_right:,} {images} became right and {comparison.became_wrong:,} wrong"
+    )
+    loss = f"log-loss {frozen.log_loss:.4f} to {finetuned.log_loss:.4f}"
+    if change > 0:
+        what = f"Fine-tuning helped: {change:+.1f} points ({loss}); {sides}"
+    elif change == 0:
+        what = f"Fine-tuning changed the accuracy by nothing ({loss}); {sides}"
+    else:
+        what = f"Fine-tuning hurt: {change:+.1f} points ({loss}); {sides}"
+    p = f"p = {comparison.p_value:.2g}" if comparison.p_value >= 1e-3 else "p < 0.001"
+    if comparison.is_significant:
+        sure = f"That is significant (McNemar's exact test, {p})"
+    else:
+        sure = f"That may be chance (McNemar's exact test, {p})"
+    if comparison.is_optimistic:
+        sure += (
+            ", with the reservation that validation also chose the epoch, so both flatter; "
+            "fit the head with --test-fraction for a fair test"
+        )
+    return f"{what}. {sure}."
+
+
+def suggest(
+    comparison: Comparison,
+    history: list[dict],
+    best_epoch: int,
+    lower_line: str | None,
+    options: FinetuneOptions,
+    diverged: bool,
+) -> str:
+    """Says what to try next.
+
+    Args:
+        history: a record per epoch, as in `history.csv`.
+        lower_line: the frost line below the one that was used, None if there is none.
+    """
+    last, frozen = history[-1]["epoch"], history[0]
+    best = history[best_epoch]
+    if diverged:
+        advice = "training diverged, so try --find-learning-rate, or a --learning-rate of a third"
+    elif best_epoch == 0 and history[-1]["train_loss"] < frozen["train_loss"]:
+        advice = (
+            "training images went better and validation did not, so it overfits: try a higher "
+            "frost line, --augment strong, or more images"
+        )
+    elif best_epoch == 0:
+        advice = "try --find-learning-rate, or leave it at the frozen head"
+    elif best_epoch == last == options.epochs:
+        advice = f"the last epoch won, so try more: --epochs {2 * options.epochs}"
+    elif best["train_accuracy"] - best["val_accuracy"] > 0.1:
+        advice = (
+            "training images go far better than validation's, so try --augment strong, "
+            "--average-weights 0.98, or more images"
+        )
+    elif lower_line is not None:
+        advice = f"try one block further down with --unfreeze {lower_line}"
+    else:
+        advice = "more images, or a larger backbone"
+    return f"Next: {advice}."

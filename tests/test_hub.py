@@ -1,0 +1,241 @@
+"""Presets of KerasHub. What needs KerasHub is skipped where it is not installed."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+from conftest import call, make_photos
+
+from pipeline.backbones.build import build_embedding_model
+from pipeline.backbones.frost_lines import find_frost_lines, split_at, thaw
+from pipeline.backbones.presets import HUB_PREFIX, find_backbone
+from pipeline.backbones.weights import resolve_recorded_weights, resolve_weights
+from pipeline.cache import FeatureFile
+from pipeline.errors import BackboneError, MissingExtraError, WeightsError
+from pipeline.extract import make_recipe
+from pipeline.heads.keras_file import load_keras_model_safely
+
+SIZE = 32
+NAMES = ("vit", "dinov2", "resnet", "vit_without_class_token")
+needs_hub = pytest.mark.skipif(
+    importlib.util.find_spec("keras_hub") is None, reason="needs the extra [hub]"
+)
+
+
+def _vit(models, **changes):
+    sizes = {"num_layers": 2, "num_heads": 2, "hidden_dim": 16, "mlp_dim": 32}
+    return models.ViTBackbone(image_shape=(SIZE, SIZE, 3), patch_size=8, **sizes, **changes)
+
+
+@pytest.fixture(scope="module")
+def presets(tmp_path_factory):
+    """A folder of tiny presets with random weights."""
+    import keras_hub
+
+    models, layers = keras_hub.models, keras_hub.layers
+    dinov2 = models.DINOV2Backbone(
+        **{"patch_size": 8, "num_layers": 2, "hidden_dim": 16, "num_heads": 2},
+        **{"intermediate_dim": 32, "image_shape": (SIZE, SIZE, 3), "num_register_tokens": 2},
+    )
+    resnet = models.ResNetBackbone(
+        **{"input_conv_filters": [64], "input_conv_kernel_sizes": [7]},
+        **{"stackwise_num_filters": [64, 128], "stackwise_num_blocks": [1, 1]},
+        **{"stackwise_num_strides": [1, 2], "block_type": "basic_block"},
+    )
+    size = {"image_size": (SIZE, SIZE)}
+    tf_mode = layers.ViTImageConverter(scale=[1 / 127.5] * 3, offset=[-1.0] * 3, **size)
+    parts = {
+        "vit": (_vit(models), tf_mode),
+        "vit_without_class_token": (_vit(models, use_class_token=False), tf_mode),
+        "dinov2": (
+            dinov2,
+            layers.DINOV2ImageConverter(
+                scale=[0.0171, 0.0175, 0.0174], offset=[-2.1, -2.0, -1.8], **size
+            ),
+        ),
+        "resnet": (resnet, layers.ResNetImageConverter(scale=1 / 255, **size)),
+        "bare": (resnet, None),
+    }
+    folder = tmp_path_factory.mktemp("presets")
+    for name, (backbone, converter) in parts.items():
+        backbone.save_to_preset(str(folder / name))
+        if converter is not None:
+            converter.save_to_preset(str(folder / name))
+    return folder
+
+
+def _images(size=SIZE):
+    return np.random.default_rng(0).integers(0, 256, (3, size, size, 3)).astype("float32")
+
+
+def _build(folder, **options):
+    recipe, weights = make_recipe(f"hub:{folder}", "imagenet", **options)
+    return build_embedding_model(recipe, weights)
+
+
+@needs_hub
+@pytest.mark.parametrize("name", NAMES)
+def test_features_are_what_kerashub_gives_for_the_converted_images(name, presets):
+    import keras_hub
+
+    backbone = keras_hub.models.Backbone.from_preset(str(presets / name))
+    converter = keras_hub.layers.ImageConverter.from_preset(str(presets / name))
+    output = np.asarray(backbone(converter(_images())))
+    if name == "resnet":
+        expected = output.mean((1, 2))
+    else:
+        expected = output.mean(1) if "without" in name else output[:, 0]
+    greatest = np.abs(expected).max()
+    assert greatest > 0.1
+    received = np.asarray(_build(presets / name)(_images()))
+    assert received.shape == expected.shape
+    assert np.abs(received - expected).max() <= 1e-5 * greatest
+
+
+@needs_hub
+def test_a_preset_in_a_folder_is_known_without_tensorflow(presets):
+    code = """
+import sys
+from pipeline.extract import make_recipe
+recipe, weights = make_recipe("hub:" + sys.argv[1], "imagenet")
+print(recipe.backbone, recipe.weights, recipe.image_size, recipe.scale[0], recipe.offset[0])
+print([m for m in ("tensorflow", "keras", "keras_hub") if m in sys.modules])
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", code, str(presets / "vit")],
+        env={"PYTHONPATH": ":".join(filter(None, sys.path))},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    recipe, imported = result.stdout.splitlines()
+    assert recipe.startswith("hub:vit sha256:")
+    assert recipe.endswith(f" {SIZE} {1 / 127.5} -1.0")
+    assert imported == "[]"
+
+
+@needs_hub
+def test_the_key_follows_weights_and_configuration_and_not_the_folder(presets, tmp_path):
+    import shutil
+
+    def key(folder):
+        return resolve_weights(find_backbone(f"hub:{folder}"), "imagenet").key
+
+    recipe, weights = make_recipe(f"hub:{presets / 'vit'}", "imagenet")
+    moved = tmp_path / "moved" / "vit"
+    shutil.copytree(presets / "vit", moved)
+    assert key(moved) == recipe.weights
+    assert resolve_recorded_weights(recipe, str(moved)).source == str(moved)
+    config = json.loads((moved / "config.json").read_text())
+    config["config"]["layer_norm_epsilon"] = 1e-3
+    (moved / "config.json").write_text(json.dumps(config))
+    assert key(moved) != recipe.weights
+    with pytest.raises(WeightsError, match="other weights"):
+        resolve_recorded_weights(recipe, str(moved))
+    shutil.copy(presets / "vit" / "config.json", moved)
+    data = bytearray((moved / "model.weights.h5").read_bytes())
+    data[-1] ^= 1
+    (moved / "model.weights.h5").write_bytes(data)
+    assert key(moved) != recipe.weights
+    assert weights.source == str(presets / "vit")
+
+
+@needs_hub
+@pytest.mark.parametrize("name", NAMES)
+def test_a_presets_network_is_cut_thawed_saved_and_loaded_like_any_other(name, presets, tmp_path):
+    model = _build(presets / name)
+    backbone = model.get_layer("backbone")
+    expected = np.asarray(backbone(_images() / 255))
+    lines = find_frost_lines(backbone)
+    assert len(lines) >= 2
+    for line in lines:
+        trunk, top = split_at(backbone, line.name)
+        joined = np.asarray(top(trunk(_images() / 255)))
+        assert np.abs(joined - expected).max() <= 1e-5 * np.abs(expected).max()
+        assert thaw(backbone, line.name) == line.trainable_parameters_above
+    model.save(tmp_path / "model.keras")
+    again = load_keras_model_safely(tmp_path / "model.keras")
+    np.testing.assert_array_equal(np.asarray(again(_images())), np.asarray(model(_images())))
+
+
+@needs_hub
+def test_layer_pooling_and_image_size_hold_for_presets_too(presets):
+    assert _build(presets / "resnet", image_size=64).output_shape == (None, 128)
+    assert _build(presets / "resnet", layer="stack0_block0_out").output_shape == (None, 64)
+    tokens = _build(presets / "vit", layer="vit_encoder", pooling="flatten")
+    assert tokens.output_shape == (None, 17 * 16)
+    mean = _build(presets / "vit", layer="vit_encoder")(_images())
+    by_hand = np.asarray(tokens(_images())).reshape(3, 17, 16).mean(1)
+    np.testing.assert_allclose(mean, by_hand, rtol=1e-4, atol=1e-5)
+    with pytest.raises(BackboneError, match=r"one row of 16 numbers.*--pooling none"):
+        _build(presets / "vit", pooling="max")
+    with pytest.raises(BackboneError, match=r"64 x 64 pixels(?s:.*)leave out --image-size"):
+        _build(presets / "vit", image_size=64)
+
+
+@needs_hub
+def test_extraction_from_a_preset_names_it_and_a_second_one_has_nothing_to_do(presets, tmp_path):
+    photos = make_photos(tmp_path / "photos", n_per_class=3)
+    outcome = call("extract", photos, "--backbone", f"hub:{presets / 'dinov2'}")
+    assert outcome.exit_code == 0, outcome.stderr
+    (path,) = (tmp_path / "cache").glob("photos-hub-dinov2-*.h5")
+    with FeatureFile(path) as file:
+        assert file.contents.recipe.backbone == "hub:dinov2"
+        assert file.read_all().shape == (9, 16)
+    before = path.stat().st_mtime_ns
+    assert call("extract", photos, "--backbone", f"hub:{presets / 'dinov2'}").exit_code == 0
+    assert path.stat().st_mtime_ns == before
+    assert call("fit-head", path, "--output", tmp_path / "run").exit_code == 0
+    outcome = call("predict", tmp_path / "run", photos / "red", "--format", "csv")
+    assert outcome.exit_code == 0, outcome.stderr
+    assert len(outcome.stdout.splitlines()) == 1 + 3
+
+
+@needs_hub
+def test_what_is_no_image_preset_is_refused_with_what_would_do(presets, tmp_path):
+    with pytest.raises(BackboneError, match=r"(?s)image_converter\.json.*save_to_preset"):
+        find_backbone(f"hub:{presets / 'bare'}")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(WeightsError, match=r"no config\.json.*save_to_preset"):
+        find_backbone(f"hub:{tmp_path / 'empty'}")
+    with pytest.raises(WeightsError, match=r"(?s)cannot be had.*hub:no-such-preset"):
+        find_backbone("hub:no-such-preset")
+    with pytest.raises(WeightsError, match="brings its own weights"):
+        make_recipe(f"hub:{presets / 'vit'}", "random")
+    (presets / "bare" / "config.json").write_text("{")
+    with pytest.raises(WeightsError, match="cannot be read as JSON"):
+        find_backbone(f"hub:{presets / 'bare'}")
+
+
+@pytest.mark.skipif(importlib.util.find_spec("keras_hub") is not None, reason="KerasHub is here")
+def test_without_kerashub_the_error_says_what_to_install(photos):
+    outcome = call("extract", photos, "--backbone", "hub:vit_base_patch16_224_imagenet")
+    assert outcome.exit_code == 1
+    assert "pip install 'frostline[hub]'" in outcome.stderr
+    assert "tensorflow-text" in outcome.stderr
+
+
+def test_a_kerashub_that_cannot_be_imported_is_the_same_error(monkeypatch):
+    """tensorflow-text 2.21.0 raises TensorFlow's own error beside TensorFlow 2.21."""
+    from pipeline.backbones import presets
+
+    class Broken:
+        def find_spec(self, name, path=None, target=None):
+            if name == "keras_hub":
+                raise keras.src.backend.tensorflow.core.tf.errors.NotFoundError(
+                    None, None, "undefined symbol"
+                )
+
+    monkeypatch.delitem(sys.modules, "keras_hub", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Broken(), *sys.meta_path])
+    with pytest.raises(MissingExtraError, match=r"(?s)undefined symbol.*frostline\[hub\]"):
+        presets.import_keras_hub()
+
+
+def test_names_without_the_prefix_are_those_of_the_table():
+    assert find_backbone("vgg").name == "vgg16"
+    assert not find_backbone("vgg").name.startswith(HUB_PREFIX)

@@ -1,0 +1,121 @@
+"""McNemar's exact test, and who changed sides."""
+
+import csv
+from math import comb
+
+import numpy as np
+import pytest
+
+from pipeline.runs import Predictions
+from pipeline.significance import compare_predictions, mcnemar_p_value, write_changed_sides
+from pipeline.verdict import judge, suggest
+
+
+@pytest.mark.parametrize(("right", "wrong"), [(0, 0), (1, 0), (9, 2), (5, 5), (30, 12), (2, 9)])
+def test_p_value_is_the_two_tails_of_a_fair_coin(right, wrong):
+    n = right + wrong
+    tail = sum(comb(n, k) for k in range(min(right, wrong) + 1)) / 2**n
+    assert mcnemar_p_value(right, wrong) == pytest.approx(min(1.0, 2 * tail))
+
+
+def predictions(called, labels, splits):
+    return Predictions(
+        [f"{number}.png" for number in range(len(called))],
+        np.array(splits, np.int8),
+        np.array(labels, np.int32),
+        np.eye(2, dtype=np.float32)[called],
+    )
+
+
+LABELS = [0, 0, 0, 1, 1, 1, 0, 1]
+SPLITS = [0, 0, 2, 2, 2, 1, 1, 2]
+BEFORE = predictions([0, 1, 1, 0, 1, 0, 0, 1], LABELS, SPLITS)
+AFTER = predictions([1, 1, 0, 1, 0, 1, 0, 1], LABELS, SPLITS)
+
+
+def test_comparison_is_on_the_test_split_where_there_is_one():
+    comparison = compare_predictions(BEFORE, AFTER)
+    assert (comparison.split, comparison.n_samples) == ("test", 4)
+    assert (comparison.became_right, comparison.became_wrong) == (2, 1)
+    assert comparison.p_value == pytest.approx(1.0)
+    assert not comparison.is_optimistic
+
+
+def test_comparison_on_validation_says_that_it_is_optimistic():
+    splits = [1 if split == 2 else split for split in SPLITS]
+    before, after = (
+        predictions(p.probabilities.argmax(1), LABELS, splits) for p in (BEFORE, AFTER)
+    )
+    comparison = compare_predictions(before, after)
+    assert (comparison.split, comparison.is_optimistic) == ("val", True)
+    assert (comparison.became_right, comparison.became_wrong) == (3, 1)
+
+
+def test_images_that_changed_sides_are_listed_training_images_last(tmp_path):
+    write_changed_sides(tmp_path / "c.csv", BEFORE, AFTER, ["cat", "dog"])
+    with (tmp_path / "c.csv").open() as file:
+        rows = [(row["path"], row["change"], row["after"]) for row in csv.DictReader(file)]
+    assert rows == [
+        ("2.png", "became right", "cat"),
+        ("3.png", "became right", "dog"),
+        ("4.png", "became wrong", "cat"),
+        ("5.png", "became right", "dog"),
+        ("0.png", "became wrong", "dog"),
+    ]
+
+
+class Scores:
+    def __init__(self, accuracy, log_loss):
+        self.accuracy, self.log_loss = accuracy, log_loss
+
+
+def test_verdict_says_how_much_how_sure_and_with_what_reservation():
+    splits = [1] * 30
+    labels = [0] * 30
+    before = predictions([1] * 20 + [0] * 10, labels, splits)
+    after = predictions([0] * 30, labels, splits)
+    text = judge(compare_predictions(before, after), Scores(1 / 3, 0.9), Scores(1.0, 0.1), 3)
+    assert "+66.7 points" in text
+    assert "20 of 30 val images became right and 0 wrong" in text
+    assert "significant" in text
+    assert "p < 0.001" in text
+    assert "validation also chose the epoch" in text
+    text = judge(compare_predictions(BEFORE, AFTER), Scores(0.5, 0.9), Scores(0.75, 0.8), 1)
+    assert "may be chance (McNemar's exact test, p = 1)" in text
+    assert "did not help" in judge(
+        compare_predictions(BEFORE, BEFORE), Scores(0.5, 0.9), Scores(0.5, 0.9), 0
+    )
+
+
+@pytest.mark.parametrize(
+    ("best", "epochs", "train_accuracy", "diverged", "lower", "words"),
+    [
+        (2, 2, 0.9, False, "block5c", "--epochs 4"),
+        (1, 8, 1.0, False, "block5c", "--augment strong"),
+        (1, 8, 0.9, False, "block5c", "--unfreeze block5c"),
+        (1, 8, 0.9, False, None, "more images"),
+        (0, 8, 0.9, False, "block5c", "overfits"),
+        (1, 8, 0.9, True, "block5c", "--find-learning-rate"),
+    ],
+)
+def test_next_step_follows_from_the_curves(best, epochs, train_accuracy, diverged, lower, words):
+    from pipeline.finetune_options import FinetuneOptions
+
+    history = [
+        {
+            "epoch": epoch,
+            "train_loss": 1.0 - 0.2 * epoch,
+            "train_accuracy": train_accuracy,
+            "val_accuracy": 0.85,
+        }
+        for epoch in range(3)
+    ]
+    text = suggest(
+        compare_predictions(BEFORE, AFTER),
+        history,
+        best,
+        lower,
+        FinetuneOptions(epochs=epochs),
+        diverged,
+    )
+    assert words in text
