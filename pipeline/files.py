@@ -188,8 +188,9 @@ def atomic_folder(target: Path, *, force: bool = False) -> Iterator[Path]:
         )
         temporary.chmod(0o755)
     try:
-        yield temporary
+        # What is done inside writes to the folder; a library's own OSError has no path in it.
         with storage_errors(target):
+            yield temporary
             for file in temporary.rglob("*"):
                 if file.is_file():
                     with file.open("rb") as opened:
