@@ -26,14 +26,16 @@ test: lint
 test-all: lint
 	$(VENV)/bin/pytest
 
-# The short form of every benchmark; the peers come with `pip install '.[bench]'`.
+# The short form of every benchmark, 15 minutes or so; the figures lie in build/bench/ as JSON, too.
+# The peers come with `pip install '.[bench]'`; gpu.py is for those who have one.
 bench: $(INSTALLED)
-	$(RUN) benchmarks/embed.py --images 64 --rounds 5
-	$(RUN) benchmarks/extract.py --images 96 --rounds 5
-	$(RUN) benchmarks/heads.py --short
-	$(RUN) benchmarks/bigheads.py --short
-	$(RUN) benchmarks/crash.py --trials 50
-	$(RUN) benchmarks/damage.py --every 50
+	mkdir -p build/bench
+	for name in start_up decode embed extract heads bigheads finetune; do \
+		echo; echo "== $$name"; \
+		$(RUN) benchmarks/$$name.py --short --json build/bench/$$name.json || exit 1; \
+	done
+	$(RUN) benchmarks/crash.py --trials 50 --json build/bench/crash.json
+	$(RUN) benchmarks/damage.py --every 50 --json build/bench/damage.json
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

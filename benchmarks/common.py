@@ -116,6 +116,7 @@ def _to_text(value) -> str:
 def write_results(path: Path | None, machine: dict, results) -> None:
     """Writes machine and results as JSON, if a path was given."""
     if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps({"machine": machine, "results": results}, indent=2) + "\n")
 
 

@@ -42,6 +42,8 @@ def read_everything(path: Path) -> tuple:
             contents.skipped.paths,
             contents.reasons,
             contents.retired.tobytes(),
+            contents.arrivals.tobytes(),
+            contents.retired_arrivals.tobytes(),
             contents.probe_rows.tobytes(),
             contents.probe_pixels.tobytes(),
             contents.recipe,

@@ -23,6 +23,7 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.common import (  # noqa: E402
     describe_machine,
+    make_parser,
     print_machine,
     print_table,
     write_results,
@@ -191,16 +192,14 @@ def save_weights_of_order_one(backbone: str, folder: Path) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = make_parser(__doc__)
     parser.add_argument("--work", nargs=5, help=argparse.SUPPRESS)
     parser.add_argument("--backbone", default="efficientnetb0")
-    parser.add_argument("--images", type=int, default=128)
+    parser.add_argument("--images", type=int, help="[default: 128; short: 64]")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--peers", nargs="*", default=list(PEERS), choices=list(PEERS))
-    parser.add_argument("--json", type=Path, help="write the figures here too")
     arguments = parser.parse_args()
+    arguments.images = arguments.images or (64 if arguments.short else 128)
     if arguments.work:
         work(*arguments.work)
         return

@@ -1,15 +1,16 @@
-"""Whole extractions from JPEG files against their parts: reading and decoding, and embedding.
+"""Whole extractions from JPEG files against their parts, and against the usual way with Keras.
 
 For each size of photo: d, the rate of reading, hashing, decoding and resizing alone on all cores;
 e, that of embedding alone; and the rate of `cli.py extract`, from the difference of two numbers of
 images, so that start-up is out of it. If the parts could not overlap at all, a core being a core,
-the whole would be 1 / (1/d + 1/e).
+the whole would be 1 / (1/d + 1/e). Beside it `cli.py extract` without the JPEG decoder's draft
+mode, and `image_dataset_from_directory` with `model.predict`. All take turns.
 
-    python benchmarks/extract.py
+    python benchmarks/extract.py               # about 15 minutes
     python benchmarks/extract.py --memory      # peak memory at 1,000, 10,000 and 100,000 images
 """
 
-import argparse
+import io
 import shutil
 import statistics
 import sys
@@ -25,6 +26,7 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.common import (  # noqa: E402
     describe_machine,
+    make_parser,
     print_machine,
     print_table,
     run_process,
@@ -33,36 +35,48 @@ from benchmarks.common import (  # noqa: E402
 
 PACKAGES = ("tensorflow", "keras", "ai-edge-litert", "pillow", "numpy", "h5py")
 SIZES = {"500 x 375": (500, 375), "4000 x 3000": (4000, 3000)}
+N_DRAWN = 16
+WITHOUT_DRAFT = """
+import pipeline.images
+pipeline.images.DRAFT_GAP = float("inf")
+from cli import main
+main()
+"""
 
 
-def make_photos(folder: Path, size: tuple[int, int], n_images: int, n_different: int) -> None:
-    """JPEGs that compress like photos: smooth shapes with some grain.
+def draw_photo(size: tuple[int, int], seed: int) -> bytes:
+    """A JPEG that compresses like a photo: smooth shapes with some grain."""
+    random = np.random.default_rng(seed)
+    small = random.integers(0, 256, (size[1] // 40, size[0] // 40, 3)).astype(np.uint8)
+    large = np.asarray(Image.fromarray(small).resize(size, Image.Resampling.BICUBIC))
+    grain = random.integers(-12, 13, (size[1], size[0], 1))
+    pixels = np.clip(large.astype(np.int16) + grain, 0, 255).astype(np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", quality=90)
+    return file.getvalue()
 
-    Only `n_different` are drawn; the others differ from them in a comment, so that each is another
-    file for Frostline and costs the same to decode.
+
+def make_photos(folder: Path, size: tuple[int, int], n_images: int) -> None:
+    """A data set of two classes.
+
+    Only a few are drawn; the others differ from them in a comment, so that each is another file
+    for Frostline and costs the same to decode.
     """
+    drawn = [draw_photo(size, seed) for seed in range(min(n_images, N_DRAWN))]
     for number in range(n_images):
         path = folder / f"class{number % 2}" / f"{number:06d}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
-        if number < n_different:
-            random = np.random.default_rng(number)
-            small = random.integers(0, 256, (size[1] // 40, size[0] // 40, 3)).astype(np.uint8)
-            large = np.asarray(Image.fromarray(small).resize(size, Image.Resampling.BICUBIC))
-            grain = random.integers(-12, 13, (size[1], size[0], 1))
-            pixels = np.clip(large.astype(np.int16) + grain, 0, 255).astype(np.uint8)
-            Image.fromarray(pixels).save(path, quality=90)
-        else:
-            first = number % n_different
-            data = (folder / f"class{first % 2}" / f"{first:06d}.jpg").read_bytes()
-            text = f"copy {number}".encode()
-            comment = b"\xff\xfe" + (len(text) + 2).to_bytes(2, "big") + text
-            path.write_bytes(data[:2] + comment + data[2:])
+        data, text = drawn[number % len(drawn)], f"copy {number}".encode()
+        comment = b"\xff\xfe" + (len(text) + 2).to_bytes(2, "big") + text
+        path.write_bytes(data[:2] + comment + data[2:])
 
 
-def extract(folder: Path, target: Path, arguments) -> tuple[float, float]:
+def extract(folder: Path, arguments, program: tuple = (str(ROOT / "cli.py"),)) -> tuple:
     """Seconds and peak memory (MB) of one whole `cli.py extract` in a new process."""
+    target = folder.with_suffix(".h5")
+    target.unlink(missing_ok=True)
     command = [
-        *(sys.executable, str(ROOT / "cli.py"), "extract", str(folder), "--output", str(target)),
+        *(sys.executable, *program, "extract", str(folder), "--output", str(target)),
         *("--backbone", arguments.backbone, "--weights", arguments.weights, "--quiet"),
         *("--image-size", str(arguments.image_size), "--no-reuse"),
     ]
@@ -70,14 +84,25 @@ def extract(folder: Path, target: Path, arguments) -> tuple[float, float]:
     return usage.seconds, usage.peak_bytes / 1e6
 
 
+def predict_with_keras(folder: Path, image_size: int) -> None:
+    """What a notebook does; run in a process of its own."""
+    import keras
+
+    dataset = keras.utils.image_dataset_from_directory(
+        folder, image_size=(image_size, image_size), shuffle=False
+    )
+    model = keras.applications.EfficientNetB0(weights=None, include_top=False, pooling="avg")
+    np.save(folder.with_suffix(".npy"), model.predict(dataset, verbose=0))
+
+
 def rate_of_reading(paths: list[Path], recipe) -> float:
     """Images/s of reading, hashing, decoding and resizing alone, in a thread per core."""
     from pipeline.parallel import count_cores, map_batches
-    from pipeline.reading import read_image
+    from pipeline.reading import read_images
 
     tasks = [paths[start : start + 8] for start in range(0, len(paths), 8)]
     started = time.perf_counter()
-    for _ in map_batches(lambda some: [read_image(p, recipe) for p in some], tasks, count_cores()):
+    for _ in map_batches(lambda some: read_images(some, recipe), tasks, count_cores()):
         continue
     return len(paths) / (time.perf_counter() - started)
 
@@ -92,45 +117,60 @@ def rate_of_embedding(embed, pixels: np.ndarray, n_images: int) -> float:
     return len(tasks) * len(pixels) / (time.perf_counter() - started)
 
 
+def measure_size(name: str, embed, recipe, arguments) -> dict:
+    """All rates for one size of photo."""
+    size, side = SIZES[name], recipe.image_size
+    n_images = arguments.images if size[0] < 1000 else max(32, arguments.images // 8)
+    pixels = np.random.default_rng(0).integers(0, 256, (8, side, side, 3)).astype(np.uint8)
+    keras_way = [sys.executable, __file__, "--image-size", str(side), "--keras-way"]
+    ways = {
+        "whole extract": lambda folder: extract(folder, arguments)[0],
+        "without draft mode": lambda folder: extract(folder, arguments, ("-c", WITHOUT_DRAFT))[0],
+        "the usual way": lambda folder: run_process([*keras_way, folder]).seconds,
+    }
+    if size[0] < 1000:
+        del ways["without draft mode"]
+    rates: dict[str, list[float]] = {"d, reading": [], "e, embedding": [], **{w: [] for w in ways}}
+    with tempfile.TemporaryDirectory(prefix="frostline-extract-") as folder_name:
+        few, many = Path(folder_name) / "few", Path(folder_name) / "many"
+        make_photos(few, size, n_images)
+        make_photos(many, size, 3 * n_images)
+        paths = sorted(many.rglob("*.jpg"))
+        for _ in range(arguments.rounds):
+            rates["d, reading"].append(rate_of_reading(paths, recipe))
+            rates["e, embedding"].append(rate_of_embedding(embed, pixels, 3 * n_images))
+            for way, run in ways.items():
+                rates[way].append(2 * n_images / (-run(few) + run(many)))
+    return summarize(name, rates)
+
+
+def summarize(name: str, rates: dict[str, list[float]]) -> dict:
+    """Medians, and the ratios of each round's."""
+    row: dict = {"JPEG": name, **{way: statistics.median(values) for way, values in rates.items()}}
+    parts = [1 / (1 / d + 1 / e) for d, e in zip(rates["d, reading"], rates["e, embedding"],
+                                                 strict=True)]  # fmt: skip
+    row["parts"] = statistics.median(parts)
+    for label, slower in (
+        ("whole / parts", parts),
+        ("whole / without draft", rates.get("without draft mode")),
+        ("whole / usual way", rates["the usual way"]),
+    ):
+        row[label] = slower and statistics.median(
+            [whole / other for whole, other in zip(rates["whole extract"], slower, strict=True)]
+        )
+    row["rounds"] = rates
+    return row
+
+
 def compare_with_parts(arguments) -> list[dict]:
-    from pipeline.backbones.build import build_embedding_model
-    from pipeline.embedder import Embedder, choose_device, use_one_thread_per_operation
+    from pipeline.embedding import make_embedder
     from pipeline.extract import make_recipe
 
-    use_one_thread_per_operation()
     recipe, weights = make_recipe(
         arguments.backbone, arguments.weights, image_size=arguments.image_size
     )
-    embed = Embedder(build_embedding_model(recipe, weights), choose_device("cpu"))
-    side = recipe.image_size
-    pixels = np.random.default_rng(0).integers(0, 256, (8, side, side, 3)).astype(np.uint8)
-    rows = []
-    for name, size in SIZES.items():
-        n_images = arguments.images if size[0] < 1000 else max(48, arguments.images // 4)
-        with tempfile.TemporaryDirectory(prefix="frostline-extract-") as folder_name:
-            folder = Path(folder_name)
-            make_photos(folder / "few", size, n_images, 16)
-            make_photos(folder / "many", size, 3 * n_images, 16)
-            paths = sorted((folder / "few").rglob("*.jpg"))
-            d, e, whole = [], [], []
-            for turn in range(arguments.rounds):
-                d.append(rate_of_reading(paths, recipe))
-                e.append(rate_of_embedding(embed, pixels, n_images))
-                few, _ = extract(folder / "few", folder / f"few{turn}.h5", arguments)
-                many, _ = extract(folder / "many", folder / f"many{turn}.h5", arguments)
-                whole.append(2 * n_images / (many - few))
-        parts = 1 / (1 / statistics.median(d) + 1 / statistics.median(e))
-        rows.append(
-            {
-                "JPEG": name,
-                "d, reading (images/s)": statistics.median(d),
-                "e, embedding": statistics.median(e),
-                "1 / (1/d + 1/e)": parts,
-                "whole extract": statistics.median(whole),
-                "share of the parts": statistics.median(whole) / parts,
-            }
-        )
-    return rows
+    embed = make_embedder(recipe, weights, "cpu", None, None)
+    return [measure_size(name, embed, recipe, arguments) for name in SIZES]
 
 
 def measure_memory(arguments) -> list[dict]:
@@ -138,38 +178,43 @@ def measure_memory(arguments) -> list[dict]:
     rows = []
     for n_images in arguments.memory:
         with tempfile.TemporaryDirectory(prefix="frostline-extract-") as folder_name:
-            folder = Path(folder_name)
-            make_photos(folder / "photos", (64, 48), n_images, 16)
-            seconds, megabytes = extract(folder / "photos", folder / "features.h5", arguments)
-            shutil.rmtree(folder / "photos")
+            photos = Path(folder_name) / "photos"
+            make_photos(photos, (64, 48), n_images)
+            seconds, megabytes = extract(photos, arguments)
+            shutil.rmtree(photos)
         rows.append({"images": n_images, "seconds": seconds, "peak memory (MB)": megabytes})
     return rows
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = make_parser(__doc__)
     parser.add_argument("--backbone", default="efficientnetb0")
     parser.add_argument("--weights", default="random")
     parser.add_argument("--image-size", type=int, default=224)
-    parser.add_argument("--images", type=int, default=400, help="of the smaller photos")
+    parser.add_argument("--images", type=int, help="smaller photos  [default: 400; short: 96]")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument(
         "--memory", type=int, nargs="*", metavar="N", help="peak memory at N images instead"
     )
-    parser.add_argument("--json", type=Path, help="write the figures here too")
+    parser.add_argument("--keras-way", type=Path, metavar="FOLDER", help="only this")
     arguments = parser.parse_args()
+    if arguments.keras_way:
+        predict_with_keras(arguments.keras_way, arguments.image_size)
+        return
+    machine = describe_machine(PACKAGES)
+    print_machine(machine)
     if arguments.memory is None:
+        arguments.images = arguments.images or (96 if arguments.short else 400)
         rows = compare_with_parts(arguments)
     else:
         arguments.memory = arguments.memory or [1_000, 10_000, 100_000]
         arguments.backbone, arguments.weights = "efficientnet-lite0", "imagenet"
         arguments.image_size = 32
         rows = measure_memory(arguments)
-    machine = describe_machine(PACKAGES)
-    print_machine(machine)
-    print_table(list(rows[0]), [row.values() for row in rows])
+    print("images/s; the last columns are ratios, medians of the rounds'")
+    columns = [name for name in rows[0] if name != "rounds"]
+    columns += [name for name in rows[-1] if name not in {*columns, "rounds"}]
+    print_table(columns, [[row.get(name) for name in columns] for row in rows])
     write_results(arguments.json, machine, rows)
 
 

@@ -10,8 +10,6 @@ rounds begin with the cache, even ones without, so that a noisy machine hits bot
     python benchmarks/finetune.py --images 256 --rounds 3
 """
 
-import argparse
-import json
 import os
 import statistics
 import sys
@@ -25,6 +23,14 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+from benchmarks.common import (
+    describe_machine,
+    make_parser,
+    print_machine,
+    write_results,
+)
+
+PACKAGES = ("tensorflow", "keras", "numpy")
 N_CLASSES = 4
 
 
@@ -186,20 +192,20 @@ def run_benchmark(folder: Path, n_images: int, n_rounds: int) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("--images", type=int, default=256)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--json", type=Path, help="write the figures here too")
+    parser = make_parser(__doc__)
+    parser.add_argument("--images", type=int, help="[default: 256; short: 64]")
+    parser.add_argument("--rounds", type=int, help="[default: 5; short: 2]")
     arguments = parser.parse_args()
     target = arguments.json.absolute() if arguments.json else None
+    machine = describe_machine(PACKAGES)
+    print_machine(machine)
+    n_images = arguments.images or (64 if arguments.short else 256)
+    n_rounds = arguments.rounds or (2 if arguments.short else 5)
     with tempfile.TemporaryDirectory(prefix="frostline-finetune-") as folder:
-        figures = run_benchmark(Path(folder), arguments.images, arguments.rounds)
+        figures = run_benchmark(Path(folder), n_images, n_rounds)
     for name, value in figures.items():
         print(f"{name:<36} {value}")
-    if target:
-        target.write_text(json.dumps(figures, indent=2))
+    write_results(target, machine, figures)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ most. Nobody has run this yet where it was written: there was no GPU.
     python benchmarks/gpu.py --backbone efficientnetb0 --weights random
 """
 
-import argparse
 import statistics
 import sys
 import time
@@ -18,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.common import (
     describe_machine,
+    make_parser,
     print_machine,
     print_table,
     write_results,
@@ -72,16 +72,13 @@ def measure(arguments) -> list[dict]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = make_parser(__doc__)
     parser.add_argument("--backbone", default="efficientnetb0")
     parser.add_argument("--weights", default="imagenet")
     parser.add_argument("--device", default="gpu")
     parser.add_argument("--precisions", nargs="*", default=list(PRECISIONS))
     parser.add_argument("--batch-sizes", type=int, nargs="*", default=list(BATCH_SIZES))
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--json", type=Path, help="write the figures here too")
     arguments = parser.parse_args()
     rows = measure(arguments)
     machine = describe_machine(PACKAGES)

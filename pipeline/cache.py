@@ -72,6 +72,7 @@ class Contents:
     batch_size: int
     created: str
     software: dict[str, str]
+    retired_arrivals: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))
     probe_rows: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     probe_pixels: np.ndarray = field(default_factory=lambda: np.zeros((0, 0, 0, 3), np.uint8))
     features_sha256: str = ""
@@ -120,6 +121,7 @@ def write_features(
         write_strings(skipped, "reason", contents.reasons)
         retired = file.create_group("retired")
         retired["digest"] = contents.retired
+        retired["arrival"] = contents.retired_arrivals.astype(np.int32)
         write_rows(
             file, "retired/features", retired_blocks, (len(contents.retired), n_features), output
         )
@@ -279,18 +281,22 @@ def _write_images(group: h5py.Group, images: ImageTable) -> None:
 
 def _read_contents(file: h5py.File) -> Contents:
     attributes = file.attrs
-    n_samples = len(file["label"])
+
+    def read_arrivals(name: str, n_rows: int) -> np.ndarray:
+        # Files of the first days have no such column: all images came at once.
+        return file[name][:] if name in file else np.zeros(n_rows, np.int32)
+
     return Contents(
         recipe=Recipe.from_json(attributes["recipe"]),
         images=_read_images(file),
         labels=file["label"][:],
         splits=file["split"][:],
-        # Files of the first days have no such column: all images came at once.
-        arrivals=file["arrival"][:] if "arrival" in file else np.zeros(n_samples, np.int32),
+        arrivals=read_arrivals("arrival", len(file["label"])),
         class_names=json.loads(attributes["class_names"]),
         skipped=_read_images(file["skipped"]),
         reasons=read_strings(file["skipped/reason"]),
         retired=file["retired/digest"][:],
+        retired_arrivals=read_arrivals("retired/arrival", len(file["retired/digest"])),
         data_root=os.fsdecode(attributes["data_root"]),
         weights_source=os.fsdecode(attributes["weights_source"]),
         batch_size=int(attributes["batch_size"]),

@@ -90,16 +90,16 @@ def embed_into_parts(
     writer: PartWriter,
     on_failure: Callable[[Path, str], None],
     on_progress: Progress,
-) -> dict[bytes, str]:
+) -> list[tuple[Path, np.ndarray, str]]:
     """Embeds images into parts; whatever ends it early, Ctrl-C too, finished rows are there.
 
     Args:
         on_failure: called with each image that cannot be used, and why.
 
     Returns:
-        Digest -> reason of the images that cannot be used.
+        Path, digest (zeros where it cannot be read) and reason of each image that cannot be used.
     """
-    failures: dict[bytes, str] = {}
+    failures = []
     size = files_to_rows.images_per_task
     batches = [paths[start : start + size] for start in range(0, len(paths), size)]
     done = 0
@@ -112,7 +112,7 @@ def embed_into_parts(
                     writer.add(digest, features[position])
                     position += 1
                 else:
-                    failures[digest.tobytes()] = reason
+                    failures.append((path, digest, reason))
                     on_failure(path, reason)
             done += len(batch)
             on_progress("Embedding", done, len(paths))

@@ -8,16 +8,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
-from importlib.metadata import version
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
+from pipeline.assemble import plan_contents, with_probes
 from pipeline.backbones.presets import find_backbone, require_image_size
 from pipeline.backbones.weights import ResolvedWeights, resolve_weights
-from pipeline.cache import Contents, FeatureFile, ImageTable, write_features
+from pipeline.cache import Contents, FeatureFile, write_features
 from pipeline.dataset import Dataset
 from pipeline.embedding import Embed, EmbedFiles, EmbedInThreads, Progress, embed_into_parts
 from pipeline.errors import DatasetError, FeatureFileError, StorageError
@@ -27,12 +24,11 @@ from pipeline.images import DECODER_VERSION
 from pipeline.in_flight import BatchReader, ReaderSettings, read_notes, remove_notes
 from pipeline.isolate import ISOLATE_SECONDS
 from pipeline.processes import EmbedInProcesses
-from pipeline.reading import NO_LIMITS, Limits, read_image
+from pipeline.reading import Limits
 from pipeline.recipe import Recipe
 from pipeline.rows import FinishedRows, PartWriter, find_rows, remove_parts
 
 CACHE_FOLDER = Path("cache")
-N_PROBES = 8
 _BYTES_PER_TABLE_ROW = 200
 
 
@@ -191,24 +187,33 @@ def extract_features(
                 tell(_describe_room(target, len(missing), len(dataset), n_features))
                 writer = PartWriter(parts_folder, recipe, batch_size, found.next_part)
                 compute_started = time.perf_counter()
-                identity.skip(
-                    embed_into_parts(
-                        [dataset.root / dataset.paths[row] for row in missing],
-                        files_to_rows,
-                        writer,
-                        lambda path, reason: _stop_if_asked(options, path, reason),
-                        on_progress,
-                    )
-                )
+                paths = {dataset.root / dataset.paths[row]: row for row in missing}
+                for path, digest, reason in embed_into_parts(
+                    list(paths),
+                    files_to_rows,
+                    writer,
+                    lambda path, reason: _stop_if_asked(options, path, reason),
+                    on_progress,
+                ):
+                    identity.give_up(paths[path], digest, reason)
             summary.compute_seconds = time.perf_counter() - compute_started
             finished = FinishedRows(found.sources + writer.sources)
-        contents = _plan_file(dataset, recipe, identity, old, finished, batch_size, options)
+        identity.skip_unfinished(finished)
+        contents = plan_contents(
+            dataset,
+            recipe,
+            identity,
+            old,
+            prune=options.prune,
+            weights_source=options.weights_source,
+            batch_size=batch_size or 0,
+        )
         _count(summary, contents, finished, old)
         summary.is_unchanged = old is not None and contents.says_the_same(old)
         if not summary.is_unchanged:
             write_features(
                 target,
-                _with_probes(contents, dataset),
+                with_probes(contents, dataset),
                 finished.gather(contents.images.digests),
                 finished.gather(contents.retired),
                 finished.count_features(),
@@ -336,101 +341,6 @@ def _stop_if_asked(options: ExtractOptions, path: Path, reason: str) -> None:
             f"decode. Received: {path}: {reason}\nWhat was finished is kept. Repair or remove the "
             "image, or say --on-error skip."
         )
-
-
-def _plan_file(
-    dataset: Dataset,
-    recipe: Recipe,
-    identity: Identity,
-    old: Contents | None,
-    finished: FinishedRows,
-    batch_size: int | None,
-    options: ExtractOptions,
-) -> Contents:
-    """The new file's tables, without probes."""
-    for row, digest in enumerate(identity.digests):
-        if row not in identity.reasons and digest.tobytes() not in finished:
-            identity.reasons[row] = "it changed while it was being read; run extract again"
-    skipped = np.array(sorted(identity.reasons), np.int64)
-    usable = np.setdiff1d(np.arange(len(dataset)), skipped)
-    if len(usable) == 0:
-        path, reason = dataset.paths[skipped[0]], identity.reasons[int(skipped[0])]
-        raise DatasetError(
-            f"Not one of the {len(dataset):,} images could be used. Expected images that Pillow "
-            f"can decode. Received: {dataset.root}\nThe first: {path}: {reason}"
-        )
-    return Contents(
-        recipe=recipe,
-        images=_images_at(dataset, identity, usable),
-        labels=dataset.labels[usable],
-        splits=dataset.splits[usable],
-        arrivals=_number_arrivals(identity.digests[usable], old),
-        class_names=dataset.class_names,
-        skipped=_images_at(dataset, identity, skipped),
-        reasons=[identity.reasons[row] for row in skipped.tolist()],
-        retired=_find_retired(identity.digests[usable], old, options),
-        data_root=str(dataset.root.resolve()),
-        weights_source=options.weights_source,
-        batch_size=batch_size or 0,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        software={
-            name: version(name) for name in ("tensorflow", "keras", "numpy", "pillow", "h5py")
-        },
-    )
-
-
-def _images_at(dataset: Dataset, identity: Identity, rows: np.ndarray) -> ImageTable:
-    return ImageTable(
-        paths=[dataset.paths[row] for row in rows.tolist()],
-        digests=identity.digests[rows],
-        sizes=dataset.sizes[rows],
-        mtimes=dataset.mtimes[rows],
-    )
-
-
-def _number_arrivals(digests: np.ndarray, old: Contents | None) -> np.ndarray:
-    """The number of the extraction that first saw each image, so that splits stay as they are."""
-    if old is None:
-        return np.zeros(len(digests), np.int32)
-    known = {
-        digest.tobytes(): arrival
-        for digest, arrival in zip(old.images.digests, old.arrivals.tolist(), strict=True)
-    }
-    now = int(old.arrivals.max()) + 1
-    return np.array([known.get(digest.tobytes(), now) for digest in digests], np.int32)
-
-
-def _find_retired(present: np.ndarray, old: Contents | None, options: ExtractOptions) -> np.ndarray:
-    """Digests that the old file has rows for and the data set no longer holds, sorted."""
-    if old is None or options.prune:
-        return np.zeros((0, 32), np.uint8)
-    here = {digest.tobytes() for digest in present}
-    gone = {
-        digest.tobytes()
-        for digests in (old.images.digests, old.retired)
-        for digest in digests
-    } - here  # fmt: skip
-    return np.frombuffer(b"".join(sorted(gone)), np.uint8).reshape(-1, 32)
-
-
-def _with_probes(contents: Contents, dataset: Dataset) -> Contents:
-    """Adds eight decoded images, evenly spaced, by which a model can be checked later."""
-    n_samples = len(contents.images)
-    wanted = np.unique(np.linspace(0, n_samples - 1, min(N_PROBES, n_samples)).round().astype(int))
-    rows, pixels = [], []
-    for row in wanted.tolist():
-        digest, decoded = read_image(
-            dataset.root / contents.images.paths[row], contents.recipe, NO_LIMITS
-        )
-        if not isinstance(decoded, str) and np.array_equal(digest, contents.images.digests[row]):
-            rows.append(row)
-            pixels.append(decoded)
-    side = contents.recipe.image_size
-    return replace(
-        contents,
-        probe_rows=np.array(rows, np.int64),
-        probe_pixels=np.stack(pixels) if pixels else np.zeros((0, side, side, 3), np.uint8),
-    )
 
 
 def _count(

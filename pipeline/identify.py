@@ -33,6 +33,31 @@ class Identity:
             if reason is not None:
                 self.reasons.setdefault(row, reason)
 
+    def give_up(self, row: int, digest: np.ndarray, reason: str) -> None:
+        """Skips an image that could not be decoded, and all that are equal to it.
+
+        Args:
+            digest: of the bytes that were decoded, zeros where the file could not be read.
+        """
+        if np.array_equal(digest, self.digests[row]):
+            self.skip({digest.tobytes(): reason})
+        else:
+            self._forget(row, reason)
+
+    def skip_unfinished(self, finished) -> None:
+        """Skips images that have neither a row nor a reason; the next run looks at them anew.
+
+        Args:
+            finished: contains the digests that have a row.
+        """
+        for row, digest in enumerate(self.digests):
+            if row not in self.reasons and digest.tobytes() not in finished:
+                self._forget(row, "it changed while it was being read; run extract again")
+
+    def _forget(self, row: int, reason: str) -> None:
+        self.reasons[row] = reason
+        self.digests[row] = 0
+
 
 def identify_images(
     dataset: Dataset,

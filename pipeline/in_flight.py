@@ -41,6 +41,11 @@ class ReaderSettings:
     isolate: bool = False
     seconds: float = ISOLATE_SECONDS
 
+    @property
+    def turnstile(self) -> Path:
+        """A lock file; of several processes the one that holds it decodes a large image."""
+        return self.notes_folder / f"{_NOTE_PREFIX}turnstile.lock"
+
 
 class BatchReader:
     """Reads batches of image files; safe to call from several threads.
@@ -57,7 +62,7 @@ class BatchReader:
             IsolatedReader(
                 settings.recipe,
                 settings.limits,
-                settings.notes_folder / f"{_NOTE_PREFIX}turnstile.lock",
+                settings.turnstile,
                 n_workers,
                 seconds=settings.seconds,
             )

@@ -10,8 +10,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock
+
 from pipeline.embedding import Embed, Embedded, embed_files
 from pipeline.errors import FrostlineError
+from pipeline.images import share_turnstile
 from pipeline.in_flight import BatchReader, ReaderSettings
 from pipeline.parallel import map_batches
 
@@ -97,6 +100,7 @@ class _Worker:
     def get(cls) -> tuple[Embed, BatchReader]:
         if cls._made is None:
             make_embedder, batch_size, settings = cls._arguments
+            share_turnstile(FileLock(settings.turnstile))
             cls._made = make_embedder(batch_size), BatchReader(settings, 1).__enter__()
         return cls._made
 

@@ -187,6 +187,44 @@ def test_skipped_image_is_tried_again_on_request_only(photos, target, monkeypatc
     assert b"this is no image" in tried
 
 
+def test_image_that_cannot_be_read_for_a_moment_is_tried_again_by_the_next_run(
+    photos, target, monkeypatch
+):
+    """It could be hashed and not be decoded: a network drive that hiccups."""
+    from pipeline import reading
+
+    culprit = photos / "red/003.png"
+    shutil.copy(culprit, photos / "red/twin.png")
+    read_one = reading._read
+
+    def hiccup(path, recipe, limits):
+        if path == culprit:
+            raise OSError(5, "Input/output error")
+        return read_one(path, recipe, limits)
+
+    monkeypatch.setattr(reading, "_read", hiccup)
+    summary, _ = extract(photos, target)
+    reasons = dict(summary.skipped)
+    assert reasons["red/003.png"] == "cannot be read: Input/output error"
+    assert set(reasons) == {"red/003.png", "red/twin.png"}
+    monkeypatch.setattr(reading, "_read", read_one)
+    summary, stand_in = extract(photos, target)
+    assert (stand_in.n_images, summary.computed, summary.skipped) == (1, 1, [])
+
+
+def test_images_that_come_back_keep_the_number_of_their_first_extraction(photos, target, tmp_path):
+    extract(photos, target)
+    (photos / "red").rename(tmp_path / "unmounted")
+    save_image(photos / "blue/new.png", seed=77)
+    extract(photos, target)
+    (tmp_path / "unmounted").rename(photos / "red")
+    extract(photos, target)
+    contents, _ = read(target)
+    arrivals = dict(zip(contents.images.paths, contents.arrivals.tolist(), strict=True))
+    assert arrivals.pop("blue/new.png") == 1
+    assert set(arrivals.values()) == {0}
+
+
 def test_data_set_of_which_nothing_can_be_used_is_an_error_and_leaves_nothing(tmp_path, target):
     (tmp_path / "d" / "a").mkdir(parents=True)
     (tmp_path / "d" / "a" / "1.png").write_bytes(b"no")
