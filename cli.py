@@ -87,6 +87,14 @@ _class_weight = _option(
     help="none; balanced: each class counts the same, however few its images; or a JSON or CSV "
     "FILE with a weight for each.",
 )
+_max_pixels = click.option(
+    "--max-pixels",
+    type=click.IntRange(min=1),
+    help="Skip images with more.  [default: 178,956,970]",
+)
+_max_image_bytes = click.option(
+    "--max-bytes", type=click.IntRange(min=1), help="Skip files with more.  [default: 536,870,912]"
+)
 _class_depth = _option(
     "--class-depth",
     default=1,
@@ -160,10 +168,8 @@ def fetch(terminal, source: str, output: Path | None, force: bool, max_bytes: in
 @click.option("--skipped-csv", is_flag=True, help="List skipped images in a CSV beside the file.")
 @click.option("--isolate", is_flag=True, help="Decode in processes of their own, so that an image "
               "that hangs or crashes the decoder costs nothing else.")  # fmt: skip
-@click.option("--max-pixels", type=click.IntRange(min=1), help="Skip images with more.  [default: "
-              "178,956,970]")  # fmt: skip
-@click.option("--max-bytes", type=click.IntRange(min=1), help="Skip files with more.  [default: "
-              "536,870,912]")  # fmt: skip
+@_max_pixels
+@_max_image_bytes
 @click.option("--output", type=EXISTING, help="Feature file.  [default: a name in cache/]")
 @_device
 def extract(terminal, data: Path, device: str, output: Path | None, **options) -> None:
@@ -219,7 +225,9 @@ def extract(terminal, data: Path, device: str, output: Path | None, **options) -
                 moved=options["moved"],
                 batch_size=options["batch_size"],
                 weights_source=weights.source,
-                limits=_make_limits(options["max_pixels"], options["max_bytes"]),
+                limits=_make_limits(options["max_pixels"], options["max_bytes"])
+                if options["max_pixels"] or options["max_bytes"]
+                else None,
                 isolate=options["isolate"],
                 stop_at_failure=options["on_error"] == "fail",
                 n_processes=n_processes,
@@ -266,7 +274,7 @@ def _make_limits(max_pixels: int | None, max_bytes: int | None):
 
     given = {"max_pixels": max_pixels, "max_bytes": max_bytes}
     given = {name: value for name, value in given.items() if value is not None}
-    return Limits(**given) if given else None
+    return Limits(**given)
 
 
 @command("fit-head")
@@ -421,10 +429,23 @@ def finetune(terminal, run: Path, data, device, as_json, **options) -> None:
 @click.option("--split", type=click.Choice(["train", "val", "test"]), help="Only this split of "
               "DATA.")  # fmt: skip
 @_class_depth
+@_max_pixels
+@_max_image_bytes
 @_recorded_weights
 @_device
 @_json
-def evaluate(terminal, run: Path, data: Path, split, class_depth, weights, device, as_json) -> None:
+def evaluate(
+    terminal,
+    run: Path,
+    data: Path,
+    split,
+    class_depth,
+    max_pixels,
+    max_bytes,
+    weights,
+    device,
+    as_json,
+) -> None:
     """Score RUN on the labelled images in DATA.
 
     \b
@@ -444,7 +465,14 @@ def evaluate(terminal, run: Path, data: Path, split, class_depth, weights, devic
         use_one_thread_per_operation()
         chosen = choose_device(device)
     with terminal.progress() as on_progress:
-        evaluation = evaluate_run(opened, dataset, chosen, weights=weights, on_progress=on_progress)
+        evaluation = evaluate_run(
+            opened,
+            dataset,
+            chosen,
+            weights=weights,
+            limits=_make_limits(max_pixels, max_bytes),
+            on_progress=on_progress,
+        )
     terminal.show_evaluation(evaluation, as_json=as_json)
 
 
@@ -454,9 +482,13 @@ def evaluate(terminal, run: Path, data: Path, split, class_depth, weights, devic
 @_option("--top", default=1, type=click.IntRange(min=1), help="So many classes per image.")
 @_option("--format", "form", type=click.Choice(["table", "csv", "json"]), default="table",
          help="How to print.")  # fmt: skip
+@_max_pixels
+@_max_image_bytes
 @_recorded_weights
 @_device
-def predict(terminal, run: Path, paths: tuple[Path, ...], top, form, weights, device) -> None:
+def predict(
+    terminal, run: Path, paths: tuple[Path, ...], top, form, max_pixels, max_bytes, weights, device
+) -> None:
     """Classify images, or all images in folders, with RUN's model.
 
     \b
@@ -478,7 +510,14 @@ def predict(terminal, run: Path, paths: tuple[Path, ...], top, form, weights, de
         chosen = choose_device(device)
     with terminal.progress() as on_progress:
         predictions = list(
-            classify_images(opened, images, chosen, weights=weights, on_progress=on_progress)
+            classify_images(
+                opened,
+                images,
+                chosen,
+                weights=weights,
+                limits=_make_limits(max_pixels, max_bytes),
+                on_progress=on_progress,
+            )
         )
     terminal.show_predictions(predictions, opened.class_names, top, form)
 

@@ -24,7 +24,7 @@ from pipeline.images import DECODER_VERSION
 from pipeline.in_flight import BatchReader, ReaderSettings, read_notes, remove_notes
 from pipeline.isolate import ISOLATE_SECONDS
 from pipeline.processes import EmbedInProcesses
-from pipeline.reading import Limits
+from pipeline.reading import DEFAULT_LIMITS, Limits
 from pipeline.recipe import Recipe
 from pipeline.rows import FinishedRows, PartWriter, find_rows, remove_parts
 
@@ -309,7 +309,7 @@ def _settle_reading(
         )
     return ReaderSettings(
         recipe,
-        options.limits or Limits(),
+        options.limits or DEFAULT_LIMITS,
         parts_folder,
         suspects,
         isolate=options.isolate,

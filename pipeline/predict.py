@@ -17,7 +17,7 @@ from pipeline.errors import DatasetError, StorageError
 from pipeline.files import write_json
 from pipeline.metrics import Metrics, score_predictions
 from pipeline.parallel import map_batches
-from pipeline.reading import read_images
+from pipeline.reading import DEFAULT_LIMITS, Limits, read_images
 from pipeline.runs import Run, describe_software
 
 
@@ -45,9 +45,14 @@ def classify_images(
     device: Device,
     *,
     weights: str | None = None,
+    limits: Limits = DEFAULT_LIMITS,
     on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
 ) -> Iterator[Prediction]:
     """Classifies images in the order given; one that cannot be read comes with its reason.
+
+    Args:
+        weights: where the backbone's weights lie now, None for where they came from.
+        limits: what an image may be at most.
 
     Raises:
         RunError, WeightsError: the model cannot be rebuilt.
@@ -56,7 +61,7 @@ def classify_images(
     model = load_classifier(run, weights)
     _check_parity_once(run, model, device)
     embed = Embedder(model, device)
-    read = partial(read_images, recipe=run.recipe)
+    read = partial(read_images, recipe=run.recipe, limits=limits)
     batches = [
         paths[start : start + embed.images_per_task]
         for start in range(0, len(paths), embed.images_per_task)
@@ -80,6 +85,7 @@ def evaluate_run(
     device: Device,
     *,
     weights: str | None = None,
+    limits: Limits = DEFAULT_LIMITS,
     on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
 ) -> Evaluation:
     """Scores a run on a labelled data set.
@@ -90,7 +96,7 @@ def evaluate_run(
     labels = _labels_of_run(run, dataset)
     paths = [dataset.root / path for path in dataset.paths]
     predictions = list(
-        classify_images(run, paths, device, weights=weights, on_progress=on_progress)
+        classify_images(run, paths, device, weights=weights, limits=limits, on_progress=on_progress)
     )
     usable = [row for row, prediction in enumerate(predictions) if prediction.reason is None]
     if not usable:

@@ -30,6 +30,7 @@ class Limits:
     max_bytes: int = MAX_BYTES
 
 
+DEFAULT_LIMITS = Limits()
 NO_LIMITS = Limits(max_pixels=2**63, max_bytes=2**62)
 
 
@@ -46,7 +47,7 @@ def hash_image_file(path: Path) -> tuple[np.ndarray, str | None]:
 
 
 def read_image(
-    path: Path, recipe: Recipe, limits: Limits = Limits()
+    path: Path, recipe: Recipe, limits: Limits = DEFAULT_LIMITS
 ) -> tuple[np.ndarray, np.ndarray | str]:
     """A file's digest and its pixels as the recipe wants them, or the reason why it has none."""
     try:
@@ -65,7 +66,7 @@ def read_image(
 
 
 def read_images(
-    paths: list[Path], recipe: Recipe, limits: Limits = Limits()
+    paths: list[Path], recipe: Recipe, limits: Limits = DEFAULT_LIMITS
 ) -> list[tuple[np.ndarray, np.ndarray | str]]:
     """`read_image` of each file."""
     return [read_image(path, recipe, limits) for path in paths]

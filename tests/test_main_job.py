@@ -9,7 +9,7 @@ from pathlib import Path
 import joblib
 import numpy as np
 import pytest
-from conftest import call
+from conftest import call, save_image
 from PIL import Image
 
 from pipeline.cache import FeatureFile
@@ -202,3 +202,10 @@ def test_extract_with_nothing_to_do_never_imports_tensorflow(extracted):
         [sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=True
     )
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_predict_takes_images_as_large_as_it_is_told(fitted, tmp_path):
+    save_image(tmp_path / "large.png", 1, size=40)
+    command = ("predict", fitted, tmp_path / "large.png", "--format", "json")
+    assert "too large" in call(*command, "--max-pixels", 100).stdout
+    assert "too large" not in call(*command, "--max-pixels", 1600).stdout
