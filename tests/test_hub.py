@@ -1,4 +1,4 @@
-"""Presets of KerasHub. What needs KerasHub is skipped where it is not installed."""
+"""Presets of KerasHub, small ones made here."""
 
 import importlib.util
 import json
@@ -21,9 +21,6 @@ from pipeline.heads.keras_file import load_keras_model_safely
 
 SIZE = 32
 NAMES = ("vit", "dinov2", "resnet", "vit_without_class_token")
-needs_hub = pytest.mark.skipif(
-    importlib.util.find_spec("keras_hub") is None, reason="needs the extra [hub]"
-)
 
 
 def _vit(models, **changes):
@@ -77,7 +74,6 @@ def _build(folder, **options):
     return build_embedding_model(recipe, weights)
 
 
-@needs_hub
 @pytest.mark.parametrize("name", NAMES)
 def test_features_are_what_kerashub_gives_for_the_converted_images(name, presets):
     import keras_hub
@@ -96,7 +92,6 @@ def test_features_are_what_kerashub_gives_for_the_converted_images(name, presets
     assert np.abs(received - expected).max() <= 1e-5 * greatest
 
 
-@needs_hub
 def test_a_preset_in_a_folder_is_known_without_tensorflow(presets):
     code = """
 import sys
@@ -118,7 +113,6 @@ print([m for m in ("tensorflow", "keras", "keras_hub") if m in sys.modules])
     assert imported == "[]"
 
 
-@needs_hub
 def test_the_key_follows_weights_and_configuration_and_not_the_folder(presets, tmp_path):
     import shutil
 
@@ -144,7 +138,6 @@ def test_the_key_follows_weights_and_configuration_and_not_the_folder(presets, t
     assert weights.source == str(presets / "vit")
 
 
-@needs_hub
 @pytest.mark.parametrize("name", NAMES)
 def test_a_presets_network_is_cut_thawed_saved_and_loaded_like_any_other(name, presets, tmp_path):
     model = _build(presets / name)
@@ -162,7 +155,6 @@ def test_a_presets_network_is_cut_thawed_saved_and_loaded_like_any_other(name, p
     np.testing.assert_array_equal(np.asarray(again(_images())), np.asarray(model(_images())))
 
 
-@needs_hub
 def test_layer_pooling_and_image_size_hold_for_presets_too(presets):
     assert _build(presets / "resnet", image_size=64).output_shape == (None, 128)
     assert _build(presets / "resnet", layer="stack0_block0_out").output_shape == (None, 64)
@@ -177,7 +169,6 @@ def test_layer_pooling_and_image_size_hold_for_presets_too(presets):
         _build(presets / "vit", image_size=64)
 
 
-@needs_hub
 def test_extraction_from_a_preset_names_it_and_a_second_one_has_nothing_to_do(presets, tmp_path):
     photos = make_photos(tmp_path / "photos", n_per_class=3)
     outcome = call("extract", photos, "--backbone", f"hub:{presets / 'dinov2'}")
@@ -195,7 +186,6 @@ def test_extraction_from_a_preset_names_it_and_a_second_one_has_nothing_to_do(pr
     assert len(outcome.stdout.splitlines()) == 1 + 3
 
 
-@needs_hub
 def test_what_is_no_image_preset_is_refused_with_what_would_do(presets, tmp_path):
     with pytest.raises(BackboneError, match=r"(?s)image_converter\.json.*save_to_preset"):
         find_backbone(f"hub:{presets / 'bare'}")
@@ -211,8 +201,11 @@ def test_what_is_no_image_preset_is_refused_with_what_would_do(presets, tmp_path
         find_backbone(f"hub:{presets / 'bare'}")
 
 
-@pytest.mark.skipif(importlib.util.find_spec("keras_hub") is not None, reason="KerasHub is here")
-def test_without_kerashub_the_error_says_what_to_install(photos):
+def test_without_kerashub_the_error_says_what_to_install(photos, monkeypatch):
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "keras_hub" else find_spec(name)
+    )
     outcome = call("extract", photos, "--backbone", "hub:vit_base_patch16_224_imagenet")
     assert outcome.exit_code == 1
     assert "pip install 'frostline[hub]'" in outcome.stderr
