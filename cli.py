@@ -150,6 +150,8 @@ def fetch(terminal, source: str, output: Path | None, force: bool, max_bytes: in
               "many as cores]")  # fmt: skip
 @_option("--parallel", type=click.Choice(["threads", "loky"]), default="threads", help="loky: each "
          "job is a process with a network of its own.")  # fmt: skip
+@_option("--precision", type=click.Choice(["float32", "mixed_float16", "mixed_bfloat16"]),
+         default="float32", help="Of the computation; 16 bits are for GPUs.")  # fmt: skip
 @_option("--seed", default=0, help="Of random weights.")
 @click.option("--rehash", is_flag=True, help="Read every image, even if size and time are old.")
 @click.option("--retry-skipped", is_flag=True, help="Try images again that could not be decoded.")
@@ -208,6 +210,7 @@ def extract(terminal, data: Path, device: str, output: Path | None, **options) -
         resize=options["resize"],
         background=_parse_colour(options["background"]),
         truncated=options["truncated"],
+        precision=options["precision"],
     )
 
     make, n_processes = _choose_embedding(terminal, recipe, weights, device, options)

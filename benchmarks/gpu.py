@@ -1,14 +1,17 @@
 """For those who have a GPU: images/s of embedding at batches of 32 to 1024.
 
-Each precision, compiled or not, from pixels in memory; with the memory that TensorFlow used at
-most. Nobody has run this yet where it was written: there was no GPU.
+Each precision, compiled or not, from pixels in memory and from JPEG files that are decoded in
+threads ahead of the device; with the memory that TensorFlow used at most. Nobody has run this on a
+GPU yet where it was written: there was none. `--device cpu` shows that it runs.
 
     python benchmarks/gpu.py --backbone efficientnetb0 --weights random
 """
 
 import statistics
 import sys
+import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -22,14 +25,40 @@ from benchmarks.common import (
     print_table,
     write_results,
 )
+from benchmarks.extract import SIZES, make_photos
 
 BATCH_SIZES = (32, 64, 128, 256, 512, 1024)
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
 PACKAGES = ("tensorflow", "keras", "numpy")
 ENGINES = ("compiled", "folded")
+N_BATCHES = 4  # in a run from files
 
 
-def measure(arguments) -> list[dict]:
+def time_rate(run: Callable[[], object], n_images: int, n_rounds: int) -> float:
+    """Images/s, the median of the rounds after one to warm up."""
+    run()
+    taken = []
+    for _ in range(n_rounds):
+        started = time.perf_counter()
+        run()
+        taken.append(time.perf_counter() - started)
+    return n_images / statistics.median(taken)
+
+
+def embed_from_files(embed, paths: list[Path], recipe) -> None:
+    """As `extract` does: a thread reads, decodes and embeds a batch, several at once."""
+    from functools import partial
+
+    from pipeline.embedding import EmbedInThreads
+    from pipeline.reading import read_images
+
+    size = embed.images_per_task
+    batches = [paths[start : start + size] for start in range(0, len(paths), size)]
+    for _ in EmbedInThreads(embed, partial(read_images, recipe=recipe)).map(batches):
+        continue
+
+
+def measure(arguments, photos: list[Path]) -> list[dict]:
     import tensorflow as tf
 
     from pipeline.backbones.build import build_embedding_model
@@ -37,35 +66,34 @@ def measure(arguments) -> list[dict]:
     from pipeline.extract import make_recipe
 
     device = choose_device(arguments.device)
-    rows = []
+    name, rows = device.name.strip("/"), []
     for precision in arguments.precisions:
         recipe, weights = make_recipe(arguments.backbone, arguments.weights, precision=precision)
         model = build_embedding_model(recipe, weights)
-        side = recipe.image_size
         for engine in ENGINES:
             for batch_size in arguments.batch_sizes:
-                pixels = np.zeros((batch_size, side, side, 3), np.uint8)
+                pixels = np.zeros((batch_size, recipe.image_size, recipe.image_size, 3), np.uint8)
+                paths = [photos[i % len(photos)] for i in range(N_BATCHES * batch_size)]
                 if device.is_gpu:
-                    tf.config.experimental.reset_memory_stats(device.name.strip("/"))
+                    tf.config.experimental.reset_memory_stats(name)
                 embed = Embedder(model, device, batch_size, engine=engine)
-                embed(pixels)
-                taken = []
-                for _ in range(arguments.rounds):
-                    started = time.perf_counter()
-                    embed(pixels)
-                    taken.append(time.perf_counter() - started)
-                peak = (
-                    tf.config.experimental.get_memory_info(device.name.strip("/"))["peak"] / 1e6
-                    if device.is_gpu
-                    else 0.0
+                in_memory = time_rate(lambda: embed(pixels), batch_size, arguments.rounds)  # noqa: B023
+                from_files = time_rate(
+                    lambda: embed_from_files(embed, paths, recipe),  # noqa: B023
+                    len(paths),
+                    arguments.rounds,
                 )
                 rows.append(
                     {
                         "precision": precision,
                         "engine": engine,
                         "batch": batch_size,
-                        "images/s": batch_size / statistics.median(taken),
-                        "peak memory (MB)": peak,
+                        "images/s": in_memory,
+                        "with decoding": from_files,
+                        "peak memory (MB)": tf.config.experimental.get_memory_info(name)["peak"]
+                        / 1e6
+                        if device.is_gpu
+                        else None,
                     }
                 )
     return rows
@@ -80,7 +108,9 @@ def main() -> None:
     parser.add_argument("--batch-sizes", type=int, nargs="*", default=list(BATCH_SIZES))
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
-    rows = measure(arguments)
+    with tempfile.TemporaryDirectory(prefix="frostline-gpu-") as folder:
+        make_photos(Path(folder), SIZES["500 x 375"], 256)
+        rows = measure(arguments, sorted(Path(folder).rglob("*.jpg")))
     machine = describe_machine(PACKAGES)
     print_machine(machine)
     print_table(list(rows[0]), [row.values() for row in rows])
