@@ -9,6 +9,7 @@ do without it is counted too: refused by name, or no effect on any value that is
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 from collections import Counter
@@ -19,8 +20,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.crash import make_images
+from benchmarks.crash import fork, make_images, wait_for
 from benchmarks.stand_in import extract
+from pipeline import sealed
 from pipeline.cache import FeatureFile
 from pipeline.errors import FeatureFileError
 from pipeline.sealed import SEAL_BYTES, verify_seal
@@ -70,6 +72,20 @@ def judge(path: Path, data: bytes, expected: tuple) -> tuple[str, str]:
     return verdict, reader
 
 
+def diagnose_in_fork(path: Path) -> str:
+    """As `pipeline.sealed.diagnose`, in a fork of this warm process instead of a new one."""
+    reader, writer = os.pipe()
+
+    def work() -> None:
+        os.write(writer, sealed.find_damage(path).encode())
+
+    child = fork(work)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as answer:
+        said = answer.read().decode()
+    return said if wait_for(child) == 0 else "the structure of the file"
+
+
 def feature_offsets(path: Path) -> np.ndarray:
     """Offsets in the file of all bytes of the features' chunks."""
     with h5py.File(path) as file:
@@ -90,6 +106,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the figures here too")
     arguments = parser.parse_args()
     random = np.random.default_rng(0)
+    sealed.diagnose = diagnose_in_fork
     with tempfile.TemporaryDirectory(prefix="frostline-damage-") as name:
         folder = Path(name)
         make_images(folder / "images")

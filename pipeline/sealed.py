@@ -200,7 +200,8 @@ def diagnose(path: Path) -> str:
     return done.stdout.strip() if done.returncode == 0 else "the structure of the file"
 
 
-def _find_damage(path: Path) -> str:
+def find_damage(path: Path) -> str:
+    """Names what is damaged; HDF5 may crash while it looks."""
     with h5py.File(path, "r") as file:
         if _hash_small_tables(file) != file.attrs["tables_sha256"]:
             return "the small tables"
@@ -343,4 +344,4 @@ def damaged(path: Path, what: str, how: str) -> FeatureFileError:
 
 
 if __name__ == "__main__":
-    print(_find_damage(Path(sys.argv[1])))
+    print(find_damage(Path(sys.argv[1])))
