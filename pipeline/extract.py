@@ -167,6 +167,8 @@ def extract_features(
         found = find_rows(target, parts_folder, recipe, old, reuse=options.reuse)
         for note in found.notes:
             tell(note)
+        if n_resumed := found.count("resumed"):
+            tell(f"Found {n_resumed:,} finished rows of an interrupted run.")
         batch_size = _keep_batch_size(found.batch_size, options, tell)
         identity = identify_images(
             dataset,

@@ -84,6 +84,10 @@ class Found:
     next_part: int
     notes: list[str]
 
+    def count(self, kind: str) -> int:
+        """Rows of the sources of one kind."""
+        return sum(len(source.digests) for source in self.sources if source.kind == kind)
+
 
 def find_rows(
     target: Path, parts_folder: Path, recipe: Recipe, old: Contents | None, *, reuse: bool
