@@ -232,15 +232,19 @@ def report(arguments, seconds: dict[str, list[float]], features: dict[str, np.nd
     base = "predict" if "predict" in seconds else next(iter(seconds))
     greatest = float(np.abs(features[base]).max())
     rows = []
-    for peer, taken in seconds.items():
+    for name, taken in seconds.items():
         rows.append(
             {
-                "what": PEERS[peer],
+                "what": PEERS[name],
                 "images/s": arguments.images / statistics.median(taken),
-                f"times {base}": statistics.median(
-                    [theirs / ours for theirs, ours in zip(seconds[base], taken, strict=True)]
-                ),
-                "greatest difference": float(np.abs(features[peer] - features[base]).max())
+                **{
+                    f"times {peer}": statistics.median(
+                        [theirs / ours for theirs, ours in zip(seconds[peer], taken, strict=True)]
+                    )
+                    for peer in (base, "openvino")
+                    if peer in seconds
+                },
+                "greatest difference": float(np.abs(features[name] - features[base]).max())
                 / greatest,
             }
         )

@@ -120,7 +120,7 @@ def rate_of_embedding(embed, pixels: np.ndarray, n_images: int) -> float:
 def measure_size(name: str, embed, recipe, arguments) -> dict:
     """All rates for one size of photo."""
     size, side = SIZES[name], recipe.image_size
-    n_images = arguments.images if size[0] < 1000 else max(32, arguments.images // 8)
+    n_images = arguments.images if size[0] < 1000 else max(48, arguments.images * 3 // 8)
     pixels = np.random.default_rng(0).integers(0, 256, (8, side, side, 3)).astype(np.uint8)
     keras_way = [sys.executable, __file__, "--image-size", str(side), "--keras-way"]
     ways = {
@@ -170,7 +170,7 @@ def compare_with_parts(arguments) -> list[dict]:
         arguments.backbone, arguments.weights, image_size=arguments.image_size
     )
     embed = make_embedder(recipe, weights, "cpu", None, None)
-    return [measure_size(name, embed, recipe, arguments) for name in SIZES]
+    return [measure_size(name, embed, recipe, arguments) for name in arguments.sizes]
 
 
 def measure_memory(arguments) -> list[dict]:
@@ -193,6 +193,7 @@ def main() -> None:
     parser.add_argument("--image-size", type=int, default=224)
     parser.add_argument("--images", type=int, help="smaller photos  [default: 400; short: 96]")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--sizes", nargs="*", default=list(SIZES), choices=list(SIZES))
     parser.add_argument(
         "--memory", type=int, nargs="*", metavar="N", help="peak memory at N images instead"
     )
