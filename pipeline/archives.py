@@ -21,9 +21,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
+from pipeline.candidates import is_hidden
 from pipeline.errors import DatasetError
 from pipeline.files import storage_errors
-from pipeline.folders import is_hidden
 
 MAX_EXPANSION = 100  # times the size of the archive
 MAX_BYTES = 100 * 10**9

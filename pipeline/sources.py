@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.archives import MAX_BYTES, unpack_archive
+from pipeline.candidates import ARCHIVE_NOTE, find_reason_to_pass
 from pipeline.dataset import ARCHIVE_SUFFIXES, is_archive
 from pipeline.errors import DatasetError
 from pipeline.files import atomic_folder, sha256_of_file
-from pipeline.folders import ARCHIVE_NOTE, find_reason_to_pass
 from pipeline.found import split_of_name
 
 DATA_FOLDER = Path("data")

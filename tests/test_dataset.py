@@ -56,6 +56,60 @@ def test_classes_named_like_splits_are_classes_when_others_are_not(tmp_path):
     assert set(dataset.splits.tolist()) == {-1}
 
 
+def splits_of(dataset):
+    """(path, class, split) of each image."""
+    return [
+        (path, dataset.class_names[label] if label >= 0 else None, split)
+        for path, label, split in zip(
+            dataset.paths, dataset.labels.tolist(), dataset.splits.tolist(), strict=True
+        )
+    ]
+
+
+def test_folders_beside_the_splits_turn_no_split_into_a_class(tmp_path):
+    for split in ("train", "val"):
+        make_photos(tmp_path / split, n_per_class=1, classes=("cats", "dogs"))
+        (tmp_path / "labels" / split).mkdir(parents=True)
+        (tmp_path / "labels" / split / "000.txt").write_text("0 0.5 0.5 1 1")
+    make_photos(tmp_path / "extra", n_per_class=1, classes=("cats", "dogs"))
+    save_image(tmp_path / "contact-sheet.png", 1)
+    dataset = scan_dataset(tmp_path)
+    assert splits_of(dataset) == [
+        ("train/cats/000.png", "cats", 0),
+        ("train/dogs/000.png", "dogs", 0),
+        ("val/cats/000.png", "cats", 1),
+        ("val/dogs/000.png", "dogs", 1),
+    ]
+    assert dataset.notes == [
+        "Left out extra/: its name is not that of a split (train, val, test).",
+        "Left out labels/: no images in it.",
+        "Passed over 1 images outside the split folders.",
+    ]
+
+
+def test_one_odd_folder_with_the_classes_of_train_is_no_class(tmp_path):
+    for name in ("train", "extra"):
+        make_photos(tmp_path / name, n_per_class=1, classes=("cats", "dogs"))
+    assert [row[1:] for row in splits_of(scan_dataset(tmp_path))] == [("cats", 0), ("dogs", 0)]
+
+
+def test_a_class_called_train_may_have_folders_as_the_other_classes_have(tmp_path):
+    for name in ("bus", "car", "train"):
+        make_photos(tmp_path / name, n_per_class=1, classes=("front", "side"))
+    dataset = scan_dataset(tmp_path)
+    assert dataset.class_names == ["bus", "car", "train"]
+    assert set(dataset.splits.tolist()) == {-1}
+
+
+def test_flat_split_folders_are_unlabelled_images_with_splits(tmp_path):
+    save_image(tmp_path / "train" / "1.png", 1)
+    save_image(tmp_path / "test" / "2.png", 2)
+    (tmp_path / "labels" / "train").mkdir(parents=True)
+    dataset = scan_dataset(tmp_path)
+    assert splits_of(dataset) == [("test/2.png", None, 2), ("train/1.png", None, 0)]
+    assert "2 of 2 images have no label." in dataset.notes
+
+
 def test_other_files_are_passed_over_and_counted(tmp_path):
     make_photos(tmp_path, n_per_class=1)
     (tmp_path / "red" / "notes.txt").write_text("hello")
@@ -196,6 +250,28 @@ def test_link_that_leads_back_up_does_not_end_in_a_circle(tmp_path):
     dataset = scan_dataset(tmp_path)
     assert len(dataset) == 3
     assert any("lead back" in note for note in dataset.notes)
+
+
+@pytest.mark.parametrize("target", [".", "..", "../..", "red"])
+def test_link_to_the_data_set_itself_gives_no_image_another_class(tmp_path, target):
+    root = make_photos(tmp_path / "store" / "photos", n_per_class=1)
+    save_image(tmp_path / "store" / "elsewhere.png", 1)
+    link = root / "red" / "up"
+    link.symlink_to(os.path.relpath(root / target, link.parent))
+    (tmp_path / "link").symlink_to(root)
+    for place in (root, tmp_path / "link"):
+        dataset = scan_dataset(place)
+        assert dataset.paths == [f"{name}/000.png" for name in ("blue", "green", "red")]
+        (note,) = dataset.notes
+        assert note == "Passed over 1 links that lead back to a folder above them."
+        assert len(expand_images([place])) == 3
+
+
+def test_link_to_a_split_folder_above_gives_no_image_another_class(tmp_path):
+    for split in ("train", "val"):
+        make_photos(tmp_path / split, n_per_class=1)
+    (tmp_path / "train" / "red" / "up").symlink_to(tmp_path / "train")
+    assert len(scan_dataset(tmp_path)) == 6
 
 
 def test_flat_folder_is_unlabelled(tmp_path):

@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from pipeline.found import NO_SPLIT, SPLITS
-from pipeline.report.class_chart import draw_class_chart, printable
+from pipeline.found import NO_SPLIT, SPLITS, printable
+from pipeline.report.class_chart import draw_class_chart
 from pipeline.report.progress import progress_bar, progress_lines
 from pipeline.report.tables import make_table, per_class_table, plain, score_table
 
