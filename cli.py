@@ -469,7 +469,9 @@ def predict(terminal, run: Path, paths: tuple[Path, ...], top, form, weights, de
 
     opened = open_run(run)
     require_model(opened)
-    images = expand_images(paths)
+    images, notes = expand_images(paths)
+    for note in notes:
+        terminal.say(note)
     with no_start_up_talk():
         from pipeline.embedder import choose_device, use_one_thread_per_operation
         from pipeline.predict import classify_images

@@ -244,6 +244,22 @@ def _is_alive(process: int) -> bool:
     return True
 
 
+def is_file(path: Path) -> bool:
+    """Whether there is a file; no where the system will not say, for want of rights or letters."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is a folder; no where the system will not say."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
 def sha256_of_file(path: Path) -> str:
     """sha256 of a file's bytes, 64 hex digits."""
     with Path(path).open("rb") as file:

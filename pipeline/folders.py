@@ -44,7 +44,7 @@ def _find_split_folders(root: Path, findings: Findings) -> list[tuple[Path, int]
         return []
     looked = Findings()
     holding = [folder for folder in folders if _holds_images(root, folder, looked)]
-    classes_of = {folder: _name_classes(root, _undouble(folder), looked) for folder in holding}
+    classes_of = {folder: _name_classes(root, _undouble(folder)) for folder in holding}
     odd = {folder: names for folder, names in classes_of.items() if split_of[folder] is None}
     named = {folder: names for folder, names in classes_of.items() if folder not in odd}
     labelled = [folder for folder, names in named.items() if names]
@@ -88,8 +88,8 @@ def _undouble(folder: Path) -> Path:
     return inner if _subfolders(folder) == [inner] else folder
 
 
-def _name_classes(root: Path, folder: Path, looked: Findings) -> set[str]:
-    return {inner.name for inner in _subfolders(folder) if _holds_images(root, inner, looked)}
+def _name_classes(root: Path, folder: Path) -> set[str]:
+    return {inner.name for inner in _subfolders(folder) if _holds_images(root, inner, Findings())}
 
 
 def _holds_images(root: Path, folder: Path, looked: Findings) -> bool:

@@ -2,7 +2,8 @@ import os
 
 import numpy as np
 import pytest
-from conftest import make_photos, save_image
+from conftest import call, make_photos, run_as_nobody, save_image
+from PIL import Image
 
 from pipeline.dataset import expand_images, scan_dataset
 from pipeline.errors import DatasetError
@@ -148,6 +149,22 @@ def test_unknown_extensions_are_candidates_and_files_without_one_unless_they_are
     assert "Passed over 2 unnamed files, which are not images." in dataset.notes
 
 
+@pytest.mark.parametrize("format_name", ["PNG", "JPEG", "GIF", "WEBP", "TIFF", "BMP", "JPEG2000"])
+def test_image_that_is_called_something_else_is_a_candidate(tmp_path, format_name):
+    make_photos(tmp_path, n_per_class=1)
+    with Image.open(tmp_path / "red/000.png") as image:
+        image.save(tmp_path / "red/photo.pdf", format_name)
+    (tmp_path / "red/bmw.txt").write_text("BMW builds cars." * 9)
+    (tmp_path / "red/list.csv").write_text("P3 1 1 255")
+    (tmp_path / "red/real.pdf").write_bytes(b"%PDF-1.7\n")
+    (tmp_path / "red/sound.wav").write_bytes(b"RIFF\0\0\0\0WAVEfmt ")
+    (tmp_path / "red/film.mp4").write_bytes(b"\0\0\0\x20ftypisom\0\0\2\0")
+    (tmp_path / "red/empty.txt").write_bytes(b"")
+    dataset = scan_dataset(tmp_path)
+    assert [p for p in dataset.paths if p.startswith("red")] == ["red/000.png", "red/photo.pdf"]
+    assert "Passed over 1 .pdf files, which are not images." in dataset.notes
+
+
 def test_classes_further_down_are_found_by_their_depth(tmp_path):
     for name in ("cats/persian/1.jpg", "cats/siam/1.jpg", "cats/siam/kittens/2.jpg",
                  "dogs/siam/1.jpg"):  # fmt: skip
@@ -228,6 +245,47 @@ def test_folder_that_cannot_be_listed_is_named_and_the_rest_goes_on(tmp_path, mo
     assert any("red" in note and "Permission denied" in note for note in dataset.notes)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+@pytest.mark.parametrize("closed", ["red", "train", "train/red"])
+def test_folder_of_another_user_is_named_and_the_rest_goes_on(tmp_path, closed):
+    root = tmp_path / "data"
+    for place in [root] if closed == "red" else [root / "train", root / "val"]:
+        make_photos(place, n_per_class=1)
+    (root / closed).chmod(0o000)
+    dataset = run_as_nobody(lambda: scan_dataset(root), tmp_path)
+    n_lost = 3 if closed == "train" else 1
+    assert len(dataset) == (3 if closed == "red" else 6) - n_lost
+    assert not any(path.startswith(closed) for path in dataset.paths)
+    words = f"Left out {root / closed}/: it cannot be listed: Permission denied."
+    assert dataset.notes.count(words) == 1
+    images, notes = run_as_nobody(lambda: expand_images([root]), tmp_path)
+    assert [root / path for path in dataset.paths] == images
+    assert notes == [words]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+@pytest.mark.parametrize("find", [scan_dataset, lambda path: expand_images([path])])
+def test_data_set_of_another_user_is_an_error_that_says_why(tmp_path, find):
+    make_photos(tmp_path / "data" / "photos", n_per_class=1)
+    (tmp_path / "data").chmod(0o000)
+    for path, words in (
+        (tmp_path / "data", "it cannot be listed: Permission denied"),
+        (tmp_path / "data" / "photos", "This path cannot be read: Permission denied"),
+    ):
+        with pytest.raises(DatasetError, match=words):
+            run_as_nobody(lambda path=path: find(path), tmp_path)
+
+
+def test_path_too_long_for_any_file_is_an_error_that_says_why():
+    for command in (("extract",), ("fetch",)):
+        for name in ("x" * 300, "x" * 300 + ".zip"):
+            outcome = call(*command, name)
+            assert outcome.exit_code == 1
+            assert "Expected" in outcome.stderr
+    with pytest.raises(DatasetError, match="File name too long"):
+        scan_dataset("x" * 300)
+
+
 def test_unlabelled_test_folder_beside_labelled_ones_is_named_and_left_out(tmp_path):
     make_photos(tmp_path / "train", n_per_class=1)
     save_image(tmp_path / "test" / "1.png", 1)
@@ -264,7 +322,7 @@ def test_link_to_the_data_set_itself_gives_no_image_another_class(tmp_path, targ
         assert dataset.paths == [f"{name}/000.png" for name in ("blue", "green", "red")]
         (note,) = dataset.notes
         assert note == "Passed over 1 links that lead back to a folder above them."
-        assert len(expand_images([place])) == 3
+        assert len(expand_images([place])[0]) == 3
 
 
 def test_link_to_a_split_folder_above_gives_no_image_another_class(tmp_path):
@@ -289,6 +347,9 @@ def test_limit_keeps_every_class_in_its_share(tmp_path):
 def test_expanding_a_folder_finds_images_at_any_depth(tmp_path):
     save_image(tmp_path / "x" / "y" / "a.png", 1)
     save_image(tmp_path / "b.png", 2)
-    assert expand_images([tmp_path]) == [tmp_path / "b.png", tmp_path / "x/y/a.png"]
-    with pytest.raises(DatasetError, match="no such file"):
+    (tmp_path / "x" / "notes.txt").write_text("hello")
+    images, notes = expand_images([tmp_path, tmp_path / "b.png"])
+    assert images == [tmp_path / "b.png", tmp_path / "x/y/a.png", tmp_path / "b.png"]
+    assert notes == ["Passed over 1 .txt files, which are not images."]
+    with pytest.raises(DatasetError, match="no such folder or file"):
         expand_images([tmp_path / "c.png"])

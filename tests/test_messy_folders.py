@@ -37,7 +37,10 @@ def test_flat_folder_is_extracted_and_predicted_but_no_head_is_fitted(fitted, tm
     refused = call("fit-head", "f.h5")
     assert refused.exit_code == 1
     assert "have no labels. Expected a folder per class" in refused.stderr
-    predicted = json.loads(succeed("predict", fitted, "flat", "--format", "json").stdout)
+    (tmp_path / "flat" / "notes.txt").write_text("hello")
+    outcome = succeed("predict", fitted, "flat", "--format", "json")
+    assert "Passed over 1 .txt files, which are not images." in outcome.stderr
+    predicted = json.loads(outcome.stdout)
     assert [entry["path"] for entry in predicted] == [f"flat/{n}.png" for n in range(3)]
     assert "have no labels" in call("evaluate", fitted, "flat").stderr
 
