@@ -387,16 +387,35 @@ def test_a_jpeg_cut_short_is_an_error_or_kept_as_far_as_it_goes(options):
     assert not ImageFile.LOAD_TRUNCATED_IMAGES
 
 
-@pytest.mark.parametrize("format_name", ["PNG", "BMP", "GIF", "TGA"])
+@pytest.mark.parametrize("format_name", ["PNG", "BMP", "GIF", "TGA", "PPM", "PCX", "TIFF"])
 def test_what_is_there_of_other_formats_is_kept_too(format_name):
     pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-    data = encode(Image.fromarray(pixels).convert("P"), format_name)
+    image = Image.fromarray(pixels)
+    data = encode(image.convert("P") if format_name == "GIF" else image, format_name)
     cut = data[: len(data) * 3 // 4]
     with pytest.raises(ImageError, match="truncated"):
         decode_image(cut, 64)
     rows = np.s_[-20:] if format_name in ("BMP", "TGA") else np.s_[:20]  # bottom-up formats
     kept, whole = decode_image(cut, 64, truncated="keep"), decode_image(data, 64)
     np.testing.assert_array_equal(kept[rows], whole[rows])
+
+
+@pytest.mark.parametrize(
+    ("format_name", "options"),
+    [
+        ("WEBP", {}),
+        ("AVIF", {}),
+        ("JPEG2000", {}),
+        ("QOI", {}),
+        ("TIFF", {"compression": "tiff_lzw"}),
+        ("TIFF", {"compression": "tiff_adobe_deflate"}),
+    ],
+)
+def test_half_a_file_of_these_formats_is_skipped_with_either_word(format_name, options):
+    data = encode(smooth_image(64, 64), format_name, **options)
+    for truncated in ("skip", "keep"):
+        with pytest.raises(ImageError):
+            decode_image(data[: len(data) * 3 // 4], 64, truncated=truncated)
 
 
 def test_no_plain_image_takes_the_place_of_one_that_ends_before_its_pixels():
