@@ -221,6 +221,43 @@ def test_floats_are_shown_and_what_is_no_number_does_no_harm(values, expected):
     assert difference(decode_image(data, 3)[0, :, 0], expected).max() <= 1
 
 
+def encode_tiff(values, tag, before, after):
+    """A TIFF in which the value of a tag is another one: the writer knows one kind only."""
+    data = encode(Image.fromarray(values), "TIFF")
+    entry = struct.pack("<HHI", tag, 3, 1)
+    assert data.count(entry + struct.pack("<H", before)) == 1
+    return data.replace(entry + struct.pack("<H", before), entry + struct.pack("<H", after))
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (np.array([[0, 25700, 65535]], np.uint16), [255, 155, 0]),
+        (np.array([[0.0, 0.25, 1.0]], np.float32), [255, 191, 0]),
+        (np.array([[np.nan, -3.0, 5.0]], np.float32), [0, 255, 0]),
+    ],
+)
+def test_tiffs_whose_white_is_zero_are_no_negatives(values, expected):
+    data = encode_tiff(values, 262, 1, 0)  # PhotometricInterpretation, TIFF 6.0
+    assert difference(decode_image(data, 3)[0, :, 0], expected).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([0, 2**31, 2**32 - 1], [0, 128, 255]),
+        ([2**31 - 1, 2**31, 2**31 + 1], [0, 128, 255]),
+        ([0, 100, 255], [0, 100, 255]),
+    ],
+)
+def test_unsigned_32_bit_integers_do_not_wrap(values, expected):
+    signed = np.array([values], np.uint32).view(np.int32)
+    data = encode_tiff(signed, 339, 2, 1)  # SampleFormat
+    assert difference(decode_image(data, 3)[0, :, 0], expected).max() <= 1
+    without = encode_tiff(signed, 339, 2, 1).replace(struct.pack("<H", 339), struct.pack("<H", 999))
+    np.testing.assert_array_equal(decode_image(without, 3), decode_image(data, 3))  # the default
+
+
 def test_an_image_of_nothing_but_nan_is_an_error():
     data = encode(Image.fromarray(np.full((4, 4), np.nan, np.float32)), "TIFF")
     with pytest.raises(ImageError, match="finite"):
