@@ -3,8 +3,10 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 import warnings
 import zlib
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -532,6 +534,28 @@ def test_threads_do_not_disturb_each_other(monkeypatch):
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(work, range(200)))
     assert len(n_refused) == 200
+
+
+def test_large_images_are_decoded_one_at_a_time(monkeypatch):
+    n_at_once, most, lock = Counter(), Counter(), threading.Lock()
+    load = images._load
+
+    def watch(image, stream, truncated):
+        with lock:
+            n_at_once[image.size] += 1
+            most[image.size] = max(most[image.size], n_at_once[image.size])
+        time.sleep(0.02)
+        load(image, stream, truncated)
+        with lock:
+            n_at_once[image.size] -= 1
+
+    monkeypatch.setattr(images, "_load", watch)
+    monkeypatch.setattr(images, "LARGE_PIXELS", 50 * 50)
+    small, large = encode(smooth_image(50, 50)), encode(smooth_image(51, 51))
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda data: decode_image(data, 8), [small, large] * 12))
+    assert most[51, 51] == 1
+    assert most[50, 50] > 1  # so the watch can tell
 
 
 def test_the_decoder_loads_neither_tensorflow_nor_all_of_pillow():
