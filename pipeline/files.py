@@ -165,7 +165,17 @@ def write_text(target: Path, text: str) -> None:
 
 def write_json(target: Path, value) -> None:
     """Writes indented JSON atomically."""
-    write_text(target, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    write_text(target, to_json(value) + "\n")
+
+
+def to_json(value) -> str:
+    """Indented JSON for any program: in ASCII where a name has bytes that are no UTF-8."""
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(value, indent=2)
+    return text
 
 
 @contextmanager

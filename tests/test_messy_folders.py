@@ -81,6 +81,24 @@ def test_odd_names_go_through_all_stages_unchanged(odd, tmp_path):
     assert "\x1b" not in succeed("features", "f.h5").stdout
 
 
+@pytest.mark.usefixtures("stand_in_backbone")
+def test_no_name_sends_codes_to_the_terminal(tmp_path):
+    root = make_photos(tmp_path / "odd \x1b[31m", n_per_class=2)
+    save_image(root / "Red" / "1.png", 1)
+    (root / "empty \x1b[2J\nclass").mkdir()
+    (root / "red" / "notes.\x1b[5mpdf").write_text("hello")
+    outcome = succeed("extract", root, *RANDOM, "--output", "f.h5")
+    assert "Left out empty \\x1b[2J\\nclass/: no images in it.\n" in outcome.stderr
+    assert "'Red' and 'red' are two classes" in outcome.stderr
+    (root / "Red" / "1.png").unlink()
+    for wrong in (call("extract", root / "Red"), call("extract", tmp_path / "gone\x1b[1m")):
+        assert wrong.exit_code == 1
+        assert "\\x1b[" in wrong.stderr
+        assert "\nCheck the path" in wrong.stderr
+        assert "\x1b" not in wrong.stderr
+    assert "\x1b" not in outcome.stderr
+
+
 def test_odd_names_leave_predict_as_they_came(tmp_path):
     """In a process of its own: what matters is the bytes on a real stdout."""
     script = """
