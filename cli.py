@@ -22,13 +22,14 @@ class Command(click.Command):
 
     def invoke(self, ctx: click.Context):
         from pipeline.errors import FrostlineError
+        from pipeline.found import printable_lines
 
         try:
             return super().invoke(ctx)
         except FrostlineError as error:
             if ctx.params.get("debug"):
                 raise
-            click.echo(f"Error: {error}", err=True)
+            click.echo(f"Error: {printable_lines(str(error))}", err=True)
             ctx.exit(1)
         except KeyboardInterrupt:
             click.echo("Stopped. What was finished is kept; the same command goes on.", err=True)
@@ -504,7 +505,9 @@ def predict(
 
     opened = open_run(run)
     require_model(opened)
-    images = expand_images(paths)
+    images, notes = expand_images(paths)
+    for note in notes:
+        terminal.say(note)
     with no_start_up_talk():
         from pipeline.embedder import choose_device, use_one_thread_per_operation
         from pipeline.predict import classify_images

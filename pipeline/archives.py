@@ -12,6 +12,7 @@ import posixpath
 import re
 import shutil
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -21,16 +22,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
+from pipeline.candidates import is_hidden
 from pipeline.errors import DatasetError
 from pipeline.files import storage_errors
-from pipeline.folders import is_hidden
 
 MAX_EXPANSION = 100  # times the size of the archive
 MAX_BYTES = 100 * 10**9
 _COPY_BYTES = 1 << 20
 _LONGEST_TARGET = 4096  # of a link, bytes
 _COMPRESSIONS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
-_BROKEN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError)
+_BROKEN = (
+    *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError),
+    *(ValueError, OverflowError, struct.error),  # numbers and names that make no sense
+)
 
 
 @dataclass
@@ -80,6 +84,8 @@ def unpack_archive(archive: Path, folder: Path, *, max_bytes: int = MAX_BYTES) -
             elif member.kind == "folder":
                 _make_folder(folder / place, archive)
             elif member.kind == "file":
+                if member.size < 0:
+                    raise _refusal(archive, f"{member.name!r} has a size below 0", "a size")
                 unpacked.n_bytes += member.size
                 _require_below(unpacked.n_bytes, limit, archive)
                 with open_member(member) as source:
@@ -104,8 +110,9 @@ def _open(archive: Path, limit: int) -> Iterator[tuple]:
             with _open_tar(archive, limit) as file:
                 yield _list_tar(file), lambda member: file.extractfile(member.handle)
     except _BROKEN as error:
+        reason = str(error) or type(error).__name__
         raise DatasetError(
-            f"This archive cannot be read: {error}. Expected a whole .zip, .tar or .tar.gz. "
+            f"This archive cannot be read: {reason}. Expected a whole .zip, .tar or .tar.gz. "
             f"Received: {archive}\nIt may be half a download: fetch it again."
         ) from error
     except (RuntimeError, NotImplementedError) as error:  # encrypted, or an exotic compression
@@ -120,7 +127,7 @@ def _list_zip(file: zipfile.ZipFile, limit: int, archive: Path) -> Iterator[_Mem
     for info in file.infolist():
         mode = info.external_attr >> 16
         name = info.filename.replace("\\", "/")
-        if info.is_dir() or name.endswith("/"):
+        if name.endswith("/"):
             yield _Member(name, "folder")
         elif stat.S_ISLNK(mode):
             with file.open(info) as link:
@@ -185,14 +192,22 @@ class _Bounded:
 
 
 def _require_below(n_bytes: int, limit: int, archive: Path) -> None:
-    if n_bytes > limit:
-        size = archive.stat().st_size
-        raise _refusal(
-            archive,
-            f"it would expand to more than {limit:,} bytes, from {size:,}",
-            f"at most {MAX_EXPANSION} times its size and --max-bytes; images hardly shrink when "
-            "packed, so this may be a bomb",
+    if n_bytes <= limit:
+        return
+    size = archive.stat().st_size
+    what = f"it would expand to more than {limit:,} bytes, from {size:,}"
+    if limit < MAX_EXPANSION * size:
+        raise DatasetError(
+            f"This archive is not unpacked: {what}. Expected at most {limit:,} bytes. Received: "
+            f"{archive}\nNothing was left behind. If there is room for it, allow more: `cli.py "
+            f"fetch {archive} --max-bytes N`."
         )
+    raise _refusal(
+        archive,
+        what,
+        f"at most {MAX_EXPANSION} times its size; images hardly shrink when packed, so this may "
+        "be a bomb",
+    )
 
 
 def _check_name(member: _Member, archive: Path) -> str:

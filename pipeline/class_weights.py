@@ -1,6 +1,7 @@
 """How much each class counts while a head is fitted or a model fine-tuned."""
 
 import csv
+import io
 import json
 import math
 from collections import Counter
@@ -45,18 +46,27 @@ def weigh_classes(
 def _read_pairs(path: Path) -> list[tuple[str, object]]:
     """(class, weight as it is written) of each entry."""
     try:
-        text = path.read_text("utf-8-sig")
+        text = path.read_bytes().decode("utf-8-sig")
         if path.suffix.lower() == ".json":
-            return [(str(name), value) for name, value in json.loads(text).items()]
-        rows = [row for row in csv.reader(text.splitlines(), strict=True) if row]
+            return _read_json_pairs(text)
+        rows = [row for row in csv.reader(io.StringIO(text, newline=""), strict=True) if row]
         pairs = [(name.strip(), value.strip()) for name, value in rows]
-    except (OSError, ValueError, AttributeError, csv.Error) as error:
+    except (OSError, ValueError, csv.Error) as error:
         raise ClassWeightError(
             f"The class weights cannot be read: {error}. Expected balanced, none, a JSON file "
             '{"class": weight, ...} or a CSV file with a line class,weight for each class. '
             f"Received: --class-weight {path}"
         ) from error
-    return pairs[1:] if pairs and pairs[0] == ("class", "weight") else pairs
+    is_header = bool(pairs) and [word.lower() for word in pairs[0]] == ["class", "weight"]
+    return pairs[1:] if is_header else pairs
+
+
+def _read_json_pairs(text: str) -> list[tuple[str, object]]:
+    """The pairs of an object, those with the same name as well: they are told of, none wins."""
+    pairs = json.loads(text, object_pairs_hook=tuple)  # so a list stays a list
+    if not isinstance(pairs, tuple):
+        raise ValueError("it holds no object")
+    return list(pairs)
 
 
 def _require_each_class_once(names: list[str], class_names: list[str], path: Path) -> None:

@@ -7,6 +7,7 @@ background; in strips, so that a huge image needs no second copy of itself.
 import functools
 import io
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image
@@ -14,6 +15,10 @@ from PIL import Image
 from pipeline.errors import ImageError
 
 STRIP_PIXELS = 1 << 22  # colours are converted in strips of about this size
+
+# Tags of TIFF 6.0
+_BITS_PER_SAMPLE, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339
+_WHITE_IS_ZERO, _UNSIGNED = 0, 1
 
 _ICC_SPACES = {"RGB ": "RGB", "GRAY": "L", "CMYK": "CMYK"}
 
@@ -50,33 +55,63 @@ def _strip_boxes(size: tuple[int, int], multiple: int = 1) -> Iterator[tuple[int
         yield 0, top, width, min(top + rows, height)
 
 
-def _find_levels(image: Image.Image) -> tuple[float, float] | None:
-    """The values that are shown as black and as white, for pixels of more than 8 bits.
+@dataclass(frozen=True)
+class _Levels:
+    """The values that are shown as black and as white, for pixels of more than 8 bits."""
 
-    The full range of their type where it is known, so that images stay comparable; where it is
-    not (32 bits), the least of the usual ranges that holds all values, else their own range.
+    black: float
+    white: float
+    is_unsigned: bool = False  # 32 bits; Pillow takes all for signed
+
+    def read(self, image: Image.Image) -> np.ndarray:
+        values = np.asarray(image)
+        return values.view(np.uint32) if self.is_unsigned else values
+
+    def to_gray(self, image: Image.Image) -> Image.Image:
+        with np.errstate(all="ignore"):
+            values = self.read(image).astype(np.float64)
+            scaled = (values - self.black) * (255 / ((self.white - self.black) or 1))
+        return Image.fromarray(np.nan_to_num(np.clip(np.rint(scaled), 0, 255)).astype(np.uint8))
+
+
+def _find_levels(image: Image.Image) -> _Levels | None:
+    """The full range of the pixels' type where it is known, so that images stay comparable.
+
+    Where it is not (32 bits), the least of the usual ranges that holds all values, else their own.
     """
+    tags = image.tag_v2 if image.format == "TIFF" else {}
     if image.mode.startswith("I;16"):
-        bits = image.tag_v2.get(258, (16,))[0] if image.format == "TIFF" else 16
-        return 0, 2**bits - 1
-    if image.mode == "I" and image.format == "PPM":
-        return 0, 65535
-    if image.mode not in ("I", "F"):
+        levels = _Levels(0, 2 ** tags.get(_BITS_PER_SAMPLE, (16,))[0] - 1)
+    elif image.mode == "I" and image.format == "PPM":
+        levels = _Levels(0, 65535)
+    elif image.mode in ("I", "F"):
+        is_integer = image.mode == "I" and image.format == "TIFF"
+        formats = tags.get(_SAMPLE_FORMAT, (_UNSIGNED,)) if is_integer else ()
+        levels = _find_range(image, _Levels(0, 0, is_unsigned=_UNSIGNED in formats))
+    else:
         return None
+    if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
+        return replace(levels, black=levels.white, white=levels.black)
+    return levels
+
+
+def _find_range(image: Image.Image, levels: _Levels) -> _Levels:
     low, high = np.inf, -np.inf
     for box in _strip_boxes(image.size):
-        values = np.asarray(image.crop(box))
+        values = levels.read(image.crop(box))
         values = values[np.isfinite(values)]
         if values.size:
             low, high = min(low, float(values.min())), max(high, float(values.max()))
     if low > high:
         raise ImageError("no pixel has a finite value")
-    usual = (1, 255) if image.mode == "F" else (255, 65535)
-    return next(((0, white) for white in usual if low >= 0 and high <= white), (low, high))
+    for white in (1, 255) if image.mode == "F" else (255, 65535):
+        if low >= 0 and high <= white:
+            return replace(levels, black=0, white=white)
+    return replace(levels, black=low, white=high)
 
 
 def _to_rgb(
-    image: Image.Image, levels: tuple[float, float] | None, background: tuple[int, int, int]
+    image: Image.Image, levels: _Levels | None, background: tuple[int, int, int]
 ) -> Image.Image:
     """Any mode of Pillow's to RGB in sRGB, composed over the background."""
     if image.mode == "1":
@@ -96,7 +131,7 @@ def _to_rgb(
         alpha = Image.fromarray(is_opaque.astype(np.uint8) * 255)
     if levels is not None:
         profile = image.info.get("icc_profile")
-        image = Image.fromarray(_to_8_bits(np.asarray(image), *levels))
+        image = levels.to_gray(image)
         image.info["icc_profile"] = profile
     image = _to_srgb(image)
     if alpha is not None and alpha.getextrema()[0] < 255:
@@ -104,12 +139,6 @@ def _to_rgb(
         canvas.paste(image, mask=alpha)
         return canvas
     return image
-
-
-def _to_8_bits(values: np.ndarray, low: float, high: float) -> np.ndarray:
-    with np.errstate(all="ignore"):
-        scaled = (values.astype(np.float64) - low) * (255 / ((high - low) or 1))
-    return np.nan_to_num(np.clip(np.rint(scaled), 0, 255)).astype(np.uint8)
 
 
 def _to_srgb(image: Image.Image) -> Image.Image:

@@ -1,5 +1,6 @@
 """Reads a list of images with labels, and perhaps splits, from a CSV file."""
 
+import codecs
 import csv
 import os
 import stat
@@ -7,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.errors import DatasetError
+from pipeline.files import is_file
 from pipeline.found import NO_SPLIT, Findings, FoundImage, split_of_name
 
 SUFFIXES = (".csv", ".tsv")
@@ -56,7 +58,9 @@ def read_csv_list(csv_path: Path) -> Findings:
 
 def _read_rows(csv_path: Path) -> Iterator[tuple[int, dict[str, str] | None]]:
     """(line number, values by column) of each line that is not empty; None for a wrong number."""
+    start = 1
     try:
+        _require_utf8(csv_path)
         with csv_path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
             header = file.readline()
             delimiter = max(_DELIMITERS, key=header.count)
@@ -76,9 +80,20 @@ def _read_rows(csv_path: Path) -> Iterator[tuple[int, dict[str, str] | None]]:
         ) from error
     except csv.Error as error:
         raise DatasetError(
-            f"This is no CSV: {error}, after line {start}. Expected comma-separated values with a "
-            f"header. Received: {csv_path}"
+            f"This is no CSV: {error}, from line {start} on. Expected comma-separated values with "
+            f"a header. Received: {csv_path}"
         ) from error
+
+
+def _require_utf8(csv_path: Path) -> None:
+    """Raises a DatasetError for the UTF-16 that spreadsheets write as "Unicode text"."""
+    with csv_path.open("rb") as file:
+        start = file.read(4)
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in start:
+        raise DatasetError(
+            f"This list is UTF-16. Expected UTF-8. Received: {csv_path}\n"
+            "Save it as UTF-8: in a spreadsheet that kind is called `CSV UTF-8`."
+        )
 
 
 def _require_columns(columns: list[str], csv_path: Path) -> None:
@@ -114,7 +129,7 @@ def _find_spelling(folder: Path, path: str) -> str:
     """The path as it is where such a file is, else without stray spaces, or with `/` for `\\`."""
     plain = path.strip()
     spellings = (path, plain, plain.replace("\\", "/"))
-    return next((name for name in spellings if (folder / name).is_file()), plain)
+    return next((name for name in spellings if is_file(folder / name)), plain)
 
 
 def _measure(path: Path) -> tuple[int, int]:

@@ -11,9 +11,11 @@ import numpy as np
 
 from pipeline import csv_list
 from pipeline.errors import DatasetError
+from pipeline.files import is_file, is_folder
 from pipeline.folders import find_images, find_labelled_images
 from pipeline.found import NO_SPLIT, SPLITS, UNLABELLED, Findings
 
+_N_NOTES_SHOWN = 5
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 
 
@@ -94,11 +96,12 @@ def scan_dataset(source: Path, class_depth: int = 1) -> Dataset:
         class_depth: how many folders down the classes are; 2 makes `cats/persian` a class.
 
     Raises:
-        DatasetError: no such folder or CSV, or no image in it.
+        DatasetError: no such folder or CSV, or no image in it; or a `class_depth` for a CSV.
     """
     source = Path(source)
-    if source.is_file():
-        _require_csv(source)
+    _require_there(source)
+    if is_file(source):
+        _require_csv(source, class_depth)
         findings = csv_list.read_csv_list(source)
         root = source.parent
         name = f"{root.resolve().name}-{source.stem}"
@@ -111,49 +114,64 @@ def scan_dataset(source: Path, class_depth: int = 1) -> Dataset:
     return _to_dataset(name, root, findings)
 
 
-def expand_images(paths: Iterable[Path]) -> list[Path]:
-    """Files as they are, folders as all images in them and below, sorted.
+def expand_images(paths: Iterable[Path]) -> tuple[list[Path], list[str]]:
+    """Files as they are, folders as all images in them and below, sorted; and what to say of them.
 
     Raises:
         DatasetError: there is no such file, or no image in a folder.
     """
     images: list[Path] = []
+    notes: list[str] = []
     for path in paths:
-        if not path.exists():
-            raise DatasetError(
-                f"There is no such file or folder. Expected images. Received: {path}"
-            )
-        if path.is_dir():
+        _require_there(path)
+        if is_folder(path):
             findings = find_images(path)
             if not findings.images:
                 raise DatasetError(_describe_empty(path, findings))
             found = [image.path for image in findings.images]
             images += [path / inner for inner in sorted(found, key=os.fsencode)]
+            notes += [*findings.notes, *_note_passed_over(findings)]
         else:
             images.append(path)
-    return images
+    return images, notes
 
 
 def is_archive(path: Path) -> bool:
     """Whether a file's name is that of an archive that `cli.py fetch` unpacks."""
-    return path.name.lower().endswith(ARCHIVE_SUFFIXES) and not path.is_dir()
+    return path.name.lower().endswith(ARCHIVE_SUFFIXES) and not is_folder(path)
+
+
+def _require_there(path: Path) -> None:
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        raise DatasetError(
+            "There is no such folder or file. Expected images in a folder, or a CSV that lists "
+            f"some. Received: {path}\n"
+            "Check the path; `cli.py fetch digits` makes a small data set to try."
+        ) from None
+    except OSError as error:
+        raise DatasetError(
+            f"This path cannot be read: {error.strerror}. Expected a folder or file that you may "
+            f"open. Received: {path}\nCheck the path and the rights of the folders in it."
+        ) from error
 
 
 def _require_folder(root: Path) -> None:
-    if not root.exists():
-        raise DatasetError(
-            "There is no such folder. Expected a folder of images, or a CSV that lists some. "
-            f"Received: {root}\n"
-            "Check the path; `cli.py fetch digits` makes a small data set to try."
-        )
-    if not root.is_dir():
+    if not is_folder(root):
         raise DatasetError(
             f"This is neither a folder nor a file. Expected a folder of images. Received: {root}"
         )
 
 
-def _require_csv(path: Path) -> None:
+def _require_csv(path: Path, class_depth: int) -> None:
     if path.suffix.lower() in csv_list.SUFFIXES:
+        if class_depth != 1:
+            raise DatasetError(
+                "A CSV names the label of each image; how deep it lies decides nothing. Expected "
+                f"no --class-depth. Received: --class-depth {class_depth} for {path}\n"
+                "Leave it out, or name the folder instead of the CSV."
+            )
         return
     if is_archive(path):
         raise DatasetError(
@@ -174,8 +192,7 @@ def _to_dataset(name: str, root: Path, findings: Findings) -> Dataset:
     notes = findings.notes + _note_lookalikes(class_names)
     if n_unlabelled:
         notes.append(f"{n_unlabelled:,} of {len(found):,} images have no label.")
-    for kind, count in sorted(findings.passed_over.items()):
-        notes.append(f"Passed over {count:,} {kind}.")
+    notes += _note_passed_over(findings)
     return Dataset(
         name=name,
         root=root,
@@ -187,6 +204,11 @@ def _to_dataset(name: str, root: Path, findings: Findings) -> Dataset:
         class_names=class_names,
         notes=notes,
     )
+
+
+def _note_passed_over(findings: Findings) -> list[str]:
+    counts = sorted(findings.passed_over.items())
+    return [f"Passed over {count:,} {kind}." for kind, count in counts]
 
 
 def _note_lookalikes(class_names: list[str]) -> list[str]:
@@ -208,16 +230,24 @@ def _describe_empty(source: Path, findings: Findings, class_depth: int = 1) -> s
     if findings.passed_over:
         counts = sorted(findings.passed_over.items())
         seen = "it holds " + ", ".join(f"{count:,} {kind}" for kind, count in counts)
-    elif source.is_file():
+    elif is_file(source):
         seen = "it has a header and no lines"
-    elif any(source.iterdir()):
-        seen = "its folders hold no files"
     else:
-        seen = "it is empty"
+        seen = _describe_contents(source)
     expected = "a folder per class with images in it"
     if class_depth > 1:
         expected += f", {class_depth} levels down (--class-depth {class_depth})"
-    return (
-        f"No images in this data set: {seen}. Expected {expected}. Received: {source}\n"
-        "Check the path; an archive is unpacked by `cli.py fetch ARCHIVE`."
+    return "\n".join(
+        [
+            f"No images in this data set: {seen}. Expected {expected}. Received: {source}",
+            *findings.notes[:_N_NOTES_SHOWN],
+            "Check the path; an archive is unpacked by `cli.py fetch ARCHIVE`.",
+        ]
     )
+
+
+def _describe_contents(folder: Path) -> str:
+    try:
+        return "its folders hold no files" if any(folder.iterdir()) else "it is empty"
+    except OSError as error:
+        return f"it cannot be listed: {error.strerror}"

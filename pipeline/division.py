@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.cache import Contents
-from pipeline.found import NO_SPLIT, SPLITS
+from pipeline.found import NO_SPLIT, SPLITS, printable
 from pipeline.groups import find_groups, make_group_keys
 from pipeline.splits import assign_splits, find_conflicts, find_equal_images, find_straddlers
 
@@ -121,7 +121,7 @@ def _describe_equal_images(equal_images: dict[str, list[list[str]]]) -> list[str
 def _describe(sets: list[list[str]], what: str) -> list[str]:
     if not sets:
         return []
-    shown = "".join(f"\n  {' = '.join(paths)}" for paths in sets[:_N_SHOWN])
+    shown = "".join(f"\n  {' = '.join(map(printable, paths))}" for paths in sets[:_N_SHOWN])
     more = len(sets) - _N_SHOWN
     rest = f"\n  and {more:,} more: manifest.json lists all under equal_images" if more > 0 else ""
     return [f"{len(sets):,} {what}:{shown}{rest}"]

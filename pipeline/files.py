@@ -165,7 +165,17 @@ def write_text(target: Path, text: str) -> None:
 
 def write_json(target: Path, value) -> None:
     """Writes indented JSON atomically."""
-    write_text(target, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    write_text(target, to_json(value) + "\n")
+
+
+def to_json(value) -> str:
+    """Indented JSON for any program: in ASCII where a name has bytes that are no UTF-8."""
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(value, indent=2)
+    return text
 
 
 @contextmanager
@@ -242,6 +252,22 @@ def _is_alive(process: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a file; no where the system will not say, for want of rights or letters."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is a folder; no where the system will not say."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
 
 
 def sha256_of_file(path: Path) -> str:

@@ -1,31 +1,17 @@
 """Finds images in folders: a folder per class, split folders with class folders, or neither.
 
-Looks at names and `stat` only; of an image it never reads a byte, except the first of files
-without an extension: those are candidates unless they are text. Links are followed.
-`docs/images.md` lists every outcome.
+Looks at names and `stat`; `pipeline.candidates` says which files may be images. Links are
+followed. `docs/images.md` lists every outcome.
 """
 
-import codecs
 import os
 from collections.abc import Iterator
-from pathlib import Path, PurePath
+from pathlib import Path
 
-from pipeline.found import NO_SPLIT, Findings, FoundImage, split_of_name
+from pipeline.candidates import find_reason_to_pass, is_hidden
+from pipeline.found import NO_SPLIT, Findings, FoundImage, printable, split_of_name
 
-# What Frostline leaves in a folder that it unpacked an archive to.
-ARCHIVE_NOTE = ".frostline-archive.json"
-
-_SYSTEM_NAMES = {
-    *("__MACOSX", "Thumbs.db", "desktop.ini", "@eaDir", "lost+found"),
-    *("$RECYCLE.BIN", "System Volume Information"),
-}
-_OTHER_EXTENSIONS = frozenset(
-    ".txt .md .rst .csv .tsv .json .jsonl .xml .html .htm .yaml .yml .ini .cfg .toml .log .db "
-    ".py .ipynb .m .mat .npy .npz .h5 .hdf5 .pkl .zip .tar .gz .tgz .7z .rar .pdf .doc .docx "
-    ".xls .xlsx .ppt .pptx .exe .sh .bat .mp3 .wav .mp4 .mov .avi .sha256 .md5 .lnk .url".split()
-)
-_TEXT_CONTROLS = b"\t\n\f\r\x1b"
-_START_BYTES = 512
+_TRAIN = 0
 
 
 def find_labelled_images(root: Path, class_depth: int) -> Findings:
@@ -51,34 +37,68 @@ def find_images(root: Path) -> Findings:
 
 
 def _find_split_folders(root: Path, findings: Findings) -> list[tuple[Path, int]]:
-    """The split folders of `root`, or none where its folders are classes.
-
-    A class may be called `train` too, so all folders with classes in them must be named like
-    splits, and one of them like the training split.
-    """
-    named, others, notes = [], [], []
-    for folder in _subfolders(root, findings):
-        split = split_of_name(folder.name)
-        inner = _undouble(folder)
-        if split is not None and _subfolders(inner):
-            named.append((inner, split))
-        elif _subfolders(folder) or split is None:
-            others.append(folder)
-        else:
-            notes.append(f"Left out {folder.name}/: no class folders in it.")
-    with_classes = [folder for folder in others if _subfolders(_undouble(folder))]
-    if with_classes or not any(split == 0 for _, split in named):
+    """The split folders of `root`, or none where its folders are classes."""
+    folders = _subfolders(root, findings)
+    split_of = {folder: split_of_name(folder.name) for folder in folders}
+    if set(split_of.values()) <= {None}:
         return []
-    for folder in others:
-        notes.append(f"Left out {folder.name}/: not a split, and no class folders in it.")
-    findings.notes += notes
-    return named
+    looked = Findings()
+    holding = [folder for folder in folders if _holds_images(root, folder, looked)]
+    classes_of = {folder: _name_classes(root, _undouble(folder)) for folder in holding}
+    odd = {folder: names for folder, names in classes_of.items() if split_of[folder] is None}
+    named = {folder: names for folder, names in classes_of.items() if folder not in odd}
+    labelled = [folder for folder, names in named.items() if names]
+    has_train = any(split_of[folder] == _TRAIN for folder in labelled)
+    if not _are_splits(named, odd, has_train=has_train):
+        return []
+    chosen = labelled or list(named)
+    why = {
+        **dict.fromkeys(folders, "no images in it"),
+        **dict.fromkeys(named, "no class folders in it"),
+        **dict.fromkeys(odd, "its name is not that of a split (train, val, test)"),
+    }
+    for folder in folders:
+        if folder not in chosen:
+            findings.notes.append(f"Left out {printable(folder.name)}/: {why[folder]}.")
+    findings.notes += looked.notes
+    n_loose = sum(1 for _ in _images_in(root, root, findings))
+    if n_loose:
+        findings.passed_over["images outside the split folders"] = n_loose
+    return [(_undouble(folder), split_of[folder]) for folder in chosen]
+
+
+def _are_splits(named: dict[Path, set[str]], odd: dict[Path, set[str]], *, has_train: bool) -> bool:
+    """Whether folders named like splits are splits: a class may be called `train` too.
+
+    They are if no other folder holds images. Beside others they are if several of them hold class
+    folders, or if the training split does and the others hold none, or one the same classes.
+    """
+    if not odd:
+        return bool(named)
+    labelled = [names for names in named.values() if names]
+    others = [names for names in odd.values() if names]
+    if not others:
+        return has_train
+    return len(labelled) > 1 or (has_train and len(others) == 1 and bool(labelled[0] & others[0]))
 
 
 def _undouble(folder: Path) -> Path:
     """`seg_train/seg_train/` as Kaggle's archives unpack -> the inner one."""
     inner = folder / folder.name
-    return inner if inner.is_dir() and _subfolders(folder) == [inner] else folder
+    return inner if _subfolders(folder) == [inner] else folder
+
+
+def _name_classes(root: Path, folder: Path) -> set[str]:
+    return {inner.name for inner in _subfolders(folder) if _holds_images(root, inner, Findings())}
+
+
+def _holds_images(root: Path, folder: Path, looked: Findings) -> bool:
+    """Whether there is an image in a folder or below; if not, notes what could not be listed."""
+    seen = Findings()
+    if next(_walk_images(root, folder, seen), None) is not None:
+        return True
+    looked.notes += [note for note in seen.notes if note not in looked.notes]
+    return False
 
 
 def _collect_classes(
@@ -87,19 +107,21 @@ def _collect_classes(
     found = []
     for class_folder in _folders_at(folder, class_depth):
         name = class_folder.relative_to(folder).as_posix()
+        n_notes = len(findings.notes)
         images = [
             _to_found(path, stat, name, split)
             for path, stat in _walk_images(root, class_folder, findings)
         ]
         found += images
-        if not images:
+        if not images and len(findings.notes) == n_notes:
             place = class_folder.relative_to(root).as_posix()
-            findings.notes.append(f"Left out {place}/: no images in it.")
+            findings.notes.append(f"Left out {printable(place)}/: no images in it.")
     for depth in range(class_depth):
         for place in _folders_at(folder, depth):
             loose = list(_images_in(root, place, findings))
             if found or class_depth > 1:
-                kind = f"images outside the class folders, in {place.relative_to(root).as_posix()}/"
+                shown = printable(place.relative_to(root).as_posix())
+                kind = f"images outside the class folders, in {shown}/"
                 findings.passed_over.update({kind: len(loose)} if loose else {})
             else:
                 found += [_to_found(path, stat, None, split) for path, stat in loose]
@@ -116,9 +138,16 @@ def _folders_at(folder: Path, depth: int) -> Iterator[Path]:
 
 
 def _walk_images(
-    root: Path, folder: Path, findings: Findings, above: frozenset[str] = frozenset()
+    root: Path, folder: Path, findings: Findings, above: frozenset[str] | None = None
 ) -> Iterator[tuple[str, os.stat_result]]:
-    """Images in `folder` and below; a link that leads back up is not followed again."""
+    """Images in `folder` and below; a link that leads to a folder above it is not followed.
+
+    Args:
+        above: real paths of the folders above; None = those between the root and `folder`, and
+            all above the two. To follow a link there would give its images another class.
+    """
+    if above is None:
+        above = _find_folders_above(root, folder)
     real = os.path.realpath(folder)
     if real in above:
         findings.passed_over["links that lead back to a folder above them"] += 1
@@ -126,6 +155,12 @@ def _walk_images(
     yield from _images_in(root, folder, findings)
     for inner in _subfolders(folder, findings):
         yield from _walk_images(root, inner, findings, above | {real})
+
+
+def _find_folders_above(root: Path, folder: Path) -> frozenset[str]:
+    between = [os.path.realpath(root / place) for place in folder.relative_to(root).parents]
+    real = [Path(os.path.realpath(place)) for place in (root, folder)]
+    return frozenset([*between, *(str(parent) for place in real for parent in place.parents)])
 
 
 def _subfolders(folder: Path, findings: Findings | None = None) -> list[Path]:
@@ -140,7 +175,8 @@ def _list(folder: Path, findings: Findings | None) -> list[os.DirEntry]:
             return list(entries)
     except OSError as error:
         if findings is not None:
-            findings.notes.append(f"Left out {folder}/: it cannot be listed: {error.strerror}.")
+            shown = printable(str(folder))
+            findings.notes.append(f"Left out {shown}/: it cannot be listed: {error.strerror}.")
         return []
 
 
@@ -149,11 +185,6 @@ def _is_dir(entry: os.DirEntry) -> bool:
         return entry.is_dir()
     except OSError:
         return False
-
-
-def is_hidden(name: str) -> bool:
-    """Whether a file or folder is none of the data set's: hidden, or an operating system's own."""
-    return name.startswith(".") or name in _SYSTEM_NAMES
 
 
 def _images_in(
@@ -168,47 +199,6 @@ def _images_in(
             yield prefix + entry.name, entry.stat()
         elif kind:
             findings.passed_over[kind] += 1
-
-
-def find_reason_to_pass(entry: os.DirEntry) -> str | None:
-    """Why an entry of a folder is not a candidate image; empty for what is not worth a word."""
-    try:
-        is_folder, is_file = entry.is_dir(), entry.is_file()
-        if is_hidden(entry.name):
-            kind = "hidden folders" if is_folder else "hidden files"
-            return "" if entry.name == ARCHIVE_NOTE else kind
-        if not is_file:
-            return "" if is_folder else "broken links and special files"
-        entry.stat()
-        return None if _may_be_image(entry) else _describe_other_file(entry)
-    except OSError:
-        return "files that vanished or cannot be read"
-
-
-def _may_be_image(entry: os.DirEntry) -> bool:
-    """Whether a file should end as a row or as a reason."""
-    extension = PurePath(entry.name).suffix.lower()
-    if not extension:
-        return not _is_text(Path(entry.path))
-    return extension not in _OTHER_EXTENSIONS
-
-
-def _describe_other_file(entry: os.DirEntry) -> str:
-    extension = PurePath(entry.name).suffix.lower()
-    return f"{extension or 'unnamed'} files, which are not images"
-
-
-def _is_text(path: Path) -> bool:
-    """Whether a file begins like a README: UTF-8 without control characters, or nothing at all."""
-    with path.open("rb") as file:
-        start = file.read(_START_BYTES)
-    if any(byte < 32 and byte not in _TEXT_CONTROLS for byte in start):
-        return False
-    try:  # the last character may be cut
-        codecs.getincrementaldecoder("utf-8")().decode(start)
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def _to_found(path: str, stat: os.stat_result, class_name: str | None, split: int) -> FoundImage:

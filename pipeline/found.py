@@ -48,3 +48,13 @@ def split_of_name(name: str) -> int | None:
     words = re.split(r"[^a-z]+", name.lower())
     splits = {_SPLIT_WORDS[word] for word in words if word in _SPLIT_WORDS}
     return splits.pop() if len(splits) == 1 else None
+
+
+def printable(text: str) -> str:
+    """A name as one line that any terminal can show: control characters and stray bytes escaped."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+
+
+def printable_lines(text: str) -> str:
+    """Text with its own line breaks, and everything else as `printable` shows it."""
+    return "\n".join(printable(line) for line in text.split("\n"))

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from PIL import Image
 
 from pipeline.errors import ImageError
+from pipeline.found import printable
 
 # Formats that Pillow lists but that need a foreign program, or that could hide one that does.
 _REFUSED = {"EPS", "WMF", "IPTC", "MPEG", "BUFR", "GRIB", "HDF5"}
@@ -95,7 +96,7 @@ def _open_heif(stream: io.BytesIO) -> Image.Image:
 
 def describe_damage(format_name: str | None, error: Exception) -> str:
     """Words for what Pillow raised; the part before the colon is the same for the same trouble."""
-    text = " ".join(str(error).split())[:200] or type(error).__name__
+    text = printable(" ".join(str(error).split()))[:200] or type(error).__name__
     if text == "not identified by this driver":  # what Pillow says of any header it can't use
         text = "its header makes no sense"
     if isinstance(error, Image.DecompressionBombError):

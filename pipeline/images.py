@@ -15,8 +15,9 @@ from PIL import Image
 from pipeline.colours import correct_transparency, shrink_to_rgb
 from pipeline.errors import ImageError
 from pipeline.image_formats import describe_damage, name_format, open_image, silence_pillow
+from pipeline.jpeg_ends import is_cut_short
 
-DECODER_VERSION = 1  # raise it by hand whenever other pixels would come out for a file
+DECODER_VERSION = 2  # raise it by hand whenever other pixels would come out for a file
 
 RESIZE_MODES = ("stretch", "crop", "pad")
 MAX_PIXELS = 178_956_970  # Pillow's own limit: a quarter of a GiB of RGB
@@ -142,25 +143,38 @@ def _load(image: Image.Image, stream: io.BytesIO, truncated: str) -> None:
 
     Pillow has a switch for that, but it is one for all threads.
     """
+    is_jpeg = image.format in ("JPEG", "MPO")
     try:
         image.load()
-        return
+        if not is_jpeg or not is_cut_short(image, stream.getvalue()):
+            return
+        if truncated == "skip":
+            raise ImageError("truncated: its end marker comes before its last rows")
     except OSError as error:
         if truncated == "skip" or "truncated" not in str(error).lower():
             raise
-    if image.format in ("JPEG", "MPO"):
-        stream.seek(0, io.SEEK_END)
-        stream.write(b"\xff\xd9")  # the end marker that is missing
-        image.load()
-    elif image.tile:  # else only what follows the pixels is missing
-        image.tile = []  # Pillow would begin again
-        image.load_end()
-    # From nothing a JPEG decoder makes one block of noise and repeats its last colour.
-    top = 16 if image.height > 16 else 0
-    extrema = image.crop((0, top, *image.size)).getextrema()
-    bands = extrema if isinstance(extrema[0], tuple) else (extrema,)
-    if all(low == high for low, high in bands):
+        if is_jpeg:
+            stream.seek(0, io.SEEK_END)
+            stream.write(b"\xff\xd9")  # the end marker that is missing
+            image.load()
+        elif image.tile:  # else only what follows the pixels is missing
+            image.tile = []  # Pillow would begin again
+            image.load_end()
+    if _is_plain(image, is_jpeg=is_jpeg):
         raise ImageError("truncated: the file ends before the picture begins")
+
+
+def _is_plain(image: Image.Image, *, is_jpeg: bool) -> bool:
+    """Whether the picture has one colour only, apart from where it begins.
+
+    From nothing a JPEG decoder makes one block of noise, of 16 pixels and what upsampling spreads.
+    """
+    width, height = image.size
+    top = 18 if is_jpeg else 16 if height > 16 else 0
+    boxes = [(0, top, width, height), *([(top, 0, width, height)] if is_jpeg else [])]
+    parts = [image.crop(box) for box in boxes if box[0] < width and box[1] < height]
+    bands = [band for part in parts for band in part.split()]
+    return all(low == high for low, high in (band.getextrema() for band in bands))
 
 
 def _render(

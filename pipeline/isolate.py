@@ -9,7 +9,7 @@ import os
 import queue
 import signal
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ ISOLATE_SECONDS = 60.0
 _START_SECONDS = 120.0
 _DIGEST_BYTES = 32
 _PIXELS, _REASON = b"\1", b"\0"
+_WAITING, _DECODING = b"waiting", b"decoding"  # before and after the turnstile
 
 Read = Callable[[Path, Recipe, Limits], tuple[np.ndarray, np.ndarray | str]]
 
@@ -33,7 +34,8 @@ class IsolatedReader:
         recipe, limits: as for `read_image`.
         turnstile: a lock file; whoever holds it decodes a large image.
         n_workers: at most so many processes; each starts when it is first needed.
-        seconds: an image that takes longer is given up, and its worker killed.
+        seconds: an image that takes longer is given up, and its worker killed. To wait for
+            another large image is not counted: that one is given up in its own time.
         read: what a worker calls for an image.
     """
 
@@ -126,9 +128,14 @@ class _Worker:
         """
         try:
             self._connection.send_bytes(os.fsencode(path))
-            if not self._connection.poll(seconds):
-                raise _WorkerLostError(f"the decoder hangs: no picture within {seconds:g} seconds")
-            return self._connection.recv_bytes()
+            message = _DECODING
+            while message in (_WAITING, _DECODING):
+                if not self._connection.poll(seconds if message == _DECODING else None):
+                    raise _WorkerLostError(
+                        f"the decoder hangs: no picture within {seconds:g} seconds"
+                    )
+                message = self._connection.recv_bytes()
+            return message
         except (EOFError, OSError):
             self._process.join()
             raise _WorkerLostError(
@@ -150,6 +157,22 @@ def _describe_exit(code: int | None) -> str:
     return f"its process ended with exit code {code}"
 
 
+class _Turnstile:
+    """The lock of large images; says when it is waited for and when it is held."""
+
+    def __init__(self, lock: AbstractContextManager, say: Callable[[bytes], None]):
+        self._lock = lock
+        self._say = say
+
+    def __enter__(self) -> None:
+        self._say(_WAITING)
+        self._lock.__enter__()
+        self._say(_DECODING)
+
+    def __exit__(self, *error) -> None:
+        self._lock.__exit__(*error)
+
+
 def _work(connection, read: Read, recipe: Recipe, limits: Limits, turnstile: Path) -> None:
     """A worker's life: a path comes in, bytes go out, until the other side is gone."""
     from filelock import FileLock
@@ -157,7 +180,8 @@ def _work(connection, read: Read, recipe: Recipe, limits: Limits, turnstile: Pat
     from pipeline.images import share_turnstile
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started this one
-    share_turnstile(FileLock(turnstile))  # the kernel opens it when a worker dies
+    # The kernel opens the lock when a worker dies.
+    share_turnstile(_Turnstile(FileLock(turnstile), connection.send_bytes))
     with suppress(EOFError, BrokenPipeError):  # the other side is gone, and this one goes too
         connection.send_bytes(b"ready")
         while True:

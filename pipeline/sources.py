@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.archives import MAX_BYTES, unpack_archive
+from pipeline.candidates import ARCHIVE_NOTE, find_reason_to_pass
 from pipeline.dataset import ARCHIVE_SUFFIXES, is_archive
 from pipeline.errors import DatasetError
-from pipeline.files import atomic_folder, sha256_of_file
-from pipeline.folders import ARCHIVE_NOTE, find_reason_to_pass
+from pipeline.files import atomic_folder, is_file, sha256_of_file
 from pipeline.found import split_of_name
 
 DATA_FOLDER = Path("data")
@@ -73,7 +73,7 @@ def fetch(
         folder = output or DATA_FOLDER / name.replace("/", "-").replace(":", "-")
         _require_new(folder, force)
         return Fetched(folder, *fetch_tfds(name, folder, force=force))
-    if Path(source).is_file():
+    if is_file(Path(source)):
         return fetch_archive(Path(source), output, force=force, max_bytes=max_bytes)
     raise DatasetError(
         "There is no such source. Expected digits, flowers, tfds:NAME, or the path of an archive "
@@ -163,7 +163,7 @@ def unpack_if_archive(source: Path, max_bytes: int = MAX_BYTES) -> tuple[Path, l
     Raises:
         DatasetError: the archive cannot be used, or another data set has its place.
     """
-    if not is_archive(source) or not source.is_file():
+    if not is_archive(source) or not is_file(source):
         return source, []
     folder = default_folder(source)
     if not folder.exists():

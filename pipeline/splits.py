@@ -4,7 +4,7 @@ An image keeps its split for ever, whatever is added or renamed, and equal image
 """
 
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 
 import numpy as np
 
@@ -109,12 +109,14 @@ class _Division:
             if label not in self._classes_of[key]:
                 self._classes_of[key].add(label)
                 self._keys_of[label].append(key)
-        for label in np.unique(labels).tolist():
-            if len(self._keys_of[label]) >= len(self._needed):
-                self._fill_empty_splits(self._keys_of[label], added)
+        classes = [keys for keys in self._keys_of if len(keys) >= len(self._needed)]
+        is_changed = True
+        while is_changed:  # to fill one class may open a way for another, and never empties one
+            changes = [self._fill_empty_splits(keys, added) for keys in classes]
+            is_changed = any(changes)
 
     def check(self) -> None:
-        """Raises a SplitError for the first class with too few keys to be divided."""
+        """Raises a SplitError for the first class with too few keys, or with none for a split."""
         for name, keys in zip(self._class_names, self._keys_of, strict=True):
             if 0 < len(keys) < len(self._needed):
                 names = ", ".join(SPLITS[split] for split in self._needed)
@@ -123,6 +125,14 @@ class _Division:
                     f"{len(self._needed)} different images (groups, with --group-by), one each "
                     f"for {names}. Received: {len(keys)}\n"
                     "Add images to it, or take its folder out and run extract again."
+                )
+            lacking = self._find_empty_splits(keys) if keys else []
+            if lacking:
+                raise SplitError(
+                    f"Class {name!r} has no image for {SPLITS[lacking[0]]}: it shares its groups "
+                    "(or equal images) with classes that need them in other splits. Expected one "
+                    f"that can be spared. Received: {len(keys)} groups\n"
+                    "Add images of other groups to it; or try another --seed or fewer splits."
                 )
 
     def _split_at(self, u: float) -> int:
@@ -134,13 +144,15 @@ class _Division:
                 return split
         return TRAIN
 
-    def _fill_empty_splits(self, keys: list[bytes], added: set[bytes]) -> None:
-        """Gives each split that a class lacks a key of the split with the most.
+    def _fill_empty_splits(self, keys: list[bytes], added: set[bytes]) -> bool:
+        """Gives each split that a class lacks a key of the split with the most; whether any.
 
-        The key with the smallest u, of those just added and of this class only where there are any.
+        The key with the smallest u, of those just added and of this class only where there are any;
+        never the last one that a class has in a split.
         """
-        if {self.split_of[key] for key in keys}.issuperset(self._needed):
-            return
+        lacking = self._find_empty_splits(keys)
+        if not lacking:
+            return False
         in_order = sorted(
             keys,
             key=lambda key: (
@@ -149,13 +161,32 @@ class _Division:
                 hash_to_unit(key, self._seed),
             ),
         )
-        for split in self._needed:
-            members = defaultdict(list)
-            for key in in_order:
-                members[self.split_of[key]].append(key)
-            if not members[split]:
-                giver = max(self._needed, key=lambda other: (len(members[other]), -other))
-                self.split_of[members[giver][0]] = split
+        is_changed = False
+        for split in lacking:
+            sizes = Counter(self.split_of[key] for key in keys)
+            by_size = sorted(in_order, key=lambda key: self._rank_giver(key, sizes))
+            given = next((key for key in by_size if self._can_be_spared(key)), None)
+            if given is not None:
+                self.split_of[given] = split
+                is_changed = True
+        return is_changed
+
+    def _rank_giver(self, key: bytes, sizes: Counter) -> tuple[int, int]:
+        """Keys of the largest split first, of train where two are as large."""
+        return -sizes[self.split_of[key]], self.split_of[key]
+
+    def _find_empty_splits(self, keys: list[bytes]) -> list[int]:
+        held = {self.split_of[key] for key in keys}
+        return [split for split in self._needed if split not in held]
+
+    def _can_be_spared(self, key: bytes) -> bool:
+        """Whether each class that is to be divided has another key in the same split."""
+        split = self.split_of[key]
+        return all(
+            sum(self.split_of[other] == split for other in self._keys_of[label]) > 1
+            for label in self._classes_of[key]
+            if len(self._keys_of[label]) >= len(self._needed)
+        )
 
 
 def _require_training_images(

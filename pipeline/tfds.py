@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from contextlib import redirect_stdout
 from pathlib import Path
 
+from pipeline.candidates import is_hidden
 from pipeline.errors import DatasetError, MissingExtraError
 from pipeline.files import atomic_folder
-from pipeline.folders import is_hidden
 
 _EXTENSIONS = {b"\xff\xd8\xff": ".jpg", b"\x89PN": ".png", b"GIF": ".gif", b"BM": ".bmp"}
 

@@ -1,5 +1,7 @@
 """Tiny data sets, and the command line called in-process."""
 
+import multiprocessing
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,6 +48,32 @@ def make_photos(root: Path, n_per_class: int = 8, classes=tuple(COLOURS)) -> Pat
             colour = COLOURS.get(name, (128, 128, 128))
             save_image(root / name / f"{i:03d}.png", seed=1000 * number + i, colour=colour)
     return root
+
+
+def run_as_nobody(function, folder: Path):
+    """What a function returns that runs as an ordinary user, who may pass through `folder`."""
+    for place in [folder, *folder.parents]:
+        if place.stat().st_uid == 0 and place != Path("/"):
+            place.chmod(place.stat().st_mode | 0o055)
+    context = multiprocessing.get_context("fork")
+    queue = context.SimpleQueue()
+
+    def work():
+        os.setgid(65534)
+        os.setuid(65534)
+        try:
+            queue.put(function())
+        except Exception as error:
+            queue.put(error)
+
+    child = context.Process(target=work)
+    child.start()
+    child.join(60)
+    assert not queue.empty(), f"it ended with exit code {child.exitcode}"
+    result = queue.get()
+    if isinstance(result, Exception):
+        raise result
+    return result
 
 
 @pytest.fixture(autouse=True)

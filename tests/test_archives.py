@@ -1,7 +1,9 @@
 """Archives of strangers: what is unpacked, and what is refused with nothing written outside."""
 
+import gzip
 import io
 import os
+import random
 import stat
 import tarfile
 import zipfile
@@ -13,7 +15,8 @@ from conftest import call, make_photos, save_image
 
 from pipeline.archives import unpack_archive
 from pipeline.dataset import scan_dataset
-from pipeline.errors import DatasetError
+from pipeline.errors import DatasetError, FrostlineError
+from pipeline.sources import fetch_archive
 
 
 def make_tar(path, *members, mode="w"):
@@ -133,6 +136,8 @@ def test_bomb_is_refused_before_it_fills_the_disk(tmp_path):
     archive = make_zip(tmp_path / "bomb.zip", ("red/1.png", bytes(20_000_000)))
     assert archive.stat().st_size < 30_000
     refuse(archive, tmp_path, "would expand to more than")
+    for command in ("fetch", "extract"):  # of which one has a --max-bytes that means files
+        assert "--max-bytes" not in call(command, archive).stderr
     packed = make_tar(tmp_path / "bomb.tar.gz", ("red/1.png", bytes(20_000_000)), mode="w:gz")
     refuse(packed, tmp_path, "would expand to more than")
 
@@ -168,8 +173,6 @@ def test_bomb_in_a_tars_own_header_is_refused(tmp_path):
     """A pax header of a gigabyte, which tarfile would read into memory at once."""
     info = tarfile.TarInfo("header")
     info.type, info.size = tarfile.XHDTYPE, 1 << 30
-    import gzip
-
     with gzip.open(tmp_path / "a.tar.gz", "wb", compresslevel=1) as file:
         file.write(info.tobuf())
         for _ in range(50):
@@ -184,6 +187,7 @@ def test_max_bytes_is_the_limit_that_a_user_sets(tmp_path):
         unpack_archive(archive, tmp_path / "out", max_bytes=19_999)
     outcome = call("fetch", archive, "--max-bytes", 19_999)
     assert outcome.exit_code == 1
+    assert f"`cli.py fetch {archive} --max-bytes N`" in outcome.stderr
     assert unpack_archive(archive, tmp_path / "out2", max_bytes=20_000).n_bytes == 20_000
 
 
@@ -262,3 +266,91 @@ def test_windows_zip_with_backslashes_is_unpacked_into_folders(tmp_path):
     archive = make_zip(tmp_path / "a.zip", ("red\\1.png", b"x" * 300), ("blue\\1.png", b"x" * 300))
     unpack_archive(archive, tmp_path / "out")
     assert snapshot(tmp_path / "out") == {"red", "red/1.png", "blue", "blue/1.png"}
+
+
+def make_seeds():
+    """Small archives of all kinds, as bytes by suffix."""
+    noise = [np.random.default_rng(n).bytes(300) for n in range(3)]
+    seeds = []
+    for compression in (zipfile.ZIP_DEFLATED, zipfile.ZIP_STORED):
+        stream = io.BytesIO()
+        with zipfile.ZipFile(stream, "w", compression) as file:
+            for number, content in enumerate(noise):
+                file.writestr(f"red/caf\u00e9{number}.png", content)
+            file.writestr(zip_entry("red/link.png", stat.S_IFLNK | 0o777), "caf\u00e90.png")
+        seeds.append((".zip", stream.getvalue()))
+    sparse = {"GNU.sparse.map": "0,100,200,100", "GNU.sparse.size": "300"}
+    for form in (tarfile.PAX_FORMAT, tarfile.GNU_FORMAT, tarfile.USTAR_FORMAT):
+        stream = io.BytesIO()
+        with tarfile.open(fileobj=stream, mode="w", format=form) as file:
+            for number, content in enumerate(noise):
+                info = tarfile.TarInfo(f"red/{'long' * 20 if number else ''}{number}.png")
+                info.size, info.pax_headers = len(content), sparse if number == 2 else {}
+                file.addfile(info, io.BytesIO(content))
+            file.addfile(special("red/link.png", tarfile.SYMTYPE, "0.png"))
+            file.addfile(special("red/hard.png", tarfile.LNKTYPE, "red/0.png"))
+        seeds += [(".tar", stream.getvalue()), (".tar.gz", gzip.compress(stream.getvalue()))]
+    return seeds
+
+
+def mutate(data, rng):
+    """Bytes changed, copied or cut off; a tar's checksums are made right again."""
+    data = bytearray(data)
+    for _ in range(rng.choice([1, 2, 5])):
+        way, place = rng.random(), rng.randrange(len(data))
+        if way < 0.7:
+            data[place] = rng.choice([0, 45, 55, 128, 255, rng.randrange(256)])
+        elif way < 0.95:
+            source = rng.randrange(len(data))
+            data[place : place + 50] = data[source : source + 50]
+        else:
+            del data[max(place, 9) :]
+    for start in range(0, len(data) - 511, 512):
+        if data[start + 257 : start + 262] == b"ustar":
+            header = data[start : start + 512]
+            header[148:156] = b" " * 8
+            data[start + 148 : start + 156] = b"%06o\0 " % sum(header)
+    return bytes(data)
+
+
+def test_damaged_archives_are_unpacked_or_refused_with_nothing_left(tmp_path):
+    seeds, n_refused = make_seeds(), 0
+    for number in range(400):
+        suffix, data = seeds[number % len(seeds)]
+        archive = tmp_path / f"{number}{suffix}"
+        archive.write_bytes(mutate(data, random.Random(number)))
+        folder = tmp_path / "out" / str(number)
+        try:
+            fetch_archive(archive, folder)
+        except FrostlineError:
+            n_refused += 1
+            assert not folder.exists()
+    assert 100 < n_refused < 400
+    left = {path for path in tmp_path.rglob("*") if ".frostline-tmp" in path.name}
+    assert not left
+    assert {path.name for path in tmp_path.iterdir()} == {"out"} | {
+        f"{number}{seeds[number % len(seeds)][0]}" for number in range(400)
+    }
+
+
+def test_names_and_numbers_that_make_no_sense_are_refused(tmp_path):
+    path = make_zip(tmp_path / "a.zip", ("red/caf\u00e9.png", b"x" * 300))
+    path.write_bytes(path.read_bytes().replace("caf\u00e9".encode(), b"caf\xff\xff"))
+    refuse(path, tmp_path, "cannot be read")
+    path = make_zip(tmp_path / "b.zip", ("r", b"x" * 300))
+    data = bytearray(path.read_bytes())
+    central = data.index(b"PK\1\2")
+    data[central + 28 : central + 30] = b"\0\0"  # the length of the name
+    data[central + 32 : central + 34] = b"\1\0"  # of the comment
+    path.write_bytes(data)
+    refuse(path, tmp_path, "Received")
+    info = tarfile.TarInfo("red/1.png")
+    header = bytearray(info.tobuf(tarfile.GNU_FORMAT))
+    header[124:136] = b"\xff" * 11 + b"\x9c"  # -100 in base 256
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    (tmp_path / "c.tar").write_bytes(bytes(header) + bytes(10_240))
+    refuse(tmp_path / "c.tar", tmp_path, "has a size below 0")
+    info = tarfile.TarInfo("red/2.png")
+    info.pax_headers = {"GNU.sparse.map": "0,x", "GNU.sparse.size": "300"}
+    refuse(make_tar(tmp_path / "d.tar", info), tmp_path, "cannot be read")

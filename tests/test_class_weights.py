@@ -39,6 +39,8 @@ def test_files_give_each_class_its_weight_in_any_order(tmp_path):
         ("w.json", '{"red": null, "blue": 1, "green": 1}', "Received: None"),
         ("w.json", '{"red": Infinity, "blue": 1, "green": 1}', "Received: inf"),
         ("w.json", "[1, 2, 3]", "cannot be read"),
+        ("w.json", '{"red": 1, "blue": 1, "green": 1, "red": 9}', "there twice: red"),
+        ("w.json", '{"red": {"a": 1}, "blue": 1, "green": 1}', "'red' is not one"),
         ("w.json", "{", "cannot be read"),
         ("w.csv", "red;1", "cannot be read"),
         ("w.csv", "", "missing: blue, green, red"),
@@ -48,6 +50,22 @@ def test_what_does_not_fit_the_classes_is_refused(tmp_path, name, text, match):
     (tmp_path / name).write_text(text)
     with pytest.raises(ClassWeightError, match=match):
         weigh_classes(str(tmp_path / name), LABELS, NAMES)
+
+
+@pytest.mark.parametrize("header", ["Class,Weight", "CLASS, weight ", "class,weight"])
+def test_header_may_be_in_capitals(tmp_path, header):
+    (tmp_path / "w.csv").write_text(f"{header}\nred,3\ngreen,1\nblue,0.5\n")
+    np.testing.assert_array_equal(
+        weigh_classes(str(tmp_path / "w.csv"), LABELS, NAMES), [0.5, 1, 3]
+    )
+
+
+@pytest.mark.parametrize("name", ["two\nlines", "two\r\nlines", "two\x0clines", "two\u2028lines"])
+def test_quoted_names_may_have_line_breaks(tmp_path, name):
+    text = f'"{name}",3\r\n"a, b",1\r\n'
+    (tmp_path / "w.csv").write_bytes(text.encode())
+    weights = weigh_classes(str(tmp_path / "w.csv"), np.array([0, 1]), ["a, b", name])
+    np.testing.assert_array_equal(weights, [1, 3])
 
 
 def test_missing_file_names_the_other_words(tmp_path):

@@ -110,3 +110,79 @@ def test_heic_is_decoded_where_its_package_is_installed():
     pillow_heif.from_pillow(image).save(stream, quality=95)
     decoded = decode_image(stream.getvalue(), 64).astype(int)
     assert np.abs(decoded - np.asarray(image)).mean() < 8
+
+
+def test_16_bit_rgb_tiff_looks_as_opencv_wrote_it():
+    values = np.random.default_rng(3).integers(0, 65536, (SIDE, SIDE, 3), dtype=np.uint16)
+    data = cv2.imencode(".tiff", values[:, :, ::-1])[1].tobytes()
+    assert np.abs(decode_image(data, SIDE) - values / 257).max() <= 1
+
+
+def test_ycck_jpeg_shows_its_inks():
+    """Pillow writes CMYK only; the inks are turned to YCbCr here, and the marker to say so."""
+    small = np.random.default_rng(4).integers(0, 256, (3, 4, 4), dtype=np.uint8)
+    inks = np.asarray(Image.fromarray(small, "CMYK").resize((SIDE, SIDE), Image.Resampling.BICUBIC))
+    cyan, magenta, yellow, black = np.moveaxis(inks.astype(float), 2, 0)
+    luma = 0.299 * cyan + 0.587 * magenta + 0.114 * yellow  # JFIF 1.02
+    parts = [luma, 128 + (yellow - luma) / 1.772, 128 + (cyan - luma) / 1.402]
+    # Pillow stores the complement of what it is given, as Adobe does with inks.
+    given = np.stack([*(255 - part for part in parts), black], axis=2)
+    stream = io.BytesIO()
+    image = Image.fromarray(np.rint(given).clip(0, 255).astype(np.uint8), "CMYK")
+    image.save(stream, "JPEG", quality=100, subsampling=0)
+    data = bytearray(stream.getvalue())
+    transform = data.index(b"Adobe") + 11
+    assert data[transform] == 0
+    data[transform] = 2
+    expected = (255.0 - inks[:, :, :3]) * (255.0 - inks[:, :, 3:]) / 255
+    assert np.abs(decode_image(bytes(data), SIDE) - expected).max() <= 6
+
+
+def make_profile(space, connection_space, kind, tags):
+    """An ICC profile of version 2.4, by the specification ICC.1:2001-04."""
+    d50 = struct.pack(">3I", 0xF6D6, 0x10000, 0xD32D)
+    tags = {b"wtpt": b"XYZ \0\0\0\0" + d50, **tags}
+    place, table, body = 128 + 4 + 12 * len(tags), b"", b""
+    for name, content in tags.items():
+        table += name + struct.pack(">II", place + len(body), len(content))
+        body += content + bytes(-len(content) % 4)
+    header = struct.pack(
+        ">I4xI4s4s4s12x4s28x12s48x",
+        *(place + len(body), 0x02400000, kind, space, connection_space, b"acsp", d50),
+    )
+    assert len(header) == 128
+    return header + struct.pack(">I", len(tags)) + table + body
+
+
+def encode_tiff(image, profile):
+    stream = io.BytesIO()
+    image.save(stream, "TIFF", icc_profile=profile)
+    return stream.getvalue()
+
+
+def test_profile_of_a_gray_image_is_converted():
+    curve = b"curv\0\0\0\0" + struct.pack(">IH", 1, round(1.5 * 256))  # a gamma of 1.5
+    profile = make_profile(b"GRAY", b"XYZ ", b"mntr", {b"kTRC": curve})
+    values = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    decoded = decode_image(encode_tiff(Image.fromarray(values), profile), 16)
+    light = (values / 255) ** 1.5
+    expected = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+    assert np.abs(decoded - 255 * expected[:, :, None]).max() <= 3  # sRGB, IEC 61966-2-1
+    assert np.abs(decoded[8, 0].astype(int) - 128).min() > 20  # so the profile says something
+
+
+def test_profile_of_a_cmyk_image_is_converted():
+    """A press whose cyan ink is red: Lab of each of the 16 corners, 8 bits, black counting last."""
+    white, black = (255, 128, 128), (0, 128, 128)
+    red = (round(54.29 * 2.55), 128 + 81, 128 + 70)
+    colours = [black if number & 1 else red if number & 8 else white for number in range(16)]
+    corners = b"".join(map(bytes, colours))
+    ramp = bytes(range(256))
+    identity = struct.pack(">9I", *(0x10000 * (n % 4 == 0) for n in range(9)))
+    table = b"mft1\0\0\0\0\4\3\2\0" + identity + ramp * 4 + corners + ramp * 3
+    profile = make_profile(b"CMYK", b"Lab ", b"prtr", {b"A2B0": table})
+    image = Image.new("CMYK", (8, 8), (255, 0, 0, 0))
+    image.paste((0, 255, 255, 0), (0, 0, 4, 8))
+    decoded = decode_image(encode_tiff(image, profile), 8).astype(int)
+    assert np.abs(decoded[:, :4] - 255).max() <= 3
+    assert np.abs(decoded[:, 4:] - (255, 0, 0)).max() <= 12

@@ -3,10 +3,12 @@ import os
 
 import numpy as np
 import pytest
-from conftest import call, make_photos, save_image
+from conftest import call, make_photos, run_as_nobody, save_image
 
+from benchmarks.stand_in import RECIPE
 from pipeline.dataset import scan_dataset
 from pipeline.errors import DatasetError
+from pipeline.reading import read_image
 
 LITE0 = ("--backbone", "efficientnet-lite0", "--image-size", 32, "--weights", "random")
 
@@ -129,13 +131,54 @@ def test_repeated_lines_are_counted_once(table):
         (["path,path", "a,b"], "once each"),
         ([""], "an empty first line"),
         (["path,label"], "it has a header and no lines"),
-        (["path,label", '"a"b,c'], "This is no CSV: .* after line 2"),
+        (["path,label", '"a"b,c'], "This is no CSV: .* from line 2 on"),
         (["path,label", os.fsdecode(b"a.png,caf\xe9")], "line 2: its label is not UTF-8"),
     ],
 )
 def test_what_is_no_list_is_refused(table, lines, match):
     with pytest.raises(DatasetError, match=match):
         scan_dataset(table(*lines))
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_utf_16_is_refused_with_the_way_out(table, encoding):
+    path = table("path,label", "photos/red/000.png,warm", encoding=encoding)
+    with pytest.raises(DatasetError, match=r"This list is UTF-16\. (.|\n)*Save it as UTF-8"):
+        scan_dataset(path)
+
+
+def test_endless_first_line_is_no_csv(table):
+    with pytest.raises(DatasetError, match=r"This is no CSV: field larger .* from line 1 on"):
+        scan_dataset(table("x" * 200_000, "photos/red/000.png"))
+
+
+def test_path_that_no_file_can_have_is_skipped_with_that_reason(table):
+    dataset = scan_dataset(table("path,label", "photos/red/000.png,warm", f"{'x' * 300}.png,cold"))
+    assert dataset.paths == ["photos/red/000.png", f"{'x' * 300}.png"]
+    _, reason = read_image(dataset.root / dataset.paths[1], RECIPE)
+    assert reason == "cannot be read: File name too long"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_path_into_a_folder_of_another_user_is_skipped_with_that_reason(table, tmp_path):
+    path = table("path,label", "photos/red/000.png,warm", "photos/blue/000.png,cold")
+    (tmp_path / "lists/photos/red").chmod(0o000)
+
+    def read():
+        dataset = scan_dataset(path)
+        return [read_image(dataset.root / name, RECIPE)[1] for name in dataset.paths]
+
+    blue, red = run_as_nobody(read, tmp_path)
+    assert red == "cannot be read: Permission denied"
+    assert blue.shape == (8, 8, 3)
+
+
+def test_class_depth_of_a_list_is_refused(table):
+    path = table("path,label", "photos/red/000.png,warm")
+    outcome = call("extract", path, *LITE0, "--class-depth", 2)
+    assert outcome.exit_code == 1
+    assert "A CSV names the label of each image" in outcome.stderr
+    assert "Received: --class-depth 2 for" in outcome.stderr
 
 
 @pytest.mark.usefixtures("stand_in_backbone")

@@ -2,7 +2,8 @@ import os
 
 import numpy as np
 import pytest
-from conftest import make_photos, save_image
+from conftest import call, make_photos, run_as_nobody, save_image
+from PIL import Image
 
 from pipeline.dataset import expand_images, scan_dataset
 from pipeline.errors import DatasetError
@@ -56,6 +57,60 @@ def test_classes_named_like_splits_are_classes_when_others_are_not(tmp_path):
     assert set(dataset.splits.tolist()) == {-1}
 
 
+def splits_of(dataset):
+    """(path, class, split) of each image."""
+    return [
+        (path, dataset.class_names[label] if label >= 0 else None, split)
+        for path, label, split in zip(
+            dataset.paths, dataset.labels.tolist(), dataset.splits.tolist(), strict=True
+        )
+    ]
+
+
+def test_folders_beside_the_splits_turn_no_split_into_a_class(tmp_path):
+    for split in ("train", "val"):
+        make_photos(tmp_path / split, n_per_class=1, classes=("cats", "dogs"))
+        (tmp_path / "labels" / split).mkdir(parents=True)
+        (tmp_path / "labels" / split / "000.txt").write_text("0 0.5 0.5 1 1")
+    make_photos(tmp_path / "extra", n_per_class=1, classes=("cats", "dogs"))
+    save_image(tmp_path / "contact-sheet.png", 1)
+    dataset = scan_dataset(tmp_path)
+    assert splits_of(dataset) == [
+        ("train/cats/000.png", "cats", 0),
+        ("train/dogs/000.png", "dogs", 0),
+        ("val/cats/000.png", "cats", 1),
+        ("val/dogs/000.png", "dogs", 1),
+    ]
+    assert dataset.notes == [
+        "Left out extra/: its name is not that of a split (train, val, test).",
+        "Left out labels/: no images in it.",
+        "Passed over 1 images outside the split folders.",
+    ]
+
+
+def test_one_odd_folder_with_the_classes_of_train_is_no_class(tmp_path):
+    for name in ("train", "extra"):
+        make_photos(tmp_path / name, n_per_class=1, classes=("cats", "dogs"))
+    assert [row[1:] for row in splits_of(scan_dataset(tmp_path))] == [("cats", 0), ("dogs", 0)]
+
+
+def test_a_class_called_train_may_have_folders_as_the_other_classes_have(tmp_path):
+    for name in ("bus", "car", "train"):
+        make_photos(tmp_path / name, n_per_class=1, classes=("front", "side"))
+    dataset = scan_dataset(tmp_path)
+    assert dataset.class_names == ["bus", "car", "train"]
+    assert set(dataset.splits.tolist()) == {-1}
+
+
+def test_flat_split_folders_are_unlabelled_images_with_splits(tmp_path):
+    save_image(tmp_path / "train" / "1.png", 1)
+    save_image(tmp_path / "test" / "2.png", 2)
+    (tmp_path / "labels" / "train").mkdir(parents=True)
+    dataset = scan_dataset(tmp_path)
+    assert splits_of(dataset) == [("test/2.png", None, 2), ("train/1.png", None, 0)]
+    assert "2 of 2 images have no label." in dataset.notes
+
+
 def test_other_files_are_passed_over_and_counted(tmp_path):
     make_photos(tmp_path, n_per_class=1)
     (tmp_path / "red" / "notes.txt").write_text("hello")
@@ -92,6 +147,22 @@ def test_unknown_extensions_are_candidates_and_files_without_one_unless_they_are
         *("red/000.png", "red/half.part", "red/text.p7", "red/unknown"),
     ]
     assert "Passed over 2 unnamed files, which are not images." in dataset.notes
+
+
+@pytest.mark.parametrize("format_name", ["PNG", "JPEG", "GIF", "WEBP", "TIFF", "BMP", "JPEG2000"])
+def test_image_that_is_called_something_else_is_a_candidate(tmp_path, format_name):
+    make_photos(tmp_path, n_per_class=1)
+    with Image.open(tmp_path / "red/000.png") as image:
+        image.save(tmp_path / "red/photo.pdf", format_name)
+    (tmp_path / "red/bmw.txt").write_text("BMW builds cars." * 9)
+    (tmp_path / "red/list.csv").write_text("P3 1 1 255")
+    (tmp_path / "red/real.pdf").write_bytes(b"%PDF-1.7\n")
+    (tmp_path / "red/sound.wav").write_bytes(b"RIFF\0\0\0\0WAVEfmt ")
+    (tmp_path / "red/film.mp4").write_bytes(b"\0\0\0\x20ftypisom\0\0\2\0")
+    (tmp_path / "red/empty.txt").write_bytes(b"")
+    dataset = scan_dataset(tmp_path)
+    assert [p for p in dataset.paths if p.startswith("red")] == ["red/000.png", "red/photo.pdf"]
+    assert "Passed over 1 .pdf files, which are not images." in dataset.notes
 
 
 def test_classes_further_down_are_found_by_their_depth(tmp_path):
@@ -174,6 +245,47 @@ def test_folder_that_cannot_be_listed_is_named_and_the_rest_goes_on(tmp_path, mo
     assert any("red" in note and "Permission denied" in note for note in dataset.notes)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+@pytest.mark.parametrize("closed", ["red", "train", "train/red"])
+def test_folder_of_another_user_is_named_and_the_rest_goes_on(tmp_path, closed):
+    root = tmp_path / "data"
+    for place in [root] if closed == "red" else [root / "train", root / "val"]:
+        make_photos(place, n_per_class=1)
+    (root / closed).chmod(0o000)
+    dataset = run_as_nobody(lambda: scan_dataset(root), tmp_path)
+    n_lost = 3 if closed == "train" else 1
+    assert len(dataset) == (3 if closed == "red" else 6) - n_lost
+    assert not any(path.startswith(closed) for path in dataset.paths)
+    words = f"Left out {root / closed}/: it cannot be listed: Permission denied."
+    assert dataset.notes.count(words) == 1
+    images, notes = run_as_nobody(lambda: expand_images([root]), tmp_path)
+    assert [root / path for path in dataset.paths] == images
+    assert notes == [words]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+@pytest.mark.parametrize("find", [scan_dataset, lambda path: expand_images([path])])
+def test_data_set_of_another_user_is_an_error_that_says_why(tmp_path, find):
+    make_photos(tmp_path / "data" / "photos", n_per_class=1)
+    (tmp_path / "data").chmod(0o000)
+    for path, words in (
+        (tmp_path / "data", "it cannot be listed: Permission denied"),
+        (tmp_path / "data" / "photos", "This path cannot be read: Permission denied"),
+    ):
+        with pytest.raises(DatasetError, match=words):
+            run_as_nobody(lambda path=path: find(path), tmp_path)
+
+
+def test_path_too_long_for_any_file_is_an_error_that_says_why():
+    for command in (("extract",), ("fetch",)):
+        for name in ("x" * 300, "x" * 300 + ".zip"):
+            outcome = call(*command, name)
+            assert outcome.exit_code == 1
+            assert "Expected" in outcome.stderr
+    with pytest.raises(DatasetError, match="File name too long"):
+        scan_dataset("x" * 300)
+
+
 def test_unlabelled_test_folder_beside_labelled_ones_is_named_and_left_out(tmp_path):
     make_photos(tmp_path / "train", n_per_class=1)
     save_image(tmp_path / "test" / "1.png", 1)
@@ -198,6 +310,28 @@ def test_link_that_leads_back_up_does_not_end_in_a_circle(tmp_path):
     assert any("lead back" in note for note in dataset.notes)
 
 
+@pytest.mark.parametrize("target", [".", "..", "../..", "red"])
+def test_link_to_the_data_set_itself_gives_no_image_another_class(tmp_path, target):
+    root = make_photos(tmp_path / "store" / "photos", n_per_class=1)
+    save_image(tmp_path / "store" / "elsewhere.png", 1)
+    link = root / "red" / "up"
+    link.symlink_to(os.path.relpath(root / target, link.parent))
+    (tmp_path / "link").symlink_to(root)
+    for place in (root, tmp_path / "link"):
+        dataset = scan_dataset(place)
+        assert dataset.paths == [f"{name}/000.png" for name in ("blue", "green", "red")]
+        (note,) = dataset.notes
+        assert note == "Passed over 1 links that lead back to a folder above them."
+        assert len(expand_images([place])[0]) == 3
+
+
+def test_link_to_a_split_folder_above_gives_no_image_another_class(tmp_path):
+    for split in ("train", "val"):
+        make_photos(tmp_path / split, n_per_class=1)
+    (tmp_path / "train" / "red" / "up").symlink_to(tmp_path / "train")
+    assert len(scan_dataset(tmp_path)) == 6
+
+
 def test_flat_folder_is_unlabelled(tmp_path):
     save_image(tmp_path / "a.png", 1)
     dataset = scan_dataset(tmp_path)
@@ -213,6 +347,9 @@ def test_limit_keeps_every_class_in_its_share(tmp_path):
 def test_expanding_a_folder_finds_images_at_any_depth(tmp_path):
     save_image(tmp_path / "x" / "y" / "a.png", 1)
     save_image(tmp_path / "b.png", 2)
-    assert expand_images([tmp_path]) == [tmp_path / "b.png", tmp_path / "x/y/a.png"]
-    with pytest.raises(DatasetError, match="no such file"):
+    (tmp_path / "x" / "notes.txt").write_text("hello")
+    images, notes = expand_images([tmp_path, tmp_path / "b.png"])
+    assert images == [tmp_path / "b.png", tmp_path / "x/y/a.png", tmp_path / "b.png"]
+    assert notes == ["Passed over 1 .txt files, which are not images."]
+    with pytest.raises(DatasetError, match="no such folder or file"):
         expand_images([tmp_path / "c.png"])

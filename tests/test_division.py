@@ -1,6 +1,7 @@
 """What fit-head says of the images it divides: equal ones, wrong ones, groups."""
 
 import json
+import os
 import shutil
 
 import h5py
@@ -12,6 +13,7 @@ from benchmarks.stand_in import extract
 from pipeline.cache import FeatureFile
 from pipeline.division import divide_images
 from pipeline.fit_head import FitOptions, fit_head
+from pipeline.runs import open_run, read_predictions
 from pipeline.sealed import write_sealed
 
 
@@ -56,6 +58,19 @@ def test_equal_images_are_reported_with_their_paths(messy, tmp_path):
     assert "test/red/leak.png = train/red/002.png" in across
     assert "train/blue/wrong.png = train/red/001.png" in labels
     assert equal.startswith("3 image(s) are there more than once")
+
+
+def test_run_with_equal_images_of_odd_names_can_be_opened_again(tmp_path):
+    photos = make_photos(tmp_path / "photos")
+    twin = os.fsdecode(b"red/tw\xff\n\x1b.png")
+    shutil.copy(photos / "red/000.png", photos / twin)
+    extract(photos, tmp_path / "f.h5")
+    run = fit(tmp_path / "f.h5", tmp_path)
+    assert json.loads((run / "manifest.json").read_text("utf-8"))  # for other programs
+    opened = open_run(run)
+    assert opened.manifest["equal_images"]["all"] == [["red/000.png", twin]]
+    assert opened.manifest["notes"][-1].endswith("\n  red/000.png = red/tw\\udcff\\n\\x1b.png")
+    assert twin in read_predictions(opened).paths
 
 
 def test_command_says_it_and_shows_the_splits(messy, tmp_path):

@@ -3,8 +3,10 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 import warnings
 import zlib
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -221,6 +223,43 @@ def test_floats_are_shown_and_what_is_no_number_does_no_harm(values, expected):
     assert difference(decode_image(data, 3)[0, :, 0], expected).max() <= 1
 
 
+def encode_tiff(values, tag, before, after):
+    """A TIFF in which the value of a tag is another one: the writer knows one kind only."""
+    data = encode(Image.fromarray(values), "TIFF")
+    entry = struct.pack("<HHI", tag, 3, 1)
+    assert data.count(entry + struct.pack("<H", before)) == 1
+    return data.replace(entry + struct.pack("<H", before), entry + struct.pack("<H", after))
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (np.array([[0, 25700, 65535]], np.uint16), [255, 155, 0]),
+        (np.array([[0.0, 0.25, 1.0]], np.float32), [255, 191, 0]),
+        (np.array([[np.nan, -3.0, 5.0]], np.float32), [0, 255, 0]),
+    ],
+)
+def test_tiffs_whose_white_is_zero_are_no_negatives(values, expected):
+    data = encode_tiff(values, 262, 1, 0)  # PhotometricInterpretation, TIFF 6.0
+    assert difference(decode_image(data, 3)[0, :, 0], expected).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([0, 2**31, 2**32 - 1], [0, 128, 255]),
+        ([2**31 - 1, 2**31, 2**31 + 1], [0, 128, 255]),
+        ([0, 100, 255], [0, 100, 255]),
+    ],
+)
+def test_unsigned_32_bit_integers_do_not_wrap(values, expected):
+    signed = np.array([values], np.uint32).view(np.int32)
+    data = encode_tiff(signed, 339, 2, 1)  # SampleFormat
+    assert difference(decode_image(data, 3)[0, :, 0], expected).max() <= 1
+    without = encode_tiff(signed, 339, 2, 1).replace(struct.pack("<H", 339), struct.pack("<H", 999))
+    np.testing.assert_array_equal(decode_image(without, 3), decode_image(data, 3))  # the default
+
+
 def test_an_image_of_nothing_but_nan_is_an_error():
     data = encode(Image.fromarray(np.full((4, 4), np.nan, np.float32)), "TIFF")
     with pytest.raises(ImageError, match="finite"):
@@ -387,16 +426,35 @@ def test_a_jpeg_cut_short_is_an_error_or_kept_as_far_as_it_goes(options):
     assert not ImageFile.LOAD_TRUNCATED_IMAGES
 
 
-@pytest.mark.parametrize("format_name", ["PNG", "BMP", "GIF", "TGA"])
+@pytest.mark.parametrize("format_name", ["PNG", "BMP", "GIF", "TGA", "PPM", "PCX", "TIFF"])
 def test_what_is_there_of_other_formats_is_kept_too(format_name):
     pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-    data = encode(Image.fromarray(pixels).convert("P"), format_name)
+    image = Image.fromarray(pixels)
+    data = encode(image.convert("P") if format_name == "GIF" else image, format_name)
     cut = data[: len(data) * 3 // 4]
     with pytest.raises(ImageError, match="truncated"):
         decode_image(cut, 64)
     rows = np.s_[-20:] if format_name in ("BMP", "TGA") else np.s_[:20]  # bottom-up formats
     kept, whole = decode_image(cut, 64, truncated="keep"), decode_image(data, 64)
     np.testing.assert_array_equal(kept[rows], whole[rows])
+
+
+@pytest.mark.parametrize(
+    ("format_name", "options"),
+    [
+        ("WEBP", {}),
+        ("AVIF", {}),
+        ("JPEG2000", {}),
+        ("QOI", {}),
+        ("TIFF", {"compression": "tiff_lzw"}),
+        ("TIFF", {"compression": "tiff_adobe_deflate"}),
+    ],
+)
+def test_half_a_file_of_these_formats_is_skipped_with_either_word(format_name, options):
+    data = encode(smooth_image(64, 64), format_name, **options)
+    for truncated in ("skip", "keep"):
+        with pytest.raises(ImageError):
+            decode_image(data[: len(data) * 3 // 4], 64, truncated=truncated)
 
 
 def test_no_plain_image_takes_the_place_of_one_that_ends_before_its_pixels():
@@ -476,6 +534,28 @@ def test_threads_do_not_disturb_each_other(monkeypatch):
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(work, range(200)))
     assert len(n_refused) == 200
+
+
+def test_large_images_are_decoded_one_at_a_time(monkeypatch):
+    n_at_once, most, lock = Counter(), Counter(), threading.Lock()
+    load = images._load
+
+    def watch(image, stream, truncated):
+        with lock:
+            n_at_once[image.size] += 1
+            most[image.size] = max(most[image.size], n_at_once[image.size])
+        time.sleep(0.02)
+        load(image, stream, truncated)
+        with lock:
+            n_at_once[image.size] -= 1
+
+    monkeypatch.setattr(images, "_load", watch)
+    monkeypatch.setattr(images, "LARGE_PIXELS", 50 * 50)
+    small, large = encode(smooth_image(50, 50)), encode(smooth_image(51, 51))
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda data: decode_image(data, 8), [small, large] * 12))
+    assert most[51, 51] == 1
+    assert most[50, 50] > 1  # so the watch can tell
 
 
 def test_the_decoder_loads_neither_tensorflow_nor_all_of_pillow():

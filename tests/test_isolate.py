@@ -1,6 +1,7 @@
 """Images that hang or kill their decoder, and what is left of the extraction."""
 
 import hashlib
+import itertools
 import os
 import signal
 import threading
@@ -12,10 +13,12 @@ import pytest
 from conftest import save_image
 
 from benchmarks.stand_in import RECIPE
+from pipeline import images
 from pipeline.isolate import IsolatedReader
 from pipeline.reading import Limits, read_image
 
 SECONDS = 3.0
+plain_load = images._load
 
 
 def read_or_die(path, recipe, limits):
@@ -28,6 +31,62 @@ def read_or_die(path, recipe, limits):
     if data == b"hang":
         time.sleep(1000)
     return read_image(path, recipe, limits)
+
+
+LARGE, HANGS = 40, 41  # pixels a side
+
+
+def read_slowly(path, recipe, limits):
+    """Each image takes half a second, and those of 40 pixels and more are large."""
+
+    def load(image, stream, truncated):
+        started = time.monotonic()
+        time.sleep(1000 if image.width == HANGS else 0.5)
+        plain_load(image, stream, truncated)
+        path.with_suffix(".times").write_text(f"{started} {time.monotonic()}")
+
+    images.LARGE_PIXELS, images._load = LARGE**2 - 1, load
+    return read_image(path, recipe, limits)
+
+
+@pytest.fixture
+def slow_reader(tmp_path):
+    """Two workers, both up."""
+    lock = tmp_path / "turnstile.lock"
+    with (
+        IsolatedReader(RECIPE, Limits(), lock, 2, seconds=SECONDS, read=read_slowly) as reader,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        list(pool.map(reader, [save_image(tmp_path / f"first{n}.png", n) for n in range(2)]))
+        yield reader
+
+
+def count_overlaps(paths):
+    """Pairs of images that were decoded at the same time."""
+    spans = [map(float, path.with_suffix(".times").read_text().split()) for path in paths]
+    spans = sorted(tuple(span) for span in spans)
+    return sum(second[0] < first[1] for first, second in itertools.combinations(spans, 2))
+
+
+def test_large_images_are_decoded_one_at_a_time_in_all_workers(slow_reader, tmp_path):
+    small = [save_image(tmp_path / f"small{n}.png", n) for n in range(4)]
+    large = [save_image(tmp_path / f"large{n}.png", n, size=LARGE) for n in range(4)]
+    with ThreadPoolExecutor(2) as pool:
+        results = list(pool.map(slow_reader, [*small, *large]))
+    assert not any(isinstance(pixels, str) for _, pixels in results)
+    assert count_overlaps(large) == 0
+    assert count_overlaps(small) > 0  # so the clock can tell
+
+
+def test_large_image_that_hangs_costs_none_that_waits_for_its_turn(slow_reader, tmp_path):
+    culprit = save_image(tmp_path / "culprit.png", 1, size=HANGS)
+    waiting = save_image(tmp_path / "waiting.png", 2, size=LARGE)
+    with ThreadPoolExecutor(2) as pool:
+        lost = pool.submit(slow_reader, culprit)
+        time.sleep(0.2)  # less than a picture takes
+        kept = pool.submit(slow_reader, waiting)
+        assert "hangs: no picture within 3 seconds" in lost.result()[1]
+        np.testing.assert_array_equal(kept.result()[1], read_image(waiting, RECIPE)[1])
 
 
 @pytest.fixture

@@ -37,7 +37,10 @@ def test_flat_folder_is_extracted_and_predicted_but_no_head_is_fitted(fitted, tm
     refused = call("fit-head", "f.h5")
     assert refused.exit_code == 1
     assert "have no labels. Expected a folder per class" in refused.stderr
-    predicted = json.loads(succeed("predict", fitted, "flat", "--format", "json").stdout)
+    (tmp_path / "flat" / "notes.txt").write_text("hello")
+    outcome = succeed("predict", fitted, "flat", "--format", "json")
+    assert "Passed over 1 .txt files, which are not images." in outcome.stderr
+    predicted = json.loads(outcome.stdout)
     assert [entry["path"] for entry in predicted] == [f"flat/{n}.png" for n in range(3)]
     assert "have no labels" in call("evaluate", fitted, "flat").stderr
 
@@ -76,6 +79,24 @@ def test_odd_names_go_through_all_stages_unchanged(odd, tmp_path):
         assert {row["path"] for row in csv.DictReader(file)} == expected
     assert json.loads((tmp_path / "run/classes.json").read_text()) == ["two\nwords 'x'", "\u82b1"]
     assert "\x1b" not in succeed("features", "f.h5").stdout
+
+
+@pytest.mark.usefixtures("stand_in_backbone")
+def test_no_name_sends_codes_to_the_terminal(tmp_path):
+    root = make_photos(tmp_path / "odd \x1b[31m", n_per_class=2)
+    save_image(root / "Red" / "1.png", 1)
+    (root / "empty \x1b[2J\nclass").mkdir()
+    (root / "red" / "notes.\x1b[5mpdf").write_text("hello")
+    outcome = succeed("extract", root, *RANDOM, "--output", "f.h5")
+    assert "Left out empty \\x1b[2J\\nclass/: no images in it.\n" in outcome.stderr
+    assert "'Red' and 'red' are two classes" in outcome.stderr
+    (root / "Red" / "1.png").unlink()
+    for wrong in (call("extract", root / "Red"), call("extract", tmp_path / "gone\x1b[1m")):
+        assert wrong.exit_code == 1
+        assert "\\x1b[" in wrong.stderr
+        assert "\nCheck the path" in wrong.stderr
+        assert "\x1b" not in wrong.stderr
+    assert "\x1b" not in outcome.stderr
 
 
 def test_odd_names_leave_predict_as_they_came(tmp_path):

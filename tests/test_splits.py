@@ -111,6 +111,52 @@ def test_no_class_is_without_an_image_in_a_split_by_chance():
             assert sorted(splits[label].tolist()) == [0, 1, 2]
 
 
+def _divide_at_random(number, n_splits):
+    """Rows of a few groups that classes share: labels, and splits where they can be divided."""
+    rng = np.random.default_rng(number)
+    n_classes, n_groups, n_rows = (int(rng.integers(*ends)) for ends in ((2, 5), (3, 9), (10, 40)))
+    labels = rng.integers(0, n_classes, n_rows).astype(np.int32)
+    splits = assign_splits(
+        _digests(n_groups, salt=number)[rng.integers(0, n_groups, n_rows)],
+        labels,
+        np.full(n_rows, -1, np.int8),
+        list("abcd"[:n_classes]),
+        arrivals=rng.integers(0, 1 + number % 2, n_rows).astype(np.int32),
+        test_fraction=0.2 if n_splits == 3 else 0.0,
+        seed=number,
+    )
+    return labels, splits
+
+
+@pytest.mark.parametrize("n_splits", [2, 3])
+def test_to_fill_one_class_empties_no_other_that_shares_its_groups(n_splits):
+    n_divided = 0
+    for number in range(1000):
+        try:
+            labels, splits = _divide_at_random(number, n_splits)
+        except SplitError as error:
+            assert "is too small" in str(error) or "another --seed" in str(error)
+            continue
+        n_divided += 1
+        for label in np.unique(labels):
+            assert set(splits[labels == label].tolist()) == set(range(n_splits)), number
+    assert n_divided > 500
+
+
+def test_classes_that_cannot_all_be_divided_are_an_error_that_says_what_to_do():
+    """Three groups, each in two of three classes: two splits are never enough."""
+    keys = _digests(3)[[0, 1, 1, 2, 2, 0]]
+    for seed in range(10):
+        with pytest.raises(SplitError, match=r"has no image for (train|val): .*\n.*another --seed"):
+            assign_splits(
+                keys,
+                np.array([0, 0, 1, 1, 2, 2], np.int32),
+                np.full(6, -1, np.int8),
+                ["a", "b", "c"],
+                seed=seed,
+            )
+
+
 def test_class_too_small_is_named():
     with pytest.raises(SplitError, match="'b' is too small"):
         _assign(_digests(5), [0, 0, 0, 0, 1])

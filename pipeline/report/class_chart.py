@@ -5,6 +5,8 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
+from pipeline.found import printable
+
 _NAME_COLUMNS = 28
 _BAR_COLUMNS = 20
 _ALL_SHOWN = 30  # more classes than this are not shown one by one
@@ -50,8 +52,3 @@ def _draw_bar(count: int, greatest: int) -> str:
     eighths = max(1, round(_BAR_COLUMNS * 8 * count / max(1, greatest))) if count else 0
     full, rest = divmod(eighths, 8)
     return "█" * full + ("▏▎▍▌▋▊▉"[rest - 1] if rest else "")
-
-
-def printable(text: str) -> str:
-    """A name as one line that any terminal can show: control characters and stray bytes escaped."""
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)

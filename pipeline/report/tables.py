@@ -3,7 +3,7 @@
 from rich.markup import escape
 from rich.table import Table
 
-from pipeline.report.class_chart import printable
+from pipeline.found import printable
 
 
 def plain(value) -> str:

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -13,8 +12,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from pipeline.found import NO_SPLIT, SPLITS
-from pipeline.report.class_chart import draw_class_chart, printable
+from pipeline.files import to_json
+from pipeline.found import NO_SPLIT, SPLITS, printable, printable_lines
+from pipeline.report.class_chart import draw_class_chart
 from pipeline.report.progress import progress_bar, progress_lines
 from pipeline.report.tables import make_table, per_class_table, plain, score_table
 
@@ -31,20 +31,15 @@ class Terminal:
         self._talk = Console(stderr=True, highlight=False, quiet=quiet, soft_wrap=True)
 
     def say(self, text: str) -> None:
-        """Talk: one line on stderr."""
-        self._talk.print(escape(text))
+        """Talk on stderr, in lines that do nothing to a terminal whatever names are in them."""
+        self._talk.print(escape(printable_lines(text)))
 
     def result(self, text: str) -> None:
         """A result: one line on stdout, as it is."""
         sys.stdout.write(text + "\n")
 
     def result_json(self, value) -> None:
-        text = json.dumps(value, indent=2, ensure_ascii=False)
-        try:
-            text.encode()
-        except UnicodeEncodeError:  # a file name with bytes that are no UTF-8
-            text = json.dumps(value, indent=2)
-        self.result(text)
+        self.result(to_json(value))
 
     def progress(self) -> AbstractContextManager[Callable[[str, int, int], None]]:
         """Gives a function of (stage, done, total) that draws a bar, or a line now and then."""
@@ -59,7 +54,8 @@ class Terminal:
 
     def show_dataset(self, dataset) -> None:
         """Images per class and split, and what was left out."""
-        self.say(f"{dataset.root}: {len(dataset):,} images, {len(dataset.class_names)} classes")
+        root = printable(str(dataset.root))
+        self.say(f"{root}: {len(dataset):,} images, {len(dataset.class_names)} classes")
         if not self._quiet and dataset.class_names:
             counts, columns = _count_given_splits(dataset)
             self._talk.print(draw_class_chart(dataset.class_names, counts, columns))
