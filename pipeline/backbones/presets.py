@@ -108,6 +108,7 @@ def _read_preset(location: str) -> Backbone:
         parameters=None,
         multiply_adds=None,
         top1=None,
+        feature_layer=None,
         weights=Preset(location),
         scale=scale,
         offset=offset,
