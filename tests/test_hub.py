@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import shutil
 import subprocess
 import sys
 
@@ -134,8 +135,6 @@ print([m for m in ("tensorflow", "keras", "keras_hub") if m in sys.modules])
 
 
 def test_the_key_follows_weights_and_configuration_and_not_the_folder(presets, tmp_path):
-    import shutil
-
     def key(folder):
         return resolve_weights(find_backbone(f"hub:{folder}"), "imagenet").key
 
@@ -156,6 +155,82 @@ def test_the_key_follows_weights_and_configuration_and_not_the_folder(presets, t
     (moved / "model.weights.h5").write_bytes(data)
     assert key(moved) != recipe.weights
     assert weights.source == str(presets / "vit")
+
+
+@pytest.mark.parametrize("spelling", ["{name}", "hub:{name}", "./{name}/", "{folder}/{name}"])
+def test_a_preset_that_was_moved_is_named_by_any_path(spelling, presets, tmp_path, monkeypatch):
+    recipe, _ = make_recipe(f"hub:{presets / 'vit'}", "imagenet")
+    shutil.copytree(presets / "vit", tmp_path / "moved")
+    monkeypatch.chdir(tmp_path)
+    found = resolve_recorded_weights(recipe, spelling.format(name="moved", folder=tmp_path))
+    assert (found.key, found.source) == (recipe.weights, str(tmp_path / "moved"))
+
+
+@pytest.mark.parametrize("prefix", ["", "hub:"])
+def test_a_preset_that_is_gone_is_an_error_that_says_how_to_name_its_folder(
+    prefix, presets, tmp_path
+):
+    recipe, _ = make_recipe(f"hub:{presets / 'vit'}", "imagenet")
+    with pytest.raises(WeightsError, match=rf"(?s){tmp_path}/gone.*--weights FOLDER"):
+        resolve_recorded_weights(recipe, f"{prefix}{tmp_path / 'gone'}")
+
+
+def _write_preset(folder, converter, config=None):
+    """A folder with all that is read before KerasHub builds the network."""
+    folder.mkdir()
+    config = {"config": {"image_shape": [SIZE, SIZE, 3]}} if config is None else config
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "image_converter.json").write_text(json.dumps(converter))
+    (folder / "model.weights.h5").write_bytes(b"weights")
+    return f"hub:{folder}"
+
+
+@pytest.mark.parametrize(
+    ("converter", "what"),
+    [
+        ([], "image_converter"),
+        ({}, "image_converter"),
+        ({"config": None}, "image_converter"),
+        ({"config": {"scale": "x"}}, "scale"),
+        ({"config": {"scale": [1.0, None, 1.0]}}, "scale"),
+        ({"config": {"scale": [1.0, 1.0]}}, "scale"),
+        ({"config": {"scale": float("nan")}}, "scale"),
+        ({"config": {"offset": {"a": 1}}}, "offset"),
+        ({"config": {"offset": 10**400}}, "offset"),
+        ({"config": {"image_size": "big"}}, "image_size"),
+        ({"config": {"image_size": [224]}}, "image_size"),
+        ({"config": {"image_size": [-1, -1]}}, "image_size"),
+    ],
+)
+def test_a_preset_that_says_nonsense_is_refused_by_name(converter, what, tmp_path):
+    name = _write_preset(tmp_path / "preset", converter)
+    with pytest.raises(BackboneError, match=rf"(?s)cannot be understood.*{what}.*{name}"):
+        find_backbone(name)
+
+
+@pytest.mark.parametrize("config", [[], 3, {"config": {"image_shape": "x"}}])
+def test_a_configuration_that_is_no_networks_is_refused_by_name(config, tmp_path):
+    name = _write_preset(tmp_path / "preset", {"config": {}}, config)
+    with pytest.raises(BackboneError, match=rf"(?s)cannot be understood.*{name}"):
+        find_backbone(name)
+
+
+@pytest.mark.parametrize("weight_map", [None, [], {"a": 1}, {"a": [["x"]]}])
+def test_a_list_of_weights_that_names_no_files_is_refused_by_name(weight_map, tmp_path):
+    name = _write_preset(tmp_path / "preset", {"config": {}})
+    (tmp_path / "preset" / "model.weights.h5").unlink()
+    (tmp_path / "preset" / "model.weights.json").write_text(json.dumps({"weight_map": weight_map}))
+    with pytest.raises(BackboneError, match=r"(?s)names of files.*model\.weights\.json"):
+        resolve_weights(find_backbone(name), "imagenet")
+
+
+def test_one_number_holds_for_all_channels_and_sides(tmp_path):
+    converter = {"image_size": 48, "scale": [0.5], "offset": -1}
+    backbone = find_backbone(_write_preset(tmp_path / "preset", {"config": converter}))
+    assert backbone.image_size == 48
+    assert (backbone.scale, backbone.offset) == ((0.5, 0.5, 0.5), (-1.0, -1.0, -1.0))
+    not_square = _write_preset(tmp_path / "b", {"config": {"image_size": [64, 48]}}, {"config": {}})
+    assert find_backbone(not_square).image_size is None
 
 
 @pytest.mark.parametrize("name", SAVABLE)
@@ -260,7 +335,7 @@ def test_without_kerashub_the_error_says_what_to_install(photos, monkeypatch):
     )
     outcome = call("extract", photos, "--backbone", "hub:vit_base_patch16_224_imagenet")
     assert outcome.exit_code == 1
-    assert "pip install 'frostline[hub]'" in outcome.stderr
+    assert "pip install '.[hub]'" in outcome.stderr
     assert "tensorflow-text" in outcome.stderr
 
 
@@ -277,7 +352,7 @@ def test_a_kerashub_that_cannot_be_imported_is_the_same_error(monkeypatch):
 
     monkeypatch.delitem(sys.modules, "keras_hub", raising=False)
     monkeypatch.setattr(sys, "meta_path", [Broken(), *sys.meta_path])
-    with pytest.raises(MissingExtraError, match=r"(?s)undefined symbol.*frostline\[hub\]"):
+    with pytest.raises(MissingExtraError, match=r"(?s)undefined symbol.*pip install '\.\[hub\]'"):
         presets.import_keras_hub()
 
 
