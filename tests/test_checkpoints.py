@@ -6,6 +6,7 @@ import sys
 import tracemalloc
 import zipfile
 from collections import OrderedDict
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -65,6 +66,38 @@ def test_parameters_are_read_like_tensors(tmp_path):
         archive.writestr("archive/data.pkl", pickle_like_torch({"w": parameter}))
         archive.writestr("archive/data/0", WEIGHT.tobytes())
     np.testing.assert_array_equal(read_state_dict(path)["w"], WEIGHT)
+
+
+@pytest.mark.parametrize("name", ["torch_zip.pth", "torch_old.pth"])
+def test_what_pytorch_itself_saved_is_read(name):
+    """See tests/reference/README.md."""
+
+    def numbers(*shape):
+        return (np.arange(np.prod(shape)) / 8).reshape(shape)
+
+    expected = {
+        "0.weight": numbers(3, 2, 1, 1).astype("f4"),
+        "0.bias": -numbers(3).astype("f4"),
+        "1.weight": np.ones(3, "f4"),
+        "1.bias": np.zeros(3, "f4"),
+        "1.running_mean": np.zeros(3, "f4"),
+        "1.running_var": 1 + numbers(3).astype("f4"),
+        "1.num_batches_tracked": np.array(7),
+        "double": numbers(2, 3),
+        "half": numbers(5).astype("f2"),
+        "bfloat16": numbers(5).astype("f4"),
+        "byte": np.array([0, 255], "u1"),
+        "bool": np.array([True, False, True]),
+        "rows": numbers(4, 3).astype("f4"),
+        "transposed": numbers(4, 3).astype("f4").T,
+        "last_rows": numbers(4, 3).astype("f4")[2:],
+        "parameter": numbers(2).astype("f4"),
+    }
+    result = read_state_dict(Path(__file__).parent / "reference" / name)
+    assert list(result) == list(expected)
+    for key, array in expected.items():
+        assert result[key].dtype == array.dtype, key
+        np.testing.assert_array_equal(result[key], array)
 
 
 def test_the_published_checkpoint_of_lite0_is_read_without_pytorch():
