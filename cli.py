@@ -201,18 +201,19 @@ def extract(terminal, data: Path, device: str, output: Path | None, **options) -
     for note in notes:
         terminal.say(note)
     terminal.show_dataset(dataset)
-    recipe, weights = make_recipe(
-        options["backbone"],
-        options["weights"],
-        image_size=options["image_size"],
-        seed=options["seed"],
-        layer=options["layer"],
-        pooling=options["pooling"],
-        resize=options["resize"],
-        background=_parse_colour(options["background"]),
-        truncated=options["truncated"],
-        precision=options["precision"],
-    )
+    with terminal.hush():
+        recipe, weights = make_recipe(
+            options["backbone"],
+            options["weights"],
+            image_size=options["image_size"],
+            seed=options["seed"],
+            layer=options["layer"],
+            pooling=options["pooling"],
+            resize=options["resize"],
+            background=_parse_colour(options["background"]),
+            truncated=options["truncated"],
+            precision=options["precision"],
+        )
 
     make, n_processes = _choose_embedding(terminal, recipe, weights, device, options)
     with terminal.progress() as on_progress:
@@ -547,8 +548,9 @@ def runs(terminal, folder: Path, as_json: bool) -> None:
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--image-size", type=click.IntRange(min=1), help="Pixels.  [default: the backbone's]")
 @click.option("--download", is_flag=True, help="Fetch the weights of each NAME ahead.")
+@_option("--layer", default="top", help="With --download: fetch the file that this layer needs.")
 @_json
-def backbones(terminal, names: tuple[str, ...], image_size, download, as_json) -> None:
+def backbones(terminal, names: tuple[str, ...], image_size, download, layer, as_json) -> None:
     """List the backbones; with NAME, its frost lines from the top.
 
     \b
@@ -556,9 +558,14 @@ def backbones(terminal, names: tuple[str, ...], image_size, download, as_json) -
       python cli.py backbones
       python cli.py backbones efficientnet-lite0
       python cli.py backbones --download efficientnetb0 resnet50
+      python cli.py backbones --download vgg16 --layer fc2
     """
+    if layer != "top" and not download:
+        raise click.UsageError(
+            "--layer needs --download here; extract --layer takes features of it."
+        )
     if download:
-        _download_weights(terminal, names)
+        _download_weights(terminal, names, layer, as_json)
     elif names:
         _show_frost_lines(terminal, names, image_size, as_json)
     else:
@@ -567,16 +574,23 @@ def backbones(terminal, names: tuple[str, ...], image_size, download, as_json) -
         terminal.show_backbones(list(BACKBONES.values()), as_json=as_json)
 
 
-def _download_weights(terminal, names: tuple[str, ...]) -> None:
+def _download_weights(terminal, names: tuple[str, ...], layer: str, as_json: bool) -> None:
     from pipeline.backbones.presets import find_backbone
     from pipeline.backbones.weights import resolve_weights
 
     if not names:
         raise click.UsageError("Missing argument: --download needs the NAME of a backbone.")
+    fetched = []
     for backbone in [find_backbone(name) for name in names]:
-        weights = resolve_weights(backbone, "imagenet")
+        with terminal.hush():
+            weights = resolve_weights(backbone, "imagenet", layer=layer)
+        path = str(weights.path or weights.source)
+        fetched.append({"name": backbone.name, "weights": weights.key, "path": path})
         terminal.say(f"{backbone.name}: {weights.key}")
-        terminal.result(str(weights.path or weights.source))
+        if not as_json:
+            terminal.result(path)
+    if as_json:
+        terminal.result_json(fetched)
 
 
 def _show_frost_lines(terminal, names: tuple[str, ...], image_size, as_json: bool) -> None:

@@ -4,14 +4,16 @@ Layers of the model: `image`, `preprocessing`, `backbone`, `head`; it is what fi
 what `model.keras` holds.
 """
 
+import tempfile
 from pathlib import Path
 
 import keras
 import numpy as np
 
 from pipeline.backbones.build import build_embedding_model
+from pipeline.backbones.presets import HUB_PREFIX
 from pipeline.backbones.weights import resolve_recorded_weights
-from pipeline.errors import ParityError, RunError
+from pipeline.errors import BackboneError, ParityError, RunError
 from pipeline.heads.dense import load_dense_head
 from pipeline.heads.keras_file import load_keras_model_safely
 from pipeline.heads.logistic import LinearHead, load_linear_head
@@ -67,13 +69,17 @@ def load_head(run: Run) -> LinearHead | keras.Model:
     return load_dense_head(run.folder / "head.keras")
 
 
-def load_classifier(run: Run, weights: str | None = None) -> keras.Model:
+def load_classifier(
+    run: Run, weights: str | None = None, *, to_be_saved: bool = False
+) -> keras.Model:
     """Rebuilds the full model of a run.
 
     Args:
         weights: where the backbone's weights lie now, None for where they came from.
+        to_be_saved: make sure that the model can be saved and read back.
 
     Raises:
+        BackboneError: the model cannot be saved.
         RunError: head or model are missing or damaged.
         WeightsError: the weights are not there, or are others than the run was made with.
     """
@@ -82,6 +88,8 @@ def load_classifier(run: Run, weights: str | None = None) -> keras.Model:
     head = load_head(run)
     source = weights or run.manifest["weights_source"]
     embedding = build_embedding_model(run.recipe, resolve_recorded_weights(run.recipe, source))
+    if to_be_saved and run.recipe.backbone.startswith(HUB_PREFIX):
+        _require_savable(embedding, run.recipe)
     return build_classifier(embedding, head, run.class_names)
 
 
@@ -125,6 +133,35 @@ def check_parity(run: Run, model: keras.Model, *, is_gpu: bool, data_root: Path 
             "The head's file is not the one that this run was written with; fit it again."
         )
     return difference
+
+
+def _require_savable(embedding: keras.Model, recipe: Recipe) -> None:
+    """Saves a preset's network and reads it back: some of KerasHub's layers cannot, or come back
+    with other numbers.
+    """
+    pixels = np.random.default_rng(0).uniform(0, 255, (2, *embedding.input_shape[1:]))
+    expected = np.asarray(embedding(pixels.astype(np.float32), training=False))
+    problem = ""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.keras"
+        try:
+            embedding.save(path)
+            received = load_keras_model_safely(path)(pixels.astype(np.float32), training=False)
+        except Exception as error:
+            # A layer's configuration can fail in any way that code can.
+            reason = str(error).strip().splitlines()
+            problem = f"{type(error).__name__}: {reason[0][:200] if reason else ''}"
+        else:
+            difference = np.abs(np.asarray(received) - expected).max() / np.abs(expected).max()
+            if not difference <= FEATURE_TOLERANCE:
+                problem = f"features that differ by {difference:.2g} of the greatest"
+    if problem:
+        raise BackboneError(
+            "The network of this preset cannot be saved and read back, so what fine-tuning makes "
+            f"of it would be lost. Expected: the same features. Received: {problem}, from "
+            f"--backbone {recipe.backbone}\nIts features and heads are as good as any: stay with "
+            "fit-head, or fine-tune another backbone."
+        )
 
 
 def _compare_pixels(paths: list[str], pixels: np.ndarray, root: Path, recipe: Recipe) -> None:

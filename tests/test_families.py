@@ -97,6 +97,30 @@ def test_the_table_has_the_networks_parameters_and_multiply_adds(name):
     assert count_multiply_adds(model) == backbone.multiply_adds
 
 
+@pytest.mark.parametrize(
+    "name", _slow_but(BACKBONES, ("efficientnet-lite0", "vgg16", "mobilenetv3small", "alexnet"))
+)
+def test_the_tables_feature_layer_gives_the_features_of_top(name):
+    backbone, images = BACKBONES[name], random_images(_size(name))
+    weights = resolve_weights(backbone, "random")
+    expected = features_of(name, weights, images)
+    received = features_of(name, weights, images, layer=backbone.feature_layer)
+    greatest = np.abs(expected).max()
+    assert expected.std() > 0.01 * greatest
+    assert received.shape == expected.shape
+    assert np.abs(received - expected).max() <= 1e-6 * greatest
+
+
+@pytest.mark.slow
+def test_the_feature_layer_of_convnext_is_pooled_below_it_as_top_is():
+    images = random_images(64)
+    weights = resolve_weights(get_backbone("convnexttiny"), "random")
+    top = features_of("convnexttiny", weights, images, pooling="max")
+    layer = get_backbone("convnexttiny").feature_layer
+    received = features_of("convnexttiny", weights, images, layer=layer, pooling="max")
+    np.testing.assert_array_equal(received, top)
+
+
 @pytest.mark.parametrize("name", _slow_but(BACKBONES, ("mobilenetv2", "efficientnet-lite0")))
 def test_the_table_names_the_layers_that_only_the_classifier_adds(name):
     backbone, size = BACKBONES[name], _size(name)

@@ -53,19 +53,36 @@ def tensor(array, key="0", kind="FloatStorage", offset=0, shape=None, strides=No
     return Global("torch._utils", "_rebuild_tensor_v2", args)
 
 
+class Record(zipfile.ZipInfo):
+    """torch.save says of every name that it is UTF-8; zipfile only where it is not ASCII."""
+
+    def _encodeFilenameFlags(self):  # noqa: N802
+        return self.filename.encode(), self.flag_bits | 0x800
+
+
 def write_zip(path, state_dict, **records):
+    return write_records(
+        path,
+        {
+            "data.pkl": pickle_like_torch(state_dict),
+            "byteorder": records.pop("byteorder", b"little"),
+            **{f"data/{s.key}": s.array.tobytes() for s in storages_of(state_dict)},
+        },
+    )
+
+
+def write_records(path, records):
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("archive/data.pkl", pickle_like_torch(state_dict))
-        archive.writestr("archive/byteorder", records.pop("byteorder", "little"))
-        for storage in storages_of(state_dict):
-            archive.writestr(f"archive/data/{storage.key}", storage.array.tobytes())
+        for name, content in records.items():
+            archive.writestr(Record(f"archive/{name}"), content)
     return path
 
 
-def write_old(path, state_dict):
+def write_old(path, state_dict, keys=None):
     storages = storages_of(state_dict)
     system = {"protocol_version": 1001, "little_endian": True, "type_sizes": {}}
-    parts = [OLD_FORMAT_MAGIC, 1001, system, state_dict, [s.key for s in storages]]
+    keys = [s.key for s in storages] if keys is None else keys
+    parts = [OLD_FORMAT_MAGIC, 1001, system, state_dict, keys]
     content = b"".join(pickle_like_torch(part) for part in parts)
     for storage in storages:
         content += struct.pack("<q", storage.array.size) + storage.array.tobytes()

@@ -75,11 +75,11 @@ def build_backbone(
             model = build_preset(weights.source, image_size, precision)
             is_pooled = False
         else:
-            is_pooled = layer == "top" and pooling in ("avg", "max")
+            is_pooled = layer in ("top", backbone.feature_layer) and pooling in ("avg", "max")
             model = _build_with_weights(
                 backbone, weights, image_size, layer, pooling if is_pooled else None
             )
-        features = model.outputs[0] if is_pooled else _take_features(model, layer, pooling)
+        features = _take_features(model, layer, pooling, is_pooled=is_pooled)
         return keras.Model(model.inputs[0], features, name="backbone")
 
 
@@ -241,8 +241,13 @@ def _load(backbone: Backbone, model: keras.Model, weights: ResolvedWeights, laye
         ) from error
 
 
-def _take_features(model: keras.Model, layer: str, pooling: str):
-    """One row for an image, from the output of a layer."""
+def _take_features(model: keras.Model, layer: str, pooling: str, *, is_pooled: bool):
+    """One row for an image, from the output of a layer.
+
+    Args:
+        is_pooled: whether the network was built with that pooling, which ConvNeXt has below its
+            last layer.
+    """
     if layer == "top":
         tensor = model.outputs[0]
     else:
@@ -255,7 +260,7 @@ def _take_features(model: keras.Model, layer: str, pooling: str):
         tensor = model.get_layer(layer).output
     shape = tuple(getattr(tensor, "shape", ()))[1:]
     if len(shape) == 1:
-        if pooling not in ("avg", "none"):
+        if pooling not in ("avg", "none") and not is_pooled:
             raise BackboneError(
                 f"The output of layer {layer!r} is one row of {shape[0]} numbers already, with "
                 f"nothing to pool. Expected: --pooling none. Received: --pooling {pooling}"

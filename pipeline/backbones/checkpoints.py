@@ -5,6 +5,7 @@ blocks and nothing else; whatever else a file asks for is an error that names it
 is imported or called.
 """
 
+import itertools
 import math
 import pickle
 import zipfile
@@ -79,10 +80,8 @@ def read_state_dict(path: Path | str) -> dict[str, np.ndarray]:
     """
     path = Path(path)
     try:
-        if zipfile.is_zipfile(path):
-            tensors, contents = _read_zip_format(path)
-        else:
-            tensors, contents = _read_old_format(path)
+        read = _read_zip_format if _is_zip(path) else _read_old_format
+        tensors, contents = read(path)
         return {name: _to_array(name, tensor, contents) for name, tensor in tensors.items()}
     except _UnusableError as error:
         raise WeightsError(
@@ -97,8 +96,12 @@ class _UnusableError(Exception):
     """What is wrong with the file, without its path."""
 
 
-class _TensorUnpickler(pickle.Unpickler):
-    """Admits tensors' building blocks; any other global ends the reading."""
+class _TensorUnpickler(pickle._Unpickler):
+    """Admits tensors' building blocks; any other global ends the reading.
+
+    The one in C would allocate up to 64 GB for a single damaged number, the place of an object in
+    its list of those already read; that in Python keeps them in a dict.
+    """
 
     def find_class(self, module: str, name: str):
         if (module, name) == ("collections", "OrderedDict"):
@@ -163,6 +166,14 @@ def _unpickle(file):
         raise _UnusableError(f"it is damaged ({type(error).__name__}: {error})") from None
 
 
+def _is_zip(path: Path) -> bool:
+    try:
+        return zipfile.is_zipfile(path)
+    except (zipfile.BadZipFile, ValueError, OverflowError) as error:
+        # A damaged directory at the end of the file can claim to be anywhere.
+        raise _UnusableError(f"its zip structure is damaged ({error})") from None
+
+
 def _read_zip_format(path: Path) -> tuple[dict, dict]:
     try:
         with zipfile.ZipFile(path) as archive:
@@ -188,6 +199,9 @@ def _read_zip_format(path: Path) -> tuple[dict, dict]:
                 contents[storage] = archive.read(name)
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
         raise _UnusableError(f"its zip structure is damaged ({error})") from None
+    except (ValueError, OverflowError) as error:
+        # Names of records that are no UTF-8, and positions outside the file.
+        raise _UnusableError(f"its zip structure is damaged ({error})") from None
     return tensors, contents
 
 
@@ -201,12 +215,16 @@ def _read_old_format(path: Path) -> tuple[dict, dict]:
             raise _UnusableError("it is a pickle, but not one that torch.save wrote")
         _unpickle(file)  # protocol version
         system = _unpickle(file)
-        if not isinstance(system, dict) or system.get("little_endian") is not True:
+        if not isinstance(system, dict) or dict.get(system, "little_endian") is not True:
             raise _UnusableError("it was not written on a little-endian machine")
         tensors = _check_state_dict(_unpickle(file))
         storages = _storages_by_key(tensors)
         keys = _unpickle(file)
-        if not isinstance(keys, list) or set(storages) != {k for k in keys if isinstance(k, str)}:
+        if (
+            not isinstance(keys, list)
+            or not all(isinstance(key, str) for key in keys)
+            or sorted(keys) != sorted(storages)
+        ):
             raise _UnusableError("its list of storages does not match its tensors")
         n_bytes_left = path.stat().st_size - file.tell()
         contents = {}
@@ -242,10 +260,12 @@ def _check_length(storage: _Storage, n_bytes: int) -> None:
 def _check_state_dict(value) -> dict[str, _Tensor]:
     if not isinstance(value, dict):
         raise _UnusableError(f"it holds {_short(value)}")
-    for name, tensor in value.items():
+    # A pickle can give an OrderedDict attributes such as `items` of its own; those of dict hold.
+    plain = dict(dict.items(value))
+    for name, tensor in plain.items():
         if not isinstance(name, str) or not isinstance(tensor, _Tensor):
             raise _UnusableError(f"its entry {_short(name)} is {_short(tensor)}, no tensor")
-    return dict(value)
+    return plain
 
 
 def _to_array(name: str, tensor: _Tensor, contents: dict[_Storage, bytes]) -> np.ndarray:
@@ -283,7 +303,8 @@ def _result_dtype(kind: _StorageType) -> np.dtype:
 def _short(value) -> str:
     """What a value is, in at most 80 characters; values of a damaged file can have any size."""
     if isinstance(value, dict):
-        names = ", ".join(name for name in list(value)[:6] if isinstance(name, str))
+        first = itertools.islice(dict.keys(value), 6)
+        names = ", ".join(name for name in first if isinstance(name, str))
         return f"a dict with the keys {names}"[:80]
     if isinstance(value, str | bytes):
         return repr(value[:60])

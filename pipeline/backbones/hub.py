@@ -63,9 +63,14 @@ def _complete_config(layer: keras.Layer) -> None:
     """Makes a layer's configuration what its constructor takes, so that a model can be reloaded.
 
     That of KerasHub's ViTPatchingAndEmbedding has numbers that follow from others, which its
-    constructor refuses, and lacks some that it takes.
+    constructor refuses, and lacks some that it takes; that of DeiTEncoder cannot be made at all.
+    Where this does not help, the network still gives features; fine-tuning finds out that it cannot
+    be saved.
     """
-    config = layer.get_config()
+    try:
+        config = layer.get_config()
+    except Exception:  # of whatever kind: a missing attribute, or a class where an object should be
+        config = keras.Layer.get_config(layer)
     parameters = inspect.signature(type(layer).__init__).parameters
     taken = {name for name in parameters if name not in ("self", "args", "kwargs")}
     complete = {

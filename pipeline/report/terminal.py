@@ -4,7 +4,7 @@ import csv
 import io
 import sys
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, redirect_stderr
 from dataclasses import asdict
 
 import numpy as np
@@ -48,6 +48,10 @@ class Terminal:
         if self._talk.is_terminal:
             return progress_bar(self._talk)
         return nullcontext(progress_lines(self.say))
+
+    def hush(self) -> AbstractContextManager:
+        """With `quiet`, keeps off stderr what libraries write there: Keras's progress bar."""
+        return redirect_stderr(io.StringIO()) if self._quiet else nullcontext()
 
     def _print(self, table: Table) -> None:
         self._out.print(table)
