@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from keras import layers
 
+from pipeline.classifier import set_precision
 from pipeline.finetune_options import FinetuneOptions
 from pipeline.runs import Predictions
 from pipeline.training import Training
@@ -150,6 +151,21 @@ def test_label_smoothing_ends_at_the_share_it_leaves_the_right_class(smoothing, 
     assert last["val_loss_uncalibrated"] == pytest.approx(-np.log(expected), abs=0.03)
     # What is recorded of training is the loss without smoothing, so that the two compare.
     assert last["train_loss"] == pytest.approx(-np.log(expected), abs=0.03)
+
+
+@pytest.mark.parametrize(
+    ("precision", "is_scaled"),
+    [("float32", False), ("mixed_bfloat16", False), ("mixed_float16", True)],
+)
+def test_the_loss_is_scaled_where_gradients_could_vanish_in_float16(precision, is_scaled):
+    """Whatever the options say: what counts is what the layers compute in."""
+    model = make_classifier()
+    set_precision(model.get_layer("backbone"), precision)
+    _, training = start(model, epochs=1)
+    scaled = float(training._model.optimizer.scale_loss(1.0))
+    assert (scaled > 1) is is_scaled
+    training.run()
+    assert np.isfinite([record["train_loss"] for record in training.history]).all()
 
 
 def test_the_next_validation_batch_is_made_while_one_is_predicted(monkeypatch):
