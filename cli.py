@@ -32,7 +32,9 @@ class Command(click.Command):
             click.echo(f"Error: {printable_lines(str(error))}", err=True)
             ctx.exit(1)
         except KeyboardInterrupt:
-            click.echo("Stopped. What was finished is kept; the same command goes on.", err=True)
+            how = " with --resume" if self.name == "finetune" else ""
+            text = f"Stopped. What was finished is kept; the same command{how} goes on."
+            click.echo(text, err=True)
             ctx.exit(130)
 
 

@@ -128,6 +128,7 @@ def run_benchmark(folder: Path, n_images: int, n_rounds: int) -> dict:
     from pipeline.finetune_options import FinetuneOptions
     from pipeline.inputs import PixelInputs
     from pipeline.pixels import PixelStore
+    from pipeline.run_images import hash_images
     from pipeline.runs import read_predictions, read_probes
     from pipeline.trunk_stage import TrunkStage
 
@@ -139,8 +140,9 @@ def run_benchmark(folder: Path, n_images: int, n_rounds: int) -> dict:
     options = FinetuneOptions(
         unfreeze=line, epochs=n_rounds + 1, augment="none", trunk_cache=True, patience=99
     )
+    model, digests = load_classifier(run), hash_images(paths)
     stage = TrunkStage(
-        run, None, "cpu", folder / "images", paths, before, options, load_classifier(run), line
+        run, None, "cpu", folder / "images", paths, digests, before, options, model, line
     )
     started = time.perf_counter()
     notes: list[str] = []
@@ -164,7 +166,9 @@ def run_benchmark(folder: Path, n_images: int, n_rounds: int) -> dict:
         for name, (_, training) in trainings.items()
     }
     curves = {
-        name: np.array([[r["train_loss"], r["val_loss"]] for r in training.history[1:]])
+        name: np.array(
+            [[r["train_loss"], r["val_loss_uncalibrated"]] for r in training.history[1:]]
+        )
         for name, (_, training) in trainings.items()
     }
     model = trainings["with"][0]

@@ -7,6 +7,8 @@ import numpy as np
 import tensorflow as tf
 
 MIX_UP_ALPHA = 0.2
+# To be raised by hand whenever equal arguments would give other images than before.
+AUGMENTATION_VERSION = 1
 
 
 class Augmentation:
@@ -23,6 +25,8 @@ class Augmentation:
 
     def __init__(self, preset: str, *, flip: bool, seed: int):
         self.name = f"{preset}{' flip' if flip else ''} seed {seed}"
+        # What decides the images, for those who keep them: the layers are Keras's own.
+        self.id = f"{self.name} version {AUGMENTATION_VERSION} keras {keras.__version__}"
         self._seed = seed
         self._layers = _make_layers(preset, flip)
         self._mixers = _make_mixers() if preset == "strong" else []

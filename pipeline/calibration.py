@@ -9,6 +9,7 @@ from pipeline.heads.linear import softmax
 from pipeline.metrics import mean_log_loss
 
 LEAST, GREATEST = 0.2, 5.0
+_AT_BOUND = 1.01  # the search stops a little short of a bound
 
 
 def find_temperature(labels: np.ndarray, probabilities: np.ndarray) -> float:
@@ -19,7 +20,8 @@ def find_temperature(labels: np.ndarray, probabilities: np.ndarray) -> float:
         probabilities: (n_samples, n_classes).
 
     Returns:
-        A number in LEAST..GREATEST.
+        A number between LEAST and GREATEST; 1 where the loss falls up to one of these, as it does
+        where every sample is right: there is no best temperature then.
     """
     from scipy.optimize import minimize_scalar
 
@@ -30,10 +32,18 @@ def find_temperature(labels: np.ndarray, probabilities: np.ndarray) -> float:
         bounds=(np.log(LEAST), np.log(GREATEST)),
         method="bounded",
     )
-    return float(np.exp(found.x))
+    temperature = float(np.exp(found.x))
+    is_inside = LEAST * _AT_BOUND < temperature < GREATEST / _AT_BOUND
+    return temperature if is_inside else 1.0
 
 
 def apply_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:
     """Probabilities of the same scores divided by a temperature."""
     scores = np.log(np.clip(probabilities.astype(np.float64), 1e-30, 1.0)) / temperature
     return softmax(scores)
+
+
+def soften(head, temperature: float) -> None:
+    """Divides a Keras head's scores by a temperature, in the weights of its last layer."""
+    layer = getattr(head, "layers", [head])[-1]
+    layer.set_weights([weights / temperature for weights in layer.get_weights()])

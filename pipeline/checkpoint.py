@@ -1,6 +1,5 @@
 """The state of a fine-tuning after an epoch, in one file, whole or not there at all."""
 
-import io
 import json
 import zipfile
 from dataclasses import dataclass, field
@@ -9,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.errors import RunError
-from pipeline.files import write_bytes
+from pipeline.files import atomic_path, glob_escape
 
 FORMAT = "frostline-checkpoint"
 
@@ -58,9 +57,8 @@ def write_checkpoint(path: Path, state: State, job: dict) -> None:
         for name in _ARRAYS
         for number, value in enumerate(getattr(state, name))
     }
-    buffer = io.BytesIO()
-    np.savez(buffer, header=np.frombuffer(header.encode(), np.uint8), **arrays)
-    write_bytes(path, buffer.getvalue())
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, header=np.frombuffer(header.encode(), np.uint8), **arrays)
 
 
 def read_checkpoint(path: Path) -> tuple[State, dict]:
@@ -86,29 +84,25 @@ def read_checkpoint(path: Path) -> tuple[State, dict]:
         ) from error
 
 
-def find_checkpoint(path: Path, stem: str, job: dict) -> State:
-    """The state to resume from.
+def list_others(path: Path, stem: str, job: dict) -> list[str]:
+    """Says of each other checkpoint of the same run how its job differs; of those with epochs.
 
     Args:
-        path: where this very job's checkpoint lies, if there is one.
+        path: where this very job's checkpoint lies.
         stem: what the names of all checkpoints of the same run begin with.
-
-    Raises:
-        RunError: there is none; the message says what others there are and how they differ.
     """
-    if path.is_file():
-        return read_checkpoint(path)[0]
-    others = [
-        f"{other}: " + ("; ".join(_differences(read_checkpoint(other)[1], job)) or "same options")
-        for other in sorted(path.parent.glob(f"{stem}*.checkpoint"))
-    ]
-    found = "\n".join(["Checkpoints of other jobs:", *others]) if others else "There is no other."
-    raise RunError(
-        f"There is nothing to resume. Expected a checkpoint of this run with these options. "
-        f"Received: {path}, which does not exist.\n{found}\n"
-        "Repeat the interrupted command word for word and add --resume; or leave out --resume to "
-        "start anew."
-    )
+    said = []
+    for other in sorted(path.parent.glob(f"{glob_escape(stem)}*.checkpoint")):
+        if other == path:
+            continue
+        try:
+            state, there = read_checkpoint(other)
+        except RunError:
+            said.append(f"{other}: cannot be read")
+            continue
+        if state.epoch:
+            said.append(f"{other}: " + ("; ".join(_differences(there, job)) or "same options"))
+    return said
 
 
 def _differences(there: dict, here: dict) -> list[str]:

@@ -5,6 +5,8 @@ what `model.keras` holds.
 """
 
 import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -13,6 +15,7 @@ import numpy as np
 from pipeline.backbones.build import build_embedding_model
 from pipeline.backbones.presets import HUB_PREFIX
 from pipeline.backbones.weights import resolve_recorded_weights
+from pipeline.embedder import GPU_BATCH_SIZE
 from pipeline.errors import BackboneError, ParityError, RunError
 from pipeline.heads.dense import load_dense_head
 from pipeline.heads.keras_file import load_keras_model_safely
@@ -40,8 +43,13 @@ def build_classifier(
 
     Returns:
         Keras model from RGB 0..255 to probabilities (n, n_classes), float32.
+
+    Raises:
+        RunError: numbers of features or classes differ.
+        ParityError: the head was fitted on other classes.
     """
     if isinstance(head, LinearHead):
+        _require_same_classes(head.class_names, class_names)
         n_features, n_classes = head.kernel.shape
         layer = keras.layers.Dense(n_classes, activation="softmax", dtype="float32", name="head")
         layer.build((None, n_features))
@@ -57,6 +65,23 @@ def build_classifier(
     return keras.Model(embedding.input, layer(embedding.output), name="classifier")
 
 
+def _require_same_classes(of_head: Sequence[str], of_run: Sequence[str]) -> None:
+    if list(of_head) == list(of_run):
+        return
+    only_head = [name for name in of_head if name not in set(of_run)]
+    only_run = [name for name in of_run if name not in set(of_head)]
+    differences = [
+        f"{where}: {', '.join(names)}"
+        for where, names in (("only in the head", only_head), ("only in the run", only_run))
+        if names
+    ] or [f"in another order: {', '.join(of_head)}"]
+    raise ParityError(
+        f"The head was fitted on other classes than the run's. Expected {', '.join(of_run)}. "
+        f"Received: {'; '.join(differences)}\nThe head's file is not the one that this run was "
+        "written with; fit it again."
+    )
+
+
 def load_head(run: Run) -> LinearHead | keras.Model:
     """Reads the head of a run that `fit-head` wrote.
 
@@ -70,12 +95,17 @@ def load_head(run: Run) -> LinearHead | keras.Model:
 
 
 def load_classifier(
-    run: Run, weights: str | None = None, *, to_be_saved: bool = False
+    run: Run,
+    weights: str | None = None,
+    precision: str | None = None,
+    *,
+    to_be_saved: bool = False,
 ) -> keras.Model:
     """Rebuilds the full model of a run.
 
     Args:
         weights: where the backbone's weights lie now, None for where they came from.
+        precision: of the backbone's computation; None as recorded.
         to_be_saved: make sure that the model can be saved and read back.
 
     Raises:
@@ -84,13 +114,23 @@ def load_classifier(
         WeightsError: the weights are not there, or are others than the run was made with.
     """
     if run.kind == "finetuned":
-        return load_keras_model_safely(run.folder / "model.keras")
+        model = load_keras_model_safely(run.folder / "model.keras")
+        if precision is not None:
+            set_precision(model.get_layer("backbone"), precision)
+        return model
     head = load_head(run)
+    recipe = run.recipe if precision is None else replace(run.recipe, precision=precision)
     source = weights or run.manifest["weights_source"]
-    embedding = build_embedding_model(run.recipe, resolve_recorded_weights(run.recipe, source))
-    if to_be_saved and run.recipe.backbone.startswith(HUB_PREFIX):
-        _require_savable(embedding, run.recipe)
+    embedding = build_embedding_model(recipe, resolve_recorded_weights(recipe, source))
+    if to_be_saved and recipe.backbone.startswith(HUB_PREFIX):
+        _require_savable(embedding, recipe)
     return build_classifier(embedding, head, run.class_names)
+
+
+def set_precision(backbone: keras.Model, precision: str) -> None:
+    """Lets a backbone compute in a precision, whatever it was built in; weights stay float32."""
+    for layer in backbone._flatten_layers():
+        layer.dtype_policy = keras.dtype_policies.get(precision)
 
 
 def check_parity(run: Run, model: keras.Model, *, is_gpu: bool, data_root: Path | None) -> float:
@@ -107,7 +147,7 @@ def check_parity(run: Run, model: keras.Model, *, is_gpu: bool, data_root: Path 
     """
     probes = read_probes(run)
     recipe = run.recipe
-    is_reduced = is_gpu or recipe.precision != "float32"
+    is_reduced = is_gpu or _was_made_on_gpu(run) or recipe.precision != "float32"
     if data_root is not None:
         _compare_pixels(probes.paths, probes.pixels, data_root, recipe)
     preprocessed = model.get_layer("preprocessing")(probes.pixels.astype(np.float32))
@@ -162,6 +202,13 @@ def _require_savable(embedding: keras.Model, recipe: Recipe) -> None:
             f"--backbone {recipe.backbone}\nIts features and heads are as good as any: stay with "
             "fit-head, or fine-tune another backbone."
         )
+
+
+def _was_made_on_gpu(run: Run) -> bool:
+    """A fine-tuned run says so; features have it from the batch size, which on a CPU is small."""
+    facts = run.manifest
+    by_batch_size = facts.get("features_batch_size", 0) >= GPU_BATCH_SIZE
+    return facts.get("device", "").startswith("GPU") or by_batch_size
 
 
 def _compare_pixels(paths: list[str], pixels: np.ndarray, root: Path, recipe: Recipe) -> None:

@@ -27,7 +27,7 @@ class FinetuneOptions:
         patience: stop after so many epochs that did not win.
         augment: `none`, `light` or `strong`.
         flip: mirror images left to right.
-        class_weight: `balanced` or None.
+        class_weight: `balanced`, a file of weights, or None; see `weigh_classes`.
         label_smoothing: share of the target spread over all classes.
         precision: of the computation; weights are float32 in any case.
         trunk_cache: keep the frozen trunk's output on disk; None = where it saves time.
@@ -67,7 +67,7 @@ class FinetuneOptions:
             ("batch_size", self.batch_size >= 1, "at least 1"),
             ("views", self.views >= 1, "at least 1"),
             ("patience", self.patience >= 1, "at least 1"),
-            ("seed", self.seed >= 0, "0 or more"),
+            ("seed", 0 <= self.seed < 2**32, "from 0 to 4,294,967,295"),
             ("learning_rate", 0 < self.learning_rate < 1, "between 0 and 1"),
             ("layer_decay", 0 < self.layer_decay <= 1, "above 0 and at most 1"),
             ("weight_decay", 0 <= self.weight_decay < 1, "at least 0 and below 1"),

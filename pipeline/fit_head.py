@@ -26,6 +26,7 @@ from pipeline.runs import (
     Probes,
     new_run,
     score_splits,
+    write_digests,
     write_history,
     write_manifest,
     write_predictions,
@@ -142,6 +143,7 @@ def fit_head(
     with new_run(output, stem, force=force) as (folder, final):
         fitted.save(folder)
         write_predictions(folder / "predictions.csv", predictions, contents.class_names)
+        write_digests(folder, contents.images.digests)
         write_history(folder / "history.csv", fitted.history)
         rows = contents.probe_rows
         write_probes(
@@ -166,6 +168,7 @@ def fit_head(
                 "features_file": str(Path(features_path).resolve()),
                 "features_file_seal": read_seal(features_path),
                 "features_sha256": contents.features_sha256,
+                "features_batch_size": contents.batch_size,
                 "data_root": contents.data_root,
                 "splits": division.facts,
                 "equal_images": division.equal_images,

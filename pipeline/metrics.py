@@ -101,7 +101,8 @@ def mean_log_loss(labels: np.ndarray, probabilities: np.ndarray) -> float:
         The log-loss in nats, 0..36.
     """
     of_label = np.asarray(probabilities)[np.arange(len(labels)), labels].astype(np.float64)
-    return float(-np.log(np.clip(of_label, np.finfo(np.float64).eps, 1.0)).mean())
+    # The absolute value, since the negative of ln(1) would be printed as -0.0000.
+    return float(np.abs(np.log(np.clip(of_label, np.finfo(np.float64).eps, 1.0))).mean())
 
 
 def score_predictions(labels, probabilities, class_names) -> Metrics:

@@ -59,10 +59,15 @@ class PixelStore:
 
     def read(self, rows: np.ndarray) -> np.ndarray:
         """uint8 RGB (n_rows, height, width, 3) of some rows, in their order."""
-        return self._decode(rows) if self._in_memory is None else self._in_memory[rows]
+        if self._in_memory is not None:
+            return self._in_memory[rows]
+        return np.stack(list(map_batches(self._decode_one, rows, _DECODING_THREADS)))
 
     def _decode(self, rows: np.ndarray) -> np.ndarray:
-        return np.stack([_decode_or_raise(self._paths[row], self._recipe) for row in rows])
+        return np.stack([self._decode_one(row) for row in rows])
+
+    def _decode_one(self, row: int) -> np.ndarray:
+        return _decode_or_raise(self._paths[row], self._recipe)
 
 
 def _decode_or_raise(path: Path, recipe: Recipe) -> np.ndarray:

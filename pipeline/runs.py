@@ -262,12 +262,26 @@ def write_history(path: Path, history: list[dict]) -> None:
 
 
 def read_history(run: Run) -> list[dict[str, float]]:
-    """Reads `history.csv`; empty fields are left out of their row."""
-    with (run.folder / "history.csv").open(encoding="utf-8", newline="") as file:
-        return [
-            {name: _to_number(value) for name, value in row.items() if value != ""}
-            for row in csv.DictReader(file)
-        ]
+    """Reads `history.csv`; empty fields are left out of their row.
+
+    Raises:
+        RunError: it is missing or damaged.
+    """
+    path = run.folder / "history.csv"
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            history = [
+                {name: _to_number(value) for name, value in row.items() if value != ""}
+                for row in csv.DictReader(file)
+            ]
+        if not history:
+            raise ValueError("it has no rows")
+    except (OSError, ValueError, TypeError, AttributeError, csv.Error) as error:
+        raise RunError(
+            f"The history of this run cannot be read ({error}). Received: {path}\n"
+            "Fit the head again."
+        ) from error
+    return history
 
 
 def _to_number(text: str) -> float:
@@ -306,6 +320,33 @@ def read_probes(run: Run) -> Probes:
         raise RunError(
             f"The probe images of this run cannot be read ({error}). Received: {path}"
         ) from error
+
+
+def write_digests(folder: Path, digests: np.ndarray) -> None:
+    """Writes `digests.npy`: sha256 of each image, uint8 (n_samples, 32), as in the predictions."""
+    with atomic_output(folder / "digests.npy") as output:
+        np.lib.format.write_array(output, digests, allow_pickle=False)
+
+
+def read_digests(run: Run, n_samples: int) -> np.ndarray | None:
+    """Reads `digests.npy`, uint8 (n_samples, 32); None for a run from before there was one.
+
+    Raises:
+        RunError: it is damaged, or has not one row for each image.
+    """
+    path = run.folder / "digests.npy"
+    if not path.exists():
+        return None
+    try:
+        digests = np.load(path, allow_pickle=False)
+        if digests.dtype != np.uint8 or digests.shape != (n_samples, 32):
+            raise ValueError(f"{digests.dtype} {digests.shape}")
+    except (OSError, ValueError, EOFError) as error:
+        raise RunError(
+            f"The digests of this run's images cannot be read ({error}). Expected uint8 "
+            f"({n_samples}, 32). Received: {path}\nFit the head again."
+        ) from error
+    return digests
 
 
 def score_splits(

@@ -1,9 +1,7 @@
 """The epochs of fine-tuning: train the thawed top, keep the best epoch, leave it in the model.
 
-Epoch 0 is the frozen head. The epoch that wins has the lowest validation loss among those whose
-validation accuracy is not below epoch 0's, so the result is never worse on either. Each epoch's
-probabilities are calibrated by one temperature before they are compared: training end to end
-makes a network too sure of itself (and label smoothing too unsure) without making it worse.
+Epoch 0 is the frozen head. The epoch that wins has the lowest calibrated validation loss among
+those that beat epoch 0 (`winner.py`); if none does, the head stays exactly as it was.
 Each epoch depends on nothing but the state after the one before, so that it can be resumed.
 """
 
@@ -15,9 +13,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from pipeline.backbones.frost_lines import split_at
-from pipeline.calibration import apply_temperature, find_temperature
+from pipeline.calibration import soften
 from pipeline.checkpoint import State
+from pipeline.divergence import (
+    MAX_DIVERGENCES,
+    RATE_AFTER_DIVERGENCE,
+    DivergedError,
+    require_bounded,
+    require_sense,
+)
 from pipeline.errors import DeviceError
 from pipeline.finetune_options import FinetuneOptions
 from pipeline.inputs import Inputs
@@ -28,40 +32,8 @@ from pipeline.parallel import map_batches
 from pipeline.replicas import ONE_DEVICE, Replicas
 from pipeline.runs import Predictions
 from pipeline.splits import TRAIN, VAL
-
-MAX_DIVERGENCES = 3
-RATE_AFTER_DIVERGENCE = 0.3
-_LAST_STEPS = 10
-
-
-class TrunkAndTop(keras.Model):
-    """The classifier with its frozen trunk in inference mode, whatever the top is in.
-
-    Shares all layers with the classifier.
-
-    Args:
-        from_line: begin at the frost line, with what the trunk cache holds.
-    """
-
-    def __init__(self, classifier: keras.Model, line: str, *, from_line: bool = False):
-        super().__init__(name="trunk_and_top")
-        self.preprocessing = classifier.get_layer("preprocessing")
-        self.head = classifier.get_layer("head")
-        backbone = classifier.get_layer("backbone")
-        self.trunk, self.top = (None, backbone) if line == "all" else split_at(backbone, line)
-        self.from_line = from_line
-
-    def call(self, inputs, training=False):
-        x = inputs
-        if not self.from_line:
-            x = self.preprocessing(x)
-            if self.trunk is not None:
-                x = self.trunk(x, training=False)
-        return self.head(self.top(x, training=training), training=training)
-
-
-class _DivergedError(Exception):
-    """The loss is not finite or grew beyond chance; the message says which."""
+from pipeline.trunk_and_top import TrunkAndTop
+from pipeline.winner import Scores, beats, score, score_validation
 
 
 @dataclass(frozen=True)
@@ -101,6 +73,7 @@ class Training:
         self._options = options
         self._inputs = inputs
         self._before = before
+        self._frozen = score_validation(before)
         self._labels = before.labels
         self._rows = {split: np.flatnonzero(before.splits == split) for split in (TRAIN, VAL)}
         self._n_classes = before.probabilities.shape[1]
@@ -147,7 +120,7 @@ class Training:
             self._run_epoch(self.state.epoch + 1)
             self._hooks.on_state(self.state)
         _assign(self._model.trainable_variables, self.state.best_weights)
-        _soften(self._model.head, self.state.best_temperature)
+        soften(self._model.head, self.state.best_temperature)
 
     def _build(self) -> None:
         options = self._options
@@ -155,7 +128,7 @@ class Training:
             example = tf.constant(self._inputs.plain(self._rows[VAL][:1]))
             self._model(example)
             optimizer = self._optimizer
-            if options.precision == "mixed_float16":
+            if _computes_in_float16(self._model):
                 optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
             self._model.compile(
                 optimizer=optimizer,
@@ -184,18 +157,18 @@ class Training:
         try:
             train_loss, train_accuracy = self._train_epoch(epoch)
             raw = self._take_averages()
-            val_loss, val_accuracy, temperature = self._evaluate()
-            self._require_sense(val_loss, val_accuracy)
-        except _DivergedError as diverged:
+            scores = self._evaluate()
+            require_sense(
+                scores.calibrated_loss, scores.accuracy, self._frozen.accuracy, self._n_classes
+            )
+        except DivergedError as diverged:
             self._step_back(epoch, str(diverged))
             return
-        self._record(
-            epoch, train_loss, train_accuracy, val_loss, val_accuracy, temperature, started
-        )
+        self._record(epoch, train_loss, train_accuracy, scores, started)
         state = self.state
-        frozen, best = state.history[0], state.history[state.best_epoch]
-        if val_accuracy >= frozen["val_accuracy"] and val_loss < best["val_loss"]:
-            state.best_epoch, state.best_temperature = epoch, temperature
+        is_better = beats(scores.accuracy, scores.calibrated_loss, self._frozen)
+        if is_better and scores.calibrated_loss < state.history[state.best_epoch]["val_loss"]:
+            state.best_epoch, state.best_temperature = epoch, scores.temperature
             state.best_weights = _values(self._model.trainable_variables)
         elif epoch - state.best_epoch >= self._options.patience:
             state.is_over = True
@@ -238,22 +211,23 @@ class Training:
 
     def _record_frozen_head(self) -> None:
         started = time.perf_counter()
-        scores = []
-        for split in (TRAIN, VAL):
-            rows = self._rows[split]
-            scores += _loss_and_accuracy(self._labels[rows], self._before.probabilities[rows])
-        self._record(0, *scores, 1.0, started)
+        rows = self._rows[TRAIN]
+        labels, probabilities = self._labels[rows], self._before.probabilities[rows]
+        loss = mean_log_loss(labels, probabilities)
+        accuracy = float((probabilities.argmax(axis=1) == labels).mean())
+        self._record(0, loss, accuracy, self._frozen, started)
 
     def _record(
-        self, epoch, train_loss, train_accuracy, val_loss, val_accuracy, temperature, started
+        self, epoch: int, train_loss: float, train_accuracy: float, scores: Scores, started: float
     ) -> None:
         record = {
             "epoch": epoch,
-            "train_loss": float(train_loss),
-            "train_accuracy": float(train_accuracy),
-            "val_loss": float(val_loss),
-            "val_accuracy": float(val_accuracy),
-            "temperature": temperature,
+            "train_loss": train_loss,
+            "train_accuracy": train_accuracy,
+            "val_loss": scores.calibrated_loss,
+            "val_accuracy": scores.accuracy,
+            "val_loss_uncalibrated": scores.loss,
+            "temperature": scores.temperature,
             "learning_rate": self._last_rate,
             "seconds": time.perf_counter() - started,
         }
@@ -275,7 +249,7 @@ class Training:
             )
             loss, accuracy = self._step(batch, rate)
             losses.append(loss)
-            self._require_bounded(losses[-_LAST_STEPS:])
+            require_bounded(losses, self._n_classes)
             sums += np.array([loss, accuracy]) * n
             done += n
             self._hooks.on_progress(f"Epoch {epoch}", done, n_rows)
@@ -317,36 +291,15 @@ class Training:
             sequence = np.random.SeedSequence([self._options.seed, epoch, number])
             state.assign(sequence.generate_state(2))
 
-    def _require_bounded(self, losses: list[float]) -> None:
-        limit = 2 * np.log(self._n_classes) + 1
-        if not np.isfinite(losses[-1]):
-            raise _DivergedError(f"the loss became {losses[-1]}")
-        if len(losses) == _LAST_STEPS and np.mean(losses) > limit:
-            raise _DivergedError(
-                f"the loss of the last {_LAST_STEPS} steps rose to {np.mean(losses):.1f}, chance "
-                f"is {np.log(self._n_classes):.1f}"
-            )
-
-    def _require_sense(self, val_loss: float, val_accuracy: float) -> None:
-        """Half of what validation had above chance is lost: a step too far, not a detour."""
-        frozen, chance = self.history[0]["val_accuracy"], 1 / self._n_classes
-        if not np.isfinite(val_loss):
-            raise _DivergedError(f"the validation loss became {val_loss}")
-        if frozen > chance + 0.1 and val_accuracy < (frozen + chance) / 2:
-            raise _DivergedError(
-                f"validation accuracy fell from {frozen:.3f} to {val_accuracy:.3f}, chance is "
-                f"{chance:.3f}"
-            )
-
     def _take_averages(self) -> list[np.ndarray] | None:
         """Puts the moving averages into the model; returns what was there, None if there are none.
 
         Raises:
-            _DivergedError: the weights are not finite.
+            DivergedError: the weights are not finite.
         """
         raw = _values(self._model.trainable_variables)
         if not all(np.isfinite(value).all() for value in raw):
-            raise _DivergedError("weights are not finite")
+            raise DivergedError("weights are not finite")
         if not self._options.average_weights:
             return None
         _assign(
@@ -355,18 +308,12 @@ class Training:
         )
         return raw
 
-    def _evaluate(self) -> tuple[float, float, float]:
-        """Validation loss and accuracy, calibrated, and the temperature that calibrates."""
+    def _evaluate(self) -> Scores:
+        """Scores the validation images; the next batch is made ready while one is predicted."""
         rows = self._rows[VAL]
-        probabilities = np.concatenate(
-            [
-                self._predict(tf.constant(self._inputs.plain(batch))).numpy()
-                for batch in in_batches(rows, self._options.batch_size)
-            ]
-        )
-        temperature = find_temperature(self._labels[rows], probabilities)
-        calibrated = apply_temperature(probabilities, temperature)
-        return *_loss_and_accuracy(self._labels[rows], calibrated), temperature
+        batches = map_batches(self._inputs.plain, in_batches(rows, self._options.batch_size), 1)
+        parts = [self._predict(tf.constant(batch)).numpy() for batch in batches]
+        return score(self._labels[rows], np.concatenate(parts))
 
     def _find_learning_rate(self) -> None:
         """Sweeps the rate, puts everything back, and goes on with the rate found."""
@@ -395,6 +342,11 @@ class Training:
                 yield batch
 
 
+def _computes_in_float16(model: keras.Model) -> bool:
+    """Whether gradients may be too small for the precision, so that the loss must be scaled."""
+    return any(layer.compute_dtype == "float16" for layer in model._flatten_layers())
+
+
 def _values(variables: list) -> list[np.ndarray]:
     return [np.array(variable.numpy()) for variable in variables]
 
@@ -402,17 +354,6 @@ def _values(variables: list) -> list[np.ndarray]:
 def _assign(variables: list, values: list[np.ndarray]) -> None:
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
-
-
-def _soften(head: keras.Layer, temperature: float) -> None:
-    """Divides a head's scores by a temperature, in the weights of its last layer."""
-    layer = head.layers[-1] if isinstance(head, keras.Model) else head
-    layer.set_weights([weights / temperature for weights in layer.get_weights()])
-
-
-def _loss_and_accuracy(labels: np.ndarray, probabilities: np.ndarray) -> tuple[float, float]:
-    accuracy = float((probabilities.argmax(axis=1) == labels).mean())
-    return mean_log_loss(labels, probabilities), accuracy
 
 
 def in_batches(rows: np.ndarray, batch_size: int) -> list[np.ndarray]:

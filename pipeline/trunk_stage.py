@@ -2,21 +2,20 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from pipeline.augment import Augmentation
 from pipeline.backbones.frost_lines import find_frost_lines, split_at
-from pipeline.errors import DatasetError, FrostlineError, StorageError
+from pipeline.errors import FrostlineError, StorageError
 from pipeline.extract import CACHE_FOLDER
 from pipeline.files import sha256_of_file
 from pipeline.finetune_options import FinetuneOptions
 from pipeline.inputs import TrunkInputs
-from pipeline.parallel import map_batches
-from pipeline.reading import hash_image_file
 from pipeline.runs import Predictions, Run, read_probes
 from pipeline.splits import TRAIN, VAL
 from pipeline.trunk_cache import Trunk, TrunkCache
@@ -24,7 +23,6 @@ from pipeline.trunk_plan import TrunkPlan, plan_trunk_cache
 from pipeline.trunk_worker import TrunkJob, fill_trunk_cache
 
 TRUNK_FOLDER = CACHE_FOLDER / "trunk"
-_HASHING_THREADS = 4
 
 
 @dataclass(frozen=True)
@@ -33,6 +31,7 @@ class TrunkStage:
 
     Args:
         run, weights, device, root, paths: as for `finetune`.
+        digests: of the images, uint8 (n_images, 32).
         model: the classifier.
         line: the frost line.
     """
@@ -42,6 +41,7 @@ class TrunkStage:
     device: str
     root: Path
     paths: list[Path]
+    digests: np.ndarray
     before: Predictions
     options: FinetuneOptions
     model: keras.Model
@@ -71,10 +71,7 @@ class TrunkStage:
         used = np.isin(self.before.splits, (TRAIN, VAL))
         trunk_seconds = self._time_trunk()
         n_passes = self.options.epochs * int(used.sum())
-        if wanted is None and n_passes * trunk_seconds <= 0:
-            return None
-        digests = _hash_images(self.paths)
-        job = self._make_job(digests)
+        job = self._make_job()
         plan, notes = plan_trunk_cache(job, trunk_seconds, n_passes)
         for note in notes:
             on_note(note)
@@ -90,7 +87,7 @@ class TrunkStage:
             return None
         n_views = self.options.views if self.options.is_augmented else 0
         cache = TrunkCache(job.target, job.trunk)
-        return TrunkInputs(cache, digests, n_views, self.options.seed)
+        return TrunkInputs(cache, self.digests, n_views, self.options.seed)
 
     def _find_obstacle(self) -> str:
         lowest = find_frost_lines(self.model.get_layer("backbone"))[-1].name
@@ -115,26 +112,28 @@ class TrunkStage:
         return is_used
 
     def _time_trunk(self) -> float:
-        """Seconds for one image."""
-        pixels = read_probes(self.run).pixels.astype(np.float32)
-        preprocessed = self.model.get_layer("preprocessing")(pixels)
+        """Seconds for one image, in a graph as training runs it."""
+        pixels = tf.constant(read_probes(self.run).pixels, tf.float32)
+        preprocessing = self.model.get_layer("preprocessing")
         trunk, _ = split_at(self.model.get_layer("backbone"), self.line)
-        trunk(preprocessed, training=False)
+        run = tf.function(lambda images: trunk(preprocessing(images), training=False))
+        run(pixels).numpy()  # traced and warm; `numpy` waits for a GPU to be done
         started = time.perf_counter()
-        trunk(preprocessed, training=False)
+        run(pixels).numpy()
         return (time.perf_counter() - started) / len(pixels)
 
-    def _make_job(self, digests: np.ndarray) -> TrunkJob:
+    def _make_job(self) -> TrunkJob:
         options = self.options
         saved = self.run.folder / "model.keras"
         lines = {line.name: line for line in find_frost_lines(self.model.get_layer("backbone"))}
         augment = Augmentation(options.augment, flip=options.flip, seed=options.seed)
         trunk = Trunk(
-            recipe_id=self.run.recipe.id,
+            # It is computed in float32, whatever the features were.
+            recipe_id=replace(self.run.recipe, precision="float32").id,
             model_sha256=sha256_of_file(saved) if saved.is_file() else "",
             line=self.line,
             shape=lines[self.line].shape,
-            augmentation=augment.name if options.is_augmented else "",
+            augmentation=augment.id if options.is_augmented else "",
         )
         name = f"{self.root.resolve().name}-{self.run.recipe.backbone_in_file_names}-{self.line}"
         train_views = list(range(1, options.views + 1)) if options.is_augmented else [0]
@@ -149,19 +148,6 @@ class TrunkStage:
             flip=options.flip,
             seed=options.seed,
             paths=[path.absolute() for path in self.paths],
-            digests=digests,
+            digests=self.digests,
             views=[views_of.get(int(split), []) for split in self.before.splits],
         )
-
-
-def _hash_images(paths: list[Path]) -> np.ndarray:
-    """uint8 (n_images, 32)."""
-    digests = np.empty((len(paths), 32), np.uint8)
-    for row, (digest, reason) in enumerate(map_batches(hash_image_file, paths, _HASHING_THREADS)):
-        if reason is not None:
-            raise DatasetError(
-                f"This image {reason}. Received: {paths[row]}\nRun extract again and fit the head "
-                "anew."
-            )
-        digests[row] = digest
-    return digests

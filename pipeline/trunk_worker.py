@@ -171,7 +171,7 @@ def _build_embedder(job: TrunkJob, batch_size: int | None):
 
     use_one_thread_per_operation()
     device = choose_device(job.device)
-    classifier = load_classifier(job.run, job.weights)
+    classifier = load_classifier(job.run, job.weights, "float32")
     trunk, _ = split_at(classifier.get_layer("backbone"), job.trunk.line)
     x = trunk(classifier.get_layer("preprocessing")(classifier.input), training=False)
     model = keras.Model(classifier.input, keras.layers.Flatten()(x))

@@ -5,24 +5,34 @@ from pipeline.metrics import Metrics
 from pipeline.significance import Comparison
 
 
-def judge(comparison: Comparison, frozen: Metrics, finetuned: Metrics, best_epoch: int) -> str:
+def judge(
+    comparison: Comparison,
+    frozen: Metrics,
+    finetuned: Metrics,
+    best_epoch: int,
+    calibrated_loss: float,
+) -> str:
     """Says whether fine-tuning helped, on the images of one split.
 
     Args:
         frozen, finetuned: of the comparison's split.
         best_epoch: the winner, 0 = the frozen head.
+        calibrated_loss: log-loss of the frozen head with the temperature that suits validation.
     """
     if best_epoch == 0:
         return (
-            "Fine-tuning did not help: no epoch beat the frozen head on validation, so the result "
-            "is the head as it was."
+            "Fine-tuning did not help: no epoch beat the frozen head on validation, both "
+            "calibrated, so the result is the head as it was."
         )
     change = 100 * (finetuned.accuracy - frozen.accuracy)
     images = f"of {comparison.n_samples:,} {comparison.split} images"
     sides = (
         f"{comparison.became_right:,} {images} became right and {comparison.became_wrong:,} wrong"
     )
-    loss = f"log-loss {frozen.log_loss:.4f} to {finetuned.log_loss:.4f}"
+    loss = (
+        f"log-loss {frozen.log_loss:.4f} to {finetuned.log_loss:.4f}, where calibration alone "
+        f"gives {calibrated_loss:.4f}"
+    )
     if change > 0:
         what = f"Fine-tuning helped: {change:+.1f} points ({loss}); {sides}"
     elif change == 0:
@@ -36,8 +46,8 @@ def judge(comparison: Comparison, frozen: Metrics, finetuned: Metrics, best_epoc
         sure = f"That may be chance (McNemar's exact test, {p})"
     if comparison.is_optimistic:
         sure += (
-            ", with the reservation that validation also chose the epoch, so both flatter; "
-            "fit the head with --test-fraction for a fair test"
+            ", with the reservation that validation also chose the epoch and its temperature, so "
+            "both flatter; fit the head with --test-fraction for a fair test"
         )
     return f"{what}. {sure}."
 

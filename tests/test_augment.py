@@ -1,8 +1,10 @@
 """Augmentation depends on its arguments alone."""
 
+import keras
 import numpy as np
 import pytest
 
+from pipeline import augment as augment_module
 from pipeline.augment import Augmentation
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 24, 24, 3), dtype=np.uint8)
@@ -63,3 +65,13 @@ def test_light_mixes_nothing():
     images, targets = Augmentation("light", flip=False, seed=0).mix(IMAGES, np.eye(6), 1, 0)
     assert images is IMAGES
     assert np.array_equal(targets, np.eye(6))
+
+
+def test_what_is_known_by_its_augmentation_is_not_used_once_the_images_would_be_others(monkeypatch):
+    before = Augmentation("light", flip=False, seed=0).id
+    assert Augmentation("light", flip=True, seed=0).id != before
+    monkeypatch.setattr(augment_module, "AUGMENTATION_VERSION", 99)
+    assert Augmentation("light", flip=False, seed=0).id != before
+    monkeypatch.undo()
+    monkeypatch.setattr(keras, "__version__", "99.0")
+    assert Augmentation("light", flip=False, seed=0).id != before

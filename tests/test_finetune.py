@@ -13,14 +13,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from conftest import call
+from PIL import Image
 
 from pipeline import training
-from pipeline.checkpoint import State, read_checkpoint, write_checkpoint
 from pipeline.embedder import choose_device
 from pipeline.errors import DeviceError, FrostlineError, ParityError, RunError
 from pipeline.finetune import Watch, finetune
 from pipeline.finetune_options import FinetuneOptions
 from pipeline.runs import open_run
+from pipeline.winner import Scores
 
 ROOT = Path(__file__).resolve().parent.parent
 # At 32 pixels the top sees 1 x 1 maps: the default rate is too high for so little.
@@ -154,34 +155,40 @@ def test_existing_output_is_refused_before_training_starts(fitted, monkeypatch):
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("learning_rate", 2.0), ("layer_decay", 0.0), ("views", 0), ("average_weights", 1.0)],
+    [
+        ("learning_rate", 2.0),
+        ("layer_decay", 0.0),
+        ("views", 0),
+        ("average_weights", 1.0),
+        ("seed", 5_000_000_000),
+    ],
 )
 def test_values_that_make_no_sense_are_named(fitted, tmp_path, option, value):
     with pytest.raises(FrostlineError, match=f"--{option.replace('_', '-')} .*{value}"):
         tune(fitted, tmp_path / "run", **{option: value})
 
 
-def test_nothing_to_resume_names_what_differs(fitted, tmp_path):
-    from pipeline.finetune import _name_checkpoint
-    from pipeline.unfreeze import ChosenLine
+def test_history_that_cannot_be_drawn_is_an_error_before_training_starts(
+    fitted, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(training.Training, "run", lambda self: pytest.fail("it trained"))
+    shutil.copytree(fitted, tmp_path / "run")
+    (tmp_path / "run/history.csv").write_text("C,val_loss\nhalf,a\n")
+    with pytest.raises(RunError, match=r"history\.csv"):
+        tune(tmp_path / "run", tmp_path / "out")
+    (tmp_path / "run/history.csv").unlink()
+    with pytest.raises(RunError, match=r"history\.csv"):
+        tune(tmp_path / "run", tmp_path / "out")
 
-    options = FinetuneOptions(**{**FROZEN_LITE0, "epochs": 7})
-    path, _, job = _name_checkpoint(
-        open_run(fitted), tmp_path / "run", options, ChosenLine("block7a", "")
-    )
-    write_checkpoint(path, State(), job)
-    with pytest.raises(RunError, match="epochs 7 there, 2 here"):
-        tune(fitted, tmp_path / "run", resume=True)
 
+def test_stopping_says_how_to_go_on(fitted, monkeypatch):
+    def stop(*arguments, **options):
+        raise KeyboardInterrupt
 
-def test_damaged_checkpoint_is_refused_by_name(tmp_path):
-    path = tmp_path / "x.checkpoint"
-    write_checkpoint(path, State(weights=[np.arange(500.0)]), {})
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
-    with pytest.raises(RunError, match=r"cannot be read.*x\.checkpoint"):
-        read_checkpoint(path)
+    monkeypatch.setattr("pipeline.finetune.finetune", stop)
+    outcome = call("finetune", fitted)
+    assert outcome.exit_code == 130
+    assert "the same command with --resume goes on" in outcome.stderr
 
 
 KILLER = """
@@ -288,16 +295,121 @@ def test_another_recipe_is_refused(fitted, tmp_path):
         tune(tmp_path / "run", tmp_path / "out")
 
 
-def test_image_edited_since_extraction_is_refused_by_name(fitted, tmp_path):
-    from PIL import Image
+def test_images_edited_since_extraction_are_refused_by_name(fitted, tmp_path):
+    shutil.copytree(fitted.parent / "photos", tmp_path / "photos")
+    edited = tmp_path / "photos/green/007.png"  # none of the eight probes
+    Image.eval(Image.open(edited), lambda value: 255 - value).save(edited)
+    outcome = call("finetune", fitted, "--data", tmp_path / "photos", "--output", "out")
+    assert outcome.exit_code == 1
+    assert "1 of 36 images were changed" in outcome.stderr
+    assert str(edited) in outcome.stderr
 
+
+def test_images_edited_since_a_run_without_digests_are_refused_by_their_pixels(fitted, tmp_path):
+    shutil.copytree(fitted, tmp_path / "run")
+    (tmp_path / "run/digests.npy").unlink()
     shutil.copytree(fitted.parent / "photos", tmp_path / "photos")
     for path in (tmp_path / "photos").rglob("*.png"):
         Image.eval(Image.open(path), lambda value: 255 - value).save(path)
-    outcome = call("finetune", fitted, "--data", tmp_path / "photos", "--output", "out")
+    outcome = call("finetune", tmp_path / "run", "--data", tmp_path / "photos", "--output", "out")
     assert outcome.exit_code == 1
     assert "no longer gives the pixels" in outcome.stderr
     assert str(tmp_path / "photos") in outcome.stderr
+
+
+def probabilities(run):
+    with (run / "predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    return np.array([[float(row[name]) for name in ("blue", "green", "red")] for row in rows])
+
+
+def test_dense_head_that_learns_nothing_stays_as_it_was(extracted, tmp_path):
+    fitting = ("fit-head", extracted / "features.h5", "--head", "dense", "--hidden", 8)
+    outcome = call(*fitting, "--epochs", 10, "--output", tmp_path / "dense")
+    assert outcome.exit_code == 0, outcome.stderr
+    result = tune(tmp_path / "dense", tmp_path / "run", learning_rate=1e-12, epochs=1)
+    assert result.best_epoch == 0
+    assert "did not help" in result.verdict
+    np.testing.assert_allclose(
+        probabilities(tmp_path / "run"), probabilities(tmp_path / "dense"), atol=1e-5
+    )
+
+
+def test_a_winner_that_is_worse_as_the_model_that_is_kept_gives_way_to_the_frozen_head(
+    finetuned, tmp_path, monkeypatch
+):
+    """Training is told that its first epoch is perfect; the weights say otherwise. And it goes on
+    from a fine-tuned run.
+    """
+
+    def spoil(self, epoch):
+        for variable in self._model.head.trainable_variables:
+            variable.assign(-variable)
+        return 0.1, 1.0
+
+    monkeypatch.setattr(training.Training, "_train_epoch", spoil)
+    monkeypatch.setattr(training.Training, "_evaluate", lambda self: Scores(1.0, 0.0, 1.0, -1.0))
+    notes = []
+    result = tune(finetuned, tmp_path / "run", epochs=1, notes=notes)
+    assert result.best_epoch == 0
+    assert any("Epoch 1 won while training" in note for note in notes)
+    facts = manifest(tmp_path / "run")
+    assert facts["chosen"] == "epoch 0 of 1"
+    assert facts["parent"] == str(finetuned)
+    assert any("the head as it was" in note for note in facts["notes"])
+    np.testing.assert_allclose(probabilities(tmp_path / "run"), probabilities(finetuned), atol=1e-5)
+
+
+def test_half_precision_features_are_fine_tuned_and_saved_in_float32(fitted, tmp_path):
+    """And what was killed before its first checkpoint begins from the start."""
+    shutil.copytree(fitted, tmp_path / "run")
+    facts = manifest(tmp_path / "run")
+    facts["recipe"]["precision"] = "mixed_float16"
+    (tmp_path / "run/manifest.json").write_text(json.dumps(facts))
+    notes = []
+    tune(tmp_path / "run", tmp_path / "out", epochs=1, resume=True, notes=notes)
+    assert any("begins from the start" in note for note in notes)
+    model = keras.saving.load_model(tmp_path / "out/model.keras", compile=False)
+    assert {layer.compute_dtype for layer in model._flatten_layers()} == {"float32"}
+
+
+def test_rate_sweep_tensorboard_and_class_weights_through_the_command_line(fitted, tmp_path):
+    (tmp_path / "weights.csv").write_text("blue,1\ngreen,2\nred,1\n")
+    outcome = call(
+        *("finetune", fitted, "--unfreeze", "block7a", "--epochs", 1, "--augment", "none"),
+        *("--find-learning-rate", "--tensorboard", "board", "--class-weight", "weights.csv"),
+        *("--no-trunk-cache", "--output", "run", "--json"),
+    )
+    assert outcome.exit_code == 0, outcome.stderr
+    sweep = np.array(manifest(tmp_path / "run")["learning_rate_sweep"])
+    assert np.all(np.diff(sweep[:, 0]) > 0)
+    assert Image.open("run/plots/learning-rate.png").format == "PNG"
+    assert "sweep" in " ".join(json.loads(outcome.stdout)["notes"])
+    events = [
+        (event.step, value.tag)
+        for file in Path("board").iterdir()
+        for event in tf.compat.v1.train.summary_iterator(str(file))
+        for value in event.summary.value
+    ]
+    assert sorted(step for step, tag in events if tag == "val_loss") == [0, 1]
+    assert not Path("run/plots/augmentation.png").exists()
+
+
+def test_sixteen_augmented_images_are_pictured(finetuned):
+    """Four rows of four, in the colours of the photos: blue, green and red, not grey."""
+    with Image.open(finetuned / "plots/augmentation.png") as picture:
+        assert picture.format == "PNG"
+        pixels = np.asarray(picture.convert("RGB")).astype(int)
+    height, width, _ = pixels.shape
+    is_drawn = (pixels < 250).any(axis=2)
+    for row in range(4):
+        for column in range(4):
+            y = int((row + 0.5) * height / 4 * 0.94 + 0.06 * height)
+            x = int((column + 0.5) * width / 4)
+            assert is_drawn[y - 20 : y + 20, x - 20 : x + 20].mean() > 0.9
+    for channel in range(3):
+        others = np.delete(pixels, channel, axis=2).max(axis=2)
+        assert (pixels[:, :, channel] > others + 40).mean() > 0.05
 
 
 def test_run_says_what_changed_sides_and_whether_it_is_significant(finetuned):
