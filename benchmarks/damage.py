@@ -10,6 +10,7 @@ do without it is counted too: refused by name, or no effect on any value that is
 import argparse
 import json
 import os
+import signal
 import sys
 import tempfile
 from collections import Counter
@@ -26,6 +27,8 @@ from pipeline import sealed
 from pipeline.cache import FeatureFile
 from pipeline.errors import FeatureFileError
 from pipeline.sealed import SEAL_BYTES, verify_seal
+
+DIAGNOSIS_SECONDS = 5  # HDF5 may run for ever on damaged bytes
 
 
 def read_everything(path: Path) -> tuple:
@@ -77,6 +80,7 @@ def diagnose_in_fork(path: Path) -> str:
     reader, writer = os.pipe()
 
     def work() -> None:
+        signal.alarm(DIAGNOSIS_SECONDS)
         os.write(writer, sealed.find_damage(path).encode())
 
     child = fork(work)

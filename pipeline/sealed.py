@@ -23,6 +23,8 @@ VERSION = 1
 SEAL_BYTES = 512
 _CHUNK_BYTES = 128 * 1024
 _DIAGNOSED_ROWS = 1024
+_DIAGNOSIS_SECONDS = 60.0
+_SLOW_DISK = 50e6  # bytes a second
 _SEAL_START = b"frostline sha256"
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _LARGE_DATASETS = {"features", "retired/features"}
@@ -188,16 +190,21 @@ def _require_signature(path: Path) -> None:
 def diagnose(path: Path) -> str:
     """Names what is damaged in a file whose seal is broken.
 
-    Looks in a process of its own, since HDF5 may crash on damaged bytes.
+    Looks in a process of its own, since HDF5 may crash on damaged bytes, or never come back.
     """
-    done = subprocess.run(
-        [sys.executable, "-m", "pipeline.sealed", str(path)],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=Path(__file__).resolve().parent.parent,
-    )
-    return done.stdout.strip() if done.returncode == 0 else "the structure of the file"
+    path = Path(path)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "pipeline.sealed", str(path)],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=Path(__file__).resolve().parent.parent,
+            timeout=_DIAGNOSIS_SECONDS + path.stat().st_size / _SLOW_DISK,
+        )
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
+        return "the structure of the file"
+    return done.stdout.strip()
 
 
 def find_damage(path: Path) -> str:

@@ -113,3 +113,15 @@ def test_part_of_another_recipe_is_refused(tmp_path):
     assert (batch_size, n_features) == (4, 3)
     with pytest.raises(FeatureFileError, match="another recipe"):
         read_part(tmp_path / "part.h5", replace(RECIPE, image_size=16))
+
+
+def test_file_on_which_hdf5_never_comes_back_is_refused_all_the_same(target, monkeypatch):
+    """Seen: a flipped byte of the metadata on which HDF5 runs for ever."""
+    from pipeline import sealed
+
+    data = bytearray(target.read_bytes())
+    data[-1] ^= 1
+    target.write_bytes(data)
+    monkeypatch.setattr(sealed, "_DIAGNOSIS_SECONDS", 0.001)
+    with pytest.raises(FeatureFileError, match="the structure of the file"):
+        FeatureFile(target)
