@@ -1,6 +1,7 @@
 """Batches of files to rows of features: reading, decoding and embedding in one task each."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
@@ -39,7 +40,7 @@ class EmbedFiles(Protocol):
     batch_size: int
     images_per_task: int
 
-    def map(self, batches: list[list[Path]]) -> Iterator[tuple[list[Path], Embedded]]:
+    def map(self, batches: Iterable[list[Path]]) -> Iterator[tuple[list[Path], Embedded]]:
         """Each batch with what became of it, in the order of the batches."""
         ...
 
@@ -54,7 +55,7 @@ class EmbedInThreads:
         self._embed = embed
         self._read = read
 
-    def map(self, batches: list[list[Path]]) -> Iterator[tuple[list[Path], Embedded]]:
+    def map(self, batches: Iterable[list[Path]]) -> Iterator[tuple[list[Path], Embedded]]:
         return map_batches(
             lambda batch: (batch, embed_files(batch, self._read, self._embed)),
             batches,
@@ -85,40 +86,48 @@ def make_embedder(
 
 
 def embed_into_parts(
-    paths: list[Path],
+    paths: Iterable[Path],
+    n_paths: int,
     files_to_rows: EmbedFiles,
     writer: PartWriter,
     on_failure: Callable[[Path, str], None],
     on_progress: Progress,
-) -> list[tuple[Path, np.ndarray, str]]:
+) -> list[tuple[int, np.ndarray, str]]:
     """Embeds images into parts; whatever ends it early, Ctrl-C too, finished rows are there.
 
     Args:
+        paths: taken as they are needed, since a million of them would fill the memory.
+        n_paths: how many there are.
         on_failure: called with each image that cannot be used, and why.
 
     Returns:
-        Path, digest (zeros where it cannot be read) and reason of each image that cannot be used.
+        Position in `paths`, digest (zeros where it cannot be read) and reason of each image that
+        cannot be used.
     """
     failures = []
-    size = files_to_rows.images_per_task
-    batches = [paths[start : start + size] for start in range(0, len(paths), size)]
     done = 0
-    on_progress("Embedding", 0, len(paths))
+    on_progress("Embedding", 0, n_paths)
     try:
+        batches = _in_batches(paths, files_to_rows.images_per_task)
         for batch, (outcomes, features) in files_to_rows.map(batches):
-            position = 0
-            for path, (digest, reason) in zip(batch, outcomes, strict=True):
+            rows = iter(features)
+            for position, (digest, reason) in enumerate(outcomes):
                 if reason is None:
-                    writer.add(digest, features[position])
-                    position += 1
+                    writer.add(digest, next(rows))
                 else:
-                    failures.append((path, digest, reason))
-                    on_failure(path, reason)
+                    failures.append((done + position, digest, reason))
+                    on_failure(batch[position], reason)
             done += len(batch)
-            on_progress("Embedding", done, len(paths))
+            on_progress("Embedding", done, n_paths)
     finally:
         writer.flush()
     return failures
+
+
+def _in_batches(paths: Iterable[Path], size: int) -> Iterator[list[Path]]:
+    rest = iter(paths)
+    while batch := list(islice(rest, size)):
+        yield batch
 
 
 def embed_files(paths: list[Path], read: ReadBatch, embed: Embed) -> Embedded:

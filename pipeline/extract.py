@@ -189,15 +189,15 @@ def extract_features(
                 tell(_describe_room(target, len(missing), len(dataset), n_features))
                 writer = PartWriter(parts_folder, recipe, batch_size, found.next_part)
                 compute_started = time.perf_counter()
-                paths = {dataset.root / dataset.paths[row]: row for row in missing}
-                for path, digest, reason in embed_into_parts(
-                    list(paths),
+                for position, digest, reason in embed_into_parts(
+                    (dataset.root / dataset.paths[row] for row in missing),
+                    len(missing),
                     files_to_rows,
                     writer,
                     lambda path, reason: _stop_if_asked(options, path, reason),
                     on_progress,
                 ):
-                    identity.give_up(paths[path], digest, reason)
+                    identity.give_up(missing[position], digest, reason)
             summary.compute_seconds = time.perf_counter() - compute_started
             finished = FinishedRows(found.sources + writer.sources)
         identity.skip_unfinished(finished)

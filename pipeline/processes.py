@@ -6,7 +6,7 @@ each worker takes the time and the memory that starting TensorFlow takes.
 
 import multiprocessing
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -57,7 +57,7 @@ class EmbedInProcesses:
     def __exit__(self, *_) -> None:
         self._pool.shutdown(kill_workers=True)
 
-    def map(self, batches: list[list[Path]]) -> Iterator[tuple[list[Path], Embedded]]:
+    def map(self, batches: Iterable[list[Path]]) -> Iterator[tuple[list[Path], Embedded]]:
         with _lost_workers_named():
             yield from map_batches(_embed_batch, batches, self._n_jobs, self._pool)
 
