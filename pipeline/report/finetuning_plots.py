@@ -16,14 +16,17 @@ def plot_augmented_images(path, images: np.ndarray, title: str = "") -> None:
         images: RGB 0..255 (n, height, width, 3).
     """
     n_rows = -(-len(images) // 4)
-    figure = Figure(figsize=(7.2, 1.8 * n_rows + 0.4))
+    height = 1.82 * n_rows + 0.45  # inches
+    figure = Figure(figsize=(7.2, height))
     axes = figure.subplots(n_rows, 4, squeeze=False).flatten()
     for ax in axes:
         ax.set_axis_off()
     for ax, image in zip(axes, images, strict=False):
         ax.imshow(np.clip(np.rint(image), 0, 255).astype(np.uint8), interpolation="nearest")
-    figure.suptitle(title, fontsize=10.5, color=INK, x=0.02, ha="left", parse_math=False)
-    figure.tight_layout(pad=0.4)
+    figure.suptitle(
+        title, fontsize=10.5, color=INK, x=0.012, y=1 - 0.1 / height, ha="left", parse_math=False
+    )
+    figure.tight_layout(pad=0.4, rect=(0, 0, 1, 1 - 0.35 / height))
     figure.savefig(path, format="png", dpi=DOTS_PER_INCH, facecolor="white")
 
 
