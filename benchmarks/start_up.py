@@ -33,7 +33,7 @@ from contextlib import nullcontext
 from pipeline.report import terminal
 
 def leave(stage, done, total):
-    if stage != "Reading" and stage != "Decoding":
+    if stage not in ("Reading", "Hashing", "Decoding"):
         os._exit(0)
 
 terminal.Terminal.progress = lambda self: nullcontext(leave)
