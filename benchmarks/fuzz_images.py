@@ -121,9 +121,21 @@ def work(connection, random_state: int, start: int, stop: int) -> None:
             outcome = "reason: " + str(error).split(":", maxsplit=1)[0].split(" (")[0]
         except BaseException as error:
             outcome = f"exception: {type(error).__name__}"
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        connection.send(("end", outcome, peak / (2**20 if sys.platform == "darwin" else 2**10)))
+        connection.send(("end", outcome, measure_peak_mb()))
     connection.send(("done", "", ""))
+
+
+def measure_peak_mb() -> float:
+    """This process's peak memory.
+
+    Linux counts that of the process which started this one into `ru_maxrss`, not into `VmHWM`.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) / 2**10
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def run(n_images: int, random_state: int, output: Path | None) -> dict:

@@ -19,6 +19,12 @@ def test_hundreds_of_damaged_images_end_as_a_picture_or_a_reason():
     assert all(name.startswith(("picture", "reason: ")) for name in result["outcomes"])
 
 
+def test_memory_of_the_process_that_starts_it_does_not_count():
+    ballast = bytearray(b"x" * (700 * 2**20))
+    result = run(3, random_state=1, output=None)
+    assert len(ballast) > 2**20 * result["peak_memory_mb"]
+
+
 def test_seeds_are_whole_pictures_of_all_common_formats():
     pytest.importorskip("pillow_heif")
     formats = set()
