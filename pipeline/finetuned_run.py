@@ -104,6 +104,7 @@ def write_finetuned_run(
                 "learning_rate_sweep": state.sweep,
                 "learning_rate_found": state.learning_rate,
                 "seconds": seconds,
+                "n_divergences": state.n_divergences,
                 "notes": state.notes,
             },
         )

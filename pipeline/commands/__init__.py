@@ -1,0 +1,1 @@
+"""The commands of `cli.py`, one module each: parse, call one function, print."""

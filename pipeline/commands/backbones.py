@@ -1,0 +1,69 @@
+"""`cli.py backbones`: list them, their frost lines, fetch their weights."""
+
+import click
+
+from pipeline.backbones.start_up import no_start_up_talk
+from pipeline.commands.shared import command, json_option, option
+
+
+@command("backbones")
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--image-size", type=click.IntRange(min=1), help="Pixels.  [default: the backbone's]")
+@click.option("--download", is_flag=True, help="Fetch the weights of each NAME ahead.")
+@option("--layer", default="top", help="With --download: fetch the file that this layer needs.")
+@json_option
+def backbones(terminal, names: tuple[str, ...], image_size, download, layer, as_json) -> None:
+    """List the backbones; with NAME, its frost lines from the top.
+
+    \b
+    Examples:
+      python cli.py backbones
+      python cli.py backbones efficientnet-lite0
+      python cli.py backbones --download efficientnetb0 resnet50
+      python cli.py backbones --download vgg16 --layer fc2
+    """
+    if layer != "top" and not download:
+        raise click.UsageError(
+            "--layer needs --download here; extract --layer takes features of it."
+        )
+    if download:
+        _download_weights(terminal, names, layer, as_json)
+    elif names:
+        _show_frost_lines(terminal, names, image_size, as_json)
+    else:
+        from pipeline.backbones.registry import BACKBONES
+
+        terminal.show_backbones(list(BACKBONES.values()), as_json=as_json)
+
+
+def _download_weights(terminal, names: tuple[str, ...], layer: str, as_json: bool) -> None:
+    from pipeline.backbones.presets import find_backbone
+    from pipeline.backbones.weights import resolve_weights
+
+    if not names:
+        raise click.UsageError("Missing argument: --download needs the NAME of a backbone.")
+    fetched = []
+    for backbone in [find_backbone(name) for name in names]:
+        with terminal.hush():
+            weights = resolve_weights(backbone, "imagenet", layer=layer)
+        path = str(weights.path or weights.source)
+        fetched.append({"name": backbone.name, "weights": weights.key, "path": path})
+        terminal.say(f"{backbone.name}: {weights.key}")
+        if not as_json:
+            terminal.result(path)
+    if as_json:
+        terminal.result_json(fetched)
+
+
+def _show_frost_lines(terminal, names: tuple[str, ...], image_size, as_json: bool) -> None:
+    from pipeline.backbones.presets import find_backbone
+
+    if len(names) > 1:
+        raise click.UsageError("Expected one NAME, or --download.")
+    with no_start_up_talk():
+        from pipeline.backbones.build import build_untrained
+        from pipeline.backbones.frost_lines import find_frost_lines
+
+        backbone = find_backbone(names[0])
+        lines = find_frost_lines(build_untrained(backbone, image_size))
+    terminal.show_frost_lines(backbone, lines, as_json=as_json)

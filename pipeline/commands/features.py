@@ -1,0 +1,52 @@
+"""`cli.py features`: what is in feature files."""
+
+from pathlib import Path
+
+import click
+
+from pipeline.commands.shared import (
+    EXISTING,
+    command,
+    device_option,
+    embedder_maker,
+    json_option,
+    weights_option,
+)
+
+
+@command("features")
+@click.argument("path", type=EXISTING, required=False)
+@click.option("--verify", is_flag=True, help="Check every byte of the file.")
+@click.option("--recompute", type=click.IntRange(min=1), help="Embed N random rows again.")
+@click.option("--data", type=EXISTING, help="Where the images are now, for --recompute.")
+@weights_option
+@device_option
+@json_option
+def features(terminal, path: Path | None, verify, recompute, data, weights, device, as_json):
+    """Show what is in a feature file; without PATH, list those in cache/.
+
+    \b
+    Examples:
+      python cli.py features
+      python cli.py features cache/photos-efficientnetb0-1a2b3c4d.h5 --verify --recompute 20
+    """
+    from pipeline.backbones.weights import resolve_recorded_weights
+    from pipeline.cache import FeatureFile, find_feature_files
+    from pipeline.extract import CACHE_FOLDER
+    from pipeline.recompute import recompute_rows
+    from pipeline.sealed import verify_seal
+
+    if path is None:
+        terminal.show_feature_files(find_feature_files(CACHE_FOLDER), as_json=as_json)
+        return
+    if verify:
+        verify_seal(path)
+    with FeatureFile(path) as file:
+        terminal.show_features(file, as_json=as_json)
+        if verify:
+            terminal.say("Every byte is as it was written.")
+        if recompute:
+            contents = file.contents
+            resolved = resolve_recorded_weights(contents.recipe, weights or contents.weights_source)
+            make = embedder_maker(terminal, contents.recipe, resolved, device)
+            terminal.show_recomputed(recompute_rows(file, recompute, make, data_root=data))

@@ -1,0 +1,38 @@
+"""`cli.py fetch`: make a data set."""
+
+from pathlib import Path
+
+import click
+
+from pipeline.commands.shared import command, force_option, option, output_option
+
+
+@command("fetch")
+@click.argument("source")
+@option("--max-bytes", default=100 * 10**9, type=click.IntRange(min=1), help="Refuse an archive "
+         "that expands to more.")  # fmt: skip
+@output_option
+@force_option
+def fetch(terminal, source: str, output: Path | None, force: bool, max_bytes: int) -> None:
+    """Make a data set under data/.
+
+    \b
+    SOURCE is one of
+      digits      1,797 handwritten digits from scikit-learn; nothing is downloaded
+      flowers     TensorFlow's 3,670 photos of five flowers, 229 MB to download
+      tfds:NAME   a data set of TensorFlow Datasets (pip install '.[tfds]')
+      ARCHIVE     a .zip, .tar or .tar.gz file, unpacked with care
+
+    \b
+    Examples:
+      python cli.py fetch digits
+      python cli.py fetch photos.zip
+      python cli.py fetch tfds:cifar10 --output data/cifar
+    """
+    from pipeline.sources import fetch as fetch_source
+
+    fetched = fetch_source(source, output, force=force, max_bytes=max_bytes)
+    for note in fetched.notes:
+        terminal.say(note)
+    terminal.say(f"Wrote {fetched.n_files:,} files to {fetched.folder}/")
+    terminal.result(str(fetched.folder))

@@ -1,0 +1,114 @@
+"""What the commands share: printing an error, options that several have, small conversions."""
+
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+
+import click
+
+EXISTING = click.Path(path_type=Path)
+
+
+class Command(click.Command):
+    """A command that prints a FrostlineError as one message and leaves with exit code 1."""
+
+    def invoke(self, ctx: click.Context):
+        from pipeline.errors import FrostlineError
+        from pipeline.found import printable_lines
+
+        try:
+            return super().invoke(ctx)
+        except FrostlineError as error:
+            if ctx.params.get("debug"):
+                raise
+            click.echo(f"Error: {printable_lines(str(error))}", err=True)
+            ctx.exit(1)
+        except KeyboardInterrupt:
+            how = " with --resume" if self.name == "finetune" else ""
+            text = f"Stopped. What was finished is kept; the same command{how} goes on."
+            click.echo(text, err=True)
+            ctx.exit(130)
+
+
+def command(name: str) -> Callable:
+    """A click command with the options that all have; its function gets a Terminal first."""
+
+    def decorate(function: Callable) -> click.Command:
+        quiet = click.option("--quiet", is_flag=True, help="Say nothing but results and errors.")
+        debug = click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+
+        @wraps(function)
+        def call(*, quiet: bool, debug: bool, **options):
+            from pipeline.report.terminal import Terminal
+
+            return function(Terminal(quiet=quiet), **options)
+
+        return click.command(name, cls=Command)(quiet(debug(call)))
+
+    return decorate
+
+
+def option(*names: str, **settings) -> Callable:
+    """A click option whose default is shown."""
+    settings.setdefault("show_default", True)
+    return click.option(*names, **settings)
+
+
+output_option = click.option(
+    "--output", type=EXISTING, help="Where to write.  [default: a new name]"
+)
+force_option = click.option("--force", is_flag=True, help="Overwrite what is there.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
+device_option = option(
+    "--device", default="auto", help="Where to compute: auto, cpu, gpu or gpu:N."
+)
+weights_option = click.option(
+    "--weights", help="Where the backbone's weights are now.  [default: where they came from]"
+)
+seed_option = option("--seed", default=0, help="Decides all that is left to chance.")
+class_weight_option = option(
+    "--class-weight",
+    default="none",
+    help="none; balanced: each class counts the same, however few its images; or a JSON or CSV "
+    "FILE with a weight for each.",
+)
+max_pixels_option = click.option(
+    "--max-pixels",
+    type=click.IntRange(min=1),
+    help="Skip images with more.  [default: 178,956,970]",
+)
+max_bytes_option = click.option(
+    "--max-bytes", type=click.IntRange(min=1), help="Skip files with more.  [default: 536,870,912]"
+)
+class_depth_option = option(
+    "--class-depth",
+    default=1,
+    type=click.IntRange(min=1),
+    help="How many folders down the classes are.",
+)
+
+
+def make_limits(max_pixels: int | None, max_bytes: int | None):
+    from pipeline.reading import Limits
+
+    given = {"max_pixels": max_pixels, "max_bytes": max_bytes}
+    given = {name: value for name, value in given.items() if value is not None}
+    return Limits(**given)
+
+
+def none_as_none(text: str) -> str | None:
+    return None if text == "none" else text
+
+
+def embedder_maker(terminal, recipe, weights, device: str, n_streams: int | None = None):
+    """A function of the batch size that makes the embedder and says what it computes on."""
+
+    def make(batch_size: int | None):
+        from pipeline.embedding import make_embedder
+
+        embedder = make_embedder(recipe, weights, device, n_streams, batch_size)
+        for note in (f"Computing on {embedder.device.description}.", *embedder.notes):
+            terminal.say(note)
+        return embedder
+
+    return make
