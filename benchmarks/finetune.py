@@ -127,28 +127,24 @@ def run_benchmark(folder: Path, n_images: int, n_rounds: int) -> dict:
     from pipeline.classifier import load_classifier
     from pipeline.finetune_options import FinetuneOptions
     from pipeline.inputs import PixelInputs
+    from pipeline.parent import open_parent
     from pipeline.pixels import PixelStore
-    from pipeline.run_images import hash_images
-    from pipeline.runs import read_predictions, read_probes
+    from pipeline.runs import read_probes
     from pipeline.trunk_stage import TrunkStage
 
     os.chdir(folder)
     run = prepare(folder, n_images)
-    before = read_predictions(run)
-    paths = [folder / "images" / path for path in before.paths]
+    parent = open_parent(run, None, folder / "images")
     line = "block7a"
     options = FinetuneOptions(
         unfreeze=line, epochs=n_rounds + 1, augment="none", trunk_cache=True, patience=99
     )
-    model, digests = load_classifier(run), hash_images(paths)
-    stage = TrunkStage(
-        run, None, "cpu", folder / "images", paths, digests, before, options, model, line
-    )
+    stage = TrunkStage(parent, options, "cpu", load_classifier(run), line)
     started = time.perf_counter()
     notes: list[str] = []
     cached = stage.open_inputs(True, lambda *_: None, notes.append)
     fill_seconds = time.perf_counter() - started
-    store = PixelStore(paths, run.recipe)
+    store = PixelStore(parent.paths, run.recipe)
     plain = PixelInputs(store, Augmentation("none", flip=False, seed=0))
     trainings = {
         "with": build_training(run, cached, options, line, True),

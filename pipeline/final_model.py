@@ -11,8 +11,9 @@ from pipeline.classifier import load_classifier
 from pipeline.embedder import Device, Embedder
 from pipeline.finetune_options import FinetuneOptions
 from pipeline.parallel import map_batches
+from pipeline.parent import Parent
 from pipeline.pixels import PixelStore
-from pipeline.runs import Predictions, Run
+from pipeline.runs import Predictions
 from pipeline.training import in_batches
 from pipeline.winner import beats, score_validation
 
@@ -27,13 +28,11 @@ def thaw_classifier(model: keras.Model, line: str) -> int:
 
 def make_final_model(
     model: keras.Model,
-    run: Run,
-    weights: str | None,
+    parent: Parent,
     options: FinetuneOptions,
     line: str,
     device: Device,
     store: PixelStore,
-    before: Predictions,
     state: State,
 ) -> tuple[keras.Model, Predictions]:
     """The model to keep, and what it says of every image.
@@ -43,11 +42,12 @@ def make_final_model(
 
     Args:
         model: with the winner's weights.
-        weights: where the backbone's weights lie now, None for where they came from.
-        before: the frozen head's predictions.
+        line: the frost line.
+        store: the parent's images.
     """
+    before = parent.before
     if options.precision != "float32" or options.strategy != "single":
-        model = _copy(run, weights, line, model.get_weights())
+        model = _copy(parent, line, model.get_weights())
     after = _predict(model, device, store, before, options.batch_size)
     if state.best_epoch == 0:
         return model, after
@@ -61,15 +61,13 @@ def make_final_model(
         f"{frozen.calibrated_loss:.4f}. So the result is the head as it was."
     )
     state.best_epoch, state.best_temperature = 0, 1.0
-    model = _copy(run, weights, line)
+    model = _copy(parent, line)
     return model, _predict(model, device, store, before, options.batch_size)
 
 
-def _copy(
-    run: Run, weights: str | None, line: str, values: list[np.ndarray] | None = None
-) -> keras.Model:
+def _copy(parent: Parent, line: str, values: list[np.ndarray] | None = None) -> keras.Model:
     """The run's model in float32, with other values where there are some."""
-    model = load_classifier(run, weights, "float32")
+    model = load_classifier(parent.run, parent.weights, "float32")
     thaw_classifier(model, line)
     if values is not None:
         model.set_weights(values)

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import keras
+import numpy as np
 
 from pipeline.augment import Augmentation
 from pipeline.backbones.frost_lines import find_frost_lines
@@ -17,20 +18,16 @@ from pipeline.final_model import make_final_model, thaw_classifier
 from pipeline.finetune_job import FinetuneJob, describe_job
 from pipeline.finetune_options import FinetuneOptions
 from pipeline.finetuned_run import write_finetuned_run
-from pipeline.inputs import PixelInputs
-from pipeline.metrics import Metrics
+from pipeline.inputs import PixelInputs, TrunkInputs
+from pipeline.parent import Parent, open_parent
 from pipeline.pixels import PixelStore
-from pipeline.replicas import place
-from pipeline.run_images import hash_images, locate_images, require_same_images
-from pipeline.runs import Run, read_history, read_predictions, require_free_output, score_splits
-from pipeline.significance import Comparison, compare_predictions
-from pipeline.splits import TRAIN
+from pipeline.replicas import Replicas, place
+from pipeline.runs import Run, require_free_output
 from pipeline.tensorboard import log_epoch
 from pipeline.training import Hooks, Training
 from pipeline.trunk_stage import TrunkStage
-from pipeline.unfreeze import choose_line
-from pipeline.verdict import judge, suggest
-from pipeline.winner import calibrated_losses
+from pipeline.unfreeze import ChosenLine, choose_line
+from pipeline.verdict import Assessment, assess
 
 
 @dataclass(frozen=True)
@@ -47,17 +44,13 @@ class FinetuneResult:
     """The run that was written, and how it compares with the frozen head it started from."""
 
     folder: Path
-    frozen: dict[str, Metrics]
-    finetuned: dict[str, Metrics]
-    comparison: Comparison
+    assessment: Assessment
     unfreeze: str
     trainable_parameters: int
     best_epoch: int
     last_epoch: int
     parity: float
     used_trunk_cache: bool
-    verdict: str
-    next_step: str
     notes: list[str]
     seconds: dict[str, float]
 
@@ -74,6 +67,35 @@ class _Stopwatch:
 
     def total(self) -> dict[str, float]:
         return {**self.seconds, "total": time.perf_counter() - self.started}
+
+
+@dataclass(frozen=True)
+class _Thawed:
+    """The parent's classifier with its top unfrozen.
+
+    Args:
+        n_trainable: parameters.
+        parity: greatest relative difference to what the parent recorded.
+    """
+
+    model: keras.Model
+    line: ChosenLine
+    n_trainable: int
+    parity: float
+
+    def line_below(self) -> str | None:
+        names = [line.name for line in find_frost_lines(self.model.get_layer("backbone"))]
+        below = names[names.index(self.line.name) + 1 :] if self.line.name in names else []
+        return below[0] if below else None
+
+
+@dataclass(frozen=True)
+class _Images:
+    """The parent's images as training takes them, from the frost line where there is a cache."""
+
+    store: PixelStore
+    augment: Augmentation
+    trunk: TrunkInputs | None
 
 
 def finetune(
@@ -108,117 +130,48 @@ def finetune(
     watched = _Stopwatch()
     options.check()
     require_free_output(output, force=force)
-    before = read_predictions(run)
-    head_history = read_history(run)
-    train_labels = before.labels[before.splits == TRAIN]
-    class_weights = weigh_classes(options.class_weight, train_labels, run.class_names)
-    root = data_root or Path(run.manifest["data_root"])
-    paths = locate_images(root, before.paths)
-    digests = hash_images(paths, watch.on_progress)
-    require_same_images(run, paths, digests)
+    parent = open_parent(run, weights, data_root, watch.on_progress)
+    class_weights = weigh_classes(options.class_weight, parent.train_labels, run.class_names)
     keras.utils.set_random_seed(options.seed)
     with place(options.strategy, device) as replicas:
         if options.strategy == "mirrored":
             watch.on_note(f"Mirrored on {replicas.n} device(s).")
-        model = load_classifier(run, weights, to_be_saved=True)
-        parity = check_parity(run, model, is_gpu=device.is_gpu, data_root=root)
-        if run.recipe.precision != "float32":
-            model = load_classifier(run, weights, "float32")
-        line = choose_line(
-            model.get_layer("backbone"), options.unfreeze, len(train_labels), len(run.class_names)
-        )
-        trainable = thaw_classifier(model, line.name)
-        watch.on_note(f"Frost line {line.name}: {line.reason}.")
+        thawed = _thaw(parent, options, device)
+        line = thawed.line.name
+        watch.on_note(f"Frost line {line}: {thawed.line.reason}.")
         watched.lap("prepare")
-        job = describe_job(run, output, options, line.name, class_weights)
+        job = describe_job(run, output, options, line, class_weights)
         state = job.find_state(resume=resume, force=force, on_note=watch.on_note)
-        stage = TrunkStage(
-            run,
-            weights,
-            _short_name(device),
-            root,
-            paths,
-            digests,
-            before,
-            options,
-            model,
-            line.name,
-        )
-        wanted = options.trunk_cache if state is None else state.used_trunk_cache
-        trunk_inputs = stage.open_inputs(wanted, watch.on_progress, watch.on_note)
-        watched.lap("trunk cache")
-        store = PixelStore(paths, run.recipe, on_progress=watch.on_progress)
-        watched.lap("decode")
-        augment = Augmentation(options.augment, flip=options.flip, seed=options.seed)
-        set_precision(model.get_layer("backbone"), options.precision)
-        training = Training(
-            model,
-            line.name,
-            trunk_inputs or PixelInputs(store, augment),
-            before,
-            options,
-            from_line=trunk_inputs is not None,
-            class_weights=class_weights,
-            replicas=replicas,
-            state=state or State(used_trunk_cache=trunk_inputs is not None),
-            hooks=_make_hooks(watch, tensorboard, job),
-        )
-        training.run()
+        images = _open_images(parent, options, device, thawed, state, watch, watched)
+        hooks = _make_hooks(watch, tensorboard, job)
+        state = _train(parent, options, thawed, images, class_weights, replicas, state, hooks)
         watched.lap("train")
-    state = training.state
-    n_notes = len(state.notes)
+    last_epoch, n_notes = state.history[-1]["epoch"], len(state.notes)
     with place("single", device):
         model, after = make_final_model(
-            model, run, weights, options, line.name, device, store, before, state
+            thawed.model, parent, options, line, device, images.store, state
         )
     for note in state.notes[n_notes:]:
         watch.on_note(note)
     watched.lap("predict")
-    frozen, finetuned = (score_splits(p.splits, p.labels, p.probabilities, run.class_names)
-                         for p in (before, after))  # fmt: skip
-    comparison = compare_predictions(before, after)
-    calibrated = calibrated_losses(before)
-    verdict = judge(
-        comparison,
-        frozen[comparison.split],
-        finetuned[comparison.split],
-        state.best_epoch,
-        calibrated[comparison.split],
-    )
-    next_step = suggest(
-        comparison,
-        state.history,
-        state.best_epoch,
-        _line_below(model, line.name),
-        options,
-        state.n_divergences > 0,
-    )
+    below = thawed.line_below()
+    assessment = assess(parent.before, after, run.class_names, state, options, below)
     folder, seconds = write_finetuned_run(
-        run,
+        parent,
         model,
-        before,
         after,
         state,
-        digests=digests,
+        assessment,
         device=device,
-        head_history=head_history,
-        augment=(augment, store) if options.is_augmented else None,
-        line=line.name,
-        frozen=frozen,
-        finetuned=finetuned,
-        comparison=comparison,
+        augment=(images.augment, images.store) if options.is_augmented else None,
+        line=line,
         facts={
-            "data_root": str(root.resolve()),
-            "parameters": {**asdict(options), "unfreeze": line.name},
-            "unfreeze_reason": line.reason,
-            "trainable_parameters": trainable,
-            "used_trunk_cache": trunk_inputs is not None,
-            "parity": parity,
+            "parameters": {**asdict(options), "unfreeze": line},
+            "unfreeze_reason": thawed.line.reason,
+            "trainable_parameters": thawed.n_trainable,
+            "parity": thawed.parity,
             "device": device.description,
             "n_devices": replicas.n,
-            "log_loss_frozen_calibrated": calibrated,
-            "verdict": verdict,
-            "next_step": next_step,
         },
         measure_seconds=watched.total,
         output=output,
@@ -227,20 +180,78 @@ def finetune(
     job.forget()
     return FinetuneResult(
         folder=folder,
-        frozen=frozen,
-        finetuned=finetuned,
-        comparison=comparison,
-        unfreeze=line.name,
-        trainable_parameters=trainable,
+        assessment=assessment,
+        unfreeze=line,
+        trainable_parameters=thawed.n_trainable,
         best_epoch=state.best_epoch,
-        last_epoch=training.last_epoch,
-        parity=parity,
-        used_trunk_cache=trunk_inputs is not None,
-        verdict=verdict,
-        next_step=next_step,
+        last_epoch=last_epoch,
+        parity=thawed.parity,
+        used_trunk_cache=state.used_trunk_cache,
         notes=state.notes,
         seconds=seconds,
     )
+
+
+def _thaw(parent: Parent, options: FinetuneOptions, device: Device) -> _Thawed:
+    """Loads the parent's model, proves that it is the one it was, and unfreezes its top."""
+    run, weights = parent.run, parent.weights
+    model = load_classifier(run, weights, to_be_saved=True)
+    parity = check_parity(run, model, is_gpu=device.is_gpu, data_root=parent.root)
+    if run.recipe.precision != "float32":
+        model = load_classifier(run, weights, "float32")
+    n_images, n_classes = len(parent.train_labels), len(run.class_names)
+    line = choose_line(model.get_layer("backbone"), options.unfreeze, n_images, n_classes)
+    return _Thawed(model, line, thaw_classifier(model, line.name), parity)
+
+
+def _open_images(
+    parent: Parent,
+    options: FinetuneOptions,
+    device: Device,
+    thawed: _Thawed,
+    state: State | None,
+    watch: Watch,
+    watched: _Stopwatch,
+) -> _Images:
+    """Fills the trunk cache if there is to be one, and decodes the images."""
+    # What is resumed goes on as it began.
+    wanted = options.trunk_cache if state is None else state.used_trunk_cache
+    stage = TrunkStage(parent, options, _short_name(device), thawed.model, thawed.line.name)
+    trunk = stage.open_inputs(wanted, watch.on_progress, watch.on_note)
+    watched.lap("trunk cache")
+    store = PixelStore(parent.paths, parent.run.recipe, on_progress=watch.on_progress)
+    watched.lap("decode")
+    augment = Augmentation(options.augment, flip=options.flip, seed=options.seed)
+    return _Images(store, augment, trunk)
+
+
+def _train(
+    parent: Parent,
+    options: FinetuneOptions,
+    thawed: _Thawed,
+    images: _Images,
+    class_weights: np.ndarray | None,
+    replicas: Replicas,
+    state: State | None,
+    hooks: Hooks,
+) -> State:
+    """Trains; the winner's weights are in the model then."""
+    uses_cache = images.trunk is not None
+    set_precision(thawed.model.get_layer("backbone"), options.precision)
+    training = Training(
+        thawed.model,
+        thawed.line.name,
+        images.trunk if uses_cache else PixelInputs(images.store, images.augment),
+        parent.before,
+        options,
+        from_line=uses_cache,
+        class_weights=class_weights,
+        replicas=replicas,
+        state=state or State(used_trunk_cache=uses_cache),
+        hooks=hooks,
+    )
+    training.run()
+    return training.state
 
 
 def _make_hooks(watch: Watch, tensorboard: Path | None, job: FinetuneJob) -> Hooks:
@@ -256,9 +267,3 @@ def _short_name(device: Device) -> str:
     """`/GPU:1` -> `gpu:1`, `/CPU:0` -> `cpu`, as on the command line."""
     name = device.name.strip("/").lower()
     return name if device.is_gpu else "cpu"
-
-
-def _line_below(model: keras.Model, name: str) -> str | None:
-    names = [line.name for line in find_frost_lines(model.get_layer("backbone"))]
-    below = names[names.index(name) + 1 :] if name in names else []
-    return below[0] if below else None

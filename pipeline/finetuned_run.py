@@ -12,6 +12,7 @@ from pipeline.embedder import Device
 from pipeline.errors import ParityError
 from pipeline.heads.keras_file import load_keras_model_safely
 from pipeline.metrics import Metrics
+from pipeline.parent import Parent
 from pipeline.pixels import PixelStore
 from pipeline.replicas import place
 from pipeline.runs import (
@@ -26,8 +27,9 @@ from pipeline.runs import (
     write_predictions,
     write_probes,
 )
-from pipeline.significance import Comparison, write_changed_sides
+from pipeline.significance import write_changed_sides
 from pipeline.splits import TRAIN
+from pipeline.verdict import Assessment
 
 SAVED_MODEL_TOLERANCE = 1e-5
 SAVED_MODEL_TOLERANCE_ON_GPU = 1e-3  # two copies may be given different kernels
@@ -35,20 +37,15 @@ N_PICTURED = 16
 
 
 def write_finetuned_run(
-    run: Run,
+    parent: Parent,
     model: keras.Model,
-    before: Predictions,
     after: Predictions,
     state: State,
+    assessment: Assessment,
     *,
-    digests: np.ndarray,
     device: Device,
-    head_history: list[dict],
     augment: tuple[Augmentation, PixelStore] | None,
     line: str,
-    frozen: dict[str, Metrics],
-    finetuned: dict[str, Metrics],
-    comparison: Comparison,
     facts: dict,
     measure_seconds: Callable[[], dict[str, float]],
     output: Path | None,
@@ -57,11 +54,11 @@ def write_finetuned_run(
     """Writes everything and gives the folder its name at the end.
 
     Args:
-        run: the parent.
-        digests: of the images, uint8 (n_samples, 32).
+        after: what the model says of each image.
+        state: of the training, at its end.
         device: where to check the saved model.
-        head_history: the parent's.
         augment: what augmented the images and the images, None where nothing did.
+        line: the frost line.
         facts: further values of the manifest.
 
     Returns:
@@ -71,44 +68,62 @@ def write_finetuned_run(
         RunError: the output exists.
         ParityError: the saved model, loaded again, predicts otherwise.
     """
+    run, before = parent.run, parent.before
     base = run.name.rsplit("-", 1)[0] if run.name.rsplit("-", 1)[-1].isdigit() else run.name
     with new_run(output, f"{base}-finetuned", force=force) as (folder, final):
         with place("single", device):
             _save_model(model, folder / "model.keras", is_gpu=device.is_gpu)
             write_probes(folder, _probe(run, model))
         write_predictions(folder / "predictions.csv", after, run.class_names)
-        write_digests(folder, digests)
+        write_digests(folder, parent.digests)
         write_changed_sides(folder / "changed-sides.csv", before, after, run.class_names)
         write_history(folder / "history.csv", state.history)
         (folder / "plots").mkdir()
-        _draw(folder / "plots", final.name, run, head_history, state, line, finetuned)
+        _draw(folder / "plots", final.name, parent, state, line, assessment.finetuned)
         _draw_augmentation(folder / "plots", augment, before)
         seconds = measure_seconds()
-        parent_facts = {
-            name: run.manifest[name] for name in ("recipe", "recipe_id", "weights_source", "splits")
+        facts = {
+            **_inherit(parent),
+            **facts,
+            **_describe_training(state),
+            **_describe_assessment(assessment),
+            "seconds": seconds,
         }
-        write_manifest(
-            folder,
-            "finetuned",
-            run.class_names,
-            {
-                **parent_facts,
-                **facts,
-                "parent": str(run.folder.resolve()),
-                "chosen": f"epoch {state.best_epoch} of {state.history[-1]['epoch']}",
-                "chosen_by": "val",
-                "history": {"x": "epoch", "best": state.best_epoch},
-                "metrics": {name: scores.to_dict() for name, scores in finetuned.items()},
-                "metrics_frozen": {name: scores.to_dict() for name, scores in frozen.items()},
-                "comparison": comparison.to_dict(),
-                "learning_rate_sweep": state.sweep,
-                "learning_rate_found": state.learning_rate,
-                "seconds": seconds,
-                "n_divergences": state.n_divergences,
-                "notes": state.notes,
-            },
-        )
+        write_manifest(folder, "finetuned", run.class_names, facts)
     return final, seconds
+
+
+def _inherit(parent: Parent) -> dict:
+    names = ("recipe", "recipe_id", "weights_source", "splits")
+    return {
+        **{name: parent.run.manifest[name] for name in names},
+        "data_root": str(parent.root.resolve()),
+        "parent": str(parent.run.folder.resolve()),
+    }
+
+
+def _describe_training(state: State) -> dict:
+    return {
+        "chosen": f"epoch {state.best_epoch} of {state.history[-1]['epoch']}",
+        "chosen_by": "val",
+        "history": {"x": "epoch", "best": state.best_epoch},
+        "used_trunk_cache": state.used_trunk_cache,
+        "learning_rate_sweep": state.sweep,
+        "learning_rate_found": state.learning_rate,
+        "n_divergences": state.n_divergences,
+        "notes": state.notes,
+    }
+
+
+def _describe_assessment(assessment: Assessment) -> dict:
+    return {
+        "metrics": {name: scores.to_dict() for name, scores in assessment.finetuned.items()},
+        "metrics_frozen": {name: scores.to_dict() for name, scores in assessment.frozen.items()},
+        "log_loss_frozen_calibrated": assessment.calibrated_losses,
+        "comparison": assessment.comparison.to_dict(),
+        "verdict": assessment.verdict,
+        "next_step": assessment.next_step,
+    }
 
 
 def _save_model(model: keras.Model, path: Path, *, is_gpu: bool) -> None:
@@ -137,8 +152,7 @@ def _probe(run: Run, model: keras.Model) -> Probes:
 def _draw(
     folder: Path,
     name: str,
-    run: Run,
-    head_history: list[dict],
+    parent: Parent,
     state: State,
     line: str,
     metrics: dict[str, Metrics],
@@ -148,10 +162,10 @@ def _draw(
 
     plot_finetuning(
         folder / "learning-curve.png",
-        head_history,
+        parent.history,
         state.history,
-        head_x=run.manifest["history"]["x"],
-        head_best=run.manifest["history"]["best"],
+        head_x=parent.run.manifest["history"]["x"],
+        head_best=parent.run.manifest["history"]["best"],
         finetune_best=state.best_epoch,
         unfrozen_from=line,
         title=name,
@@ -160,7 +174,7 @@ def _draw(
     plot_confusion_matrix(
         folder / "confusion-matrix.png",
         metrics[split].confusion_matrix,
-        run.class_names,
+        parent.run.class_names,
         title=f"{name}, {split} split",
     )
     if state.sweep:

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -16,7 +15,8 @@ from pipeline.extract import CACHE_FOLDER
 from pipeline.files import sha256_of_file
 from pipeline.finetune_options import FinetuneOptions
 from pipeline.inputs import TrunkInputs
-from pipeline.runs import Predictions, Run, read_probes
+from pipeline.parent import Parent
+from pipeline.runs import read_probes
 from pipeline.splits import TRAIN, VAL
 from pipeline.trunk_cache import Trunk, TrunkCache
 from pipeline.trunk_plan import TrunkPlan, plan_trunk_cache
@@ -30,20 +30,14 @@ class TrunkStage:
     """What the trunk cache needs to know of a fine-tuning.
 
     Args:
-        run, weights, device, root, paths: as for `finetune`.
-        digests: of the images, uint8 (n_images, 32).
+        device: as on the command line.
         model: the classifier.
         line: the frost line.
     """
 
-    run: Run
-    weights: str | None
-    device: str
-    root: Path
-    paths: list[Path]
-    digests: np.ndarray
-    before: Predictions
+    parent: Parent
     options: FinetuneOptions
+    device: str
     model: keras.Model
     line: str
 
@@ -68,7 +62,7 @@ class TrunkStage:
             raise FrostlineError(
                 f"There can be no trunk cache: {obstacle}. Leave --trunk-cache out."
             )
-        used = np.isin(self.before.splits, (TRAIN, VAL))
+        used = np.isin(self.parent.before.splits, (TRAIN, VAL))
         trunk_seconds = self._time_trunk()
         n_passes = self.options.epochs * int(used.sum())
         job = self._make_job()
@@ -87,7 +81,7 @@ class TrunkStage:
             return None
         n_views = self.options.views if self.options.is_augmented else 0
         cache = TrunkCache(job.target, job.trunk)
-        return TrunkInputs(cache, self.digests, n_views, self.options.seed)
+        return TrunkInputs(cache, self.parent.digests, n_views, self.options.seed)
 
     def _find_obstacle(self) -> str:
         lowest = find_frost_lines(self.model.get_layer("backbone"))[-1].name
@@ -113,7 +107,7 @@ class TrunkStage:
 
     def _time_trunk(self) -> float:
         """Seconds for one image, in a graph as training runs it."""
-        pixels = tf.constant(read_probes(self.run).pixels, tf.float32)
+        pixels = tf.constant(read_probes(self.parent.run).pixels, tf.float32)
         preprocessing = self.model.get_layer("preprocessing")
         trunk, _ = split_at(self.model.get_layer("backbone"), self.line)
         run = tf.function(lambda images: trunk(preprocessing(images), training=False))
@@ -123,31 +117,31 @@ class TrunkStage:
         return (time.perf_counter() - started) / len(pixels)
 
     def _make_job(self) -> TrunkJob:
-        options = self.options
-        saved = self.run.folder / "model.keras"
+        parent, options = self.parent, self.options
+        recipe, saved = parent.run.recipe, parent.run.folder / "model.keras"
         lines = {line.name: line for line in find_frost_lines(self.model.get_layer("backbone"))}
         augment = Augmentation(options.augment, flip=options.flip, seed=options.seed)
         trunk = Trunk(
             # It is computed in float32, whatever the features were.
-            recipe_id=replace(self.run.recipe, precision="float32").id,
+            recipe_id=replace(recipe, precision="float32").id,
             model_sha256=sha256_of_file(saved) if saved.is_file() else "",
             line=self.line,
             shape=lines[self.line].shape,
             augmentation=augment.id if options.is_augmented else "",
         )
-        name = f"{self.root.resolve().name}-{self.run.recipe.backbone_in_file_names}-{self.line}"
+        name = f"{parent.root.resolve().name}-{recipe.backbone_in_file_names}-{self.line}"
         train_views = list(range(1, options.views + 1)) if options.is_augmented else [0]
         views_of = {TRAIN: train_views, VAL: [0]}
         return TrunkJob(
             target=TRUNK_FOLDER / f"{name}-{trunk.id[:8]}.h5",
             trunk=trunk,
-            run=self.run,
-            weights=self.weights,
+            run=parent.run,
+            weights=parent.weights,
             device=self.device,
             preset=options.augment,
             flip=options.flip,
             seed=options.seed,
-            paths=[path.absolute() for path in self.paths],
-            digests=self.digests,
-            views=[views_of.get(int(split), []) for split in self.before.splits],
+            paths=[path.absolute() for path in parent.paths],
+            digests=parent.digests,
+            views=[views_of.get(int(split), []) for split in parent.before.splits],
         )

@@ -1,8 +1,60 @@
 """What fine-tuning came to, in words: did it help, is it significant, what to try next."""
 
+from dataclasses import dataclass
+
+from pipeline.checkpoint import State
 from pipeline.finetune_options import FinetuneOptions
 from pipeline.metrics import Metrics
-from pipeline.significance import Comparison
+from pipeline.runs import Predictions, score_splits
+from pipeline.significance import Comparison, compare_predictions
+from pipeline.winner import calibrated_losses
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """Frozen against fine-tuned, in numbers and in words.
+
+    Args:
+        frozen, finetuned: scores by split.
+        calibrated_losses: log-loss of the frozen head by split, with the temperature that suits
+            validation.
+        comparison: on the images of one split.
+        verdict: did it help, and is it significant.
+        next_step: what to try next.
+    """
+
+    frozen: dict[str, Metrics]
+    finetuned: dict[str, Metrics]
+    calibrated_losses: dict[str, float]
+    comparison: Comparison
+    verdict: str
+    next_step: str
+
+
+def assess(
+    before: Predictions,
+    after: Predictions,
+    class_names: list[str],
+    state: State,
+    options: FinetuneOptions,
+    lower_line: str | None,
+) -> Assessment:
+    """Compares what the frozen head and the fine-tuned model say of the same images.
+
+    Args:
+        state: of the training, at its end.
+        lower_line: the frost line below the one that was used, None if there is none.
+    """
+    frozen, finetuned = (
+        score_splits(p.splits, p.labels, p.probabilities, class_names) for p in (before, after)
+    )
+    comparison, losses = compare_predictions(before, after), calibrated_losses(before)
+    split = comparison.split
+    verdict = judge(comparison, frozen[split], finetuned[split], state.best_epoch, losses[split])
+    next_step = suggest(
+        state.history, state.best_epoch, lower_line, options, state.n_divergences > 0
+    )
+    return Assessment(frozen, finetuned, losses, comparison, verdict, next_step)
 
 
 def judge(
@@ -53,7 +105,6 @@ def judge(
 
 
 def suggest(
-    comparison: Comparison,
     history: list[dict],
     best_epoch: int,
     lower_line: str | None,

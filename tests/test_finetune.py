@@ -133,8 +133,9 @@ def test_divergence_takes_up_the_last_good_weights_with_a_lower_rate(fitted, tmp
 @pytest.mark.slow
 def test_too_high_a_rate_is_lowered_until_it_stops_and_is_never_worse(fitted, tmp_path):
     result = tune(fitted, tmp_path / "run", learning_rate=0.9, epochs=3, batch_size=4)
-    assert result.finetuned["val"].accuracy >= result.frozen["val"].accuracy
-    assert result.finetuned["val"].log_loss <= result.frozen["val"].log_loss + 1e-6
+    frozen, finetuned = result.assessment.frozen["val"], result.assessment.finetuned["val"]
+    assert finetuned.accuracy >= frozen.accuracy
+    assert finetuned.log_loss <= frozen.log_loss + 1e-6
 
 
 def test_out_of_memory_says_which_batch_size_to_try(fitted, tmp_path, monkeypatch):
@@ -329,7 +330,7 @@ def test_dense_head_that_learns_nothing_stays_as_it_was(extracted, tmp_path):
     assert outcome.exit_code == 0, outcome.stderr
     result = tune(tmp_path / "dense", tmp_path / "run", learning_rate=1e-12, epochs=1)
     assert result.best_epoch == 0
-    assert "did not help" in result.verdict
+    assert "did not help" in result.assessment.verdict
     np.testing.assert_allclose(
         probabilities(tmp_path / "run"), probabilities(tmp_path / "dense"), atol=1e-5
     )

@@ -112,7 +112,6 @@ def test_next_step_follows_from_the_curves(best, epochs, train_accuracy, diverge
         for epoch in range(3)
     ]
     text = suggest(
-        compare_predictions(BEFORE, AFTER),
         history,
         best,
         lower,

@@ -124,6 +124,7 @@ class Terminal:
 
     def show_finetuning(self, result, *, as_json: bool) -> None:
         """Frozen against fine-tuned, in a table and in words."""
+        found = result.assessment
         if as_json:
             self.result_json(
                 {
@@ -134,20 +135,20 @@ class Terminal:
                     "last_epoch": result.last_epoch,
                     "parity": result.parity,
                     "used_trunk_cache": result.used_trunk_cache,
-                    "comparison": result.comparison.to_dict(),
-                    "verdict": result.verdict,
-                    "next_step": result.next_step,
+                    "comparison": found.comparison.to_dict(),
+                    "verdict": found.verdict,
+                    "next_step": found.next_step,
                     "notes": result.notes,
                     "seconds": result.seconds,
-                    "frozen": {name: m.to_dict() for name, m in result.frozen.items()},
-                    "finetuned": {name: m.to_dict() for name, m in result.finetuned.items()},
+                    "frozen": {name: m.to_dict() for name, m in found.frozen.items()},
+                    "finetuned": {name: m.to_dict() for name, m in found.finetuned.items()},
                 }
             )
             return
         rows = {}
-        for split in (name for name in SPLITS[::-1] if name in result.frozen):
-            rows[f"{split}, frozen"] = result.frozen[split]
-            rows[f"{split}, fine-tuned"] = result.finetuned[split]
+        for split in (name for name in SPLITS[::-1] if name in found.frozen):
+            rows[f"{split}, frozen"] = found.frozen[split]
+            rows[f"{split}, fine-tuned"] = found.finetuned[split]
         self._print(score_table(rows))
         self.result(describe_finetuning(result))
         stages = ", ".join(
@@ -359,9 +360,10 @@ class Terminal:
 
 def describe_finetuning(result) -> str:
     """Says in words what was trained, whether it helped, and what to try next."""
+    found = result.assessment
     return (
         f"Thawed from {result.unfreeze} up ({result.trainable_parameters:,} parameters); epoch "
-        f"{result.best_epoch} of {result.last_epoch} won.\n{result.verdict}\n{result.next_step}"
+        f"{result.best_epoch} of {result.last_epoch} won.\n{found.verdict}\n{found.next_step}"
     )
 
 
