@@ -1,5 +1,6 @@
 """Every line of the table against the network that it names. Most of it is slow."""
 
+import gc
 import importlib
 
 import keras
@@ -20,6 +21,14 @@ from pipeline.extract import make_recipe
 KERAS_NAMES = [n for n, b in BACKBONES.items() if b.builder.startswith("keras.applications:")]
 # The least that Keras allows.
 LEAST_SIZE = {"inceptionv3": 75, "inceptionresnetv2": 75, "xception": 71}
+
+
+@pytest.fixture(autouse=True)
+def _forget_networks():
+    """The largest hold gigabytes, in circles that wait for the collector."""
+    yield
+    keras.backend.clear_session()
+    gc.collect()
 
 
 def _slow_but(names, quick):
