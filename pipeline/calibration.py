@@ -6,9 +6,8 @@ Source: Guo et al., "On calibration of modern neural networks", ICML 2017.
 import numpy as np
 
 from pipeline.heads.linear import softmax
-from pipeline.metrics import mean_log_loss
 
-LEAST, GREATEST = 0.2, 5.0
+LEAST, GREATEST = 0.01, 100.0
 _AT_BOUND = 1.01  # the search stops a little short of a bound
 
 
@@ -20,18 +19,24 @@ def find_temperature(labels: np.ndarray, probabilities: np.ndarray) -> float:
         probabilities: (n_samples, n_classes).
 
     Returns:
-        A number between LEAST and GREATEST; 1 where the loss falls up to one of these, as it does
-        where every sample is right: there is no best temperature then.
+        A number between LEAST and GREATEST; 1 where there is no best one, because every sample is
+        right (the surer, the better) or so many are wrong that to know nothing is better.
     """
     from scipy.optimize import minimize_scalar
+    from scipy.special import log_softmax
 
-    if not np.isfinite(probabilities).all():
+    is_right = probabilities.argmax(axis=1) == labels
+    if is_right.all() or not np.isfinite(probabilities).all():
         return 1.0
-    found = minimize_scalar(
-        lambda t: mean_log_loss(labels, apply_temperature(probabilities, float(np.exp(t)))),
-        bounds=(np.log(LEAST), np.log(GREATEST)),
-        method="bounded",
-    )
+    scores, rows = _scores(probabilities), np.arange(len(labels))
+
+    # Not by way of probabilities, whose rounding to 0 would give the loss a second valley.
+    def loss(log_temperature: float) -> float:
+        scaled = log_softmax(scores / np.exp(log_temperature), axis=1)
+        return float(-scaled[rows, labels].mean())
+
+    bounds = (np.log(LEAST), np.log(GREATEST))
+    found = minimize_scalar(loss, bounds=bounds, method="bounded")
     temperature = float(np.exp(found.x))
     is_inside = LEAST * _AT_BOUND < temperature < GREATEST / _AT_BOUND
     return temperature if is_inside else 1.0
@@ -39,8 +44,11 @@ def find_temperature(labels: np.ndarray, probabilities: np.ndarray) -> float:
 
 def apply_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:
     """Probabilities of the same scores divided by a temperature."""
-    scores = np.log(np.clip(probabilities.astype(np.float64), 1e-30, 1.0)) / temperature
-    return softmax(scores)
+    return softmax(_scores(probabilities) / temperature)
+
+
+def _scores(probabilities: np.ndarray) -> np.ndarray:
+    return np.log(np.clip(probabilities.astype(np.float64), 1e-30, 1.0))
 
 
 def soften(head, temperature: float) -> None:

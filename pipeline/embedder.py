@@ -9,8 +9,8 @@ decided this. On a GPU the model is compiled, for large batches.
 import os
 import queue
 import tempfile
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -138,6 +138,9 @@ class Embedder:
 
         Returns:
             float32 (n_samples, n_features).
+
+        Raises:
+            DeviceError: the batch does not fit the device's memory.
         """
         n_samples = len(pixels)
         features = np.empty((n_samples, self.n_features), np.float32)
@@ -145,8 +148,27 @@ class Embedder:
         for start in range(0, n_samples, self.batch_size):
             part = pixels[start : start + self.batch_size]
             batch[: len(part)] = part
-            features[start : start + len(part)] = self._call(batch)[: len(part)]
+            with memory_errors(self.batch_size):
+                features[start : start + len(part)] = self._call(batch)[: len(part)]
         return features
+
+
+@contextmanager
+def memory_errors(batch_size: int) -> Iterator[None]:
+    """Says which batch size to try where the device's memory is too small for one.
+
+    Raises:
+        DeviceError: so it is.
+    """
+    try:
+        yield
+    except tf.errors.ResourceExhaustedError as error:
+        smaller = max(1, batch_size // 2)
+        raise DeviceError(
+            f"Not enough memory for a batch of {batch_size} images. Expected it to fit the "
+            f"device. Received: --batch-size {batch_size}\nTry --batch-size {smaller}"
+            + (", or a smaller image size at extraction." if batch_size == 1 else ".")
+        ) from error
 
 
 def _trace(

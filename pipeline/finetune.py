@@ -14,6 +14,7 @@ from pipeline.checkpoint import State
 from pipeline.class_weights import weigh_classes
 from pipeline.classifier import check_parity, load_classifier, set_precision
 from pipeline.embedder import Device
+from pipeline.errors import RunError
 from pipeline.final_model import make_final_model, thaw_classifier
 from pipeline.finetune_job import FinetuneJob, describe_job
 from pipeline.finetune_options import FinetuneOptions
@@ -83,10 +84,14 @@ class _Thawed:
     n_trainable: int
     parity: float
 
-    def line_below(self) -> str | None:
+    def neighbours(self) -> tuple[str | None, str | None]:
+        """The frost lines above and below."""
         names = [line.name for line in find_frost_lines(self.model.get_layer("backbone"))]
-        below = names[names.index(self.line.name) + 1 :] if self.line.name in names else []
-        return below[0] if below else None
+        if self.line.name not in names:  # all
+            return names[-1], None
+        place = names.index(self.line.name)
+        above, below = names[:place][-1:], names[place + 1 :][:1]
+        return (above or [None])[0], (below or [None])[0]
 
 
 @dataclass(frozen=True)
@@ -130,6 +135,7 @@ def finetune(
     watched = _Stopwatch()
     options.check()
     require_free_output(output, force=force)
+    _require_other_folder(run, output)
     parent = open_parent(run, weights, data_root, watch.on_progress)
     class_weights = weigh_classes(options.class_weight, parent.train_labels, run.class_names)
     keras.utils.set_random_seed(options.seed)
@@ -154,8 +160,8 @@ def finetune(
     for note in state.notes[n_notes:]:
         watch.on_note(note)
     watched.lap("predict")
-    below = thawed.line_below()
-    assessment = assess(parent.before, after, run.class_names, state, options, below)
+    lines = thawed.neighbours()
+    assessment = assess(parent.before, after, run.class_names, state, options, lines)
     folder, seconds = write_finetuned_run(
         parent,
         model,
@@ -190,6 +196,15 @@ def finetune(
         notes=state.notes,
         seconds=seconds,
     )
+
+
+def _require_other_folder(run: Run, output: Path | None) -> None:
+    """With --force the head, which nothing else holds, would be lost."""
+    if output is not None and output.resolve() == run.folder.resolve():
+        raise RunError(
+            "The result of fine-tuning is a run of its own. Expected another --output than the run "
+            f"that is fine-tuned. Received: --output {output}"
+        )
 
 
 def _thaw(parent: Parent, options: FinetuneOptions, device: Device) -> _Thawed:

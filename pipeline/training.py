@@ -22,7 +22,7 @@ from pipeline.divergence import (
     require_bounded,
     require_sense,
 )
-from pipeline.errors import DeviceError
+from pipeline.embedder import memory_errors
 from pipeline.finetune_options import FinetuneOptions
 from pipeline.inputs import Inputs
 from pipeline.learning_rate import choose_rate, sweep_rates
@@ -273,17 +273,11 @@ class Training:
         """One step; its loss without label smoothing, and accuracy."""
         self._optimizer.learning_rate = self._last_rate = rate
         self._model.reset_metrics()
-        try:
-            logs = self._model.train_function(iter([self._replicas.divide(*batch)]))
-            return float(logs["plain_loss"]), float(logs["accuracy"])
-        except tf.errors.ResourceExhaustedError as error:
-            size = self._options.batch_size
-            smaller = max(1, size // 2)
-            raise DeviceError(
-                f"Not enough memory for a training step of {size} images. Expected it to fit the "
-                f"device. Received: --batch-size {size}\nTry --batch-size {smaller}"
-                + (", or a smaller image size at extraction." if size == 1 else ".")
-            ) from error
+        with memory_errors(self._options.batch_size):
+            self._model.train_function(iter([self._replicas.divide(*batch)]))
+        # Not what the function returns: that is a mean over devices, however uneven their shares.
+        metrics = self._model.get_metrics_result()
+        return float(metrics["plain_loss"]), float(metrics["accuracy"])
 
     def _seed_layers(self, epoch: int) -> None:
         """Dropout depends on (seed, epoch), not on what went before."""
@@ -312,7 +306,8 @@ class Training:
         """Scores the validation images; the next batch is made ready while one is predicted."""
         rows = self._rows[VAL]
         batches = map_batches(self._inputs.plain, in_batches(rows, self._options.batch_size), 1)
-        parts = [self._predict(tf.constant(batch)).numpy() for batch in batches]
+        with memory_errors(self._options.batch_size):
+            parts = [self._predict(tf.constant(batch)).numpy() for batch in batches]
         return score(self._labels[rows], np.concatenate(parts))
 
     def _find_learning_rate(self) -> None:

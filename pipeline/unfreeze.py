@@ -37,7 +37,7 @@ def choose_line(
     lines = find_frost_lines(backbone)
     if wanted is None:
         return _choose_by_data(lines, n_images, n_classes)
-    if wanted.isdigit():
+    if wanted.isdecimal():
         if not 1 <= int(wanted) <= len(lines):
             raise BackboneError(
                 f"This backbone has {len(lines)} frost lines. Expected 1 to {len(lines)} blocks "

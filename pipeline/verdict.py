@@ -37,13 +37,13 @@ def assess(
     class_names: list[str],
     state: State,
     options: FinetuneOptions,
-    lower_line: str | None,
+    lines: tuple[str | None, str | None],
 ) -> Assessment:
     """Compares what the frozen head and the fine-tuned model say of the same images.
 
     Args:
         state: of the training, at its end.
-        lower_line: the frost line below the one that was used, None if there is none.
+        lines: the frost lines above and below the one that was used, None where there is none.
     """
     frozen, finetuned = (
         score_splits(p.splits, p.labels, p.probabilities, class_names) for p in (before, after)
@@ -52,7 +52,7 @@ def assess(
     split = comparison.split
     verdict = judge(comparison, frozen[split], finetuned[split], state.best_epoch, losses[split])
     next_step = suggest(
-        state.history, state.best_epoch, lower_line, options, state.n_divergences > 0
+        comparison, state.history, state.best_epoch, lines, options, state.n_divergences > 0
     )
     return Assessment(frozen, finetuned, losses, comparison, verdict, next_step)
 
@@ -73,7 +73,7 @@ def judge(
     """
     if best_epoch == 0:
         return (
-            "Fine-tuning did not help: no epoch beat the frozen head on validation, both "
+            "Fine-tuning did not help: it did not beat the frozen head on validation, both "
             "calibrated, so the result is the head as it was."
         )
     change = 100 * (finetuned.accuracy - frozen.accuracy)
@@ -105,38 +105,52 @@ def judge(
 
 
 def suggest(
+    comparison: Comparison,
     history: list[dict],
     best_epoch: int,
-    lower_line: str | None,
+    lines: tuple[str | None, str | None],
     options: FinetuneOptions,
     diverged: bool,
 ) -> str:
-    """Says what to try next.
+    """Says what to try next, of what was not tried already.
 
     Args:
         history: a record per epoch, as in `history.csv`.
-        lower_line: the frost line below the one that was used, None if there is none.
+        lines: the frost lines above and below the one that was used, None where there is none.
     """
-    last, frozen = history[-1]["epoch"], history[0]
-    best = history[best_epoch]
-    if diverged:
-        advice = "training diverged, so try --find-learning-rate, or a --learning-rate of a third"
-    elif best_epoch == 0 and history[-1]["train_loss"] < frozen["train_loss"]:
-        advice = (
-            "training images went better and validation did not, so it overfits: try a higher "
-            "frost line, --augment strong, or more images"
-        )
+    last, frozen, best = history[-1], history[0], history[best_epoch]
+    above, below = lines
+    fewer_blocks = f"--unfreeze {above}" if above else ""
+    lower_rate = f"--learning-rate {options.learning_rate / 3:.1g}"
+    stronger = "--augment strong" if options.augment != "strong" else ""
+    averages = "" if options.average_weights else "--average-weights 0.98"
+    find_rate = "" if options.find_learning_rate else "--find-learning-rate"
+    if diverged and options.find_learning_rate:
+        what = "training diverged at the rate that the sweep found"
+        ways = [f"{lower_rate} without --find-learning-rate"]
+    elif diverged:
+        what, ways = "training diverged", [find_rate, lower_rate]
+    elif best_epoch > 0 and comparison.became_wrong > comparison.became_right:
+        what = f"validation gained and {comparison.split} lost"
+        ways = [fewer_blocks, lower_rate, "more images"]
+    elif best_epoch == 0 and last["train_loss"] < frozen["train_loss"]:
+        what = "training images went better and validation did not: it overfits"
+        ways = [fewer_blocks, stronger, "more images"]
     elif best_epoch == 0:
-        advice = "try --find-learning-rate, or leave it at the frozen head"
-    elif best_epoch == last == options.epochs:
-        advice = f"the last epoch won, so try more: --epochs {2 * options.epochs}"
+        what, ways = "", [find_rate, "leaving it at the frozen head"]
+    elif best_epoch == last["epoch"] == options.epochs:
+        what, ways = "the last epoch won", [f"more: --epochs {2 * options.epochs}"]
     elif best["train_accuracy"] - best["val_accuracy"] > 0.1:
-        advice = (
-            "training images go far better than validation's, so try --augment strong, "
-            "--average-weights 0.98, or more images"
-        )
-    elif lower_line is not None:
-        advice = f"try one block further down with --unfreeze {lower_line}"
+        what = "training images go far better than validation's"
+        ways = [stronger, averages, "more images"]
+    elif below is not None:
+        what, ways = "", [f"one block further down with --unfreeze {below}"]
     else:
-        advice = "more images, or a larger backbone"
-    return f"Next: {advice}."
+        what, ways = "", ["more images", "a larger backbone"]
+    return f"Next: {f'{what}, so ' if what else ''}try {_join([way for way in ways if way])}."
+
+
+def _join(ways: list[str]) -> str:
+    """`a`, `a or b`, `a, b or c`."""
+    *others, last = ways
+    return f"{', '.join(others)} or {last}" if others else last

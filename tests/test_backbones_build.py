@@ -21,6 +21,7 @@ from pipeline.backbones.efficientnet_lite import EfficientNetLite0, load_state_d
 from pipeline.backbones.registry import get_backbone
 from pipeline.backbones.weights import resolve_weights
 from pipeline.errors import BackboneError, WeightsError
+from pipeline.extract import make_recipe
 
 REFERENCE = Path(__file__).parent / "reference" / "efficientnet_lite0.npz"
 
@@ -406,6 +407,12 @@ def test_an_image_size_that_a_backbone_cannot_take_is_refused():
     backbone = get_backbone("efficientnetb0")
     with pytest.raises(BackboneError, match=r"16 x 16 pixels.*usual size is --image-size 224"):
         build_backbone(backbone, resolve_weights(backbone, "random"), 16)
+
+
+@pytest.mark.parametrize("size", [4097, 100_000, 2**31])
+def test_an_image_size_that_no_memory_can_take_is_refused(size):
+    with pytest.raises(BackboneError, match=f"at most 4,096. Received: --image-size {size}"):
+        make_recipe("efficientnet-lite0", "random", image_size=size)
 
 
 def test_reduced_precision_gives_float32_features_and_leaves_the_policy_alone():

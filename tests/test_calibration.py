@@ -15,7 +15,7 @@ def sure_by(times, n_right=75):
     return labels, exponentials / exponentials.sum(axis=1, keepdims=True)
 
 
-@pytest.mark.parametrize("times", [0.5, 1.0, 3.0])
+@pytest.mark.parametrize("times", [0.03, 0.5, 1.0, 3.0, 8.0])
 def test_temperature_makes_a_network_as_sure_as_it_is_right(times):
     labels, probabilities = sure_by(times)
     temperature = find_temperature(labels, probabilities)

@@ -15,11 +15,12 @@ import tensorflow as tf
 from conftest import call
 from PIL import Image
 
-from pipeline import training
+from pipeline import embedder, training
 from pipeline.embedder import choose_device
 from pipeline.errors import DeviceError, FrostlineError, ParityError, RunError
 from pipeline.finetune import Watch, finetune
 from pipeline.finetune_options import FinetuneOptions
+from pipeline.inputs import PixelInputs
 from pipeline.runs import open_run
 from pipeline.winner import Scores
 
@@ -138,14 +139,29 @@ def test_too_high_a_rate_is_lowered_until_it_stops_and_is_never_worse(fitted, tm
     assert finetuned.log_loss <= frozen.log_loss + 1e-6
 
 
-def test_out_of_memory_says_which_batch_size_to_try(fitted, tmp_path, monkeypatch):
+@pytest.mark.parametrize("stage", ["a step", "validation", "the end"])
+def test_out_of_memory_says_which_batch_size_to_try(fitted, tmp_path, monkeypatch, stage):
     def exhausted(self, *batch):
+        if stage == "validation" and len(batch[0]) == 1:
+            return np.zeros((1, 32, 32, 3), np.float32)  # to build the model
         raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
 
-    monkeypatch.setattr(training.Replicas, "divide", exhausted)
+    place = {
+        "a step": (training.Replicas, "divide"),
+        "validation": (PixelInputs, "plain"),
+        "the end": (embedder._LiteRTNetwork, "__call__"),
+    }
+    monkeypatch.setattr(*place[stage], exhausted)
     with pytest.raises(DeviceError, match="--batch-size 32\nTry --batch-size 16"):
         tune(fitted, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_the_head_is_not_overwritten_by_what_is_made_of_it(fitted):
+    outcome = call("finetune", fitted, "--output", fitted, "--force")
+    assert outcome.exit_code == 1
+    assert f"Received: --output {fitted}" in outcome.stderr
+    assert (fitted / "head.npz").exists()
 
 
 def test_existing_output_is_refused_before_training_starts(fitted, monkeypatch):
@@ -196,10 +212,11 @@ KILLER = """
 import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from pipeline import training
+from pipeline import embedder, training
 from pipeline.embedder import choose_device
 from pipeline.finetune import finetune
 from pipeline.finetune_options import FinetuneOptions
+from pipeline.inputs import PixelInputs
 from pipeline.runs import open_run
 run, output, resume, fatal_epoch = sys.argv[2:]
 step, calls = training.Training._step, []

@@ -6,8 +6,14 @@ from math import comb
 import numpy as np
 import pytest
 
+from pipeline.finetune_options import FinetuneOptions
 from pipeline.runs import Predictions
-from pipeline.significance import compare_predictions, mcnemar_p_value, write_changed_sides
+from pipeline.significance import (
+    Comparison,
+    compare_predictions,
+    mcnemar_p_value,
+    write_changed_sides,
+)
 from pipeline.verdict import judge, suggest
 
 
@@ -88,34 +94,36 @@ def test_verdict_says_how_much_how_sure_and_with_what_reservation():
     )
 
 
-@pytest.mark.parametrize(
-    ("best", "epochs", "train_accuracy", "diverged", "lower", "words"),
-    [
-        (2, 2, 0.9, False, "block5c", "--epochs 4"),
-        (1, 8, 1.0, False, "block5c", "--augment strong"),
-        (1, 8, 0.9, False, "block5c", "--unfreeze block5c"),
-        (1, 8, 0.9, False, None, "more images"),
-        (0, 8, 0.9, False, "block5c", "overfits"),
-        (1, 8, 0.9, True, "block5c", "--find-learning-rate"),
-    ],
-)
-def test_next_step_follows_from_the_curves(best, epochs, train_accuracy, diverged, lower, words):
-    from pipeline.finetune_options import FinetuneOptions
-
+def advise(best=1, *, epochs=8, train=0.9, diverged=False, lines=("6b", "5c"), worse=0, **options):
+    """What to try after two epochs that lowered the training loss."""
     history = [
         {
             "epoch": epoch,
             "train_loss": 1.0 - 0.2 * epoch,
-            "train_accuracy": train_accuracy,
+            "train_accuracy": train,
             "val_accuracy": 0.85,
         }
         for epoch in range(3)
     ]
-    text = suggest(
-        history,
-        best,
-        lower,
-        FinetuneOptions(epochs=epochs),
-        diverged,
-    )
-    assert words in text
+    comparison = Comparison("test", 30, 1, worse, 1.0, False)
+    settings = FinetuneOptions(epochs=epochs, **options)
+    return suggest(comparison, history, best, lines, settings, diverged)
+
+
+def test_next_step_follows_from_the_curves():
+    assert "--epochs 4" in advise(2, epochs=2)
+    assert "--augment strong, --average-weights 0.98 or more images" in advise(train=1.0)
+    assert "--unfreeze 5c" in advise()
+    assert "more images or a larger backbone" in advise(lines=("1a", None))
+    assert "overfits, so try --unfreeze 6b" in advise(0)
+    assert "--find-learning-rate or --learning-rate 0.0001" in advise(diverged=True)
+    assert "test lost, so try --unfreeze 6b" in advise(worse=2)
+
+
+def test_next_step_is_nothing_that_was_tried_or_is_not_there():
+    text = advise(train=1.0, augment="strong", average_weights=0.9)
+    assert "--augment" not in text
+    assert "--average-weights" not in text
+    assert "--unfreeze" not in advise(0, lines=(None, "7a"))
+    text = advise(diverged=True, find_learning_rate=True)
+    assert "--learning-rate 0.0001 without --find-learning-rate" in text

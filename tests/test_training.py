@@ -222,7 +222,7 @@ for strategy in ("single", "mirrored"):
             if isinstance(layer, keras.layers.Dropout):
                 layer.rate = 0.0
         thaw_classifier(model, "block7a")
-        options = FinetuneOptions(epochs=3, batch_size=6, learning_rate=1e-3, strategy=strategy)
+        options = FinetuneOptions(epochs=3, batch_size=5, learning_rate=1e-3, strategy=strategy)
         weights = np.array([0.5, 1.0, 2.0])
         training = Training(model, "block7a", Noise(labels, 32), before, options,
                             class_weights=weights, replicas=replicas)
@@ -233,7 +233,7 @@ for strategy in ("single", "mirrored"):
 
 
 def test_two_devices_give_the_loss_curve_of_one_with_the_same_global_batch():
-    """13 images in batches of 6: shares of 3 and 3, and a last one of a single image."""
+    """13 images in batches of 5: shares of 3 and 2, and of 2 and 1."""
     done = subprocess.run(
         [sys.executable, "-c", MIRRORED, ROOT, ROOT / "tests"],
         capture_output=True,

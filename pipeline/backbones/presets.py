@@ -17,6 +17,8 @@ from pipeline.errors import BackboneError, MissingExtraError, WeightsError
 from pipeline.files import sha256_of_file
 
 HUB_PREFIX = "hub:"
+# Pixels. EfficientNet-Lite0 needs 6.4 GB for one such image, and 21 GB at twice the side.
+GREATEST_IMAGE_SIZE = 4096
 CONFIG_FILE, CONVERTER_FILE = "config.json", "image_converter.json"
 # Weights of KerasHub, and of Hugging Face; the second of each lists the parts of large ones.
 WEIGHTS_FILES = ("model.weights.h5", "model.safetensors")
@@ -46,9 +48,15 @@ def require_image_size(backbone: Backbone, image_size: int | None) -> int:
     """The image size that was asked for, else the backbone's own, in pixels.
 
     Raises:
-        BackboneError: if there is neither, as with some presets.
+        BackboneError: if there is neither, as with some presets, or it is too large.
     """
     size = image_size or backbone.image_size
+    if size is not None and size > GREATEST_IMAGE_SIZE:
+        raise BackboneError(
+            f"The maps of a network for images of {size:,} x {size:,} pixels fit no memory. "
+            f"Expected: an image size of at most {GREATEST_IMAGE_SIZE:,}. "
+            f"Received: --image-size {size}"
+        )
     if size is None:
         raise BackboneError(
             f"{backbone.name} does not say which image size it expects. Expected: --image-size N. "
