@@ -10,6 +10,8 @@ from pipeline.groups import find_groups, make_group_keys
 from pipeline.splits import assign_splits, find_conflicts, find_equal_images, find_straddlers
 
 _N_SHOWN = 5
+_FEW_VAL_IMAGES = 5  # with fewer, one image more or less right moves a recall by over a fifth
+_N_CLASSES_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,26 @@ def count_images(splits: np.ndarray, labels: np.ndarray, n_classes: int) -> np.n
     is_counted = (splits != NO_SPLIT) & (labels >= 0)
     np.add.at(counts, (labels[is_counted], splits[is_counted]), 1)
     return counts
+
+
+def describe_small_classes(n_val: np.ndarray, class_names: list[str]) -> list[str]:
+    """Names the classes with so few validation images that their scores mean little.
+
+    Args:
+        n_val: validation images of each class, int (n_classes,).
+    """
+    small = [label for label, n in enumerate(n_val.tolist()) if n < _FEW_VAL_IMAGES]
+    if not small:
+        return []
+    shown = ", ".join(
+        f"{printable(class_names[label])} ({n_val[label]})" for label in small[:_N_CLASSES_SHOWN]
+    )
+    more = len(small) - _N_CLASSES_SHOWN
+    rest = f" and {more:,} more" if more > 0 else ""
+    return [
+        f"Fewer than {_FEW_VAL_IMAGES} validation images, so their scores mean little: "
+        f"{shown}{rest}."
+    ]
 
 
 def _describe_groups(groups: list[str | None], n_groups: int) -> str:

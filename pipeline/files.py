@@ -278,12 +278,18 @@ def sha256_of_file(path: Path) -> str:
 
 @contextmanager
 def hold_lock(target: Path) -> Iterator[None]:
-    """Holds the one lock of `target`; the kernel lets go of it when the process dies.
+    """Holds the one lock of the file `target`; the kernel lets go of it when the process dies.
 
     Raises:
         LockedError: another process holds it; the message says who.
+        StorageError: `target` is a folder, or no lock file can be made beside it.
     """
     target = Path(target)
+    if is_folder(target):
+        raise StorageError(
+            f"This output is a folder. Expected the name of a file. Received: {target}\n"
+            f"Name a file in it, such as {target / 'features.h5'}"
+        )
     lock_path = target.with_name(f".{target.name}.lock")
     with storage_errors(lock_path):
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -291,6 +297,12 @@ def hold_lock(target: Path) -> Iterator[None]:
         try:
             lock.acquire()
         except Timeout:
+            # filelock waits for a file that it cannot make as for one that is held (seen in /proc).
+            if not lock_path.exists():
+                raise StorageError(
+                    f"No lock file can be made in {target.parent}. Expected a folder that files "
+                    f"can be written to. Received: {target}\nChoose another place with --output."
+                ) from None
             raise LockedError(
                 f"{target} is being written by {_read_holder(lock_path)}.\n"
                 "Wait until it is done, or give this run an --output of its own."

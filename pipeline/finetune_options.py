@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from pipeline.errors import FrostlineError
+from pipeline.option_rules import require_options
 
 AUGMENTATIONS = ("none", "light", "strong")
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
@@ -62,7 +63,7 @@ class FinetuneOptions:
 
     def check(self) -> None:
         """Raises a FrostlineError for values that make no sense."""
-        for name, is_right, expected in (
+        rules = (
             ("epochs", self.epochs >= 1, "at least 1"),
             ("batch_size", self.batch_size >= 1, "at least 1"),
             ("views", self.views >= 1, "at least 1"),
@@ -76,12 +77,8 @@ class FinetuneOptions:
             ("augment", self.augment in AUGMENTATIONS, f"one of {', '.join(AUGMENTATIONS)}"),
             ("precision", self.precision in PRECISIONS, f"one of {', '.join(PRECISIONS)}"),
             ("strategy", self.strategy in STRATEGIES, f"one of {', '.join(STRATEGIES)}"),
-        ):
-            if not is_right:
-                raise FrostlineError(
-                    f"This cannot be used to fine-tune. Expected --{name.replace('_', '-')} to be "
-                    f"{expected}. Received: {getattr(self, name)}"
-                )
+        )
+        require_options("fine-tune", ((name, getattr(self, name), *rule) for name, *rule in rules))
         if self.trunk_cache and self.augment == "strong":
             raise FrostlineError(
                 "`strong` augmentation mixes images anew in each step, so nothing below the frost "

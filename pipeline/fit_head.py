@@ -1,5 +1,6 @@
 """Stage two: fit a head on a feature file and write the run. Never touches an image."""
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -10,7 +11,7 @@ import numpy as np
 from pipeline.cache import Contents, FeatureFile
 from pipeline.class_weights import weigh_classes
 from pipeline.dataset import UNLABELLED
-from pipeline.division import count_images, divide_images
+from pipeline.division import count_images, describe_small_classes, divide_images
 from pipeline.errors import DatasetError, SplitError
 from pipeline.feature_rows import FeatureRows
 from pipeline.heads.logistic import (
@@ -21,6 +22,7 @@ from pipeline.heads.logistic import (
 )
 from pipeline.memory import available_bytes
 from pipeline.metrics import Metrics
+from pipeline.option_rules import require_options
 from pipeline.runs import (
     Predictions,
     Probes,
@@ -34,6 +36,8 @@ from pipeline.runs import (
 )
 from pipeline.sealed import read_seal
 from pipeline.splits import TRAIN, VAL
+
+HEADS = ("logreg", "dense")
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,28 @@ class FitOptions:
     test_fraction: float = 0.0
     group_by: str | None = None
 
+    def check(self) -> None:
+        """Raises a FrostlineError for values that make no sense."""
+        rules = (
+            ("head", self.head, self.head in HEADS, f"one of {', '.join(HEADS)}"),
+            ("C", self.C, self.C is None or 0 < self.C < math.inf, "auto or a number above 0"),
+            ("hidden", self.hidden_units, self.hidden_units >= 0, "at least 0"),
+            ("dropout", self.dropout, 0 <= self.dropout < 1, "at least 0 and below 1"),
+            # A rate is float32 in the end, where less than 1e-38 is nothing.
+            ("learning_rate", self.learning_rate, 1e-30 < self.learning_rate < 1,
+             "between 1e-30 and 1"),
+            ("weight_decay", self.weight_decay, 0 <= self.weight_decay < 1,
+             "at least 0 and below 1"),
+            ("batch_size", self.batch_size, self.batch_size >= 1, "at least 1"),
+            ("epochs", self.epochs, self.epochs >= 1, "at least 1"),
+            ("patience", self.patience, self.patience >= 1, "at least 1"),
+            ("seed", self.seed, 0 <= self.seed < 2**32, "from 0 to 4,294,967,295"),
+            ("val_fraction", self.val_fraction, 0 < self.val_fraction < 1, "between 0 and 1"),
+            ("test_fraction", self.test_fraction, 0 <= self.test_fraction < 1,
+             "at least 0 and below 1"),
+        )  # fmt: skip
+        require_options("fit a head", rules)
+
 
 @dataclass(frozen=True)
 class FitResult:
@@ -93,6 +119,7 @@ class _Fitted:
     x: str
     best: float
     chosen: str
+    notes: list[str]
 
 
 def fit_head(
@@ -113,11 +140,13 @@ def fit_head(
         on_progress: called with a stage, the number done and the number to do.
 
     Raises:
+        FrostlineError: an option that makes no sense.
         FeatureFileError: no feature file, or a damaged one.
         DatasetError: its images have no labels, or only one class.
         SplitError: a class too small to be split.
         RunError: the output exists.
     """
+    options.check()
     started = time.perf_counter()
     with FeatureFile(features_path) as file:
         contents = file.contents
@@ -138,6 +167,9 @@ def fit_head(
     del features  # what follows needs memory of its own
     predictions = Predictions(contents.images.paths, splits, contents.labels, probabilities)
     metrics = score_splits(splits, contents.labels, probabilities, contents.class_names)
+    n_images = count_images(splits, contents.labels, len(contents.class_names))
+    small_classes = describe_small_classes(n_images[:, VAL], contents.class_names)
+    notes = [*division.notes, *small_classes, *fitted.notes]
     backbone = contents.recipe.backbone_in_file_names
     stem = f"{Path(contents.data_root).name}-{backbone}-{options.head}"
     with new_run(output, stem, force=force) as (folder, final):
@@ -178,17 +210,17 @@ def fit_head(
                 "history": {"x": fitted.x, "best": fitted.best},
                 "metrics": {name: scores.to_dict() for name, scores in metrics.items()},
                 "seconds": seconds,
-                "notes": division.notes,
+                "notes": notes,
             },
         )
     return FitResult(
         final,
         metrics,
         fitted.chosen,
-        division.notes,
+        notes,
         time.perf_counter() - started,
         contents.class_names,
-        count_images(splits, contents.labels, len(contents.class_names)),
+        n_images,
     )
 
 
@@ -257,7 +289,14 @@ def _fit(
         x="epoch",
         best=fit.best_epoch,
         chosen=f"epoch {fit.best_epoch} of {fit.history[-1]['epoch']}",
+        notes=_suggest_more_epochs(fit.best_epoch, options.epochs),
     )
+
+
+def _suggest_more_epochs(best_epoch: int, epochs: int) -> list[str]:
+    if best_epoch < epochs:
+        return []
+    return [f"The last epoch was the best, so more may help: --epochs {2 * epochs}"]
 
 
 def _wrap_logistic(fit: LogisticFit) -> _Fitted:
@@ -274,6 +313,7 @@ def _wrap_logistic(fit: LogisticFit) -> _Fitted:
         x="C",
         best=fit.C,
         chosen=f"C = {fit.C:g}",
+        notes=[],
     )
 
 

@@ -12,6 +12,7 @@ from pipeline.candidates import find_reason_to_pass, is_hidden
 from pipeline.found import NO_SPLIT, Findings, FoundImage, printable, split_of_name
 
 _TRAIN = 0
+_LEADS_BACK = "links that lead back to a folder above them"
 
 
 def find_labelled_images(root: Path, class_depth: int) -> Findings:
@@ -105,7 +106,7 @@ def _collect_classes(
     root: Path, folder: Path, split: int, class_depth: int, findings: Findings
 ) -> None:
     found = []
-    for class_folder in _folders_at(folder, class_depth):
+    for class_folder in _folders_at(root, folder, class_depth, findings):
         name = class_folder.relative_to(folder).as_posix()
         n_notes = len(findings.notes)
         images = [
@@ -117,7 +118,7 @@ def _collect_classes(
             place = class_folder.relative_to(root).as_posix()
             findings.notes.append(f"Left out {printable(place)}/: no images in it.")
     for depth in range(class_depth):
-        for place in _folders_at(folder, depth):
+        for place in _folders_at(root, folder, depth, Findings()):  # its links were counted
             loose = list(_images_in(root, place, findings))
             if found or class_depth > 1:
                 shown = printable(place.relative_to(root).as_posix())
@@ -128,13 +129,20 @@ def _collect_classes(
     findings.images += found
 
 
-def _folders_at(folder: Path, depth: int) -> Iterator[Path]:
-    """The folders so many levels below `folder`."""
-    if depth == 0:
+def _folders_at(
+    root: Path, folder: Path, depth: int, findings: Findings, above: frozenset[str] | None = None
+) -> Iterator[Path]:
+    """The folders so many levels below `folder`; links are followed as `_walk_images` does."""
+    if above is None:
+        above = _find_folders_above(root, folder)
+    real = os.path.realpath(folder)
+    if real in above:
+        findings.passed_over[_LEADS_BACK] += 1
+    elif depth == 0:
         yield folder
-        return
-    for inner in _subfolders(folder):
-        yield from _folders_at(inner, depth - 1)
+    else:
+        for inner in _subfolders(folder):
+            yield from _folders_at(root, inner, depth - 1, findings, above | {real})
 
 
 def _walk_images(
@@ -150,7 +158,7 @@ def _walk_images(
         above = _find_folders_above(root, folder)
     real = os.path.realpath(folder)
     if real in above:
-        findings.passed_over["links that lead back to a folder above them"] += 1
+        findings.passed_over[_LEADS_BACK] += 1
         return
     yield from _images_in(root, folder, findings)
     for inner in _subfolders(folder, findings):

@@ -18,25 +18,73 @@ from pipeline.files import write_json
 from pipeline.metrics import Metrics, score_predictions
 from pipeline.parallel import map_batches
 from pipeline.reading import DEFAULT_LIMITS, Limits, read_images
+from pipeline.run_images import read_training_digests
 from pipeline.runs import Run, describe_software
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the model says of one image: probabilities (n_classes,), or why there are none."""
+    """What the model says of one image: probabilities (n_classes,), or why there are none.
+
+    `digest` is the sha256 of its file, uint8 (32,), zeros where that cannot be read.
+    """
 
     path: Path
     probabilities: np.ndarray | None
     reason: str | None
+    digest: np.ndarray
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """How many of the images that were evaluated trained the run, and how it does on the others.
+
+    `others` is None where there are no others.
+    """
+
+    n_images: int
+    n_trained_on: int
+    others: Metrics | None
+
+    def describe(self) -> list[str]:
+        """What people must know of it: scores on images that trained a run flatter it."""
+        if self.n_trained_on == 0:
+            return []
+        if self.others is None:
+            return [
+                f"All {self.n_images:,} of these images trained this run, so the scores say "
+                "nothing of how it does on new ones."
+            ]
+        return [
+            f"{self.n_trained_on:,} of these {self.n_images:,} images trained this run; without "
+            f"them: accuracy {self.others.accuracy:.4f} ({self.others.n_samples:,} images)."
+        ]
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How well a run does on a labelled folder."""
+    """How well a run does on a labelled folder.
+
+    `overlap` is None for a run from before there were digests of its images.
+    """
 
     metrics: Metrics
     class_names: list[str]
     skipped: list[Prediction]
+    overlap: Overlap | None
+
+    @property
+    def notes(self) -> list[str]:
+        return [] if self.overlap is None else self.overlap.describe()
+
+    def to_dict(self) -> dict:
+        """The scores, ready for JSON; what is not known is None."""
+        others = self.overlap and self.overlap.others
+        return {
+            **self.metrics.to_dict(),
+            "n_trained_on": self.overlap and self.overlap.n_trained_on,
+            "without_trained_on": others and others.to_dict(),
+        }
 
 
 def classify_images(
@@ -73,8 +121,8 @@ def classify_images(
         embed.n_streams,
     ):
         rows = iter(probabilities)
-        for path, (_, reason) in zip(batch, outcomes, strict=True):
-            yield Prediction(path, next(rows) if reason is None else None, reason)
+        for path, (digest, reason) in zip(batch, outcomes, strict=True):
+            yield Prediction(path, next(rows) if reason is None else None, reason, digest)
         done += len(batch)
         on_progress("Classifying", done, len(paths))
 
@@ -92,8 +140,10 @@ def evaluate_run(
 
     Raises:
         DatasetError: no labels, a class that the run does not know, or no usable image.
+        RunError: the run's own images cannot be read from it.
     """
     labels = _labels_of_run(run, dataset)
+    trained = read_training_digests(run)
     paths = [dataset.root / path for path in dataset.paths]
     predictions = list(
         classify_images(run, paths, device, weights=weights, limits=limits, on_progress=on_progress)
@@ -104,12 +154,28 @@ def evaluate_run(
             f"Not one of the {len(paths):,} images could be used. Received: {dataset.root}\n"
             f"The first: {predictions[0].path}: {predictions[0].reason}"
         )
+    labels = labels[usable]
     probabilities = np.stack([predictions[row].probabilities for row in usable])
+    overlap = None
+    if trained is not None:
+        is_new = np.array([predictions[row].digest.tobytes() not in trained for row in usable])
+        overlap = _find_overlap(is_new, labels, probabilities, run.class_names)
     return Evaluation(
-        metrics=score_predictions(labels[usable], probabilities, run.class_names),
+        metrics=score_predictions(labels, probabilities, run.class_names),
         class_names=run.class_names,
         skipped=[prediction for prediction in predictions if prediction.reason is not None],
+        overlap=overlap,
     )
+
+
+def _find_overlap(
+    is_new: np.ndarray, labels: np.ndarray, probabilities: np.ndarray, class_names: list[str]
+) -> Overlap:
+    n_new = int(is_new.sum())
+    others = None
+    if n_new:
+        others = score_predictions(labels[is_new], probabilities[is_new], class_names)
+    return Overlap(len(is_new), len(is_new) - n_new, others)
 
 
 def _labels_of_run(run: Run, dataset: Dataset) -> np.ndarray:

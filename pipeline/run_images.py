@@ -8,7 +8,8 @@ import numpy as np
 from pipeline.errors import DatasetError, ParityError
 from pipeline.parallel import map_batches
 from pipeline.reading import hash_image_file
-from pipeline.runs import Run, read_digests
+from pipeline.runs import Run, read_digests, read_splits
+from pipeline.splits import TRAIN
 
 _HASHING_THREADS = 4
 _SHOWN = 5
@@ -72,3 +73,16 @@ def require_same_images(run: Run, paths: list[Path], digests: np.ndarray) -> Non
             f"made, so the head does not belong to them. Expected the files that {run.folder} was "
             f"made from. Received:\n{shown}{rest}\nRun extract again and fit the head anew."
         )
+
+
+def read_training_digests(run: Run) -> set[bytes] | None:
+    """sha256 of each image that the run was trained on; None for a run that does not say.
+
+    Raises:
+        RunError: what it says is damaged.
+    """
+    if not (run.folder / "digests.npy").exists():
+        return None
+    splits = read_splits(run)
+    digests = read_digests(run, len(splits))
+    return {digest.tobytes() for digest in digests[splits == TRAIN]}

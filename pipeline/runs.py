@@ -252,6 +252,27 @@ def read_predictions(run: Run) -> Predictions:
         ) from error
 
 
+def read_splits(run: Run) -> np.ndarray:
+    """The split of each image in `predictions.csv`, int8 (n_samples,), without the rest of it.
+
+    Raises:
+        RunError: it is missing or damaged.
+    """
+    path = run.folder / "predictions.csv"
+    split_of = {name: split for split, name in enumerate(SPLITS)} | {"": -1}
+    try:
+        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+            rows = csv.reader(file)
+            if next(rows)[:4] != _PREDICTION_COLUMNS:
+                raise ValueError("unexpected columns")
+            return np.array([split_of[row[1]] for row in rows], np.int8)
+    except (OSError, KeyError, IndexError, StopIteration, ValueError, csv.Error) as error:
+        raise RunError(
+            f"The splits of this run's images cannot be read ({error!r}). Received: {path}\n"
+            "Fit the head again."
+        ) from error
+
+
 def write_history(path: Path, history: list[dict]) -> None:
     """Writes one CSV row per epoch (or per C)."""
     text = io.StringIO(newline="")

@@ -69,6 +69,19 @@ def test_extract_on_a_gpu_that_is_not_there(photos, tmp_path):
     assert leftovers(tmp_path) == []
 
 
+def test_extract_to_a_folder_says_that_a_file_name_is_expected(photos, tmp_path):
+    (tmp_path / "folder").mkdir()
+    outcome = call("extract", photos, *LITE0, "--weights", "random", "--output", "folder")
+    check_error(outcome, "is a folder", "Expected the name of a file", "folder/features.h5")
+
+
+def test_extract_says_the_batch_sizes_that_it_takes():
+    from pipeline.embedder import CPU_BATCH_SIZE, GPU_BATCH_SIZE
+
+    text = " ".join(call("extract", "--help").stdout.split())
+    assert f"[default: {CPU_BATCH_SIZE} on a CPU, {GPU_BATCH_SIZE} on a GPU]" in text
+
+
 def test_fit_head_on_a_file_that_is_no_feature_file(tmp_path):
     (tmp_path / "x.h5").write_text("hello")
     check_error(call("fit-head", tmp_path / "x.h5"), "not a feature file")

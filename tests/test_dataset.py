@@ -325,6 +325,27 @@ def test_link_to_the_data_set_itself_gives_no_image_another_class(tmp_path, targ
         assert len(expand_images([place])[0]) == 3
 
 
+@pytest.mark.parametrize("link", ["cats/loop", "cats/siam/loop"])
+@pytest.mark.parametrize("depth", [2, 3, 9])
+def test_link_that_leads_back_up_makes_no_class_further_down(tmp_path, link, depth):
+    prefix = "".join(f"{letter}/" for letter in "abcdefg"[: depth - 2])
+    place = tmp_path / prefix
+    save_image(place / "cats/siam/1.png", 1)
+    save_image(place / "dogs/husky/1.png", 2)
+    (place / link).symlink_to("..")
+    dataset = scan_dataset(tmp_path, class_depth=depth)
+    assert dataset.class_names == [f"{prefix}cats/siam", f"{prefix}dogs/husky"]
+    assert len(dataset) == 2
+    assert dataset.notes == ["Passed over 1 links that lead back to a folder above them."]
+
+
+def test_link_loop_has_no_classes_deeper_than_its_folders(tmp_path):
+    save_image(tmp_path / "a" / "1.png", 1)
+    (tmp_path / "a" / "loop").symlink_to("..")
+    with pytest.raises(DatasetError, match="1 links that lead back"):
+        scan_dataset(tmp_path, class_depth=9)
+
+
 def test_link_to_a_split_folder_above_gives_no_image_another_class(tmp_path):
     for split in ("train", "val"):
         make_photos(tmp_path / split, n_per_class=1)

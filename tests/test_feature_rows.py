@@ -67,13 +67,10 @@ def count_rows_read(monkeypatch):
     return counts
 
 
-@pytest.mark.parametrize("head", ["logreg", "dense"])
-def test_features_that_fit_are_read_once(path, tmp_path, monkeypatch, head):
+@pytest.mark.parametrize("options", [["--head", "logreg"], ["--head", "dense", "--epochs", 3]])
+def test_features_that_fit_are_read_once(path, tmp_path, monkeypatch, options):
     counts = count_rows_read(monkeypatch)
-    outcome = call(
-        *("fit-head", path, "--head", head, "--epochs", 3, "--memory", "1MB"),
-        *("--output", tmp_path / "run"),
-    )
+    outcome = call("fit-head", path, *options, "--memory", "1MB", "--output", tmp_path / "run")
     assert outcome.exit_code == 0, outcome.stderr
     assert sum(counts) == N_SAMPLES
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -133,6 +134,53 @@ def test_evaluate_scores_a_labelled_folder(fitted):
     assert outcome.exit_code == 0, outcome.stderr
     scores = json.loads(outcome.stdout)
     assert (scores["n_samples"], scores["accuracy"]) == (36, 1.0)
+
+
+def test_evaluate_says_how_many_images_trained_the_run_and_scores_the_others(fitted, tmp_path):
+    """Half are train images under other names; of the others, some are in a wrong folder."""
+    with (fitted / "predictions.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    trained = [row["path"] for row in rows if row["split"] == "train"][::3]
+    others = [row["path"] for row in rows if row["split"] == "val"]
+    for number, path in enumerate(trained + others):
+        name = "blue" if path in others[-2:] else path.split("/")[0]
+        (tmp_path / "mixed" / name).mkdir(parents=True, exist_ok=True)
+        shutil.copy(fitted.parent / "photos" / path, tmp_path / "mixed" / name / f"{number}.png")
+    right = sum(path.startswith("blue/") or path not in others[-2:] for path in others)
+    outcome = call("evaluate", fitted, tmp_path / "mixed", "--json")
+    scores = json.loads(outcome.stdout)
+    assert scores["n_samples"] == len(trained) + len(others)
+    assert scores["n_trained_on"] == len(trained)
+    assert scores["without_trained_on"]["n_samples"] == len(others)
+    assert scores["without_trained_on"]["accuracy"] == pytest.approx(right / len(others))
+    assert (
+        f"{len(trained)} of these {len(trained) + len(others)} images trained this run; without "
+        f"them: accuracy {right / len(others):.4f} ({len(others)} images)."
+    ) in outcome.stderr
+
+
+def test_evaluate_on_train_images_alone_says_so_and_on_new_ones_says_nothing(fitted, tmp_path):
+    with (fitted / "predictions.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for split in ("train", "val"):
+        for path in (row["path"] for row in rows if row["split"] == split):
+            (tmp_path / split / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(fitted.parent / "photos" / path, tmp_path / split / path)
+    outcome = call("evaluate", fitted, tmp_path / "train", "--json")
+    assert "of these images trained this run, so the scores say nothing" in outcome.stderr
+    assert json.loads(outcome.stdout)["without_trained_on"] is None
+    outcome = call("evaluate", fitted, tmp_path / "val", "--json")
+    assert "trained this run" not in outcome.stderr
+    assert json.loads(outcome.stdout)["n_trained_on"] == 0
+
+
+def test_run_that_does_not_say_its_images_is_evaluated_without_a_hint(fitted, tmp_path):
+    shutil.copytree(fitted, tmp_path / "run")
+    (tmp_path / "run" / "digests.npy").unlink()
+    outcome = call("evaluate", tmp_path / "run", fitted.parent / "photos", "--json")
+    assert outcome.exit_code == 0, outcome.stderr
+    assert "trained this run" not in outcome.stderr
+    assert json.loads(outcome.stdout)["n_trained_on"] is None
 
 
 def test_predict_gives_the_recorded_probabilities_and_names_what_it_skips(finetuned, tmp_path):

@@ -32,7 +32,8 @@ _OF_THE_RECIPE = ("image_size", "seed", "layer", "pooling", "resize", "truncated
 @option("--pooling", type=click.Choice(["avg", "max", "flatten", "none"]), default="avg",
          help="From the layer's map to one row; none if it is one.")  # fmt: skip
 @click.option("--limit", type=click.IntRange(min=1), help="Use only N images, evenly spaced.")
-@option("--batch-size", type=click.IntRange(min=1), help="Images per call.  [default: 8 on a CPU]")
+@click.option("--batch-size", type=click.IntRange(min=1), help="Images per call.  [default: 1 on a "
+              "CPU, 128 on a GPU]")  # fmt: skip
 @click.option("--jobs", type=click.IntRange(min=1), help="Batches computed at once.  [default: as "
               "many as cores]")  # fmt: skip
 @option("--parallel", type=click.Choice(["threads", "loky"]), default="threads", help="loky: each "

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from pipeline.backbones.start_up import no_start_up_talk
 from pipeline.commands.shared import (
@@ -16,6 +17,15 @@ from pipeline.commands.shared import (
     output_option,
     seed_option,
 )
+
+# An option of one head is refused with the other, or its user would believe that it did something.
+_HEAD_OF = {
+    "C": "logreg",
+    "hidden_units": "dense",
+    "dropout": "dense",
+    "learning_rate": "dense",
+    "epochs": "dense",
+}
 
 
 @command("fit-head")
@@ -49,6 +59,7 @@ def fit_head(terminal, features: tuple[Path, ...], memory, output, force, as_jso
     from pipeline.fit_head import FitOptions
     from pipeline.fit_head import fit_head as fit
 
+    _refuse_options_of_other_heads(options["head"])
     settings = FitOptions(
         **{
             **options,
@@ -56,6 +67,7 @@ def fit_head(terminal, features: tuple[Path, ...], memory, output, force, as_jso
             "class_weight": none_as_none(options["class_weight"]),
         }
     )
+    settings.check()  # before the slow start of TensorFlow
     n_bytes = _parse_memory(memory)
     if settings.head == "dense":
         with no_start_up_talk():
@@ -66,6 +78,21 @@ def fit_head(terminal, features: tuple[Path, ...], memory, output, force, as_jso
                 path, settings, memory=n_bytes, output=output, force=force, on_progress=on_progress
             )
         terminal.show_fit(result, as_json=as_json)
+
+
+def _refuse_options_of_other_heads(head: str) -> None:
+    """Raises a UsageError for an option that was given and that this head does not have."""
+    context = click.get_current_context()
+    for parameter in context.command.params:
+        belongs_to = _HEAD_OF.get(parameter.name, head)
+        source = context.get_parameter_source(parameter.name)
+        if belongs_to != head and source is not ParameterSource.DEFAULT:
+            option = parameter.opts[0]
+            raise click.UsageError(
+                f"{option} is an option of the {belongs_to} head. Expected --head {belongs_to} "
+                f"with it. Received: --head {head} {option} {context.params[parameter.name]}\n"
+                f"Leave {option} out, or say --head {belongs_to}."
+            )
 
 
 def _parse_memory(text: str) -> int:

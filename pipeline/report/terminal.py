@@ -159,9 +159,11 @@ class Terminal:
 
     def show_evaluation(self, evaluation, *, as_json: bool) -> None:
         """The scores of a run on a labelled folder."""
+        for note in evaluation.notes:
+            self.say(note)
         skipped = [(str(p.path), p.reason) for p in evaluation.skipped]
         if as_json:
-            self.result_json({**evaluation.metrics.to_dict(), "skipped": dict(skipped)})
+            self.result_json({**evaluation.to_dict(), "skipped": dict(skipped)})
             return
         self._print(score_table({"these images": evaluation.metrics}))
         self._print(per_class_table(evaluation.metrics, "these images"))
