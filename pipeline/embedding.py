@@ -9,6 +9,7 @@ import numpy as np
 
 from pipeline.backbones.start_up import no_start_up_talk
 from pipeline.backbones.weights import ResolvedWeights
+from pipeline.errors import BackboneError
 from pipeline.parallel import map_batches
 from pipeline.recipe import Recipe
 from pipeline.rows import PartWriter
@@ -135,14 +136,27 @@ def embed_files(paths: list[Path], read: ReadBatch, embed: Embed) -> Embedded:
 
     Returns:
         (digest, reason or None) of each file, and float32 (n_usable, n_features).
+
+    Raises:
+        BackboneError: the network's output is not finite.
     """
-    outcomes, pixels = [], []
-    for digest, decoded in read(paths):
+    outcomes, usable, pixels = [], [], []
+    for path, (digest, decoded) in zip(paths, read(paths), strict=True):
         if isinstance(decoded, str):
             outcomes.append((digest, decoded))
         else:
             outcomes.append((digest, None))
+            usable.append(path)
             pixels.append(decoded)
     if not pixels:
         return outcomes, np.zeros((0, embed.n_features), np.float32)
-    return outcomes, embed(np.stack(pixels))
+    features = embed(np.stack(pixels))
+    is_finite = np.isfinite(features).all(axis=1)
+    if not is_finite.all():
+        raise BackboneError(
+            "The network gives numbers that are not finite. Expected features without NaN and "
+            f"infinity. Received: such for {usable[int(is_finite.argmin())]}\n"
+            "Its weights may be damaged, or 16 bits too few for it: use other --weights, or "
+            "--precision float32."
+        )
+    return outcomes, features

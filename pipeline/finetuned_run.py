@@ -6,7 +6,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from pipeline.augment import Augmentation
+from pipeline.augment import Augmentation, number_images
 from pipeline.checkpoint import State
 from pipeline.embedder import Device
 from pipeline.errors import ParityError
@@ -80,7 +80,7 @@ def write_finetuned_run(
         write_history(folder / "history.csv", state.history)
         (folder / "plots").mkdir()
         _draw(folder / "plots", final.name, parent, state, line, assessment.finetuned)
-        _draw_augmentation(folder / "plots", augment, before)
+        _draw_augmentation(folder / "plots", augment, parent, state)
         seconds = measure_seconds()
         facts = {
             **_inherit(parent),
@@ -184,17 +184,20 @@ def _draw(
 
 
 def _draw_augmentation(
-    folder: Path, augment: tuple[Augmentation, PixelStore] | None, before: Predictions
+    folder: Path, augment: tuple[Augmentation, PixelStore] | None, parent: Parent, state: State
 ) -> None:
+    """Sixteen images as the first epoch saw them; from the trunk cache, their first views."""
     from pipeline.report.finetuning_plots import plot_augmented_images
 
     if augment is None:
         return
     layers, store = augment
+    before = parent.before
     rows = np.flatnonzero(before.splits == TRAIN)
     rows = rows[np.linspace(0, len(rows) - 1, N_PICTURED).astype(int)]
     targets = np.eye(before.probabilities.shape[1], dtype=np.float32)[before.labels[rows]]
-    images, _ = layers.mix(layers(store.read(rows), rows, 1), targets, 1, 0)
+    numbers = number_images(parent.digests[rows]) if state.used_trunk_cache else rows
+    images, _ = layers.mix(layers(store.read(rows), numbers, 1), targets, 1, 0)
     plot_augmented_images(
         folder / "augmentation.png", images, title=f"{N_PICTURED} training images, {layers.name}"
     )

@@ -206,6 +206,8 @@ def _compute(job: TrunkJob, missing: list, embed, writer: PartWriter, on_progres
 
 def _embed_batch(job: TrunkJob, batch: list, embed, augment) -> tuple[np.ndarray, np.ndarray]:
     """Keys and float16 rows of some images' views."""
+    from pipeline.augment import number_images
+
     pixels = np.stack([_read_checked(job, image) for image, _ in batch])
     keys, values = [], []
     for view in sorted({view for _, views in batch for view in views}):
@@ -213,8 +215,8 @@ def _embed_batch(job: TrunkJob, batch: list, embed, augment) -> tuple[np.ndarray
         images = [batch[place][0] for place in here]
         shown = pixels[here]
         if view > 0:
-            ids = job.digests[images][:, :8].copy().view("<u8")[:, 0]
-            shown = np.rint(augment(shown, ids, view)).astype(np.uint8)
+            numbers = number_images(job.digests[images])
+            shown = np.rint(augment(shown, numbers, view)).astype(np.uint8)
         rows = embed(shown)
         greatest = float(np.abs(rows).max())
         if not greatest <= GREATEST_FLOAT16:

@@ -242,6 +242,28 @@ def test_the_command_fetches_the_file_with_the_classifier_for_a_layer_of_it(
     assert "--download" in outcome.stderr
 
 
+def test_a_layer_that_is_not_there_is_named_before_anything_is_fetched(server, home, monkeypatch):
+    monkeypatch.setitem(
+        BACKBONES,
+        "mobilenetv2",
+        dataclasses.replace(get_backbone("mobilenetv2"), weights=_backbone(server).weights),
+    )
+    outcome = call("backbones", "--download", "mobilenetv2", "--layer", "block_16_projet")
+    assert outcome.exit_code == 1
+    assert "block_16_project" in outcome.stderr
+    assert "Received: --layer block_16_projet" in outcome.stderr
+    assert server.asked == []
+    outcome = call("backbones", "--download", "mobilenetv2", "--layer", "block_16_project")
+    assert outcome.exit_code == 0, outcome.stderr
+
+
+def test_an_image_size_without_a_backbone_to_show_for_it_is_no_usage(home):
+    for names in ((), ("--download", "efficientnet-lite0")):
+        outcome = call("backbones", *names, "--image-size", 77)
+        assert outcome.exit_code == 2
+        assert "--image-size needs one NAME" in outcome.stderr
+
+
 def test_a_download_is_quiet_when_asked_and_tells_scripts_what_came(server, home, monkeypatch):
     monkeypatch.setitem(BACKBONES, "efficientnetb0", _backbone(server))
     outcome = call("backbones", "--download", "efficientnetb0", "--quiet", "--json")

@@ -12,7 +12,8 @@ from PIL import Image
 
 from benchmarks.stand_in import RECIPE, StandIn, extract
 from pipeline.cache import FeatureFile
-from pipeline.errors import DatasetError, FeatureFileError, StorageError
+from pipeline.errors import BackboneError, DatasetError, FeatureFileError, StorageError
+from pipeline.reading import read_image
 
 TARGET = "features.h5"
 
@@ -51,6 +52,27 @@ def test_file_is_readable_with_nothing_but_h5py(photos, target):
         assert hashlib.sha256(X).hexdigest() == file.attrs["features_sha256"]
     assert X.shape == (24, 24)
     assert np.bincount(y).tolist() == [8, 8, 8]
+
+
+def test_features_that_are_no_numbers_are_an_error_that_names_the_image(
+    photos, target, monkeypatch
+):
+    embed = StandIn.__call__
+
+    def overflow(self, pixels):
+        features = embed(self, pixels)
+        features[(pixels.reshape(len(pixels), -1).sum(axis=1) == worst), 3] = np.inf
+        return features
+
+    _, decoded = read_image(photos / "green/005.png", RECIPE)
+    worst = int(decoded.sum())
+    monkeypatch.setattr(StandIn, "__call__", overflow)
+    with pytest.raises(BackboneError, match=r"not finite.*green/005\.png\n.*--precision float32"):
+        extract(photos, target)
+    assert not target.exists()
+    monkeypatch.setattr(StandIn, "__call__", embed)
+    summary, _ = extract(photos, target)
+    assert summary.resumed > 0
 
 
 def test_unchanged_data_set_costs_no_call_and_no_write(photos, target):

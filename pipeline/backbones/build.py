@@ -95,6 +95,12 @@ def build_untrained(backbone: Backbone, image_size: int | None = None) -> keras.
     return build_backbone(backbone, resolve_weights(backbone, own), size)
 
 
+def require_layer(backbone: Backbone, layer: str) -> None:
+    """Raises a BackboneError if a backbone has no layer of that name, with or without its top."""
+    if layer not in ("top", backbone.feature_layer, *backbone.top_layers):
+        _require_layer(build_untrained(backbone), layer)
+
+
 def build_embedding_model(recipe: Recipe, weights: ResolvedWeights) -> keras.Model:
     """Builds the model that maps plain pixels to features.
 
@@ -248,16 +254,8 @@ def _take_features(model: keras.Model, layer: str, pooling: str, *, is_pooled: b
         is_pooled: whether the network was built with that pooling, which ConvNeXt has below its
             last layer.
     """
-    if layer == "top":
-        tensor = model.outputs[0]
-    else:
-        names = [candidate.name for candidate in model.layers]
-        if layer not in names:
-            raise BackboneError(
-                f"The backbone has no layer {layer!r}. Expected top or one of "
-                f"{_name_some(names, layer)}. Received: --layer {layer}"
-            )
-        tensor = model.get_layer(layer).output
+    _require_layer(model, layer)
+    tensor = model.outputs[0] if layer == "top" else model.get_layer(layer).output
     shape = tuple(getattr(tensor, "shape", ()))[1:]
     if len(shape) == 1:
         if pooling not in ("avg", "none") and not is_pooled:
@@ -279,6 +277,15 @@ def _take_features(model: keras.Model, layer: str, pooling: str, *, is_pooled: b
             f"Expected: --pooling flatten, or another layer. Received: --pooling {pooling}"
         )
     return POOLING_LAYERS[pooling, 1 + len(shape)](name=f"{pooling}_pool")(tensor)
+
+
+def _require_layer(model: keras.Model, layer: str) -> None:
+    names = [candidate.name for candidate in model.layers]
+    if layer != "top" and layer not in names:
+        raise BackboneError(
+            f"The backbone has no layer {layer!r}. Expected top or one of "
+            f"{_name_some(names, layer)}. Received: --layer {layer}"
+        )
 
 
 def _name_some(names: list[str], wanted: str) -> str:

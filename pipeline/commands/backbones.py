@@ -22,6 +22,8 @@ def backbones(terminal, names: tuple[str, ...], image_size, download, layer, as_
       python cli.py backbones --download efficientnetb0 resnet50
       python cli.py backbones --download vgg16 --layer fc2
     """
+    if image_size is not None and (download or not names):
+        raise click.UsageError("--image-size needs one NAME here, to show its frost lines.")
     if layer != "top" and not download:
         raise click.UsageError(
             "--layer needs --download here; extract --layer takes features of it."
@@ -44,6 +46,10 @@ def _download_weights(terminal, names: tuple[str, ...], layer: str, as_json: boo
         raise click.UsageError("Missing argument: --download needs the NAME of a backbone.")
     fetched = []
     for backbone in [find_backbone(name) for name in names]:
+        if layer != "top":
+            with no_start_up_talk():
+                from pipeline.backbones.build import require_layer
+            require_layer(backbone, layer)
         with terminal.hush():
             weights = resolve_weights(backbone, "imagenet", layer=layer)
         path = str(weights.path or weights.source)
