@@ -1,6 +1,7 @@
 """Building backbones: the same numbers as the networks that they stand for, from any file."""
 
 import dataclasses
+import importlib
 import subprocess
 import sys
 import zipfile
@@ -115,6 +116,32 @@ def test_a_file_with_the_classifier_gives_the_same_features(file, b0_files):
         "efficientnetb0", resolve_weights(backbone, b0_files / file), random_images()
     )
     np.testing.assert_array_equal(received, expected)
+
+
+@pytest.mark.parametrize("name", ["mobilenet", "mobilenetv3small", "squeezenet"])
+@pytest.mark.parametrize("suffix", [".h5", ".weights.h5", ".keras"])
+def test_a_classifier_of_1x1_convolutions_is_left_out_too(name, suffix, tmp_path):
+    size = 64
+    backbone = get_backbone(name)
+    module, function = backbone.builder.split(":")
+    keras.utils.set_random_seed(1)
+    whole = getattr(importlib.import_module(module), function)(
+        weights=None, input_shape=(size, size, 3)
+    )
+    assert isinstance(whole.get_layer(_last_convolution(whole)), keras.layers.Conv2D)
+    path = tmp_path / f"whole{suffix}"
+    (whole.save_weights if suffix == ".weights.h5" else whole.save)(path)
+    model = build_backbone(backbone, resolve_weights(backbone, path), size)
+    feature_maps = keras.Model(whole.input, whole.get_layer(backbone.feature_layer).output)
+    expected = np.asarray(feature_maps(random_images(size))).mean((1, 2))
+    assert np.abs(expected).max() > 0
+    np.testing.assert_allclose(np.asarray(model(random_images(size))), expected, rtol=1e-3)
+
+
+def _last_convolution(model):
+    names = [layer.name for layer in model.layers if layer.weights]
+    assert names[-1] in ("conv_preds", "logits", "top_conv")
+    return names[-1]
 
 
 def test_reference_images_are_those_that_pytorch_saw():
@@ -369,6 +396,26 @@ def test_a_state_dict_that_does_not_fit_names_the_tensors_and_changes_nothing(ch
     np.testing.assert_array_equal(before, model.get_layer("top_conv").get_weights())
 
 
+@pytest.mark.parametrize(
+    ("values", "what"),
+    [
+        (np.array(np.nan, "f4"), "not finite"),
+        (np.array(-np.inf, "f2"), "not finite"),
+        (np.array(1e39), "not finite"),  # more than float32 holds
+        (np.array(3), "Received: int64"),
+    ],
+)
+def test_a_state_dict_with_other_things_than_finite_floats_changes_nothing(values, what):
+    state_dict = read_state_dict(resolve_weights(get_backbone("lite0"), "imagenet").path)
+    name = "_bn1.running_var"
+    state_dict[name] = np.where(np.arange(1280) == 7, values, values.dtype.type(1))
+    model = EfficientNetLite0(include_top=False, input_shape=(SIZE, SIZE, 3))
+    before = model.get_layer("stem_conv").get_weights()
+    with pytest.raises(WeightsError, match=rf"_bn1\.running_var .*{what}"):
+        load_state_dict(model, state_dict)
+    np.testing.assert_array_equal(before, model.get_layer("stem_conv").get_weights())
+
+
 def test_weights_of_another_recipe_are_refused():
     weights = resolve_weights(get_backbone("efficientnet-lite0"), "random", seed=1)
     recipe = recipe_of("efficientnet-lite0", "random:2")
@@ -406,6 +453,18 @@ def test_an_image_size_that_a_backbone_cannot_take_is_refused():
     backbone = get_backbone("efficientnetb0")
     with pytest.raises(BackboneError, match=r"16 x 16 pixels.*usual size is --image-size 224"):
         build_backbone(backbone, resolve_weights(backbone, "random"), 16)
+
+
+@pytest.mark.parametrize(("name", "size"), [("alexnet", 20), ("squeezenet", 8)])
+def test_too_small_an_image_is_refused_in_one_plain_sentence(name, size):
+    """Keras prints the message in bold, between the name of the layer and its arguments."""
+    backbone = get_backbone(name)
+    with pytest.raises(BackboneError, match=rf"{size} x {size} pixels: Computed output") as error:
+        build_backbone(backbone, resolve_weights(backbone, "random"), size)
+    message = str(error.value)
+    assert message.isprintable()
+    assert "Arguments received" not in message
+    assert message.endswith("`padding=valid`. Its usual size is --image-size 224.")
 
 
 def test_reduced_precision_gives_float32_features_and_leaves_the_policy_alone():

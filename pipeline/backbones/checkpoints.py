@@ -181,7 +181,7 @@ class _TensorUnpickler(pickle._Unpickler):
 def _set_entry(target, key, value) -> None:
     """Tuples as keys could take forever: a short pickle can nest them 60 deep, each twice."""
     if not isinstance(target, dict) or type(key) not in (str, int):
-        raise _UnusableError(f"it gives {_short(target)} an entry named by {_short(key)}")
+        raise _UnusableError(f"it names an entry of a {type(target).__name__} by {_short(key)}")
     target[key] = value
 
 
