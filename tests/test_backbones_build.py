@@ -1,6 +1,7 @@
 """Building backbones: the same numbers as the networks that they stand for, from any file."""
 
 import dataclasses
+import importlib
 import subprocess
 import sys
 import zipfile
@@ -116,6 +117,28 @@ def test_a_file_with_the_classifier_gives_the_same_features(file, b0_files):
         "efficientnetb0", resolve_weights(backbone, b0_files / file), random_images()
     )
     np.testing.assert_array_equal(received, expected)
+
+
+@pytest.mark.parametrize("name", ["mobilenet", "mobilenetv3small", "squeezenet"])
+@pytest.mark.parametrize("suffix", [".h5", ".weights.h5", ".keras"])
+def test_a_classifier_of_1x1_convolutions_is_left_out_too(name, suffix, tmp_path):
+    size = 64
+    backbone = get_backbone(name)
+    module, function = backbone.builder.split(":")
+    keras.utils.set_random_seed(1)
+    whole = getattr(importlib.import_module(module), function)(
+        weights=None, input_shape=(size, size, 3)
+    )
+    *_, last = (layer for layer in whole.layers if layer.weights)
+    assert isinstance(last, keras.layers.Conv2D)
+    path = tmp_path / f"whole{suffix}"
+    (whole.save_weights if suffix == ".weights.h5" else whole.save)(path)
+    model = build_backbone(backbone, resolve_weights(backbone, path), size)
+    # Maps, or one pixel of them where the network pools before its classifier.
+    feature_maps = keras.Model(whole.input, whole.get_layer(backbone.top_layers[0]).input)
+    expected = np.asarray(feature_maps(random_images(size))).mean((1, 2))
+    assert np.abs(expected).max() > 0
+    np.testing.assert_allclose(np.asarray(model(random_images(size))), expected, rtol=1e-3)
 
 
 def test_reference_images_are_those_that_pytorch_saw():
@@ -370,6 +393,26 @@ def test_a_state_dict_that_does_not_fit_names_the_tensors_and_changes_nothing(ch
     np.testing.assert_array_equal(before, model.get_layer("top_conv").get_weights())
 
 
+@pytest.mark.parametrize(
+    ("values", "what"),
+    [
+        (np.array(np.nan, "f4"), "not finite"),
+        (np.array(-np.inf, "f2"), "not finite"),
+        (np.array(1e39), "not finite"),  # more than float32 holds
+        (np.array(3), "Received: int64"),
+    ],
+)
+def test_a_state_dict_with_other_things_than_finite_floats_changes_nothing(values, what):
+    state_dict = read_state_dict(resolve_weights(get_backbone("lite0"), "imagenet").path)
+    name = "_bn1.running_var"
+    state_dict[name] = np.where(np.arange(1280) == 7, values, values.dtype.type(1))
+    model = EfficientNetLite0(include_top=False, input_shape=(SIZE, SIZE, 3))
+    before = model.get_layer("stem_conv").get_weights()
+    with pytest.raises(WeightsError, match=rf"_bn1\.running_var .*{what}"):
+        load_state_dict(model, state_dict)
+    np.testing.assert_array_equal(before, model.get_layer("stem_conv").get_weights())
+
+
 def test_weights_of_another_recipe_are_refused():
     weights = resolve_weights(get_backbone("efficientnet-lite0"), "random", seed=1)
     recipe = recipe_of("efficientnet-lite0", "random:2")
@@ -413,6 +456,18 @@ def test_an_image_size_that_a_backbone_cannot_take_is_refused():
 def test_an_image_size_that_no_memory_can_take_is_refused(size):
     with pytest.raises(BackboneError, match=f"at most 4,096. Received: --image-size {size}"):
         make_recipe("efficientnet-lite0", "random", image_size=size)
+
+
+@pytest.mark.parametrize(("name", "size"), [("alexnet", 20), ("squeezenet", 8)])
+def test_too_small_an_image_is_refused_in_one_plain_sentence(name, size):
+    """Keras prints the message in bold, between the name of the layer and its arguments."""
+    backbone = get_backbone(name)
+    with pytest.raises(BackboneError, match=rf"{size} x {size} pixels: Computed output") as error:
+        build_backbone(backbone, resolve_weights(backbone, "random"), size)
+    message = str(error.value)
+    assert message.isprintable()
+    assert "Arguments received" not in message
+    assert message.endswith("`padding=valid`. Its usual size is --image-size 224.")
 
 
 def test_reduced_precision_gives_float32_features_and_leaves_the_policy_alone():

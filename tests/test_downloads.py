@@ -103,6 +103,15 @@ def test_a_file_is_fetched_once_checked_and_its_sha256_recorded(server, home, fi
     assert capsys.readouterr().out == ""
 
 
+def test_a_keras_home_that_cannot_be_written_is_not_blamed_on_output(server, home):
+    home.write_text("a file where a folder should be")
+    with pytest.raises(WeightsError, match=r"models cannot be written: Not a directory\.") as error:
+        resolve_weights(_backbone(server), "imagenet")
+    assert "set KERAS_HOME to a folder that can be" in str(error.value)
+    assert "--output" not in str(error.value)
+    assert server.asked == []
+
+
 @pytest.mark.parametrize("file_hash", ["0" * 8, "0" * 32, "0" * 64])
 def test_a_file_that_is_not_what_was_published_does_not_stay(server, home, file_hash):
     with pytest.raises(WeightsError, match=rf"hash does not match.*{file_hash}"):

@@ -6,8 +6,10 @@ wherever its weights come from.
 
 import contextlib
 import difflib
+import functools
 import importlib
 import math
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 
@@ -194,12 +196,23 @@ def _build_graph(
     except ValueError as error:
         raise BackboneError(
             f"{backbone.name} cannot be built for images of {image_size} x {image_size} pixels"
-            f"{f' with pooling {pooling}' if pooling == 'max' else ''}: {error}. "
+            f"{f' with pooling {pooling}' if pooling == 'max' else ''}: {_plain_words(error)}. "
             f"Its usual size is --image-size {backbone.image_size}."
         ) from error
     if backbone.builder.startswith("keras.applications:EfficientNetB"):
         model = _complete_efficientnet(model)
     return model
+
+
+def _plain_words(error: ValueError) -> str:
+    """What went wrong, without the layer's arguments that Keras prints around it.
+
+    See keras/src/utils/traceback_utils.py: the message proper is in bold.
+    """
+    text = str(error)
+    if bold := re.search(r"\x1b\[1m(.*?)\x1b\[0m", text, re.DOTALL):
+        text = bold[1]
+    return re.sub(r"\x1b\[[0-9;]*m", "", text).strip().rstrip(".")
 
 
 def _complete_efficientnet(model: keras.Model) -> keras.Model:
@@ -232,7 +245,9 @@ def _load(backbone: Backbone, model: keras.Model, weights: ResolvedWeights, laye
         load = getattr(importlib.import_module(module), function)
         state_dict = read_state_dict(weights.path)
     else:
-        load, state_dict = load_keras_weights, weights.path
+        top_layers = () if layer in backbone.top_layers else backbone.top_layers
+        load = functools.partial(load_keras_weights, top_layers=top_layers)
+        state_dict = weights.path
     try:
         load(model, state_dict)
     except WeightsError as error:

@@ -2,16 +2,17 @@
 
 A checkpoint is a pickle, and a pickle can run any code. The unpickler here knows tensors' building
 blocks and nothing else; whatever else a file asks for is an error that names it, and nothing of it
-is imported or called.
+is imported or called. Time and memory grow with the file's size, not with what it claims.
 """
 
 import itertools
 import math
 import pickle
+import pickletools
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
@@ -34,9 +35,21 @@ STORAGE_DTYPES = {
     "BoolStorage": "|b1",
 }
 
+# What torch.save writes, with any protocol from 2. Others are left out because they allocate what a
+# number claims (BYTEARRAY8), take numbers and keys of any length (LONG4, LONG), hash what they get
+# (sets, DICT) or make objects in other ways (NEWOBJ, INST).
+OPCODES = """
+    PROTO FRAME STOP MARK GLOBAL STACK_GLOBAL REDUCE BUILD BINPERSID
+    NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 BINFLOAT
+    BINUNICODE SHORT_BINUNICODE BINSTRING SHORT_BINSTRING
+    EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_LIST APPEND APPENDS EMPTY_DICT SETITEM SETITEMS
+    BINGET LONG_BINGET BINPUT LONG_BINPUT MEMOIZE
+""".split()
 
-# Tuples, and below callables with empty slots: a pickle can set attributes of what it has made, and
-# these have none to set.
+# More than any memory holds; below it, no product with an item's size overflows NumPy's integers.
+MAX_ELEMENTS = 2**48
+
+
 class _StorageType(NamedTuple):
     """Stands for a class such as `torch.FloatStorage`."""
 
@@ -72,7 +85,8 @@ def read_state_dict(path: Path | str) -> dict[str, np.ndarray]:
 
     Returns:
         Name to array, in the file's order and with PyTorch's shapes (a convolution's weight is
-        `(out_channels, in_channels / groups, height, width)`).
+        `(out_channels, in_channels / groups, height, width)`). They are read-only; those that
+        shared a storage share memory.
 
     Raises:
         WeightsError: if the file is missing, damaged, no checkpoint, or asks for anything but
@@ -82,7 +96,8 @@ def read_state_dict(path: Path | str) -> dict[str, np.ndarray]:
     try:
         read = _read_zip_format if _is_zip(path) else _read_old_format
         tensors, contents = read(path)
-        return {name: _to_array(name, tensor, contents) for name, tensor in tensors.items()}
+        arrays = {storage: _to_numbers(storage, content) for storage, content in contents.items()}
+        return {name: _to_array(name, tensor, arrays) for name, tensor in tensors.items()}
     except _UnusableError as error:
         raise WeightsError(
             f"{path} cannot be used as a PyTorch checkpoint: {error}. Expected: a state dict, "
@@ -96,6 +111,17 @@ class _UnusableError(Exception):
     """What is wrong with the file, without its path."""
 
 
+def _handler(opcode: str):
+    """The unpickler's method for an opcode of pickle; one that refuses it where none is needed."""
+    if opcode in OPCODES:
+        return pickle._Unpickler.dispatch[ord(getattr(pickle, opcode))]
+
+    def refuse(_unpickler):
+        raise _UnusableError(f"its pickle uses {opcode}, which no tensor needs")
+
+    return refuse
+
+
 class _TensorUnpickler(pickle._Unpickler):
     """Admits tensors' building blocks; any other global ends the reading.
 
@@ -103,9 +129,34 @@ class _TensorUnpickler(pickle._Unpickler):
     its list of those already read; that in Python keeps them in a dict.
     """
 
+    def load_setitem(self):
+        value, key = self.stack.pop(), self.stack.pop()
+        _set_entry(self.stack[-1], key, value)
+
+    def load_setitems(self):
+        items = self.pop_mark()
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            _set_entry(self.stack[-1], key, value)
+
+    def load_build(self):
+        """PyTorch gives a state dict its version as an attribute, which nothing here needs.
+
+        Attributes of the file's choice could stand before the methods of a class.
+        """
+        self.stack.pop()
+        if not isinstance(self.stack[-1], OrderedDict):
+            raise _UnusableError(f"it sets attributes of {_short(self.stack[-1])}")
+
+    dispatch: ClassVar = {
+        **{ord(op.code): _handler(op.name) for op in pickletools.opcodes},
+        ord(pickle.SETITEM): load_setitem,
+        ord(pickle.SETITEMS): load_setitems,
+        ord(pickle.BUILD): load_build,
+    }
+
     def find_class(self, module: str, name: str):
         if (module, name) == ("collections", "OrderedDict"):
-            return OrderedDict
+            return _MakeOrderedDict()
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
             return _RebuildTensor()
         if (module, name) == ("torch._utils", "_rebuild_parameter"):
@@ -127,17 +178,47 @@ class _TensorUnpickler(pickle._Unpickler):
         raise _UnusableError(f"it refers to something that is no storage: {_short(pid)}")
 
 
+def _set_entry(target, key, value) -> None:
+    """Tuples as keys could take forever: a short pickle can nest them 60 deep, each twice."""
+    if not isinstance(target, dict) or type(key) not in (str, int):
+        raise _UnusableError(f"it names an entry of a {type(target).__name__} by {_short(key)}")
+    target[key] = value
+
+
+class _MakeOrderedDict:
+    """Stands for the class `OrderedDict`: empty, or from a list of pairs as Python 2 wrote it."""
+
+    __slots__ = ()
+
+    def __call__(self, pairs: list | None = None) -> OrderedDict:
+        made = OrderedDict()
+        if pairs is None:
+            return made
+        if not isinstance(pairs, list):
+            raise _UnusableError(f"it makes a dict of {_short(pairs)}")
+        for pair in pairs:
+            if not isinstance(pair, list | tuple) or len(pair) != 2:
+                raise _UnusableError(f"it makes an entry of {_short(pair)}")
+            _set_entry(made, *pair)
+        # One list in the file, used again and again, would fill any memory.
+        pairs.clear()
+        return made
+
+
 class _RebuildTensor:
     """Stands for the function `torch._utils._rebuild_tensor_v2`."""
 
     __slots__ = ()
 
-    def __call__(self, storage, offset, shape, strides, *_autograd) -> _Tensor:
-        numbers = (offset, *shape, *strides)
+    def __call__(
+        self, storage, offset, shape, strides, _gradient=None, _hooks=None, _metadata=None
+    ) -> _Tensor:
         if (
             not isinstance(storage, _Storage)
-            or not all(type(n) is int and 0 <= n < 2**48 for n in numbers)
-            or len(shape) > 32
+            or not isinstance(shape, list | tuple)
+            or not isinstance(strides, list | tuple)
+            or max(len(shape), len(strides)) > 32
+            or not all(type(n) is int and 0 <= n < MAX_ELEMENTS for n in (offset, *shape, *strides))
         ):
             raise _UnusableError("a tensor is described by other things than a storage and sizes")
         return _Tensor(storage, offset, tuple(shape), tuple(strides))
@@ -148,7 +229,7 @@ class _RebuildParameter:
 
     __slots__ = ()
 
-    def __call__(self, tensor, *_autograd) -> _Tensor:
+    def __call__(self, tensor, _gradient=None, _hooks=None) -> _Tensor:
         if not isinstance(tensor, _Tensor):
             raise _UnusableError(f"a parameter is made of {_short(tensor)}")
         return tensor
@@ -191,11 +272,15 @@ def _read_zip_format(path: Path) -> tuple[dict, dict]:
             with archive.open(pickles[0]) as file:
                 tensors = _check_state_dict(_unpickle(file))
             contents = {}
+            n_bytes_left = path.stat().st_size
             for key, storage in _storages_by_key(tensors).items():
                 name = f"{folder}data/{key}"
                 if name not in records:
                     raise _UnusableError(f"its record {name} is missing")
                 _check_length(storage, records[name].file_size)
+                n_bytes_left -= records[name].file_size
+                if n_bytes_left < 0:
+                    raise _UnusableError("its records overlap, or are longer than the file")
                 contents[storage] = archive.read(name)
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
         raise _UnusableError(f"its zip structure is damaged ({error})") from None
@@ -260,23 +345,33 @@ def _check_length(storage: _Storage, n_bytes: int) -> None:
 def _check_state_dict(value) -> dict[str, _Tensor]:
     if not isinstance(value, dict):
         raise _UnusableError(f"it holds {_short(value)}")
-    # A pickle can give an OrderedDict attributes such as `items` of its own; those of dict hold.
-    plain = dict(dict.items(value))
-    for name, tensor in plain.items():
+    for name, tensor in value.items():
         if not isinstance(name, str) or not isinstance(tensor, _Tensor):
             raise _UnusableError(f"its entry {_short(name)} is {_short(tensor)}, no tensor")
-    return plain
+    return value
 
 
-def _to_array(name: str, tensor: _Tensor, contents: dict[_Storage, bytes]) -> np.ndarray:
-    """Copies a tensor out of its storage, after checking that it lies inside."""
-    kind, n_elements = tensor.storage.type, math.prod(tensor.shape)
+def _to_numbers(storage: _Storage, content: bytes) -> np.ndarray:
+    """A storage's content as one row of numbers; a view of it where NumPy has the type."""
+    _check_length(storage, len(content))
+    numbers = np.frombuffer(content, storage.type.dtype)
+    if storage.type.name == "BFloat16Storage":
+        return (numbers.astype(np.uint32) << 16).view(np.float32)
+    return numbers.astype(numbers.dtype.newbyteorder("="), copy=False)
+
+
+def _to_array(name: str, tensor: _Tensor, arrays: dict[_Storage, np.ndarray]) -> np.ndarray:
+    """A view of a storage's numbers, after checking that it lies inside.
+
+    No copy: a small file can name one storage thousands of times.
+    """
+    numbers, n_elements = arrays[tensor.storage], math.prod(tensor.shape)
     if len(tensor.shape) != len(tensor.strides):
         raise _UnusableError(f"{name} has shape {tensor.shape} and strides {tensor.strides}")
+    if math.prod(max(size, 1) for size in tensor.shape) >= MAX_ELEMENTS:
+        raise _UnusableError(f"{name} has sizes that reach outside its storage: {tensor.shape}")
     if not n_elements:
-        return np.zeros(0, _result_dtype(kind)).reshape(tensor.shape)
-    content = contents[tensor.storage]
-    _check_length(tensor.storage, len(content))
+        return np.zeros(tensor.shape, numbers.dtype)
     last = tensor.offset + sum(
         (size - 1) * stride for size, stride in zip(tensor.shape, tensor.strides, strict=True)
     )
@@ -287,17 +382,15 @@ def _to_array(name: str, tensor: _Tensor, contents: dict[_Storage, bytes]) -> np
             f"{name} with shape {tensor.shape}, strides {tensor.strides} and offset "
             f"{tensor.offset} reaches outside its storage of {tensor.storage.n_elements} elements"
         )
-    strides = [stride * kind.dtype.itemsize for stride in tensor.strides]
-    view = np.ndarray(
-        tensor.shape, kind.dtype, content, tensor.offset * kind.dtype.itemsize, strides
+    array = np.ndarray(
+        tensor.shape,
+        numbers.dtype,
+        numbers,
+        tensor.offset * numbers.itemsize,
+        [stride * numbers.itemsize for stride in tensor.strides],
     )
-    if kind.name == "BFloat16Storage":
-        return (view.astype(np.uint32) << 16).view(np.float32)
-    return view.astype(_result_dtype(kind))
-
-
-def _result_dtype(kind: _StorageType) -> np.dtype:
-    return np.dtype("f4") if kind.name == "BFloat16Storage" else kind.dtype.newbyteorder("=")
+    array.flags.writeable = False
+    return array
 
 
 def _short(value) -> str:

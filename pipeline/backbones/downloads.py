@@ -44,10 +44,15 @@ def fetch_if_absent(backbone: Backbone, source: Download) -> Path:
             with atomic_path(target) as temporary:
                 _fetch(source, temporary)
         except (_FetchError, StorageError) as error:
+            problem, home = str(error), "that has models/ with the file in it"
+            if isinstance(error, StorageError):
+                # Its own advice is about --output, which is not where the weights go.
+                reason = getattr(error.__cause__, "strerror", None) or error
+                problem, home = f"{target.parent} cannot be written: {reason}.", "that can be"
             raise WeightsError(
-                f"The weights of {backbone.name} are not here and cannot be downloaded: {error}\n"
+                f"The weights of {backbone.name} are not here and cannot be downloaded: {problem}\n"
                 f"Ways out: fetch {source.url} elsewhere and put it at {target}; or set "
-                "KERAS_HOME to a folder that has models/ with the file in it; or give a file with "
+                f"KERAS_HOME to a folder {home}; or give a file with "
                 "--weights FILE; or use --backbone efficientnet-lite0, whose weights were "
                 "installed with Frostline."
             ) from error

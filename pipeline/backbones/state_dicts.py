@@ -28,8 +28,8 @@ def assign_state_dict(
         ignored: prefixes whose tensors may be there and are not used, such as a classifier's.
 
     Raises:
-        WeightsError: naming the tensors that are missing, extra or of another shape. The model is
-            then unchanged.
+        WeightsError: naming the tensors that are missing, extra, of another shape, or hold other
+            things than finite floating-point numbers. The model is then unchanged.
     """
     values = {}
     expected = {}
@@ -47,6 +47,8 @@ def assign_state_dict(
         if not name.startswith(unused) and not name.endswith(".num_batches_tracked")
     }
     _check(expected, received)
+    for name in expected:
+        _check_numbers(name, state_dict[name])
     for layer_name, names in values.items():
         layer = model.get_layer(layer_name)
         layer.set_weights([_to_keras(layer, state_dict[name]) for name in names])
@@ -74,6 +76,20 @@ def _check(expected: dict[str, tuple], received: dict[str, tuple]) -> None:
             f"The state dict does not fit the network. Expected {len(expected)} tensors. "
             f"Received {len(received)}, of them {'; '.join(problems)}. "
             "Use the checkpoint of this very network, or another --backbone."
+        )
+
+
+def _check_numbers(name: str, array: np.ndarray) -> None:
+    if array.dtype.kind != "f":
+        raise WeightsError(
+            f"The tensor {name} holds other things than weights. Expected: floating-point numbers. "
+            f"Received: {array.dtype}. Quantized checkpoints cannot be used; take the float one."
+        )
+    # Also what float32 cannot hold; NaN is not below anything.
+    if not (np.abs(array) <= np.finfo(np.float32).max).all():
+        raise WeightsError(
+            f"The tensor {name} is not finite. Expected: numbers. Received: NaN or infinity, "
+            "perhaps from a training that went astray. Use an earlier checkpoint."
         )
 
 
