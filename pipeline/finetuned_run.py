@@ -195,6 +195,5 @@ def _draw_augmentation(
     rows = rows[np.linspace(0, len(rows) - 1, N_PICTURED).astype(int)]
     targets = np.eye(before.probabilities.shape[1], dtype=np.float32)[before.labels[rows]]
     images, _ = layers.mix(layers(store.read(rows), rows, 1), targets, 1, 0)
-    plot_augmented_images(
-        folder / "augmentation.png", images, title=f"{N_PICTURED} training images, {layers.name}"
-    )
+    title = f"{N_PICTURED} training images, augmented ({layers.kind})"
+    plot_augmented_images(folder / "augmentation.png", images, title=title)

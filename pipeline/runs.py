@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.dataset import SPLITS
-from pipeline.errors import RunError
+from pipeline.errors import RunError, describe_unread_arrays
 from pipeline.files import atomic_folder, atomic_output, write_json, write_text
 from pipeline.metrics import Metrics
 from pipeline.recipe import Recipe
@@ -328,7 +328,8 @@ def read_probes(run: Run) -> Probes:
             )
     except (OSError, ValueError, KeyError, EOFError) as error:
         raise RunError(
-            f"The probe images of this run cannot be read ({error}). Received: {path}"
+            f"The probe images of this run cannot be read ({describe_unread_arrays(error)}). "
+            f"Received: {path}\nMake the run again."
         ) from error
 
 
@@ -353,8 +354,8 @@ def read_digests(run: Run, n_samples: int) -> np.ndarray | None:
             raise ValueError(f"{digests.dtype} {digests.shape}")
     except (OSError, ValueError, EOFError) as error:
         raise RunError(
-            f"The digests of this run's images cannot be read ({error}). Expected uint8 "
-            f"({n_samples}, 32). Received: {path}\nFit the head again."
+            f"The digests of this run's images cannot be read ({describe_unread_arrays(error)}). "
+            f"Expected uint8 ({n_samples}, 32). Received: {path}\nFit the head again."
         ) from error
     return digests
 
