@@ -87,7 +87,7 @@ def diagnose_in_fork(path: Path) -> str:
     os.close(writer)
     with os.fdopen(reader, "rb") as answer:
         said = answer.read().decode()
-    return said if wait_for(child) == 0 else "the structure of the file"
+    return said if wait_for(child) == 0 else "its structure"
 
 
 def feature_offsets(path: Path) -> np.ndarray:

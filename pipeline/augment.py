@@ -33,7 +33,8 @@ class Augmentation:
     """
 
     def __init__(self, preset: str, *, flip: bool, seed: int):
-        self.name = f"{preset}{' flip' if flip else ''} seed {seed}"
+        self.kind = f"{preset}{' flip' if flip else ''}"
+        self.name = f"{self.kind} seed {seed}"
         # What decides the images, for those who keep them: the layers are Keras's own.
         self.id = f"{self.name} version {AUGMENTATION_VERSION} keras {keras.__version__}"
         self._seed = seed

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.errors import RunError
+from pipeline.errors import RunError, describe_unread_arrays
 from pipeline.files import atomic_path, glob_escape
 
 FORMAT = "frostline-checkpoint"
@@ -79,7 +79,7 @@ def read_checkpoint(path: Path) -> tuple[State, dict]:
             return State(**values), job
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise RunError(
-            f"This checkpoint cannot be read ({error}). Received: {path}\n"
+            f"This checkpoint cannot be read ({describe_unread_arrays(error)}). Received: {path}\n"
             "Remove it, or leave out --resume: training starts anew then."
         ) from error
 

@@ -16,6 +16,17 @@ from pipeline.folders import find_images, find_labelled_images
 from pipeline.found import NO_SPLIT, SPLITS, UNLABELLED, Findings
 
 _N_NOTES_SHOWN = 5
+# The first that fits counts: a folder's name may stand at the end of what is outside of it.
+_SINGULARS = {
+    "images outside": "image outside",
+    "files, which are not images": "file, which is not an image",
+    "files that": "file that",
+    "hidden files": "hidden file",
+    "hidden folders": "hidden folder",
+    "broken links and special files": "broken link or special file",
+    "links that lead back to a folder above them": "link that leads back to a folder above it",
+    "lines that repeat": "line that repeats",
+}
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 
 
@@ -208,7 +219,17 @@ def _to_dataset(name: str, root: Path, findings: Findings) -> Dataset:
 
 def _note_passed_over(findings: Findings) -> list[str]:
     counts = sorted(findings.passed_over.items())
-    return [f"Passed over {count:,} {kind}." for kind, count in counts]
+    return [
+        f"Passed over {count:,} {kind if count > 1 else _in_singular(kind)}."
+        for kind, count in counts
+    ]
+
+
+def _in_singular(kind: str) -> str:
+    for plural, singular in _SINGULARS.items():
+        if plural in kind:
+            return kind.replace(plural, singular, 1)
+    return kind
 
 
 def _note_lookalikes(class_names: list[str]) -> list[str]:

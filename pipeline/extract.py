@@ -290,10 +290,15 @@ def _describe_room(target: Path, n_missing: int, n_rows: int, n_features: int) -
             "Make room, or choose another disk with --output."
         )
     return (
-        f"{n_missing:,} of {n_rows:,} images to compute. The file will take about "
-        f"{file_bytes / 1e6:,.1f} MB, and up to {needed / 1e6:,.1f} MB while it is made; "
+        f"{n_missing:,} of {n_rows:,} images to compute. The file will take "
+        f"{_megabytes('about', file_bytes)}, and {_megabytes('up to', needed)} while it is made; "
         f"{free / 1e9:,.1f} GB are free."
     )
+
+
+def _megabytes(bound: str, n_bytes: int) -> str:
+    """`about 1.2 MB`; of little, not `about 0.0 MB`."""
+    return f"{bound} {n_bytes / 1e6:,.1f} MB" if n_bytes >= 0.05e6 else "less than 0.1 MB"
 
 
 def _is_retried(reason: str, options: ExtractOptions) -> bool:

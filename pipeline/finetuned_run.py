@@ -198,6 +198,5 @@ def _draw_augmentation(
     targets = np.eye(before.probabilities.shape[1], dtype=np.float32)[before.labels[rows]]
     numbers = number_images(parent.digests[rows]) if state.used_trunk_cache else rows
     images, _ = layers.mix(layers(store.read(rows), numbers, 1), targets, 1, 0)
-    plot_augmented_images(
-        folder / "augmentation.png", images, title=f"{N_PICTURED} training images, {layers.name}"
-    )
+    title = f"{N_PICTURED} training images, augmented ({layers.kind})"
+    plot_augmented_images(folder / "augmentation.png", images, title=title)

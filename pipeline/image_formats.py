@@ -78,7 +78,8 @@ def open_image(data: bytes, stream: io.BytesIO) -> Image.Image:
     if data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS:
         return _open_heif(stream)
     start = data[:4].decode("ascii", "replace")
-    start = start if start.isascii() and start.isprintable() else f"the bytes {data[:4].hex(' ')}"
+    is_text = start.isascii() and start.isprintable()
+    start = f"'{start}'" if is_text else f"the bytes {data[:4].hex(' ')}"
     raise ImageError(reason or f"not an image (starts with {start})")
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.dataset import SPLITS
-from pipeline.errors import RunError
+from pipeline.errors import RunError, describe_unread_arrays
 from pipeline.files import atomic_folder, atomic_output, write_json, write_text
 from pipeline.metrics import Metrics
 from pipeline.recipe import Recipe
@@ -87,10 +87,16 @@ def open_run(folder: Path) -> Run:
         )
     try:
         manifest = json.loads(path.read_text("utf-8"))
-        is_run = manifest.get("format") == FORMAT
-    except (ValueError, AttributeError) as error:
-        raise RunError(f"The manifest of this run cannot be read ({error}): {path}") from error
-    if not is_run or manifest.get("version", 0) > VERSION:
+        if not isinstance(manifest, dict):
+            raise ValueError(f"it holds a {type(manifest).__name__}")
+    except (OSError, ValueError) as error:
+        raise RunError(
+            f"The manifest of this run cannot be read ({error}). Expected a JSON object, as "
+            f"`cli.py fit-head` or `cli.py finetune` wrote it. Received: {path}"
+        ) from error
+    number = manifest.get("version", 0)
+    is_run = manifest.get("format") == FORMAT and isinstance(number, int)
+    if not is_run or number > VERSION:
         raise RunError(
             f"Expected format {FORMAT!r}, version {VERSION} or older. Received: {path} with "
             f"format {manifest.get('format')!r}, version {manifest.get('version')}"
@@ -106,13 +112,6 @@ def require_model(run: Run) -> None:
             f"This run has no head. Expected one of {', '.join(names)} in it. "
             f"Received: {run.folder}\nFit it again with `cli.py fit-head`."
         )
-
-
-def list_runs(folder: Path = RUNS_FOLDER) -> list[Run]:
-    """All runs in a folder, by name; folders that are none are left out."""
-    if not folder.is_dir():
-        return []
-    return [open_run(path.parent) for path in sorted(folder.glob("*/manifest.json"))]
 
 
 @contextmanager
@@ -232,22 +231,13 @@ def read_predictions(run: Run) -> Predictions:
         RunError: it is missing or damaged.
     """
     path = run.folder / "predictions.csv"
-    label_of = {name: label for label, name in enumerate(run.class_names)} | {"": -1}
-    split_of = {name: split for split, name in enumerate(SPLITS)} | {"": -1}
     try:
         with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-            header, *rows = csv.reader(file)
-        if header[:4] != _PREDICTION_COLUMNS or header[4:] != run.class_names or not rows:
-            raise ValueError(f"unexpected columns {header}")
-        return Predictions(
-            paths=[row[0] for row in rows],
-            splits=np.array([split_of[row[1]] for row in rows], np.int8),
-            labels=np.array([label_of[row[2]] for row in rows], np.int32),
-            probabilities=np.array([row[4:] for row in rows], np.float32),
-        )
-    except (OSError, KeyError, IndexError, ValueError) as error:
+            header, *rows = list(csv.reader(file)) or [[]]
+        return _parse_predictions(header, rows, run.class_names)
+    except (OSError, ValueError, csv.Error) as error:
         raise RunError(
-            f"The predictions of this run cannot be read ({error!r}). Received: {path}\n"
+            f"The predictions of this run cannot be read ({error}). Received: {path}\n"
             "Fit the head again."
         ) from error
 
@@ -271,6 +261,26 @@ def read_splits(run: Run) -> np.ndarray:
             f"The splits of this run's images cannot be read ({error!r}). Received: {path}\n"
             "Fit the head again."
         ) from error
+
+
+def _parse_predictions(header: list[str], rows: list, class_names: list[str]) -> Predictions:
+    if header != [*_PREDICTION_COLUMNS, *class_names]:
+        raise ValueError(f"its first line is not {','.join(_PREDICTION_COLUMNS)} and the classes")
+    if not rows:
+        raise ValueError("it has no rows")
+    label_of = {name: label for label, name in enumerate(class_names)} | {"": -1}
+    split_of = {name: split for split, name in enumerate(SPLITS)} | {"": -1}
+    for number, row in enumerate(rows, start=1):
+        if len(row) != len(header):
+            raise ValueError(f"row {number:,} has {len(row)} fields instead of {len(header)}")
+        if row[1] not in split_of or row[2] not in label_of:
+            raise ValueError(f"row {number:,} has no such split or label: {row[1]!r}, {row[2]!r}")
+    return Predictions(
+        paths=[row[0] for row in rows],
+        splits=np.array([split_of[row[1]] for row in rows], np.int8),
+        labels=np.array([label_of[row[2]] for row in rows], np.int32),
+        probabilities=np.array([row[4:] for row in rows], np.float32),
+    )
 
 
 def write_history(path: Path, history: list[dict]) -> None:
@@ -339,7 +349,8 @@ def read_probes(run: Run) -> Probes:
             )
     except (OSError, ValueError, KeyError, EOFError) as error:
         raise RunError(
-            f"The probe images of this run cannot be read ({error}). Received: {path}"
+            f"The probe images of this run cannot be read ({describe_unread_arrays(error)}). "
+            f"Received: {path}\nMake the run again."
         ) from error
 
 
@@ -364,8 +375,8 @@ def read_digests(run: Run, n_samples: int) -> np.ndarray | None:
             raise ValueError(f"{digests.dtype} {digests.shape}")
     except (OSError, ValueError, EOFError) as error:
         raise RunError(
-            f"The digests of this run's images cannot be read ({error}). Expected uint8 "
-            f"({n_samples}, 32). Received: {path}\nFit the head again."
+            f"The digests of this run's images cannot be read ({describe_unread_arrays(error)}). "
+            f"Expected uint8 ({n_samples}, 32). Received: {path}\nFit the head again."
         ) from error
     return digests
 

@@ -28,6 +28,7 @@ _SLOW_DISK = 50e6  # bytes a second
 _SEAL_START = b"frostline sha256"
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _LARGE_DATASETS = {"features", "retired/features"}
+_ANYWHERE = "some part"
 
 
 def verify_seal(path: Path) -> None:
@@ -36,11 +37,11 @@ def verify_seal(path: Path) -> None:
     Raises:
         FeatureFileError: they differ: at least one byte of the file has changed.
     """
-    with damage_named(path, "the file"), Path(path).open("rb") as file:
+    with damage_named(path, _ANYWHERE), Path(path).open("rb") as file:
         stated = file.read(SEAL_BYTES)
         actual = _seal(hashlib.file_digest(_Rest(file), "sha256").hexdigest())
     if stated != actual:
-        raise damaged(path, "the file", "its sha256 is not the one in its first 512 bytes")
+        raise damaged(path, _ANYWHERE, "its sha256 is not the one in its first 512 bytes")
 
 
 def read_seal(path: Path) -> str:
@@ -151,8 +152,8 @@ def open_sealed(path: Path, expected_format: str) -> Iterator[h5py.File]:
     try:
         verify_seal(path)
     except FeatureFileError as error:
-        raise damaged(path, diagnose(path), "their bytes are not those that were sealed") from error
-    with damage_named(path, "the file"):
+        raise damaged(path, diagnose(path), "these are not the bytes that were written") from error
+    with damage_named(path, _ANYWHERE):
         file = h5py.File(path, "r")
     with file:
         with damage_named(path, "the attributes"):
@@ -173,7 +174,7 @@ def open_sealed(path: Path, expected_format: str) -> Iterator[h5py.File]:
 
 def _require_signature(path: Path) -> None:
     """Refuses what is no HDF5 file behind a seal, without asking HDF5."""
-    with damage_named(path, "the file"), path.open("rb") as file:
+    with damage_named(path, _ANYWHERE), path.open("rb") as file:
         start = file.read(SEAL_BYTES + len(_HDF5_SIGNATURE))
     if start.startswith(_HDF5_SIGNATURE):
         raise FeatureFileError(
@@ -203,7 +204,7 @@ def diagnose(path: Path) -> str:
             timeout=_DIAGNOSIS_SECONDS + path.stat().st_size / _SLOW_DISK,
         )
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
-        return "the structure of the file"
+        return "its structure"
     return done.stdout.strip()
 
 
@@ -219,8 +220,8 @@ def find_damage(path: Path) -> str:
                     dataset[start : start + _DIAGNOSED_ROWS]
                 except OSError:
                     last = min(start + _DIAGNOSED_ROWS, len(dataset)) - 1
-                    return f"the {name.replace('/', ' ')}, in rows {start} to {last},"
-    return "bytes that no value is read from"
+                    return f"the {name.replace('/', ' ')}, rows {start} to {last}"
+    return "a place that holds no features and no labels"
 
 
 def _hash_small_tables(file: h5py.File) -> str:
@@ -260,7 +261,7 @@ def open_rows(path: Path, name: str) -> Iterator[Callable[[np.ndarray], np.ndarr
 
     For whoever has checked the file before and now moves rows from it.
     """
-    with damage_named(path, "the file"):
+    with damage_named(path, _ANYWHERE):
         file = h5py.File(path, "r")
 
     def read(rows: np.ndarray) -> np.ndarray:
@@ -345,7 +346,7 @@ def damage_named(path: Path, what: str) -> Iterator[None]:
 
 def damaged(path: Path, what: str, how: str) -> FeatureFileError:
     return FeatureFileError(
-        f"{path} is damaged: {what} cannot be trusted ({how}).\n"
+        f"{path} is damaged in {what}: {how}.\n"
         "Move the file away and run extract again; `cli.py features FILE --verify` checks a file."
     )
 

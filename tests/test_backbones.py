@@ -93,7 +93,9 @@ def test_the_command_lists_names_aliases_and_all_columns_for_scripts():
 
 
 def test_an_unknown_backbone_is_an_error_that_names_close_ones():
-    with pytest.raises(BackboneError, match=r"efficientnetb0.*Received: --backbone efficentnet-b0"):
+    with pytest.raises(
+        BackboneError, match=r"efficientnetb0.*Received: efficentnet-b0\n`python cli"
+    ):
         get_backbone("efficentnet-b0")
     with pytest.raises(BackboneError, match="There is no backbone '!!'"):
         get_backbone("!!")

@@ -7,6 +7,9 @@ import h5py
 import pytest
 from conftest import call, make_photos, save_image
 
+from pipeline.errors import RunError
+from pipeline.runs import open_run, read_predictions
+
 LITE0 = ("--backbone", "efficientnet-lite0", "--image-size", 32)
 
 
@@ -143,7 +146,7 @@ def test_text_and_hidden_files_are_passed_over_and_unreadable_images_listed(phot
     outcome = call("extract", photos, *LITE0, "--weights", "random", "--output", "a.h5")
     assert outcome.exit_code == 0, outcome.stderr
     assert "red/broken.jpg" in outcome.stderr
-    assert "1 .txt files" in outcome.stderr
+    assert "1 .txt file," in outcome.stderr
     facts = json.loads(call("features", "a.h5", "--json").stdout)
     assert facts["n_samples"] == 24
     assert list(facts["skipped"]) == ["red/broken.jpg"]
@@ -160,3 +163,22 @@ def test_damaged_run_is_an_error_without_traceback(fitted, tmp_path, name):
     shutil.copytree(fitted, tmp_path / "run")
     (tmp_path / "run" / name).write_bytes(b"damaged")
     check_error(call("finetune", tmp_path / "run", "--unfreeze", "block7a"))
+
+
+@pytest.mark.parametrize(
+    ("damage", "why"),
+    [
+        (lambda lines: [*lines[:-1], lines[-1][:-12]], "row 36 has 6 fields instead of 7"),
+        (lambda lines: lines[:1], "it has no rows"),
+        (lambda lines: lines[1:], "its first line is not path,split,label,predicted"),
+        (lambda lines: [*lines, "a.png,dev,red,red,0,0,1"], "row 37 has no such split or label"),
+        (lambda lines: [*lines, "a.png,val,red,red,0,0,x"], "could not convert string to float"),
+    ],
+)
+def test_damaged_predictions_are_described_in_words(fitted, tmp_path, damage, why):
+    shutil.copytree(fitted, tmp_path / "run")
+    path = tmp_path / "run" / "predictions.csv"
+    path.write_text("\n".join(damage(path.read_text().splitlines())))
+    with pytest.raises(RunError, match=why) as caught:
+        read_predictions(open_run(tmp_path / "run"))
+    assert "Error(" not in str(caught.value)

@@ -41,7 +41,15 @@ def test_damaged_features_are_refused_by_name_when_read(target):
         chunk = file["features"].id.get_chunk_info(0)
     data[chunk.byte_offset + 5] ^= 1
     target.write_bytes(data)
-    with pytest.raises(FeatureFileError, match="the features, in rows 0 to 23, cannot be trusted"):
+    with pytest.raises(
+        FeatureFileError, match="is damaged in the features, rows 0 to 23: these are"
+    ):
+        FeatureFile(target)
+
+
+def test_damage_where_nothing_is_kept_is_refused_in_plain_words(target):
+    target.write_bytes(target.read_bytes() + b"more")
+    with pytest.raises(FeatureFileError, match="in a place that holds no features and no labels:"):
         FeatureFile(target)
 
 
@@ -51,7 +59,7 @@ def test_damaged_small_table_is_refused_by_name(target, name):
         values = file[name][:]
         values[0] = b"x" if name == "path" else values[0] + 1
         file[name][:] = values
-    with pytest.raises(FeatureFileError, match="small tables cannot be trusted"):
+    with pytest.raises(FeatureFileError, match="is damaged in the small tables: these are"):
         FeatureFile(target)
 
 
@@ -123,5 +131,5 @@ def test_file_on_which_hdf5_never_comes_back_is_refused_all_the_same(target, mon
     data[-1] ^= 1
     target.write_bytes(data)
     monkeypatch.setattr(sealed, "_DIAGNOSIS_SECONDS", 0.001)
-    with pytest.raises(FeatureFileError, match="the structure of the file"):
+    with pytest.raises(FeatureFileError, match="is damaged in its structure: these are"):
         FeatureFile(target)

@@ -84,7 +84,7 @@ def test_folders_beside_the_splits_turn_no_split_into_a_class(tmp_path):
     assert dataset.notes == [
         "Left out extra/: its name is not that of a split (train, val, test).",
         "Left out labels/: no images in it.",
-        "Passed over 1 images outside the split folders.",
+        "Passed over 1 image outside the split folders.",
     ]
 
 
@@ -122,7 +122,7 @@ def test_other_files_are_passed_over_and_counted(tmp_path):
     assert len(dataset) == 3
     assert dataset.class_names == ["blue", "green", "red"]
     notes = " ".join(dataset.notes)
-    assert "1 .txt files" in notes
+    assert "1 .txt file, which" in notes
     assert "2 hidden files" in notes
     assert "empty/" in notes
 
@@ -162,7 +162,7 @@ def test_image_that_is_called_something_else_is_a_candidate(tmp_path, format_nam
     (tmp_path / "red/empty.txt").write_bytes(b"")
     dataset = scan_dataset(tmp_path)
     assert [p for p in dataset.paths if p.startswith("red")] == ["red/000.png", "red/photo.pdf"]
-    assert "Passed over 1 .pdf files, which are not images." in dataset.notes
+    assert "Passed over 1 .pdf file, which is not an image." in dataset.notes
 
 
 def test_classes_further_down_are_found_by_their_depth(tmp_path):
@@ -177,8 +177,8 @@ def test_classes_further_down_are_found_by_their_depth(tmp_path):
     assert [dataset.class_names[label] for label in dataset.labels] == [
         *("cats/persian", "cats/siam", "cats/siam", "dogs/siam"),
     ]
-    assert "Passed over 1 images outside the class folders, in cats/." in dataset.notes
-    assert "Passed over 1 images outside the class folders, in ./." in dataset.notes
+    assert "Passed over 1 image outside the class folders, in cats/." in dataset.notes
+    assert "Passed over 1 image outside the class folders, in ./." in dataset.notes
     with pytest.raises(DatasetError, match="--class-depth 4"):
         scan_dataset(tmp_path, class_depth=4)
 
@@ -307,7 +307,7 @@ def test_link_that_leads_back_up_does_not_end_in_a_circle(tmp_path):
     (tmp_path / "red" / "again").symlink_to(tmp_path / "red")
     dataset = scan_dataset(tmp_path)
     assert len(dataset) == 3
-    assert any("lead back" in note for note in dataset.notes)
+    assert any("leads back" in note for note in dataset.notes)
 
 
 @pytest.mark.parametrize("target", [".", "..", "../..", "red"])
@@ -321,7 +321,7 @@ def test_link_to_the_data_set_itself_gives_no_image_another_class(tmp_path, targ
         dataset = scan_dataset(place)
         assert dataset.paths == [f"{name}/000.png" for name in ("blue", "green", "red")]
         (note,) = dataset.notes
-        assert note == "Passed over 1 links that lead back to a folder above them."
+        assert note == "Passed over 1 link that leads back to a folder above it."
         assert len(expand_images([place])[0]) == 3
 
 
@@ -371,6 +371,21 @@ def test_expanding_a_folder_finds_images_at_any_depth(tmp_path):
     (tmp_path / "x" / "notes.txt").write_text("hello")
     images, notes = expand_images([tmp_path, tmp_path / "b.png"])
     assert images == [tmp_path / "b.png", tmp_path / "x/y/a.png", tmp_path / "b.png"]
-    assert notes == ["Passed over 1 .txt files, which are not images."]
+    assert notes == ["Passed over 1 .txt file, which is not an image."]
     with pytest.raises(DatasetError, match="no such folder or file"):
         expand_images([tmp_path / "c.png"])
+
+
+def test_one_of_a_kind_that_is_passed_over_is_told_in_the_singular(tmp_path):
+    make_photos(tmp_path, n_per_class=1)
+    (tmp_path / "red" / ".hidden").write_text("x")
+    (tmp_path / ".git").mkdir()
+    (tmp_path / "red" / "README").write_text("x")
+    (tmp_path / "red" / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    passed_over = [note for note in scan_dataset(tmp_path).notes if note.startswith("Passed over")]
+    assert sorted(passed_over) == [
+        "Passed over 1 broken link or special file.",
+        "Passed over 1 hidden file.",
+        "Passed over 1 hidden folder.",
+        "Passed over 1 unnamed file, which is not an image.",
+    ]

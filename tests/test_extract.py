@@ -7,7 +7,7 @@ from dataclasses import replace
 import h5py
 import numpy as np
 import pytest
-from conftest import make_photos, save_image
+from conftest import call, make_photos, save_image
 from PIL import Image
 
 from benchmarks.stand_in import RECIPE, StandIn, extract
@@ -277,3 +277,12 @@ def test_too_little_room_is_said_before_anything_is_computed(photos, target, mon
     with pytest.raises(StorageError, match="Not enough room"):
         extract(photos, target)
     assert not target.exists()
+
+
+@pytest.mark.usefixtures("stand_in_backbone")
+def test_a_small_file_is_not_said_to_take_no_room(tmp_path):
+    make_photos(tmp_path / "photos", n_per_class=1)
+    outcome = call("extract", tmp_path / "photos", "--weights", "random", "--output", "f.h5")
+    assert outcome.exit_code == 0, outcome.stderr
+    assert "The file will take less than 0.1 MB, and" in outcome.stderr
+    assert " 0.0 MB" not in outcome.stderr

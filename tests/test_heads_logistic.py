@@ -1,6 +1,7 @@
 """Tests of the linear head: fitted as scikit-learn fits it, folded, saved and read back."""
 
 import json
+import pickle
 import subprocess
 import sys
 import warnings
@@ -339,3 +340,12 @@ def test_fitting_never_imports_tensorflow():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert result.stdout.strip() == "set()"
+
+
+def test_a_head_file_that_is_a_pickle_is_refused_without_advice_to_load_it(tmp_path):
+    (tmp_path / "head.npz").write_bytes(pickle.dumps({"kernel": [1]}))
+    with pytest.raises(RunError, match="damaged or no linear head") as caught:
+        load_linear_head(tmp_path / "head.npz")
+    assert "unsafe" not in str(caught.value)
+    assert "pickle" not in str(caught.value)
+    assert ".." not in str(caught.value).removeprefix(str(tmp_path))

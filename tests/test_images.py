@@ -382,9 +382,9 @@ def test_the_transparent_colour_of_a_png_is_found_at_every_depth(
     ("data", "reason"),
     [
         (b"", "empty file"),
-        (b"%PDF-1.7\n1 0 obj", r"not an image \(starts with %PDF\)"),
+        (b"%PDF-1.7\n1 0 obj", r"not an image \(starts with '%PDF'\)"),
         (b"\0" * 1000, "not an image .* 00 00 00 00"),
-        (b"x", r"not an image \(starts with x\)"),
+        (b"x", r"not an image \(starts with 'x'\)"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "Ghostscript"),
         (b"\x89HDF\r\n\x1a\n" + bytes(100), "not an image"),
         (b"\x89PNG\r\n\x1a\n" + bytes(100), "damaged PNG: "),

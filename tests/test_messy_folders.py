@@ -39,7 +39,7 @@ def test_flat_folder_is_extracted_and_predicted_but_no_head_is_fitted(fitted, tm
     assert "have no labels. Expected a folder per class" in refused.stderr
     (tmp_path / "flat" / "notes.txt").write_text("hello")
     outcome = succeed("predict", fitted, "flat", "--format", "json")
-    assert "Passed over 1 .txt files, which are not images." in outcome.stderr
+    assert "Passed over 1 .txt file, which is not an image." in outcome.stderr
     predicted = json.loads(outcome.stdout)
     assert [entry["path"] for entry in predicted] == [f"flat/{n}.png" for n in range(3)]
     assert "have no labels" in call("evaluate", fitted, "flat").stderr
@@ -73,7 +73,7 @@ def test_odd_names_go_through_all_stages_unchanged(odd, tmp_path):
     with (tmp_path / "f.skipped.csv").open(errors="surrogateescape", newline="") as file:
         skipped = list(csv.DictReader(file))
     assert {row["path"] for row in skipped} == {f"{d.name}/bad {STRAY}" for d in odd.iterdir()}
-    assert all(row["reason"] == "not an image (starts with no i)" for row in skipped)
+    assert all(row["reason"] == "not an image (starts with 'no i')" for row in skipped)
     succeed("fit-head", "f.h5", "--output", "run", "--C", "1")
     with (tmp_path / "run/predictions.csv").open(errors="surrogateescape", newline="") as file:
         assert {row["path"] for row in csv.DictReader(file)} == expected

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipeline.report import plots
 from pipeline.report.plots import plot_confusion_matrix, plot_finetuning, plot_learning_curve
 
 BLUE, ORANGE = (0, 114, 178), (213, 94, 0)
@@ -155,6 +156,22 @@ def test_names_with_dollars_and_foreign_letters_are_drawn_without_warnings(tmp_p
     names = ["$x_1$", "$", "\\frac{", "猫", "שלום", "a\nb"]
     plot_confusion_matrix(tmp_path / "a.png", np.eye(6, dtype=int), names, "$50$ and 猫")
     assert pixels(tmp_path / "a.png").size
+
+
+def test_a_letter_that_the_usual_font_lacks_is_drawn_with_another_that_is_installed(
+    tmp_path, monkeypatch, caplog
+):
+    """STIX comes with matplotlib and has an enclosing circle, U+20DD, which DejaVu has not."""
+    drawn = []
+    for fonts in ((), ("No Such Font", "STIXGeneral")):
+        monkeypatch.setattr(plots, "MORE_FONTS", fonts)
+        plots.list_fonts.cache_clear()
+        plot_confusion_matrix(tmp_path / "a.png", np.eye(2, dtype=int), ["\u20dd" * 3, "b"])
+        drawn.append(pixels(tmp_path / "a.png"))
+    monkeypatch.undo()
+    plots.list_fonts.cache_clear()
+    assert drawn[0].shape != drawn[1].shape or not np.array_equal(*drawn)
+    assert "not found" not in caplog.text
 
 
 def test_a_class_without_images_is_drawn_empty(tmp_path):

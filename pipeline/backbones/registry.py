@@ -139,7 +139,7 @@ def get_backbone(name: str) -> Backbone:
     raise BackboneError(
         f"There is no backbone {name!r}. Expected "
         f"{'for example ' + ', '.join(close_names) if close_names else 'a name from the list'}. "
-        f"Received: --backbone {name}. All names: frostline backbones"
+        f"Received: {name}\n`python cli.py backbones` lists them all."
     )
 
 

@@ -8,15 +8,16 @@ from pipeline.commands.shared import EXISTING, command, json_option
 
 
 @command("runs")
-@click.argument("folder", type=EXISTING, default=Path("runs"))
+@click.argument("folder", type=EXISTING, required=False)
 @json_option
-def runs(terminal, folder: Path, as_json: bool) -> None:
-    """List the runs in FOLDER, the best first.
+def runs(terminal, folder: Path | None, as_json: bool) -> None:
+    """List the runs in FOLDER, or in runs/, by data set and scored split, the best first.
 
     \b
     Example:
       python cli.py runs
     """
-    from pipeline.runs import list_runs
+    from pipeline.run_list import list_runs
 
-    terminal.show_runs(list_runs(folder), as_json=as_json)
+    entries, problems = list_runs(folder)
+    terminal.show_runs(entries, problems, as_json=as_json)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.errors import FeatureFileError, RunError
+from pipeline.errors import FeatureFileError, RunError, describe_unread_arrays
 
 ROWS_PER_BLOCK = 8192
 
@@ -102,7 +102,7 @@ def load_linear_head(path) -> LinearHead:
         raise RunError(f"There is no head at {path}. Fit one with `fit-head`") from error
     except Exception as error:
         # zipfile and numpy raise a dozen kinds of error, according to which byte is damaged.
-        raise _not_a_head(path, str(error)) from error
+        raise _not_a_head(path, describe_unread_arrays(error)) from error
     n_classes = len(class_names)
     if kernel.ndim != 2 or kernel.shape[1] != n_classes or bias.shape != (n_classes,):
         raise _not_a_head(

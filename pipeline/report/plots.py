@@ -4,6 +4,7 @@ Figures are made without pyplot, so they share no state and can be drawn in any 
 Okabe and Ito's, which people with colour-blindness tell apart (https://jfly.uni-koeln.de/color/).
 """
 
+import functools
 import math
 import warnings
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
+from matplotlib.font_manager import FontProperties, get_font_names
 from matplotlib.textpath import text_to_path
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from matplotlib.transforms import blended_transform_factory
@@ -22,6 +23,14 @@ BLUE, ORANGE = "#0072B2", "#D55E00"
 INK, QUIET, GRID, EMPTY = "#22272E", "#6B7280", "#E5E7EB", "#F6F7F9"
 DOTS_PER_INCH = 150
 TITLE_SIZE = 13
+
+# matplotlib's own font has no Chinese, Japanese or Korean letters; these come with systems.
+MORE_FONTS = (
+    *("Noto Sans CJK JP", "Noto Sans CJK SC", "Noto Sans CJK KR", "Noto Sans JP", "Noto Sans SC"),
+    *("Source Han Sans", "IPAexGothic", "TakaoGothic", "WenQuanYi Zen Hei", "WenQuanYi Micro Hei"),
+    *("Hiragino Sans", "PingFang SC", "Heiti SC", "Apple SD Gothic Neo", "Arial Unicode MS"),
+    *("Microsoft YaHei", "SimHei", "Yu Gothic", "MS Gothic", "Malgun Gothic", "NanumGothic"),
+)
 
 LINES = {"train": ("training", ORANGE), "val": ("validation", BLUE)}
 PANELS = {"loss": "Log-loss", "accuracy": "Accuracy"}
@@ -297,7 +306,7 @@ def _write_cells(ax: Axes, matrix: np.ndarray, shares: np.ndarray, cell: float) 
 def _name_classes(ax: Axes, names: list, font_size: float, is_slanted: bool, pad: float) -> None:
     ticks = range(len(names))
     # A $ in a name is no formula.
-    style = {"fontsize": font_size, "color": INK, "parse_math": False}
+    style = {"fontsize": font_size, "color": INK, "parse_math": False, "fontfamily": list_fonts()}
     slant = {"rotation": 48, "ha": "right", "va": "top", "rotation_mode": "anchor"}
     ax.set_xticks(ticks, names, **style, **(slant if is_slanted else {}))
     ax.set_yticks(ticks, names, **style, va="center_baseline")
@@ -343,10 +352,20 @@ def _caption(ax: Axes) -> dict:
     return {"transform": ax.transAxes, "fontsize": 9, "color": QUIET}
 
 
+@functools.cache
+def list_fonts() -> list[str]:
+    """matplotlib's font, then those that are asked, in turn, for a letter that it lacks.
+
+    Only installed ones: matplotlib warns of any other.
+    """
+    installed = set(get_font_names())
+    return ["DejaVu Sans", *(name for name in MORE_FONTS if name in installed)]
+
+
 def _text_width(text: str, font_size: float, weight: str = "normal") -> float:
     """How wide a line of text is, inches."""
     with _no_glyph_warnings():
-        font = FontProperties(size=font_size, weight=weight)
+        font = FontProperties(family=list_fonts(), size=font_size, weight=weight)
         return text_to_path.get_text_width_height_descent(text, font, ismath=False)[0] / 72
 
 
@@ -387,6 +406,6 @@ def _write(figure: Figure, path, title: str, left: float) -> None:
         font_size = TITLE_SIZE * min(1, room / _text_width(title, TITLE_SIZE, "bold"))
         y = 1 - 0.16 / height
         style = {"fontweight": "bold", "color": INK, "va": "top", "parse_math": False}
-        figure.text(left, y, title, fontsize=font_size, **style)
+        figure.text(left, y, title, fontsize=font_size, fontfamily=list_fonts(), **style)
     with _no_glyph_warnings():
         figure.savefig(path, format="png", dpi=DOTS_PER_INCH, facecolor="white")

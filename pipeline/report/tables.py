@@ -13,13 +13,17 @@ def plain(value) -> str:
 
 
 def make_table(*columns: str) -> Table:
-    """A table with a thin rule below its head; `>` in front of a column aligns it right."""
+    """A table with a thin rule below its head; a text that has no room goes on in the next line.
+
+    `>` in front of a column aligns it right and keeps it in one line: for numbers.
+    """
     from rich import box
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         right = column.startswith(">")
-        table.add_column(column.lstrip(">"), justify="right" if right else "left", no_wrap=right)
+        justify = "right" if right else "left"
+        table.add_column(column.lstrip(">"), justify=justify, no_wrap=right, overflow="fold")
     return table
 
 

@@ -15,8 +15,11 @@ from rich.table import Table
 from pipeline.files import to_json
 from pipeline.found import NO_SPLIT, SPLITS, printable, printable_lines
 from pipeline.report.class_chart import draw_class_chart
+from pipeline.report.lists import backbones_table, feature_files_table, run_tables
 from pipeline.report.progress import progress_bar, progress_lines
 from pipeline.report.tables import make_table, per_class_table, plain, score_table
+
+_UNLIMITED = 100_000  # characters in a line of a pipe or file, where nothing must be broken
 
 
 class Terminal:
@@ -26,13 +29,17 @@ class Terminal:
         self._quiet = quiet
         if hasattr(sys.stdout, "reconfigure"):  # stray bytes of file names leave as they came
             sys.stdout.reconfigure(errors="surrogateescape")
-        width = None if sys.stdout.isatty() else 100
+        width = None if sys.stdout.isatty() else _UNLIMITED
         self._out = Console(highlight=False, width=width, soft_wrap=not sys.stdout.isatty())
         self._talk = Console(stderr=True, highlight=False, quiet=quiet, soft_wrap=True)
 
     def say(self, text: str) -> None:
         """Talk on stderr, in lines that do nothing to a terminal whatever names are in them."""
         self._talk.print(escape(printable_lines(text)))
+
+    def complain(self, text: str) -> None:
+        """What went wrong, on stderr, even with `quiet`; for errors that end nothing."""
+        sys.stderr.write(printable_lines(text) + "\n")
 
     def result(self, text: str) -> None:
         """A result: one line on stdout, as it is."""
@@ -54,7 +61,19 @@ class Terminal:
         return redirect_stderr(io.StringIO()) if self._quiet else nullcontext()
 
     def _print(self, table: Table) -> None:
-        self._out.print(table)
+        with self._out.capture() as captured:
+            self._out.print(table)
+        self._write_lines(captured.get())
+
+    def _print_whole(self, table: Table) -> None:
+        """As wide as it is: the terminal breaks a line that is too long, and cuts nothing off."""
+        with self._out.capture() as captured:
+            self._out.print(table, width=_UNLIMITED, crop=False)
+        self._write_lines(captured.get())
+
+    def _write_lines(self, text: str) -> None:
+        """Without the spaces that fill a table's lines up: they would break in a terminal."""
+        sys.stdout.write("\n".join(line.rstrip(" ") for line in text.split("\n")))
 
     def show_dataset(self, dataset) -> None:
         """Images per class and split, and what was left out."""
@@ -189,13 +208,15 @@ class Terminal:
     def _predictions_table(self, rows: list, top: int) -> None:
         del top
         table = make_table("image", "class", ">probability")
-        for path, best, reason in rows:
-            if best is None:
-                table.add_row(escape(printable(path)), "[dim]skipped[/dim]", escape(reason))
+        for path, best, _ in rows:
             for rank, (name, probability) in enumerate(best or []):
                 shown = escape(printable(path)) if rank == 0 else ""
                 table.add_row(shown, escape(printable(name)), f"{probability:.3f}")
-        self._print(table)
+        if table.rows:
+            self._print(table)
+        for path, _, reason in rows:
+            if reason is not None:
+                self.result(f"skipped {printable(path)}: {printable(reason)}")
 
     def _predictions_csv(self, rows: list, top: int) -> None:
         text = io.StringIO(newline="")
@@ -219,51 +240,25 @@ class Terminal:
             ]
         )
 
-    def show_runs(self, runs: list, *, as_json: bool) -> None:
-        """A leaderboard: test accuracy where there is one, else validation's."""
-        entries = sorted((_run_entry(run) for run in runs), key=lambda e: -e["accuracy"])
+    def show_runs(self, entries: list[dict], problems: list[str], *, as_json: bool) -> None:
+        """The runs by data set and scored split; those that cannot be read are named."""
+        for problem in problems:
+            self.complain(f"Left out: {problem}")
         if as_json:
             self.result_json(entries)
             return
-        if not entries:
+        if not entries and not problems:
             self.say("No runs yet. `cli.py fit-head FEATURES` makes one.")
-            return
-        table = make_table(
-            "run", "head", "split", ">accuracy", "95%", ">log-loss", ">images", "made"
-        )
-        for entry in entries:
-            low, high = entry["accuracy_interval"]
-            table.add_row(
-                escape(entry["run"]),
-                entry["kind"],
-                entry["split"],
-                f"{entry['accuracy']:.4f}",
-                f"{low:.3f} - {high:.3f}",
-                f"{entry['log_loss']:.4f}",
-                f"{entry['n_samples']:,}",
-                entry["created"][:16].replace("T", " "),
-            )
-        self._print(table)
+        for heading, table in run_tables(entries, self._out.width) if entries else []:
+            self.result(heading)
+            self._print_whole(table)
 
     def show_backbones(self, backbones: list, *, as_json: bool) -> None:
         """The table of backbones."""
         if as_json:
             self.result_json([asdict(backbone) for backbone in backbones])
             return
-        table = make_table(
-            "backbone", "aliases", ">pixels", ">features", ">parameters", ">multiply-adds", ">top-1"
-        )
-        for b in backbones:
-            table.add_row(
-                b.name,
-                ", ".join(b.aliases),
-                str(b.image_size),
-                f"{b.n_features:,}",
-                f"{b.parameters / 1e6:.1f} M",
-                f"{b.multiply_adds / 1e9:.2f} G",
-                f"{b.top1:.1%}" if b.top1 else "",
-            )
-        self._print(table)
+        self._print_whole(backbones_table(backbones, self._out.width))
 
     def show_frost_lines(self, backbone, lines: list, *, as_json: bool) -> None:
         """A backbone's frost lines from the top."""
@@ -273,6 +268,7 @@ class Terminal:
         table = make_table(
             "unfreeze from", "shape below", ">trainable above", ">work below", ">cache per image"
         )
+        table.collapse_padding = True  # so that the usual names and shapes fit into 80 characters
         for line in lines:
             table.add_row(
                 line.name,
@@ -282,7 +278,7 @@ class Terminal:
                 f"{line.bytes_per_image / 1e3:,.1f} kB",
             )
         self._out.print(f"{backbone.name}: frost lines from the top")
-        self._print(table)
+        self._print_whole(table)
 
     def show_feature_files(self, files: list, *, as_json: bool) -> None:
         """The feature files of a folder."""
@@ -303,17 +299,7 @@ class Terminal:
         if not entries:
             self.say("No feature files yet. `cli.py extract DATA` makes one.")
             return
-        table = make_table("feature file", ">images", ">features", "backbone", ">pixels", "made")
-        for e in entries:
-            table.add_row(
-                escape(e["path"]),
-                f"{e['n_samples']:,}",
-                f"{e['n_features']:,}",
-                e["backbone"],
-                str(e["image_size"]),
-                e["created"][:16].replace("T", " "),
-            )
-        self._print(table)
+        self._print_whole(feature_files_table(entries, self._out.width))
 
     def show_features(self, file, *, as_json: bool) -> None:
         """What is in one feature file."""
@@ -344,6 +330,8 @@ class Terminal:
             self.result_json({**facts, "skipped": dict(skipped)})
             return
         table = Table(box=None, show_header=False, pad_edge=False)
+        table.add_column(no_wrap=True)
+        table.add_column(overflow="fold")
         for name, value in facts.items():
             table.add_row(name, escape(plain(value)))
         self._print(table)
@@ -408,20 +396,3 @@ def _describe_skipped(skipped: list[tuple[str, str]], n_shown: int) -> list[str]
 def _in_brackets(detail: str) -> str:
     """`: header is short` and ` (header is short)` -> ` (header is short)`."""
     return detail if detail.startswith(" (") else f" ({detail.removeprefix(': ')})"
-
-
-def _run_entry(run) -> dict:
-    metrics = run.manifest["metrics"]
-    split = next(name for name in ("test", "val", "train") if name in metrics)
-    return {
-        "run": str(run.folder),
-        "kind": run.kind,
-        "backbone": run.recipe.backbone,
-        "split": split,
-        **{
-            name: metrics[split][name]
-            for name in ("n_samples", "accuracy", "accuracy_interval", "log_loss", "macro_f1")
-        },
-        "chosen": run.manifest["chosen"],
-        "created": run.manifest["created"],
-    }
