@@ -109,7 +109,7 @@ def build_training(run, inputs, options, line: str, from_line: bool):
 
     from pipeline.backbones.frost_lines import thaw
     from pipeline.classifier import load_classifier
-    from pipeline.runs import read_predictions
+    from pipeline.run_files import read_predictions
     from pipeline.training import Training
 
     model = load_classifier(run)
@@ -129,7 +129,7 @@ def run_benchmark(folder: Path, n_images: int, n_rounds: int) -> dict:
     from pipeline.inputs import PixelInputs
     from pipeline.parent import open_parent
     from pipeline.pixels import PixelStore
-    from pipeline.runs import read_probes
+    from pipeline.run_files import read_probes
     from pipeline.trunk_stage import TrunkStage
 
     os.chdir(folder)

@@ -22,7 +22,8 @@ from pipeline.heads.keras_file import load_keras_model_safely
 from pipeline.heads.logistic import LinearHead, load_linear_head
 from pipeline.reading import NO_LIMITS, read_image
 from pipeline.recipe import Recipe
-from pipeline.runs import Run, read_probes, require_model
+from pipeline.run_files import read_probes
+from pipeline.runs import Run, require_model
 
 # Greatest difference relative to the greatest feature.
 FEATURE_TOLERANCE = 1e-3

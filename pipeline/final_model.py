@@ -13,7 +13,7 @@ from pipeline.finetune_options import FinetuneOptions
 from pipeline.parallel import map_batches
 from pipeline.parent import Parent
 from pipeline.pixels import PixelStore
-from pipeline.runs import Predictions
+from pipeline.run_files import Predictions
 from pipeline.training import in_batches
 from pipeline.winner import beats, score_validation
 

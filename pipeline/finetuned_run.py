@@ -15,18 +15,16 @@ from pipeline.metrics import Metrics
 from pipeline.parent import Parent
 from pipeline.pixels import PixelStore
 from pipeline.replicas import place
-from pipeline.runs import (
+from pipeline.run_files import (
     Predictions,
     Probes,
-    Run,
-    new_run,
     read_probes,
     write_digests,
     write_history,
-    write_manifest,
     write_predictions,
     write_probes,
 )
+from pipeline.runs import Run, new_run, write_manifest
 from pipeline.significance import write_changed_sides
 from pipeline.splits import TRAIN
 from pipeline.verdict import Assessment

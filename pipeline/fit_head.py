@@ -21,19 +21,17 @@ from pipeline.heads.logistic import (
     save_linear_head,
 )
 from pipeline.memory import available_bytes
-from pipeline.metrics import Metrics
+from pipeline.metrics import Metrics, score_splits
 from pipeline.option_rules import require_options
-from pipeline.runs import (
+from pipeline.run_files import (
     Predictions,
     Probes,
-    new_run,
-    score_splits,
     write_digests,
     write_history,
-    write_manifest,
     write_predictions,
     write_probes,
 )
+from pipeline.runs import new_run, write_manifest
 from pipeline.sealed import read_seal
 from pipeline.splits import TRAIN, VAL
 

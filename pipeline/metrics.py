@@ -9,6 +9,8 @@ from statistics import NormalDist
 
 import numpy as np
 
+from pipeline.found import SPLITS
+
 
 @dataclass(frozen=True)
 class ClassMetrics:
@@ -151,6 +153,19 @@ def score_predictions(labels, probabilities, class_names) -> Metrics:
         ],
         confusion_matrix=confusion_matrix(labels, predicted, labels=np.arange(n_classes)).tolist(),
     )
+
+
+def score_splits(
+    splits: np.ndarray, labels: np.ndarray, probabilities: np.ndarray, class_names: list[str]
+) -> dict[str, Metrics]:
+    """Metrics of each split that has images, by name."""
+    return {
+        name: score_predictions(
+            labels[splits == split], probabilities[splits == split], class_names
+        )
+        for split, name in enumerate(SPLITS)
+        if np.any(splits == split)
+    }
 
 
 def _number_or_none(value: float) -> float | None:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.run_files import Predictions, read_history, read_predictions
 from pipeline.run_images import hash_images, locate_images, require_same_images
-from pipeline.runs import Predictions, Run, read_history, read_predictions
+from pipeline.runs import Run
 from pipeline.splits import TRAIN
 
 

@@ -8,7 +8,8 @@ import numpy as np
 from pipeline.errors import DatasetError, ParityError
 from pipeline.parallel import map_batches
 from pipeline.reading import hash_image_file
-from pipeline.runs import Run, read_digests, read_splits
+from pipeline.run_files import read_digests, read_splits
+from pipeline.runs import Run
 from pipeline.splits import TRAIN
 
 _HASHING_THREADS = 4

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.files import write_text
-from pipeline.runs import Predictions
+from pipeline.run_files import Predictions
 from pipeline.splits import SPLITS, TRAIN
 
 SIGNIFICANT = 0.05

@@ -30,7 +30,7 @@ from pipeline.metrics import mean_log_loss
 from pipeline.optimizer import decay_factors, learning_rate_at, make_optimizer
 from pipeline.parallel import map_batches
 from pipeline.replicas import ONE_DEVICE, Replicas
-from pipeline.runs import Predictions
+from pipeline.run_files import Predictions
 from pipeline.splits import TRAIN, VAL
 from pipeline.trunk_and_top import TrunkAndTop
 from pipeline.winner import Scores, beats, score, score_validation

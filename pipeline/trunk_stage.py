@@ -16,7 +16,7 @@ from pipeline.files import sha256_of_file
 from pipeline.finetune_options import FinetuneOptions
 from pipeline.inputs import TrunkInputs
 from pipeline.parent import Parent
-from pipeline.runs import read_probes
+from pipeline.run_files import read_probes
 from pipeline.splits import TRAIN, VAL
 from pipeline.trunk_cache import Trunk, TrunkCache
 from pipeline.trunk_plan import TrunkPlan, plan_trunk_cache

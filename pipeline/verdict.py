@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from pipeline.checkpoint import State
 from pipeline.finetune_options import FinetuneOptions
-from pipeline.metrics import Metrics
-from pipeline.runs import Predictions, score_splits
+from pipeline.metrics import Metrics, score_splits
+from pipeline.run_files import Predictions
 from pipeline.significance import Comparison, compare_predictions
 from pipeline.winner import calibrated_losses
 

@@ -12,7 +12,7 @@ import numpy as np
 from pipeline.calibration import apply_temperature, find_temperature
 from pipeline.dataset import SPLITS
 from pipeline.metrics import mean_log_loss
-from pipeline.runs import Predictions
+from pipeline.run_files import Predictions
 from pipeline.splits import VAL
 
 # Nats. Less than this lies within the rounding of the trunk cache and of the recorded predictions.

@@ -8,7 +8,8 @@ import pytest
 from conftest import call, make_photos, save_image
 
 from pipeline.errors import RunError
-from pipeline.runs import open_run, read_predictions
+from pipeline.run_files import read_predictions
+from pipeline.runs import open_run
 
 LITE0 = ("--backbone", "efficientnet-lite0", "--image-size", 32)
 

@@ -13,7 +13,8 @@ from benchmarks.stand_in import extract
 from pipeline.cache import FeatureFile
 from pipeline.division import divide_images
 from pipeline.fit_head import FitOptions, fit_head
-from pipeline.runs import open_run, read_predictions
+from pipeline.run_files import read_predictions
+from pipeline.runs import open_run
 from pipeline.sealed import write_sealed
 
 

@@ -7,8 +7,9 @@ import pytest
 from conftest import make_photos
 
 from pipeline.errors import DatasetError, ParityError, RunError
+from pipeline.run_files import write_digests
 from pipeline.run_images import hash_images, locate_images, require_same_images
-from pipeline.runs import Run, write_digests
+from pipeline.runs import Run
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pipeline.finetune_options import FinetuneOptions
-from pipeline.runs import Predictions
+from pipeline.run_files import Predictions
 from pipeline.significance import (
     Comparison,
     compare_predictions,

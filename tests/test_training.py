@@ -18,7 +18,7 @@ from pipeline.finetune_options import FinetuneOptions
 from pipeline.heads.logistic import LinearHead
 from pipeline.learning_rate import choose_rate, sweep_rates
 from pipeline.optimizer import decay_factors, learning_rate_at, make_optimizer
-from pipeline.runs import Predictions
+from pipeline.run_files import Predictions
 from pipeline.training import Training
 from pipeline.unfreeze import choose_line
 
@@ -209,7 +209,7 @@ import keras
 from pipeline.embedder import Device
 from pipeline.finetune_options import FinetuneOptions
 from pipeline.replicas import place
-from pipeline.runs import Predictions
+from pipeline.run_files import Predictions
 from pipeline.training import Training
 
 labels = np.arange(25) % 3

@@ -9,7 +9,7 @@ from keras import layers
 
 from pipeline.classifier import set_precision
 from pipeline.finetune_options import FinetuneOptions
-from pipeline.runs import Predictions
+from pipeline.run_files import Predictions
 from pipeline.training import Training
 from pipeline.winner import Scores
 

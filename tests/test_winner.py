@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pipeline.runs import Predictions
+from pipeline.run_files import Predictions
 from pipeline.winner import Scores, beats, calibrated_losses, score, score_validation
 
 FROZEN = Scores(accuracy=0.8, loss=0.6, temperature=2.0, calibrated_loss=0.5)
