@@ -257,7 +257,7 @@ def test_a_pickle_cannot_change_what_it_is_given(tmp_path):
         path = tmp_path / "a.pth"
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr("archive/data.pkl", body)
-        with pytest.raises(WeightsError, match=r"sets attributes of a _(RebuildT|T)ensor"):
+        with pytest.raises(WeightsError, match=r"sets attributes of a (_Rebuild)?Tensor"):
             read_state_dict(path)
 
 
