@@ -27,7 +27,7 @@ LEAST_SIZE = {"inceptionv3": 75, "inceptionresnetv2": 75, "xception": 71}
 
 @pytest.fixture(autouse=True)
 def _give_memory_back():
-    """The largest networks hold gigabytes: in circles, and then where glibc keeps what was freed."""
+    """Networks hold gigabytes: first in circles, then where glibc keeps what was freed."""
     yield
     keras.backend.clear_session()
     gc.collect()
