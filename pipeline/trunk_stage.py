@@ -98,7 +98,7 @@ class TrunkStage:
                 f"{plan.bytes / 1e9:.2f} GB free. Received: {plan.free / 1e9:.2f} GB"
             )
             if wanted:
-                raise StorageError(f"{text}\nMake room, lower --views, or leave out --trunk-cache.")
+                raise StorageError(f"{text}\nMake room, lower --views, or say --no-trunk-cache.")
             on_note(f"{text}. Training goes without it.")
             return False
         is_used = bool(wanted) or plan.is_worth_it
