@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from conftest import call, make_photos
 from torch_files import tensor, write_old, write_zip
 
@@ -163,21 +164,23 @@ def test_squeezenet_pools_like_ceil_mode_where_rows_are_left_over_and_where_not(
             np.testing.assert_array_equal(received[0, row, column], window.max((0, 1)))
 
 
-def test_alexnet_averages_maps_of_other_sizes_like_adaptive_pooling():
-    backbone, size = get_backbone("alexnet"), 96
+@pytest.mark.parametrize(("size", "side"), [(64, 1), (96, 2)])
+def test_alexnet_averages_maps_of_other_sizes_like_adaptive_pooling(size, side):
+    backbone = get_backbone("alexnet")
     weights = resolve_weights(backbone, "random")
 
-    def build(layer):
-        return build_backbone(backbone, weights, size, layer=layer, pooling="flatten")
+    def run(layer):
+        model = build_backbone(backbone, weights, size, layer=layer, pooling="flatten")
+        return tf.function(model)(images).numpy()  # as the embedder runs it
 
     images = np.random.default_rng(0).standard_normal((1, size, size, 3)).astype("float32")
-    maps = np.asarray(build("pool5")(images)).reshape(2, 2, 256)
-    received = np.asarray(build("adaptive_pool")(images)).reshape(6, 6, 256)
+    maps = run("pool5").reshape(side, side, 256)
+    received = run("adaptive_pool").reshape(6, 6, 256)
     for row in range(6):
         for column in range(6):
             # From floor(i * size / 6) up to ceil((i + 1) * size / 6), as PyTorch has it.
-            rows = slice(row * 2 // 6, -(-(row + 1) * 2 // 6))
-            columns = slice(column * 2 // 6, -(-(column + 1) * 2 // 6))
+            rows = slice(row * side // 6, -(-(row + 1) * side // 6))
+            columns = slice(column * side // 6, -(-(column + 1) * side // 6))
             expected = maps[rows, columns].mean((0, 1))
             np.testing.assert_allclose(received[row, column], expected, rtol=1e-5, atol=1e-6)
 

@@ -78,7 +78,11 @@ def AlexNet(  # noqa: N802 - these are named and called like the functions of ke
     x = _convolve(x, 256, 3, "conv5", padding=1, activation="relu")
     x = layers.MaxPooling2D(3, 2, name="pool5")(x)
     if tuple(x.shape[1:3]) != (ALEXNET_MAP, ALEXNET_MAP):
-        x = layers.AdaptiveAveragePooling2D(ALEXNET_MAP, name="adaptive_pool")(x)
+        if x.shape[1:3] == (1, 1):
+            # One cell is repeated; Keras's layer wants two of them when it runs in a graph.
+            x = layers.UpSampling2D(ALEXNET_MAP, name="adaptive_pool")(x)
+        else:
+            x = layers.AdaptiveAveragePooling2D(ALEXNET_MAP, name="adaptive_pool")(x)
     # PyTorch flattens channel by channel.
     x = layers.Permute((3, 1, 2), name="channels_first")(x)
     x = layers.Flatten(name="flatten")(x)
