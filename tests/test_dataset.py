@@ -336,7 +336,7 @@ def test_link_that_leads_back_up_makes_no_class_further_down(tmp_path, link, dep
     dataset = scan_dataset(tmp_path, class_depth=depth)
     assert dataset.class_names == [f"{prefix}cats/siam", f"{prefix}dogs/husky"]
     assert len(dataset) == 2
-    assert dataset.notes == ["Passed over 1 links that lead back to a folder above them."]
+    assert dataset.notes == ["Passed over 1 link that leads back to a folder above it."]
 
 
 def test_link_loop_has_no_classes_deeper_than_its_folders(tmp_path):
