@@ -184,13 +184,20 @@ def read_part(path: Path, recipe: Recipe) -> tuple[np.ndarray, int, int]:
         return file["digest"][:], int(file.attrs["batch_size"]), file["features"].shape[1]
 
 
-def find_feature_files(folder: Path) -> list[tuple[Path, Contents, int]]:
-    """Path, contents and number of features of every readable feature file in a folder."""
-    found = []
+def find_feature_files(folder: Path) -> tuple[list[tuple[Path, Contents, int]], list[str]]:
+    """The feature files of a folder.
+
+    Returns:
+        Path, contents and number of features of each, and a sentence for each that cannot be read.
+    """
+    found, problems = [], []
     for path in sorted(folder.glob("*.h5")):
-        with FeatureFile(path) as file:
-            found.append((path, file.contents, file.n_features))
-    return found
+        try:
+            with FeatureFile(path) as file:
+                found.append((path, file.contents, file.n_features))
+        except FeatureFileError as error:
+            problems.append(str(error))
+    return found, problems
 
 
 class FeatureFile:

@@ -1,8 +1,10 @@
 import json
+import shutil
 
 import h5py
 import numpy as np
 import pytest
+from conftest import call
 
 from benchmarks.stand_in import RECIPE, extract
 from pipeline.cache import FeatureFile, read_part, write_part
@@ -133,3 +135,16 @@ def test_file_on_which_hdf5_never_comes_back_is_refused_all_the_same(target, mon
     monkeypatch.setattr(sealed, "_DIAGNOSIS_SECONDS", 0.001)
     with pytest.raises(FeatureFileError, match="is damaged in its structure: these are"):
         FeatureFile(target)
+
+
+def test_a_damaged_file_is_named_and_the_others_are_listed(target, tmp_path):
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    shutil.copy(target, folder / "good.h5")
+    (folder / "bad.h5").write_bytes(target.read_bytes()[:-100])
+    outcome = call("features")
+    assert outcome.exit_code == 0
+    assert "good.h5" in outcome.stdout
+    assert "bad.h5" not in outcome.stdout
+    assert "Left out:" in outcome.stderr
+    assert "bad.h5" in outcome.stderr

@@ -125,7 +125,7 @@ def test_feature_files_in_80_columns_have_whole_names(screen):
     path = "cache/Photos-of-many-flowers-efficientnet-lite0-df3a85ca.h5"
     recipe = SimpleNamespace(backbone="efficientnet-lite0", image_size=224)
     contents = SimpleNamespace(images=[0] * 143, recipe=recipe, created="2026-11-24T20:35:00")
-    lines = screen(lambda t: t.show_feature_files([(path, contents, 1280)], as_json=False))
+    lines = screen(lambda t: t.show_feature_files([(path, contents, 1280)], [], as_json=False))
     assert [line.split()[:2] for line in lines if "143" in line] == [[path, "143"]]
     assert all(len(line) <= WIDTH for line in lines)
 

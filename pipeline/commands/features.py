@@ -37,7 +37,7 @@ def features(terminal, path: Path | None, verify, recompute, data, weights, devi
     from pipeline.sealed import verify_seal
 
     if path is None:
-        terminal.show_feature_files(find_feature_files(CACHE_FOLDER), as_json=as_json)
+        terminal.show_feature_files(*find_feature_files(CACHE_FOLDER), as_json=as_json)
         return
     if verify:
         verify_seal(path)

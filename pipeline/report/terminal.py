@@ -280,8 +280,10 @@ class Terminal:
         self._out.print(f"{backbone.name}: frost lines from the top")
         self._print_whole(table)
 
-    def show_feature_files(self, files: list, *, as_json: bool) -> None:
-        """The feature files of a folder."""
+    def show_feature_files(self, files: list, problems: list[str], *, as_json: bool) -> None:
+        """The feature files of a folder; those that cannot be read are named."""
+        for problem in problems:
+            self.complain(f"Left out: {problem}")
         entries = [
             {
                 "path": str(path),
@@ -297,7 +299,8 @@ class Terminal:
             self.result_json(entries)
             return
         if not entries:
-            self.say("No feature files yet. `cli.py extract DATA` makes one.")
+            if not problems:
+                self.say("No feature files yet. `cli.py extract DATA` makes one.")
             return
         self._print_whole(feature_files_table(entries, self._out.width))
 
