@@ -194,7 +194,7 @@ def main() -> None:
     parser.add_argument("--weights", default="random")
     parser.add_argument("--image-size", type=int, default=224)
     parser.add_argument("--images", type=int, help="smaller photos  [default: 400; short: 96]")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, help="[default: 5; short: 2]")
     parser.add_argument("--ways", nargs="*", default=list(WAYS), choices=list(WAYS))
     parser.add_argument("--sizes", nargs="*", default=list(SIZES), choices=list(SIZES))
     parser.add_argument(
@@ -209,6 +209,7 @@ def main() -> None:
     print_machine(machine)
     if arguments.memory is None:
         arguments.images = arguments.images or (96 if arguments.short else 400)
+        arguments.rounds = arguments.rounds or (2 if arguments.short else 5)
         rows = compare_with_parts(arguments)
     else:
         arguments.memory = arguments.memory or [1_000, 10_000, 100_000]
