@@ -26,7 +26,7 @@ test: lint
 test-all: lint
 	$(VENV)/bin/pytest
 
-# The short form of every benchmark, 15 minutes or so; the figures lie in build/bench/ as JSON, too.
+# The short form of every benchmark, half an hour or so; the figures lie in build/bench/ as JSON, too.
 # The peers come with `pip install '.[bench]'`; gpu.py is for those who have one.
 bench: $(INSTALLED)
 	mkdir -p build/bench
