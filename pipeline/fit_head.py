@@ -163,7 +163,6 @@ def fit_head(
         probabilities = fitted.predict(features)
         probe_features = features[contents.probe_rows]
     del features  # what follows needs memory of its own
-    predictions = Predictions(contents.images.paths, splits, contents.labels, probabilities)
     metrics = score_splits(splits, contents.labels, probabilities, contents.class_names)
     n_images = count_images(splits, contents.labels, len(contents.class_names))
     small_classes = describe_small_classes(n_images[:, VAL], contents.class_names)
@@ -172,19 +171,8 @@ def fit_head(
     stem = f"{Path(contents.data_root).name}-{backbone}-{options.head}"
     with new_run(output, stem, force=force) as (folder, final):
         fitted.save(folder)
-        write_predictions(folder / "predictions.csv", predictions, contents.class_names)
-        write_digests(folder, contents.images.digests)
         write_history(folder / "history.csv", fitted.history)
-        rows = contents.probe_rows
-        write_probes(
-            folder,
-            Probes(
-                [contents.images.paths[row] for row in rows.tolist()],
-                contents.probe_pixels,
-                probe_features,
-                probabilities[rows],
-            ),
-        )
+        _write_images(folder, contents, splits, probabilities, probe_features)
         _draw(folder, final.name, fitted, metrics, contents.class_names)
         seconds["total"] = time.perf_counter() - started
         write_manifest(
@@ -192,14 +180,7 @@ def fit_head(
             options.head,
             contents.class_names,
             {
-                "recipe": asdict(contents.recipe),
-                "recipe_id": contents.recipe.id,
-                "weights_source": contents.weights_source,
-                "features_file": str(Path(features_path).resolve()),
-                "features_file_seal": read_seal(features_path),
-                "features_sha256": contents.features_sha256,
-                "features_batch_size": contents.batch_size,
-                "data_root": contents.data_root,
+                **_describe_features(contents, features_path),
                 "splits": division.facts,
                 "equal_images": division.equal_images,
                 "parameters": asdict(options),
@@ -220,6 +201,35 @@ def fit_head(
         contents.class_names,
         n_images,
     )
+
+
+def _write_images(
+    folder: Path,
+    contents: Contents,
+    splits: np.ndarray,
+    probabilities: np.ndarray,
+    probe_features: np.ndarray,
+) -> None:
+    """What the run says of each image, and which images these were."""
+    images, rows = contents.images, contents.probe_rows
+    predictions = Predictions(images.paths, splits, contents.labels, probabilities)
+    write_predictions(folder / "predictions.csv", predictions, contents.class_names)
+    write_digests(folder, images.digests)
+    paths = [images.paths[row] for row in rows.tolist()]
+    write_probes(folder, Probes(paths, contents.probe_pixels, probe_features, probabilities[rows]))
+
+
+def _describe_features(contents: Contents, path: Path) -> dict:
+    return {
+        "recipe": asdict(contents.recipe),
+        "recipe_id": contents.recipe.id,
+        "weights_source": contents.weights_source,
+        "features_file": str(Path(path).resolve()),
+        "features_file_seal": read_seal(path),
+        "features_sha256": contents.features_sha256,
+        "features_batch_size": contents.batch_size,
+        "data_root": contents.data_root,
+    }
 
 
 def _require_classes(contents: Contents, path: Path) -> None:

@@ -304,16 +304,21 @@ def test_a_machine_description_is_read_for_what_it_is(names, tmp_path):
         read_state_dict(path)
 
 
+def read_and_trace(path):
+    """The state dict, and the bytes that reading it took at most."""
+    tracemalloc.start()
+    try:
+        return read_state_dict(path), tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
 def test_one_damaged_number_does_not_take_a_gigabyte(tmp_path):
     """LONG_BINPUT says where in its list of objects the reader shall keep one: here far out."""
     body = b"\x80\x02}r" + (2**26).to_bytes(4, "little") + b"."
     path = write_records(tmp_path / "a.pth", {"data.pkl": body})
-    tracemalloc.start()
-    try:
-        assert read_state_dict(path) == {}
-        _, most_bytes = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
+    result, most_bytes = read_and_trace(path)
+    assert result == {}
     assert most_bytes < 10e6
 
 
@@ -386,12 +391,8 @@ def test_one_list_of_pairs_does_not_become_many_dicts(tmp_path):
     make = b"h\xfeh\xff\x85R"
     body = b"\x80\x02ccollections\nOrderedDict\nq\xfe" + pairs + b"q\xff" + make * 1000 + b"."
     path = _write_pickle(tmp_path / "a.pth", body)
-    tracemalloc.start()
-    try:
-        assert read_state_dict(path) == {}
-        _, most_bytes = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
+    result, most_bytes = read_and_trace(path)
+    assert result == {}
     assert most_bytes < 10e6
 
 

@@ -102,6 +102,9 @@ def test_losses_that_are_not_finite_do_not_break_the_plot(tmp_path):
     plot_learning_curve(tmp_path / "a.png", diverged, best=2)
     plot_learning_curve(tmp_path / "b.png", [record(0, np.nan, np.nan, np.nan)], best=0)
     plot_finetuning(tmp_path / "c.png", EPOCHS, diverged, head_best=9, finetune_best=2)
+    for name in ("a.png", "c.png"):  # the finite losses are drawn
+        assert count(pixels(tmp_path / name), ORANGE) > 20
+    assert count(pixels(tmp_path / "b.png"), ORANGE) < count(pixels(tmp_path / "a.png"), ORANGE)
 
 
 @pytest.mark.parametrize(("history", "x", "best"), [(EPOCHS, "epoch", 9), (PATH, "C", 1e-2)])
