@@ -141,6 +141,8 @@ def work(peer: str, backbone: str, weights: str, pixels_path: str, features_path
     """A peer's process: gets ready, then embeds all pixels for each line on stdin."""
     channel = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what libraries print must not mix with the answers
+    if peer == "torch":
+        import keras  # noqa: F401 - with that backend, before Frostline asks for TensorFlow
     run = MAKERS[peer](build_model(backbone, weights))
     pixels = np.load(pixels_path)
     np.save(features_path, run(pixels))

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -250,6 +251,39 @@ def test_extract_with_nothing_to_do_never_imports_tensorflow(extracted):
         [sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=True
     )
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_what_others_set_up_for_keras_changes_nothing(extracted, tmp_path):
+    """A backend that is not installed, and formats in which no ImageNet weights are."""
+    (tmp_path / "keras.json").write_text(
+        '{"backend": "jax", "floatx": "float16", "image_data_format": "channels_first"}'
+    )
+    script = (
+        "import sys\n"
+        "from cli import main\n"
+        "data, features, output = sys.argv[1:]\n"
+        "lite0 = ('--backbone', 'efficientnet-lite0', '--image-size', '32')\n"
+        "main(['extract', data, *lite0, '--output', features], standalone_mode=False)\n"
+        "how = ('--head', 'dense', '--epochs', '2', '--output', output)\n"
+        "main(['fit-head', features, *how], standalone_mode=False)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, extracted / "photos", tmp_path / "a.h5", tmp_path / "run"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "KERAS_HOME": str(tmp_path), "KERAS_BACKEND": "torch"},
+    )
+    assert done.returncode == 0, done.stderr
+    with FeatureFile(tmp_path / "a.h5") as mine, FeatureFile(extracted / "features.h5") as theirs:
+        np.testing.assert_array_equal(mine.read_all(), theirs.read_all())
+    outcome = call(
+        *("fit-head", extracted / "features.h5", "--head", "dense", "--epochs", 2),
+        *("--output", tmp_path / "usual"),
+    )
+    assert outcome.exit_code == 0, outcome.stderr
+    mine, theirs = ((tmp_path / name / "predictions.csv").read_text() for name in ("run", "usual"))
+    assert mine == theirs
 
 
 def test_predict_takes_images_as_large_as_it_is_told(fitted, tmp_path):

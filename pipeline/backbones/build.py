@@ -17,6 +17,7 @@ import keras
 import numpy as np
 from keras.src.backend.common import global_state
 
+import pipeline.keras_settings  # noqa: F401 - before the first layer is made
 from pipeline.backbones.checkpoints import read_state_dict
 from pipeline.backbones.hub import build_preset
 from pipeline.backbones.keras_files import load_keras_weights

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
+import pipeline.keras_settings  # noqa: F401 - before the first layer is made
 from pipeline.errors import RunError
 from pipeline.heads.dense_graphs import compile_predict, compile_steps
 from pipeline.heads.keras_file import load_keras_model_safely

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import keras
 
+import pipeline.keras_settings  # noqa: F401 - before the first layer is made
 from pipeline.backbones.presets import import_keras_hub
 from pipeline.errors import RunError
 
