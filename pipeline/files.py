@@ -32,6 +32,7 @@ _REASONS = {
     errno.EROFS: "the file system is read-only. Choose another place with --output",
     errno.ENOENT: "the folder is no longer there. Was it moved, or a disk unmounted?",
     errno.ENOTDIR: "a part of that path is a file, not a folder. Choose another --output",
+    errno.EEXIST: "a file of that name is in the way. Move it, or choose another --output",
 }
 
 

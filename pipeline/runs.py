@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from pipeline.errors import RunError
-from pipeline.files import atomic_folder, write_json
+from pipeline.files import atomic_folder, storage_errors, write_json
 from pipeline.recipe import Recipe
 
 FORMAT = "frostline-run"
@@ -120,16 +120,17 @@ def require_free_output(output: Path | None, *, force: bool) -> None:
 
 def _reserve(stem: str) -> Path:
     """Makes the empty folder `runs/STEM-NUMBER` with the next free number."""
-    RUNS_FOLDER.mkdir(parents=True, exist_ok=True)
-    number = 1
-    while True:
-        folder = RUNS_FOLDER / f"{stem}-{number}"
-        try:
-            folder.mkdir()
-        except FileExistsError:
-            number += 1
-        else:
-            return folder
+    with storage_errors(RUNS_FOLDER):
+        RUNS_FOLDER.mkdir(parents=True, exist_ok=True)
+        number = 1
+        while True:
+            folder = RUNS_FOLDER / f"{stem}-{number}"
+            try:
+                folder.mkdir()
+            except FileExistsError:
+                number += 1
+            else:
+                return folder
 
 
 def describe_software() -> dict[str, str]:

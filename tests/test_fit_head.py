@@ -130,3 +130,10 @@ def test_of_many_small_classes_three_are_named_and_none_where_all_are_large():
     (note,) = describe_small_classes(np.array([0, 1, 4, 2, 5, 3]), names)
     assert note.endswith(": ant (0), bee (1), cat\\x1b (4) and 2 more.")
     assert describe_small_classes(np.full(6, 5), names) == []
+
+
+def test_a_file_in_the_place_of_the_runs_folder_is_an_error_that_names_it(features, tmp_path):
+    (tmp_path / "runs").touch()
+    outcome = call("fit-head", features)
+    assert outcome.exit_code == 1
+    assert "Cannot write runs: a file of that name is in the way" in outcome.stderr
