@@ -16,8 +16,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from pipeline.errors import ImageError
-from pipeline.folders import find_images
-from pipeline.images import decode_image
+from pipeline.images.decoding.decode import decode_image
+from pipeline.images.sources.folders import find_images
 
 ALLOWED = 2  # of 255
 

@@ -28,12 +28,13 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.stand_in import RECIPE, StandIn
-from pipeline import files, rows
-from pipeline.cache import FeatureFile
-from pipeline.dataset import scan_dataset
 from pipeline.errors import LockedError
-from pipeline.extract import ExtractOptions, extract_features
-from pipeline.sealed import verify_seal
+from pipeline.features import finished_rows as rows
+from pipeline.features.extract import ExtractOptions, extract_features
+from pipeline.features.feature_file import FeatureFile
+from pipeline.images.dataset import scan_dataset
+from pipeline.system import atomic_files as files
+from pipeline.system.sealed_hdf5 import verify_seal
 
 N_CLASSES = 4
 N_PER_CLASS = 30

@@ -23,10 +23,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.crash import fork, make_images, wait_for
 from benchmarks.stand_in import extract
-from pipeline import sealed
-from pipeline.cache import FeatureFile
 from pipeline.errors import FeatureFileError
-from pipeline.sealed import SEAL_BYTES, verify_seal
+from pipeline.features.feature_file import FeatureFile
+from pipeline.system import sealed_hdf5 as sealed
+from pipeline.system.sealed_hdf5 import SEAL_BYTES, verify_seal
 
 DIAGNOSIS_SECONDS = 5  # HDF5 may run for ever on damaged bytes
 
@@ -76,7 +76,7 @@ def judge(path: Path, data: bytes, expected: tuple) -> tuple[str, str]:
 
 
 def diagnose_in_fork(path: Path) -> str:
-    """As `pipeline.sealed.diagnose`, in a fork of this warm process instead of a new one."""
+    """As `sealed_hdf5.diagnose`, in a fork of this warm process instead of a new one."""
     reader, writer = os.pipe()
 
     def work() -> None:

@@ -28,8 +28,8 @@ from benchmarks.common import (
     write_results,
 )
 from benchmarks.extract import SIZES, draw_photo
-from pipeline import images
-from pipeline.parallel import count_cores, map_batches
+from pipeline.images.decoding import decode as images
+from pipeline.system.parallel import count_cores, map_batches
 
 SIDE = 224
 N_FILES = 8
@@ -121,8 +121,8 @@ def measure(n_rounds: int) -> list[dict]:
 
 def compare_features(folder: Path) -> dict:
     """Features of photos enlarged to 4000 x 3000: from a draft against from a full decode."""
-    from pipeline.embedding import make_embedder
-    from pipeline.extract import make_recipe
+    from pipeline.features.embed import make_embedder
+    from pipeline.features.extract import make_recipe
 
     recipe, weights = make_recipe("efficientnet-lite0", "imagenet")
     embed = make_embedder(recipe, weights, "cpu", None, None)

@@ -44,14 +44,18 @@ PACKAGES = ("tensorflow", "keras", "ai-edge-litert", "openvino", "torch", "numpy
 def build_model(backbone: str, weights: str):
     """The embedding model, as `extract` builds it, with weights from a file."""
     from pipeline.backbones.build import build_embedding_model
-    from pipeline.extract import make_recipe
+    from pipeline.features.extract import make_recipe
 
     return build_embedding_model(*make_recipe(backbone, weights))
 
 
 def make_frostline(model, engine: str | None = None) -> Callable[[np.ndarray], np.ndarray]:
-    from pipeline.embedder import Embedder, choose_device, use_one_thread_per_operation
-    from pipeline.parallel import map_batches
+    from pipeline.backbones.engines.embedder import (
+        Embedder,
+        choose_device,
+        use_one_thread_per_operation,
+    )
+    from pipeline.system.parallel import map_batches
 
     use_one_thread_per_operation()
     embed = Embedder(model, choose_device("cpu"), 8 if engine == "folded" else None, engine=engine)
@@ -77,7 +81,7 @@ def make_openvino(model) -> Callable[[np.ndarray], np.ndarray]:
         lambda pixels: model(tf.cast(pixels, tf.float32), training=False),
         input_signature=[tf.TensorSpec((1, *shape), tf.uint8)],
     )
-    from pipeline.embedder import freeze
+    from pipeline.backbones.engines.embedder import freeze
 
     converted = openvino.convert_model(freeze(function).graph.as_graph_def())
     # Without the second hint it takes bfloat16 where the processor has it: 6% off, not 1e-6.
@@ -104,7 +108,7 @@ def make_tflite(model) -> Callable[[np.ndarray], np.ndarray]:
     import tensorflow as tf
     from ai_edge_litert.interpreter import Interpreter
 
-    from pipeline.embedder import convert_to_litert
+    from pipeline.backbones.engines.embedder import convert_to_litert
 
     shape = model.input_shape[1:]
     function = tf.function(
@@ -179,7 +183,7 @@ def save_weights_of_order_one(backbone: str, folder: Path) -> str:
     import keras
 
     from pipeline.backbones.build import build_embedding_model
-    from pipeline.extract import make_recipe
+    from pipeline.features.extract import make_recipe
 
     model = build_embedding_model(*make_recipe(backbone, "random"))
     inner = model.get_layer("backbone")

@@ -38,8 +38,8 @@ SIZES = {"500 x 375": (500, 375), "4000 x 3000": (4000, 3000)}
 WAYS = ("whole extract", "without draft mode", "the usual way")
 N_DRAWN = 16
 WITHOUT_DRAFT = """
-import pipeline.images
-pipeline.images.DRAFT_GAP = float("inf")
+import pipeline.images.decoding.decode
+pipeline.images.decoding.decode.DRAFT_GAP = float("inf")
 from cli import main
 main()
 """
@@ -98,8 +98,8 @@ def predict_with_keras(folder: Path, image_size: int) -> None:
 
 def rate_of_reading(paths: list[Path], recipe) -> float:
     """Images/s of reading, hashing, decoding and resizing alone, in a thread per core."""
-    from pipeline.parallel import count_cores, map_batches
-    from pipeline.reading import read_images
+    from pipeline.images.decoding.read_images import read_images
+    from pipeline.system.parallel import count_cores, map_batches
 
     tasks = [paths[start : start + 8] for start in range(0, len(paths), 8)]
     started = time.perf_counter()
@@ -109,7 +109,7 @@ def rate_of_reading(paths: list[Path], recipe) -> float:
 
 
 def rate_of_embedding(embed, pixels: np.ndarray, n_images: int) -> float:
-    from pipeline.parallel import map_batches
+    from pipeline.system.parallel import map_batches
 
     tasks = [pixels] * -(-n_images // len(pixels))
     started = time.perf_counter()
@@ -165,8 +165,8 @@ def summarize(name: str, rates: dict[str, list[float]]) -> dict:
 
 
 def compare_with_parts(arguments) -> list[dict]:
-    from pipeline.embedding import make_embedder
-    from pipeline.extract import make_recipe
+    from pipeline.features.embed import make_embedder
+    from pipeline.features.extract import make_recipe
 
     recipe, weights = make_recipe(
         arguments.backbone, arguments.weights, image_size=arguments.image_size

@@ -59,7 +59,7 @@ def make_weights(path: Path) -> None:
     import keras
 
     from pipeline.backbones.build import build_embedding_model
-    from pipeline.extract import make_recipe
+    from pipeline.features.extract import make_recipe
 
     embedding = build_embedding_model(*make_recipe("efficientnetb0", "random"))
     model = embedding.get_layer("backbone")
@@ -82,11 +82,11 @@ def make_weights(path: Path) -> None:
 def prepare(folder: Path, n_images: int):
     """A run with a fitted head."""
     from pipeline.backbones.build import build_embedding_model
-    from pipeline.dataset import scan_dataset
-    from pipeline.embedder import Embedder, choose_device
-    from pipeline.extract import ExtractOptions, extract_features, make_recipe
-    from pipeline.fit_head import FitOptions, fit_head
-    from pipeline.runs import open_run
+    from pipeline.backbones.engines.embedder import Embedder, choose_device
+    from pipeline.features.extract import ExtractOptions, extract_features, make_recipe
+    from pipeline.heads.fit_head import FitOptions, fit_head
+    from pipeline.images.dataset import scan_dataset
+    from pipeline.runs.run_folder import open_run
 
     make_images(folder / "images", n_images)
     weights = folder / "b0.weights.h5"
@@ -108,9 +108,9 @@ def build_training(run, inputs, options, line: str, from_line: bool):
     import keras
 
     from pipeline.backbones.frost_lines import thaw
-    from pipeline.classifier import load_classifier
-    from pipeline.run_files import read_predictions
-    from pipeline.training import Training
+    from pipeline.classifier.build import load_classifier
+    from pipeline.finetuning.training import Training
+    from pipeline.runs.records import read_predictions
 
     model = load_classifier(run)
     model.trainable = True
@@ -122,15 +122,15 @@ def build_training(run, inputs, options, line: str, from_line: bool):
 
 
 def run_benchmark(folder: Path, n_images: int, n_rounds: int) -> dict:
-    from pipeline.augment import Augmentation
     from pipeline.backbones.frost_lines import split_at
-    from pipeline.classifier import load_classifier
-    from pipeline.finetune_options import FinetuneOptions
-    from pipeline.inputs import PixelInputs
-    from pipeline.parent import open_parent
-    from pipeline.pixels import PixelStore
-    from pipeline.run_files import read_probes
-    from pipeline.trunk_stage import TrunkStage
+    from pipeline.classifier.build import load_classifier
+    from pipeline.finetuning.augment import Augmentation
+    from pipeline.finetuning.inputs import PixelInputs
+    from pipeline.finetuning.options import FinetuneOptions
+    from pipeline.finetuning.parent import open_parent
+    from pipeline.finetuning.pixels import PixelStore
+    from pipeline.finetuning.trunk.stage import TrunkStage
+    from pipeline.runs.records import read_probes
 
     os.chdir(folder)
     run = prepare(folder, n_images)

@@ -27,7 +27,7 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from pipeline.errors import ImageError
-from pipeline.images import decode_image
+from pipeline.images.decoding.decode import decode_image
 
 HANG_SECONDS = 20
 MAX_MEMORY_MB = 2048

@@ -49,8 +49,8 @@ def embed_from_files(embed, paths: list[Path], recipe) -> None:
     """As `extract` does: a thread reads, decodes and embeds a batch, several at once."""
     from functools import partial
 
-    from pipeline.embedding import EmbedInThreads
-    from pipeline.reading import read_images
+    from pipeline.features.embed import EmbedInThreads
+    from pipeline.images.decoding.read_images import read_images
 
     size = embed.images_per_task
     batches = [paths[start : start + size] for start in range(0, len(paths), size)]
@@ -62,8 +62,8 @@ def measure(arguments, photos: list[Path]) -> list[dict]:
     import tensorflow as tf
 
     from pipeline.backbones.build import build_embedding_model
-    from pipeline.embedder import Embedder, choose_device
-    from pipeline.extract import make_recipe
+    from pipeline.backbones.engines.embedder import Embedder, choose_device
+    from pipeline.features.extract import make_recipe
 
     device = choose_device(arguments.device)
     name, rows = device.name.strip("/"), []

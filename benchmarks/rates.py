@@ -51,7 +51,7 @@ def fit_head(data: str, folder: Path) -> Path:
 
 
 def list_lines(lowest: str) -> list[str]:
-    from pipeline.backbones.start_up import no_start_up_talk
+    from pipeline.system.quiet_start import no_start_up_talk
 
     with no_start_up_talk():
         from pipeline.backbones.build import build_untrained

@@ -4,8 +4,8 @@ import threading
 
 import numpy as np
 
-from pipeline.dataset import scan_dataset
-from pipeline.extract import ExtractOptions, ExtractSummary, extract_features
+from pipeline.features.extract import ExtractOptions, ExtractSummary, extract_features
+from pipeline.images.dataset import scan_dataset
 from pipeline.recipe import Recipe
 
 

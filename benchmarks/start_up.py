@@ -30,7 +30,7 @@ from benchmarks.common import (  # noqa: E402
 UNTIL_FIRST_WORK = """
 import os
 from contextlib import nullcontext
-from pipeline.report import terminal
+from pipeline.commands.terminal import terminal
 
 def leave(stage, done, total):
     if stage not in ("Reading", "Hashing", "Decoding"):

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.stand_in import RECIPE
-from pipeline.cache import Contents, ImageTable, write_features
+from pipeline.features.feature_file import Contents, ImageTable, write_features
 
 RANK = 64
 ROWS_PER_BLOCK = 4096

@@ -90,7 +90,7 @@ def photos(tmp_path) -> Path:
 def stand_in_backbone(monkeypatch):
     """Lets `cli.py extract` embed with a cheap stand-in, whatever backbone is named."""
     from benchmarks.stand_in import StandIn
-    from pipeline import extract
+    from pipeline.features import extract
 
     real = extract.extract_features
 

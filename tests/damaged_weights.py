@@ -12,7 +12,7 @@ os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 
 import keras
 
-from pipeline.backbones.keras_files import load_keras_weights
+from pipeline.backbones.weights.keras_weights import load_keras_weights
 from pipeline.errors import WeightsError
 
 

@@ -8,7 +8,7 @@ from collections import OrderedDict
 
 import numpy as np
 
-from pipeline.backbones.checkpoints import OLD_FORMAT_MAGIC
+from pipeline.backbones.weights.torch_checkpoints import OLD_FORMAT_MAGIC
 
 
 class Global:

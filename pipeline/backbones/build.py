@@ -17,13 +17,13 @@ import keras
 import numpy as np
 from keras.src.backend.common import global_state
 
-import pipeline.keras_settings  # noqa: F401 - before the first layer is made
-from pipeline.backbones.checkpoints import read_state_dict
-from pipeline.backbones.hub import build_preset
-from pipeline.backbones.keras_files import load_keras_weights
+import pipeline.backbones.keras_settings  # noqa: F401 - before the first layer is made
+from pipeline.backbones.networks.hub import build_preset
 from pipeline.backbones.presets import find_backbone, require_image_size
 from pipeline.backbones.registry import Backbone, Preset
-from pipeline.backbones.weights import TORCH_SUFFIXES, ResolvedWeights, resolve_weights
+from pipeline.backbones.weights.keras_weights import load_keras_weights
+from pipeline.backbones.weights.resolve import TORCH_SUFFIXES, ResolvedWeights, resolve_weights
+from pipeline.backbones.weights.torch_checkpoints import read_state_dict
 from pipeline.errors import BackboneError, WeightsError
 from pipeline.recipe import Recipe
 

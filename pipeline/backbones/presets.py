@@ -12,9 +12,9 @@ import sys
 from pathlib import Path
 
 from pipeline.backbones.registry import Backbone, Preset, get_backbone
-from pipeline.backbones.start_up import no_start_up_talk
 from pipeline.errors import BackboneError, MissingExtraError, WeightsError
-from pipeline.files import sha256_of_file
+from pipeline.system.atomic_files import sha256_of_file
+from pipeline.system.quiet_start import no_start_up_talk
 
 HUB_PREFIX = "hub:"
 # Pixels. EfficientNet-Lite0 needs 6.4 GB for one such image, and 21 GB at twice the side.

@@ -196,7 +196,7 @@ def _efficientnet_lite(
     """
     return Backbone(
         name=f"efficientnet-lite{number}",
-        builder=f"pipeline.backbones.efficientnet_lite:EfficientNetLite{number}",
+        builder=f"pipeline.backbones.networks.efficientnet_lite:EfficientNetLite{number}",
         image_size=image_size,
         n_features=n_features,
         parameters=parameters,
@@ -214,7 +214,7 @@ def _efficientnet_lite(
         offset=(-127 / 128,) * 3,
         channel_order="RGB",
         aliases=(f"lite{number}",),
-        state_dict_loader="pipeline.backbones.efficientnet_lite:load_state_dict",
+        state_dict_loader="pipeline.backbones.networks.efficientnet_lite:load_state_dict",
     )
 
 
@@ -235,7 +235,7 @@ def _torchvision(
     file = file or f"{name}-{file_hash}.pth"
     return Backbone(
         name=name,
-        builder=f"pipeline.backbones.torchvision_models:{function}",
+        builder=f"pipeline.backbones.networks.torchvision_models:{function}",
         image_size=224,
         n_features=n_features,
         parameters=parameters,
@@ -245,7 +245,7 @@ def _torchvision(
         weights=Download(file, f"https://download.pytorch.org/models/{file}", file_hash),
         top_layers=top_layers,
         aliases=aliases,
-        state_dict_loader="pipeline.backbones.torchvision_models:load_state_dict",
+        state_dict_loader="pipeline.backbones.networks.torchvision_models:load_state_dict",
         **RGB_STANDARDISED,
     )
 

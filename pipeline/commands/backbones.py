@@ -2,8 +2,8 @@
 
 import click
 
-from pipeline.backbones.start_up import no_start_up_talk
 from pipeline.commands.shared import command, json_option, option
+from pipeline.system.quiet_start import no_start_up_talk
 
 
 @command("backbones")
@@ -40,7 +40,7 @@ def backbones(terminal, names: tuple[str, ...], image_size, download, layer, as_
 
 def _download_weights(terminal, names: tuple[str, ...], layer: str, as_json: bool) -> None:
     from pipeline.backbones.presets import find_backbone
-    from pipeline.backbones.weights import resolve_weights
+    from pipeline.backbones.weights.resolve import resolve_weights
 
     if not names:
         raise click.UsageError("Missing argument: --download needs the NAME of a backbone.")

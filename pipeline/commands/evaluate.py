@@ -4,7 +4,6 @@ from pathlib import Path
 
 import click
 
-from pipeline.backbones.start_up import no_start_up_talk
 from pipeline.commands.shared import (
     EXISTING,
     class_depth_option,
@@ -16,6 +15,7 @@ from pipeline.commands.shared import (
     max_pixels_option,
     weights_option,
 )
+from pipeline.system.quiet_start import no_start_up_talk
 
 
 @command("evaluate")
@@ -47,15 +47,15 @@ def evaluate(
     Example:
       python cli.py evaluate runs/photos-efficientnetb0-logreg-1 new-photos
     """
-    from pipeline.dataset import scan_dataset
-    from pipeline.runs import open_run, require_model
+    from pipeline.images.dataset import scan_dataset
+    from pipeline.runs.run_folder import open_run, require_model
 
     opened = open_run(run)
     require_model(opened)
     dataset = scan_dataset(data, class_depth).of_split(split)
     with no_start_up_talk():
-        from pipeline.embedder import choose_device, use_one_thread_per_operation
-        from pipeline.predict import evaluate_run
+        from pipeline.backbones.engines.embedder import choose_device, use_one_thread_per_operation
+        from pipeline.classifier.predict import evaluate_run
 
         use_one_thread_per_operation()
         chosen = choose_device(device)

@@ -77,10 +77,10 @@ def extract(terminal, data: Path, device: str, output: Path | None, **options) -
       python cli.py extract labels.csv --resize pad --background black
       python cli.py extract photos --backbone vgg16 --layer fc2 --pooling none
     """
-    from pipeline.dataset import scan_dataset
-    from pipeline.extract import default_target, extract_features, make_recipe
-    from pipeline.report.skipped import write_skipped_csv
-    from pipeline.sources import unpack_if_archive
+    from pipeline.features.extract import default_target, extract_features, make_recipe
+    from pipeline.features.skipped import write_skipped_csv
+    from pipeline.images.dataset import scan_dataset
+    from pipeline.images.fetch import unpack_if_archive
 
     data, notes = unpack_if_archive(data)
     dataset = scan_dataset(data, options["class_depth"]).limited(options["limit"])
@@ -113,7 +113,7 @@ def extract(terminal, data: Path, device: str, output: Path | None, **options) -
 
 
 def _make_options(options: dict, weights_source: str, n_processes: int):
-    from pipeline.extract import ExtractOptions
+    from pipeline.features.extract import ExtractOptions
 
     has_limits = options["max_pixels"] or options["max_bytes"]
     return ExtractOptions(
@@ -135,8 +135,8 @@ def _choose_embedding(
     terminal, recipe, weights, device: str, options: dict
 ) -> tuple[Callable, int]:
     """What makes the embedder, and in how many worker processes (0 = in threads of this one)."""
-    from pipeline.embedding import make_embedder
-    from pipeline.parallel import count_cores
+    from pipeline.features.embed import make_embedder
+    from pipeline.system.parallel import count_cores
 
     jobs = options["jobs"]
     if options["parallel"] == "threads":

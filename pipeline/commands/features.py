@@ -30,11 +30,11 @@ def features(terminal, path: Path | None, verify, recompute, data, weights, devi
       python cli.py features
       python cli.py features cache/photos-efficientnetb0-1a2b3c4d.h5 --verify --recompute 20
     """
-    from pipeline.backbones.weights import resolve_recorded_weights
-    from pipeline.cache import FeatureFile, find_feature_files
-    from pipeline.extract import CACHE_FOLDER
-    from pipeline.recompute import recompute_rows
-    from pipeline.sealed import verify_seal
+    from pipeline.backbones.weights.resolve import resolve_recorded_weights
+    from pipeline.features.extract import CACHE_FOLDER
+    from pipeline.features.feature_file import FeatureFile, find_feature_files
+    from pipeline.features.verify import recompute_rows
+    from pipeline.system.sealed_hdf5 import verify_seal
 
     if path is None:
         terminal.show_feature_files(*find_feature_files(CACHE_FOLDER), as_json=as_json)

@@ -29,7 +29,7 @@ def fetch(terminal, source: str, output: Path | None, force: bool, max_bytes: in
       python cli.py fetch photos.zip
       python cli.py fetch tfds:cifar10 --output data/cifar
     """
-    from pipeline.sources import fetch as fetch_source
+    from pipeline.images.fetch import fetch as fetch_source
 
     fetched = fetch_source(source, output, force=force, max_bytes=max_bytes)
     for note in fetched.notes:

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import click
 
-from pipeline.backbones.start_up import no_start_up_talk
 from pipeline.commands.shared import (
     EXISTING,
     class_weight_option,
@@ -18,6 +17,7 @@ from pipeline.commands.shared import (
     seed_option,
     weights_option,
 )
+from pipeline.system.quiet_start import no_start_up_talk
 
 
 @command("finetune")
@@ -68,8 +68,8 @@ def finetune(terminal, run: Path, data, device, as_json, **options) -> None:
       python cli.py finetune runs/photos-efficientnetb0-logreg-1 --unfreeze block5a --flip
       python cli.py finetune runs/photos-efficientnetb0-logreg-1 --resume
     """
-    from pipeline.finetune_options import FinetuneOptions
-    from pipeline.runs import open_run, require_model
+    from pipeline.finetuning.options import FinetuneOptions
+    from pipeline.runs.run_folder import open_run, require_model
 
     how = {name: options.pop(name) for name in ("weights", "output", "force", "resume")}
     how["tensorboard"] = options.pop("tensorboard")
@@ -77,9 +77,9 @@ def finetune(terminal, run: Path, data, device, as_json, **options) -> None:
     opened = open_run(run)
     require_model(opened)
     with no_start_up_talk():
-        from pipeline.embedder import choose_device
-        from pipeline.finetune import Watch
-        from pipeline.finetune import finetune as tune
+        from pipeline.backbones.engines.embedder import choose_device
+        from pipeline.finetuning.finetune import Watch
+        from pipeline.finetuning.finetune import finetune as tune
 
         chosen = choose_device(device)
     terminal.say(f"Computing on {chosen.description}.")

@@ -5,7 +5,6 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
-from pipeline.backbones.start_up import no_start_up_talk
 from pipeline.commands.shared import (
     EXISTING,
     class_weight_option,
@@ -17,6 +16,7 @@ from pipeline.commands.shared import (
     output_option,
     seed_option,
 )
+from pipeline.system.quiet_start import no_start_up_talk
 
 # An option of one head is refused with the other, or its user would believe that it did something.
 _HEAD_OF = {
@@ -56,8 +56,8 @@ def fit_head(terminal, features: tuple[Path, ...], memory, output, force, as_jso
       python cli.py fit-head cache/photos-*.h5 --head dense --hidden 256 --class-weight balanced
       python cli.py fit-head cache/scans-*.h5 --group-by '(patient[0-9]+)'
     """
-    from pipeline.fit_head import FitOptions
-    from pipeline.fit_head import fit_head as fit
+    from pipeline.heads.fit_head import FitOptions
+    from pipeline.heads.fit_head import fit_head as fit
 
     _refuse_options_of_other_heads(options["head"])
     settings = FitOptions(
@@ -96,7 +96,7 @@ def _refuse_options_of_other_heads(head: str) -> None:
 
 
 def _parse_memory(text: str) -> int:
-    from pipeline.memory import parse_memory
+    from pipeline.system.memory import parse_memory
 
     try:
         return parse_memory(text)

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import click
 
-from pipeline.backbones.start_up import no_start_up_talk
 from pipeline.commands.shared import (
     EXISTING,
     command,
@@ -15,6 +14,7 @@ from pipeline.commands.shared import (
     option,
     weights_option,
 )
+from pipeline.system.quiet_start import no_start_up_talk
 
 
 @command("predict")
@@ -37,8 +37,8 @@ def predict(
       python cli.py predict runs/photos-efficientnetb0-logreg-1 new.jpg
       python cli.py predict runs/photos-efficientnetb0-logreg-1 inbox --top 3 --format csv
     """
-    from pipeline.dataset import expand_images
-    from pipeline.runs import open_run, require_model
+    from pipeline.images.dataset import expand_images
+    from pipeline.runs.run_folder import open_run, require_model
 
     opened = open_run(run)
     require_model(opened)
@@ -46,8 +46,8 @@ def predict(
     for note in notes:
         terminal.say(note)
     with no_start_up_talk():
-        from pipeline.embedder import choose_device, use_one_thread_per_operation
-        from pipeline.predict import classify_images
+        from pipeline.backbones.engines.embedder import choose_device, use_one_thread_per_operation
+        from pipeline.classifier.predict import classify_images
 
         use_one_thread_per_operation()
         chosen = choose_device(device)

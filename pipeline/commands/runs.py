@@ -17,7 +17,7 @@ def runs(terminal, folder: Path | None, as_json: bool) -> None:
     Example:
       python cli.py runs
     """
-    from pipeline.run_list import list_runs
+    from pipeline.runs.listing import list_runs
 
     entries, problems = list_runs(folder)
     terminal.show_runs(entries, problems, as_json=as_json)

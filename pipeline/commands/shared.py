@@ -14,7 +14,7 @@ class Command(click.Command):
 
     def invoke(self, ctx: click.Context):
         from pipeline.errors import FrostlineError
-        from pipeline.found import printable_lines
+        from pipeline.images.sources.found import printable_lines
 
         try:
             return super().invoke(ctx)
@@ -39,7 +39,7 @@ def command(name: str) -> Callable:
 
         @wraps(function)
         def call(*, quiet: bool, debug: bool, **options):
-            from pipeline.report.terminal import Terminal
+            from pipeline.commands.terminal.terminal import Terminal
 
             return function(Terminal(quiet=quiet), **options)
 
@@ -89,7 +89,7 @@ class_depth_option = option(
 
 
 def make_limits(max_pixels: int | None, max_bytes: int | None):
-    from pipeline.reading import Limits
+    from pipeline.images.decoding.read_images import Limits
 
     given = {"max_pixels": max_pixels, "max_bytes": max_bytes}
     given = {name: value for name, value in given.items() if value is not None}
@@ -104,7 +104,7 @@ def embedder_maker(terminal, recipe, weights, device: str, n_streams: int | None
     """A function of the batch size that makes the embedder and says what it computes on."""
 
     def make(batch_size: int | None):
-        from pipeline.embedding import make_embedder
+        from pipeline.features.embed import make_embedder
 
         embedder = make_embedder(recipe, weights, device, n_streams, batch_size)
         for note in (f"Computing on {embedder.device.description}.", *embedder.notes):

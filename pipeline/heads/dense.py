@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
-import pipeline.keras_settings  # noqa: F401 - before the first layer is made
+import pipeline.backbones.keras_settings  # noqa: F401 - before the first layer is made
+from pipeline.backbones.safe_loading import load_keras_model_safely
 from pipeline.errors import RunError
 from pipeline.heads.dense_graphs import compile_predict, compile_steps
-from pipeline.heads.keras_file import load_keras_model_safely
 from pipeline.heads.shuffled_blocks import draw_blocks
 from pipeline.heads.training_rows import (
     LEAST_RELATIVE_SPREAD,
@@ -22,7 +22,7 @@ from pipeline.heads.training_rows import (
     survey_rows,
     weigh_each_class,
 )
-from pipeline.metrics import mean_log_loss
+from pipeline.runs.scores import mean_log_loss
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pipeline.heads.training_rows import Survey, split_rows
-from pipeline.parallel import count_cores, map_batches
+from pipeline.system.parallel import count_cores, map_batches
 
 CORRECTIONS = 30  # what L-BFGS remembers: so many steps
 DIRECTIONS = 128  # of greatest variance; along the others it is taken to be 1

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.class_weights import BALANCED, weigh_classes
 from pipeline.errors import FeatureFileError, SplitError
-from pipeline.parallel import count_cores, map_batches
+from pipeline.heads.class_weights import BALANCED, weigh_classes
+from pipeline.system.parallel import count_cores, map_batches
 
 # A feature that varies less than this share of its mean carries float32 rounding, not the image;
 # unscaled noise is harmless, noise scaled to unit variance is not.

@@ -1,0 +1,1 @@
+"""Networks that Keras does not have: EfficientNet-Lite, torchvision's, KerasHub's presets."""

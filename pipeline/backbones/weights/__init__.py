@@ -1,0 +1,1 @@
+"""From `--weights` to arrays in a network: files, downloads, PyTorch checkpoints."""

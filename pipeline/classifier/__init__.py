@@ -1,0 +1,1 @@
+"""Backbone and head as one: build it, prove it, predict with it."""

@@ -1,0 +1,53 @@
+"""Tables for the terminal: quiet ones, with a thin rule below the head."""
+
+from rich.markup import escape
+from rich.table import Table
+
+from pipeline.images.sources.found import printable
+
+
+def plain(value) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {plain(inner)}" for name, inner in value.items())
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def make_table(*columns: str) -> Table:
+    """A table with a thin rule below its head; a text that has no room goes on in the next line.
+
+    `>` in front of a column aligns it right and keeps it in one line: for numbers.
+    """
+    from rich import box
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        right = column.startswith(">")
+        justify = "right" if right else "left"
+        table.add_column(column.lstrip(">"), justify=justify, no_wrap=right, overflow="fold")
+    return table
+
+
+def score_table(metrics: dict) -> Table:
+    table = make_table(
+        "split", ">images", ">accuracy", ">95% interval", ">balanced", ">macro F1", ">log-loss"
+    )
+    for name, m in metrics.items():
+        low, high = m.accuracy_interval
+        table.add_row(
+            name,
+            f"{m.n_samples:,}",
+            f"{m.accuracy:.4f}",
+            f"{low:.4f} - {high:.4f}",
+            f"{m.balanced_accuracy:.4f}",
+            f"{m.macro_f1:.4f}",
+            f"{m.log_loss:.4f}",
+        )
+    return table
+
+
+def per_class_table(metrics, split: str) -> Table:
+    table = make_table(f"class ({split})", ">images", ">precision", ">recall", ">F1")
+    for c in metrics.per_class:
+        numbers = ("-" if x is None else f"{x:.3f}" for x in (c.precision, c.recall, c.f1))
+        table.add_row(escape(printable(c.name)), f"{c.n_samples:,}", *numbers)
+    return table

@@ -1,0 +1,1 @@
+"""Stage one: identify, embed, and the feature file that keeps the rows."""

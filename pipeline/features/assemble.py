@@ -1,0 +1,111 @@
+"""What the new feature file will say: its tables, from the data set and the old file."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+
+import numpy as np
+
+from pipeline.errors import DatasetError
+from pipeline.features.feature_file import Contents, ImageTable
+from pipeline.features.identify import Identity
+from pipeline.images.dataset import Dataset
+from pipeline.images.decoding.read_images import NO_LIMITS, read_image
+from pipeline.recipe import Recipe
+
+N_PROBES = 8
+
+
+def plan_contents(
+    dataset: Dataset,
+    recipe: Recipe,
+    identity: Identity,
+    old: Contents | None,
+    *,
+    prune: bool,
+    weights_source: str,
+    batch_size: int,
+) -> Contents:
+    """The new file's tables, without probes.
+
+    Args:
+        identity: every image has a finished row or a reason why it has none.
+        old: the tables of the file so far.
+        prune: forget the rows of images that are gone.
+
+    Raises:
+        DatasetError: not one image can be used.
+    """
+    skipped = np.array(sorted(identity.reasons), np.int64)
+    usable = np.setdiff1d(np.arange(len(dataset)), skipped)
+    if len(usable) == 0:
+        path, reason = dataset.paths[skipped[0]], identity.reasons[int(skipped[0])]
+        raise DatasetError(
+            f"Not one of the {len(dataset):,} images could be used. Expected images that Pillow "
+            f"can decode. Received: {dataset.root}\nThe first: {path}: {reason}"
+        )
+    digests = identity.digests[usable]
+    arrivals = {} if old is None else _list_arrivals(old)
+    now = max(arrivals.values(), default=-1) + 1
+    retired = [] if old is None or prune else _find_retired(digests, old)
+    return Contents(
+        recipe=recipe,
+        images=_images_at(dataset, identity, usable),
+        labels=dataset.labels[usable],
+        splits=dataset.splits[usable],
+        arrivals=np.array([arrivals.get(digest.tobytes(), now) for digest in digests], np.int32),
+        class_names=dataset.class_names,
+        skipped=_images_at(dataset, identity, skipped),
+        reasons=[identity.reasons[row] for row in skipped.tolist()],
+        retired=np.frombuffer(b"".join(retired), np.uint8).reshape(-1, 32),
+        retired_arrivals=np.array([arrivals[digest] for digest in retired], np.int32),
+        data_root=str(dataset.root.resolve()),
+        weights_source=weights_source,
+        batch_size=batch_size,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        software={
+            name: version(name) for name in ("tensorflow", "keras", "numpy", "pillow", "h5py")
+        },
+    )
+
+
+def with_probes(contents: Contents, dataset: Dataset) -> Contents:
+    """Adds eight decoded images, evenly spaced, by which a model can be checked later."""
+    n_samples = len(contents.images)
+    wanted = np.unique(np.linspace(0, n_samples - 1, min(N_PROBES, n_samples)).round().astype(int))
+    rows, pixels = [], []
+    for row in wanted.tolist():
+        digest, decoded = read_image(
+            dataset.root / contents.images.paths[row], contents.recipe, NO_LIMITS
+        )
+        if not isinstance(decoded, str) and np.array_equal(digest, contents.images.digests[row]):
+            rows.append(row)
+            pixels.append(decoded)
+    side = contents.recipe.image_size
+    return replace(
+        contents,
+        probe_rows=np.array(rows, np.int64),
+        probe_pixels=np.stack(pixels) if pixels else np.zeros((0, side, side, 3), np.uint8),
+    )
+
+
+def _images_at(dataset: Dataset, identity: Identity, rows: np.ndarray) -> ImageTable:
+    return ImageTable(
+        paths=[dataset.paths[row] for row in rows.tolist()],
+        digests=identity.digests[rows],
+        sizes=dataset.sizes[rows],
+        mtimes=dataset.mtimes[rows],
+    )
+
+
+def _list_arrivals(old: Contents) -> dict[bytes, int]:
+    """Digest -> number of the extraction that first saw the image, so that splits stay."""
+    known = dict(zip(map(bytes, old.retired), old.retired_arrivals.tolist(), strict=True))
+    known.update(zip(map(bytes, old.images.digests), old.arrivals.tolist(), strict=True))
+    return known
+
+
+def _find_retired(present: np.ndarray, old: Contents) -> list[bytes]:
+    """Digests that the old file has rows for and the data set no longer holds, sorted."""
+    gone = {*map(bytes, old.images.digests), *map(bytes, old.retired)} - {*map(bytes, present)}
+    return sorted(gone)

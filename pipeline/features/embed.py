@@ -1,0 +1,166 @@
+"""Batches of files to rows of features: reading, decoding and embedding in one task each."""
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from pipeline.backbones.weights.resolve import ResolvedWeights
+from pipeline.errors import BackboneError
+from pipeline.features.finished_rows import PartWriter
+from pipeline.recipe import Recipe
+from pipeline.system.parallel import map_batches
+from pipeline.system.quiet_start import no_start_up_talk
+
+Progress = Callable[[str, int, int], None]
+# From paths to (digest, pixels or the reason why there are none) of each.
+ReadBatch = Callable[[list[Path]], list[tuple[np.ndarray, np.ndarray | str]]]
+
+
+class Embed(Protocol):
+    """What extraction needs of an embedder."""
+
+    n_features: int
+    batch_size: int
+    n_streams: int
+    images_per_task: int
+
+    def __call__(self, pixels: np.ndarray) -> np.ndarray: ...
+
+
+# (digest, reason or None) of each file, and the features of those without a reason.
+Embedded = tuple[list[tuple[np.ndarray, str | None]], np.ndarray]
+
+
+class EmbedFiles(Protocol):
+    """Batches of files to rows of features, several batches at once."""
+
+    n_features: int
+    batch_size: int
+    images_per_task: int
+
+    def map(self, batches: Iterable[list[Path]]) -> Iterator[tuple[list[Path], Embedded]]:
+        """Each batch with what became of it, in the order of the batches."""
+        ...
+
+
+class EmbedInThreads:
+    """Reads, decodes and embeds in threads of this process, a batch in each."""
+
+    def __init__(self, embed: Embed, read: ReadBatch):
+        self.n_features = embed.n_features
+        self.batch_size = embed.batch_size
+        self.images_per_task = embed.images_per_task
+        self._embed = embed
+        self._read = read
+
+    def map(self, batches: Iterable[list[Path]]) -> Iterator[tuple[list[Path], Embedded]]:
+        return map_batches(
+            lambda batch: (batch, embed_files(batch, self._read, self._embed)),
+            batches,
+            self._embed.n_streams,
+        )
+
+
+def make_embedder(
+    recipe: Recipe,
+    weights: ResolvedWeights,
+    device: str,
+    n_streams: int | None,
+    batch_size: int | None,
+) -> Embed:
+    """Starts TensorFlow, for many one-thread streams, and builds the embedder.
+
+    Args:
+        device: auto, cpu, gpu or gpu:N.
+        n_streams, batch_size: None = what suits the device.
+    """
+    with no_start_up_talk():
+        from pipeline.backbones.build import build_embedding_model
+        from pipeline.backbones.engines.embedder import (
+            Embedder,
+            choose_device,
+            use_one_thread_per_operation,
+        )
+
+        use_one_thread_per_operation()
+        chosen = choose_device(device)
+    return Embedder(build_embedding_model(recipe, weights), chosen, batch_size, n_streams)
+
+
+def embed_into_parts(
+    paths: Iterable[Path],
+    n_paths: int,
+    files_to_rows: EmbedFiles,
+    writer: PartWriter,
+    on_failure: Callable[[Path, str], None],
+    on_progress: Progress,
+) -> list[tuple[int, np.ndarray, str]]:
+    """Embeds images into parts; whatever ends it early, Ctrl-C too, finished rows are there.
+
+    Args:
+        paths: taken as they are needed, since a million of them would fill the memory.
+        n_paths: how many there are.
+        on_failure: called with each image that cannot be used, and why.
+
+    Returns:
+        Position in `paths`, digest (zeros where it cannot be read) and reason of each image that
+        cannot be used.
+    """
+    failures = []
+    done = 0
+    on_progress("Embedding", 0, n_paths)
+    try:
+        batches = _in_batches(paths, files_to_rows.images_per_task)
+        for batch, (outcomes, features) in files_to_rows.map(batches):
+            rows = iter(features)
+            for position, (digest, reason) in enumerate(outcomes):
+                if reason is None:
+                    writer.add(digest, next(rows))
+                else:
+                    failures.append((done + position, digest, reason))
+                    on_failure(batch[position], reason)
+            done += len(batch)
+            on_progress("Embedding", done, n_paths)
+    finally:
+        writer.flush()
+    return failures
+
+
+def _in_batches(paths: Iterable[Path], size: int) -> Iterator[list[Path]]:
+    rest = iter(paths)
+    while batch := list(islice(rest, size)):
+        yield batch
+
+
+def embed_files(paths: list[Path], read: ReadBatch, embed: Embed) -> Embedded:
+    """Reads, decodes and embeds one batch.
+
+    Returns:
+        (digest, reason or None) of each file, and float32 (n_usable, n_features).
+
+    Raises:
+        BackboneError: the network's output is not finite.
+    """
+    outcomes, usable, pixels = [], [], []
+    for path, (digest, decoded) in zip(paths, read(paths), strict=True):
+        if isinstance(decoded, str):
+            outcomes.append((digest, decoded))
+        else:
+            outcomes.append((digest, None))
+            usable.append(path)
+            pixels.append(decoded)
+    if not pixels:
+        return outcomes, np.zeros((0, embed.n_features), np.float32)
+    features = embed(np.stack(pixels))
+    is_finite = np.isfinite(features).all(axis=1)
+    if not is_finite.all():
+        raise BackboneError(
+            "The network gives numbers that are not finite. Expected features without NaN and "
+            f"infinity. Received: such for {usable[int(is_finite.argmin())]}\n"
+            "Its weights may be damaged, or 16 bits too few for it: use other --weights, or "
+            "--precision float32."
+        )
+    return outcomes, features

@@ -1,0 +1,115 @@
+"""Embedding in worker processes, each with a network of its own (joblib's loky).
+
+For machines where threads of one process get in each other's way. Rows are the same bit for bit;
+each worker takes the time and the memory that starting TensorFlow takes.
+"""
+
+import multiprocessing
+import signal
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock
+
+from pipeline.errors import FrostlineError
+from pipeline.features.embed import Embed, Embedded, embed_files
+from pipeline.images.decoding.decode import share_turnstile
+from pipeline.images.decoding.read_batches import BatchReader, ReaderSettings
+from pipeline.system.parallel import map_batches
+
+MakeEmbedder = Callable[[int | None], Embed]
+
+
+class EmbedInProcesses:
+    """Reads, decodes and embeds in worker processes, a batch in each.
+
+    Args:
+        make_embedder: makes a worker's embedder from a batch size; must be picklable.
+        batch_size: images per call of the network, None = choose.
+        settings: how workers read images.
+        n_jobs: number of processes.
+    """
+
+    def __init__(
+        self,
+        make_embedder: MakeEmbedder,
+        batch_size: int | None,
+        settings: ReaderSettings,
+        n_jobs: int,
+    ):
+        from joblib.externals.loky import ProcessPoolExecutor
+
+        self._n_jobs = n_jobs
+        self._pool = ProcessPoolExecutor(
+            n_jobs, initializer=_Worker.prepare, initargs=(make_embedder, batch_size, settings)
+        )
+        self.n_features = self.batch_size = self.images_per_task = 0
+
+    def __enter__(self) -> "EmbedInProcesses":
+        try:
+            self.n_features, self.batch_size, self.images_per_task = self._ask(_describe)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._pool.shutdown(kill_workers=True)
+
+    def map(self, batches: Iterable[list[Path]]) -> Iterator[tuple[list[Path], Embedded]]:
+        with _lost_workers_named():
+            yield from map_batches(_embed_batch, batches, self._n_jobs, self._pool)
+
+    def _ask(self, question: Callable):
+        with _lost_workers_named():
+            return self._pool.submit(question).result()
+
+
+@contextmanager
+def _lost_workers_named() -> Iterator[None]:
+    """Turns loky's error for a worker that is gone into one for people."""
+    from joblib.externals.loky.process_executor import BrokenProcessPool
+
+    try:
+        yield
+    except BrokenProcessPool as error:
+        raise FrostlineError(
+            "A worker process ended early: out of memory, or killed by an image that crashes the "
+            "decoder. Expected it to run to the end. Received: "
+            f"{str(error).strip().splitlines()[0]}\nWhat was finished is kept. Run the same "
+            "command again: images that were being decoded are looked at one by one then. Fewer "
+            "--jobs take less memory."
+        ) from error
+
+
+class _Worker:
+    """What one worker process holds: made when it is first needed, so that errors travel back."""
+
+    _arguments: tuple | None = None
+    _made: tuple[Embed, BatchReader] | None = None
+
+    @classmethod
+    def prepare(cls, *arguments) -> None:
+        # An isolated decoder is a process of its own; it would not understand loky's own method.
+        multiprocessing.set_start_method("spawn", force=True)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started it
+        cls._arguments = arguments
+
+    @classmethod
+    def get(cls) -> tuple[Embed, BatchReader]:
+        if cls._made is None:
+            make_embedder, batch_size, settings = cls._arguments
+            share_turnstile(FileLock(settings.turnstile))
+            cls._made = make_embedder(batch_size), BatchReader(settings, 1).__enter__()
+        return cls._made
+
+
+def _describe() -> tuple[int, int, int]:
+    embed, _ = _Worker.get()
+    return embed.n_features, embed.batch_size, embed.images_per_task
+
+
+def _embed_batch(batch: list[Path]) -> tuple[list[Path], Embedded]:
+    embed, read = _Worker.get()
+    return batch, embed_files(batch, read, embed)

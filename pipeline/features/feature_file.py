@@ -1,0 +1,324 @@
+"""The feature file: one HDF5 file per data set and recipe, replaced whole, readable with h5py.
+
+`docs/feature-file.md` describes it for readers in other languages.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from pipeline.errors import FeatureFileError
+from pipeline.recipe import Recipe
+from pipeline.system.atomic_files import OutputFile
+from pipeline.system.sealed_hdf5 import (
+    VERSION,
+    damage_named,
+    damaged,
+    open_sealed,
+    read_rows,
+    read_strings,
+    write_rows,
+    write_sealed,
+    write_strings,
+)
+
+FORMAT = "frostline-features"
+PART_FORMAT = "frostline-part"
+_BLOCK_BYTES = 8 * 2**20
+
+
+@dataclass(frozen=True)
+class ImageTable:
+    """What identifies each image; all arrays have `n_samples` rows, in the order of `paths`."""
+
+    paths: list[str]
+    digests: np.ndarray  # uint8 (n_samples, 32)
+    sizes: np.ndarray  # int64, bytes
+    mtimes: np.ndarray  # int64, nanoseconds
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def equals(self, other: "ImageTable") -> bool:
+        return (
+            self.paths == other.paths
+            and np.array_equal(self.digests, other.digests)
+            and np.array_equal(self.sizes, other.sizes)
+            and np.array_equal(self.mtimes, other.mtimes)
+        )
+
+
+@dataclass(frozen=True)
+class Contents:
+    """Everything in a feature file but the features: what is small enough for memory."""
+
+    recipe: Recipe
+    images: ImageTable
+    labels: np.ndarray  # int32, index into class_names, -1 = none
+    splits: np.ndarray  # int8, what the source says, -1 = nothing
+    arrivals: np.ndarray  # int32, number of the extraction that first saw the image, from 0
+    class_names: list[str]
+    skipped: ImageTable
+    reasons: list[str]
+    retired: np.ndarray  # uint8 (n_retired, 32): digests of rows whose image is gone
+    data_root: str
+    weights_source: str  # imagenet, random, or the file the weights came from
+    batch_size: int
+    created: str
+    software: dict[str, str]
+    retired_arrivals: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))
+    probe_rows: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    probe_pixels: np.ndarray = field(default_factory=lambda: np.zeros((0, 0, 0, 3), np.uint8))
+    features_sha256: str = ""
+
+    def says_the_same(self, other: "Contents") -> bool:
+        """Whether two files with these contents would tell the same, time and software apart."""
+        return (
+            self.recipe == other.recipe
+            and self.images.equals(other.images)
+            and np.array_equal(self.labels, other.labels)
+            and np.array_equal(self.splits, other.splits)
+            and self.class_names == other.class_names
+            and self.skipped.equals(other.skipped)
+            and self.reasons == other.reasons
+            and np.array_equal(self.retired, other.retired)
+            and self.data_root == other.data_root
+        )
+
+
+def write_features(
+    target: Path,
+    contents: Contents,
+    blocks: Iterable[np.ndarray],
+    retired_blocks: Iterable[np.ndarray],
+    n_features: int,
+) -> None:
+    """Writes a whole feature file and gives it its name at the end.
+
+    Args:
+        blocks: float32 (any number of rows, n_features) each, all rows in order.
+        retired_blocks: the same for the retired rows.
+
+    Raises:
+        StorageError: the file cannot be written; what was there before still is.
+    """
+
+    def fill(file: h5py.File, output: OutputFile) -> None:
+        hasher = hashlib.sha256()
+        write_rows(file, "features", blocks, (len(contents.images), n_features), output, hasher)
+        _write_images(file, contents.images)
+        file["label"] = contents.labels.astype(np.int32)
+        file["split"] = contents.splits.astype(np.int8)
+        file["arrival"] = contents.arrivals.astype(np.int32)
+        skipped = file.create_group("skipped")
+        _write_images(skipped, contents.skipped)
+        write_strings(skipped, "reason", contents.reasons)
+        retired = file.create_group("retired")
+        retired["digest"] = contents.retired
+        retired["arrival"] = contents.retired_arrivals.astype(np.int32)
+        write_rows(
+            file, "retired/features", retired_blocks, (len(contents.retired), n_features), output
+        )
+        probe = file.create_group("probe")
+        probe["row"] = contents.probe_rows.astype(np.int64)
+        probe["pixels"] = contents.probe_pixels
+        file.attrs.update(
+            {
+                "format": FORMAT,
+                "version": VERSION,
+                "recipe": contents.recipe.to_json(),
+                "recipe_id": contents.recipe.id,
+                "class_names": json.dumps(contents.class_names, ensure_ascii=True),
+                "data_root": os.fsencode(contents.data_root),
+                "weights_source": os.fsencode(contents.weights_source),
+                "batch_size": contents.batch_size,
+                "created": contents.created,
+                "software": json.dumps(contents.software),
+                "features_sha256": hasher.hexdigest(),
+            }
+        )
+
+    write_sealed(target, fill)
+
+
+def write_part(
+    target: Path, recipe: Recipe, batch_size: int, digests: np.ndarray, features: np.ndarray
+) -> None:
+    """Writes finished rows of an extraction that still runs.
+
+    Args:
+        digests: uint8 (n_rows, 32).
+        features: float32 (or float16, for a trunk cache) (n_rows, n_features).
+    """
+
+    def fill(file: h5py.File, output: OutputFile) -> None:
+        write_rows(file, "features", [features], features.shape, output, dtype=features.dtype.type)
+        file["digest"] = digests
+        file.attrs.update(
+            {
+                "format": PART_FORMAT,
+                "version": VERSION,
+                "recipe_id": recipe.id,
+                "batch_size": batch_size,
+            }
+        )
+
+    write_sealed(target, fill)
+
+
+def read_part(path: Path, recipe: Recipe) -> tuple[np.ndarray, int, int]:
+    """Checks every byte of a part; returns its digests, batch size and number of features.
+
+    Raises:
+        FeatureFileError: it is damaged, or belongs to another recipe.
+    """
+    with open_sealed(path, PART_FORMAT) as file:
+        if file.attrs["recipe_id"] != recipe.id:
+            raise FeatureFileError(f"{path} belongs to another recipe.")
+        return file["digest"][:], int(file.attrs["batch_size"]), file["features"].shape[1]
+
+
+def find_feature_files(folder: Path) -> tuple[list[tuple[Path, Contents, int]], list[str]]:
+    """The feature files of a folder.
+
+    Returns:
+        Path, contents and number of features of each, and a sentence for each that cannot be read.
+    """
+    found, problems = [], []
+    for path in sorted(folder.glob("*.h5")):
+        try:
+            with FeatureFile(path) as file:
+                found.append((path, file.contents, file.n_features))
+        except FeatureFileError as error:
+            problems.append(str(error))
+    return found, problems
+
+
+class FeatureFile:
+    """A feature file open for reading.
+
+    Example:
+        with FeatureFile(path) as file:
+            features = file.read_rows(np.arange(10))
+
+    Raises:
+        FeatureFileError: it is no feature file, of a newer format, or its tables are damaged.
+    """
+
+    def __init__(self, path: Path):
+        self.path = Path(path)
+        self._opened = open_sealed(self.path, FORMAT)
+        self._file = self._opened.__enter__()
+        try:
+            with damage_named(self.path, "the small tables"):
+                self.contents = _read_contents(self._file)
+        except FeatureFileError:
+            self.close()
+            raise
+
+    def __enter__(self) -> "FeatureFile":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._opened.__exit__(None, None, None)
+
+    @property
+    def n_features(self) -> int:
+        return self.shape[1]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n_samples, n_features)"""
+        return self._file["features"].shape
+
+    def read_all(self) -> np.ndarray:
+        """All features, float32 (n_samples, n_features), checked against their sha256.
+
+        Raises:
+            FeatureFileError: they are damaged.
+        """
+        features, start = np.empty(self.shape, np.float32), 0
+        for block in self.read_blocks():
+            features[start : start + len(block)] = block
+            start += len(block)
+        return features
+
+    def read_blocks(self) -> Iterator[np.ndarray]:
+        """All features in order, block by block; at the end checked against their sha256.
+
+        Raises:
+            FeatureFileError: they are damaged.
+        """
+        hasher = hashlib.sha256()
+        n_samples, n_features = self.shape
+        rows_per_block = max(1, _BLOCK_BYTES // (4 * max(1, n_features)))
+        for start in range(0, max(1, n_samples), rows_per_block):
+            block = self.read_span(start, min(n_samples, start + rows_per_block))
+            hasher.update(block)
+            yield block
+        if hasher.hexdigest() != self.contents.features_sha256:
+            raise damaged(self.path, "the features", "their sha256 is not the recorded one")
+
+    def read_span(self, start: int, stop: int) -> np.ndarray:
+        """Features of the rows from `start` to below `stop`, checked by fletcher32."""
+        with damage_named(self.path, "the features"):
+            return self._file["features"][start:stop]
+
+    def read_rows(self, rows: np.ndarray) -> np.ndarray:
+        """Features of some rows, in the order asked for, each block checked by fletcher32."""
+        with damage_named(self.path, "the features"):
+            return read_rows(self._file["features"], rows)
+
+
+def _write_images(group: h5py.Group, images: ImageTable) -> None:
+    write_strings(group, "path", images.paths)
+    group["digest"] = images.digests.reshape(-1, 32).astype(np.uint8)
+    group["size"] = images.sizes.astype(np.int64)
+    group["mtime_ns"] = images.mtimes.astype(np.int64)
+
+
+def _read_contents(file: h5py.File) -> Contents:
+    attributes = file.attrs
+
+    def read_arrivals(name: str, n_rows: int) -> np.ndarray:
+        # Files of the first days have no such column: all images came at once.
+        return file[name][:] if name in file else np.zeros(n_rows, np.int32)
+
+    return Contents(
+        recipe=Recipe.from_json(attributes["recipe"]),
+        images=_read_images(file),
+        labels=file["label"][:],
+        splits=file["split"][:],
+        arrivals=read_arrivals("arrival", len(file["label"])),
+        class_names=json.loads(attributes["class_names"]),
+        skipped=_read_images(file["skipped"]),
+        reasons=read_strings(file["skipped/reason"]),
+        retired=file["retired/digest"][:],
+        retired_arrivals=read_arrivals("retired/arrival", len(file["retired/digest"])),
+        data_root=os.fsdecode(attributes["data_root"]),
+        weights_source=os.fsdecode(attributes["weights_source"]),
+        batch_size=int(attributes["batch_size"]),
+        created=attributes["created"],
+        software=json.loads(attributes["software"]),
+        probe_rows=file["probe/row"][:],
+        probe_pixels=file["probe/pixels"][:],
+        features_sha256=attributes["features_sha256"],
+    )
+
+
+def _read_images(group: h5py.Group) -> ImageTable:
+    return ImageTable(
+        paths=read_strings(group["path"]),
+        digests=group["digest"][:],
+        sizes=group["size"][:],
+        mtimes=group["mtime_ns"][:],
+    )

@@ -1,0 +1,123 @@
+"""Which image is which: every file's digest, read only where size or time changed."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.features.feature_file import Contents
+from pipeline.images.dataset import Dataset
+from pipeline.images.decoding.read_images import hash_image_file
+from pipeline.system.parallel import map_batches
+
+_FILES_PER_TASK = 64
+_READING_THREADS = 4
+
+
+@dataclass
+class Identity:
+    """What is known of each image of a data set before any is decoded.
+
+    Args:
+        digests: uint8 (n_samples, 32), zeros where a file cannot be read.
+        reasons: row -> why that image is skipped.
+    """
+
+    digests: np.ndarray
+    reasons: dict[int, str]
+
+    def skip(self, failures: dict[bytes, str]) -> None:
+        """Skips all images with these digests, for these reasons."""
+        for row, digest in enumerate(self.digests):
+            reason = failures.get(digest.tobytes())
+            if reason is not None:
+                self.reasons.setdefault(row, reason)
+
+    def give_up(self, row: int, digest: np.ndarray, reason: str) -> None:
+        """Skips an image that could not be decoded, and all that are equal to it.
+
+        Args:
+            digest: of the bytes that were decoded, zeros where the file could not be read.
+        """
+        if np.array_equal(digest, self.digests[row]):
+            self.skip({digest.tobytes(): reason})
+        else:
+            self._forget(row, reason)
+
+    def skip_unfinished(self, finished) -> None:
+        """Skips images that have neither a row nor a reason; the next run looks at them anew.
+
+        Args:
+            finished: contains the digests that have a row.
+        """
+        for row, digest in enumerate(self.digests):
+            if row not in self.reasons and digest.tobytes() not in finished:
+                self._forget(row, "it changed while it was being read; run extract again")
+
+    def _forget(self, row: int, reason: str) -> None:
+        self.reasons[row] = reason
+        self.digests[row] = 0
+
+
+def identify_images(
+    dataset: Dataset,
+    old: Contents | None,
+    *,
+    rehash: bool,
+    retry: Callable[[str], bool],
+    on_progress: Callable[[str, int, int], None],
+) -> Identity:
+    """Finds the digest of every image.
+
+    Args:
+        old: the tables of the feature file so far. A file whose path, size and time are in it is
+            not read, unless `rehash`.
+        retry: says of a reason whether an image that was skipped for it is tried again.
+        on_progress: called with a stage, the number done and the number to do.
+    """
+    identity = Identity(np.zeros((len(dataset), 32), np.uint8), {})
+    known_files = {} if old is None or rehash else dict(_known_files(old))
+    unread = []
+    stats = zip(dataset.paths, dataset.sizes.tolist(), dataset.mtimes.tolist(), strict=True)
+    for row, stat in enumerate(stats):
+        digest = known_files.get(stat)
+        if digest is None:
+            unread.append(row)
+        else:
+            identity.digests[row] = digest
+    for done, (row, digest, reason) in enumerate(_hash_files(dataset, unread), start=1):
+        identity.digests[row] = digest
+        if reason is not None:
+            identity.reasons[row] = reason
+        on_progress("Reading", done, len(unread))
+    if old is not None:
+        identity.skip(
+            {
+                digest.tobytes(): reason
+                for digest, reason in zip(old.skipped.digests, old.reasons, strict=True)
+                if digest.any() and not retry(reason)
+            }
+        )
+    return identity
+
+
+def _known_files(old: Contents) -> Iterator[tuple[tuple[str, int, int], np.ndarray]]:
+    """(path, size, mtime_ns) and digest of every file that could be read last time."""
+    for table in (old.images, old.skipped):
+        stats = zip(table.paths, table.sizes.tolist(), table.mtimes.tolist(), strict=True)
+        for stat, digest in zip(stats, table.digests, strict=True):
+            if digest.any():
+                yield stat, digest
+
+
+def _hash_files(dataset: Dataset, rows: list[int]) -> Iterator[tuple[int, np.ndarray, str | None]]:
+    """(row, digest, reason or None) of each file, in any order."""
+
+    def hash_some(some: list[int]) -> list[tuple[int, np.ndarray, str | None]]:
+        return [(row, *hash_image_file(dataset.root / dataset.paths[row])) for row in some]
+
+    tasks = [
+        rows[start : start + _FILES_PER_TASK] for start in range(0, len(rows), _FILES_PER_TASK)
+    ]
+    for results in map_batches(hash_some, tasks, _READING_THREADS):
+        yield from results

@@ -1,0 +1,69 @@
+"""The features of a file, sliced like an array, in no more memory than is allowed.
+
+Rows that fit are read once and kept; the others are read anew whenever they are asked for. Who
+takes slices of a few megabytes need not know which is which, and gets the same numbers.
+"""
+
+import numpy as np
+
+from pipeline.features.feature_file import FeatureFile
+
+# The rest of the allowance is for the blocks that are being worked on.
+KEPT_SHARE = 0.6
+
+
+class FeatureRows:
+    """Read-only rows of features, float32 `(n_samples, n_features)`.
+
+    Making it reads the whole file once and checks it. The file must stay open.
+
+    Args:
+        file: the feature file.
+        memory: bytes for rows and for work on them.
+
+    Raises:
+        FeatureFileError: the features are damaged.
+    """
+
+    ndim = 2
+
+    def __init__(self, file: FeatureFile, memory: int):
+        self._file = file
+        self.shape = n_samples, n_features = file.shape
+        row_bytes = 4 * n_features
+        fits = n_samples * row_bytes <= memory
+        n_kept = n_samples if fits else int(memory * KEPT_SHARE) // row_bytes
+        self._kept = np.empty((n_kept, n_features), np.float32)
+        start = 0
+        for block in file.read_blocks():
+            kept = self._kept[start : start + len(block)]
+            kept[:] = block[: len(kept)]
+            start += len(block)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @property
+    def n_kept(self) -> int:
+        """How many rows are in memory."""
+        return len(self._kept)
+
+    def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
+        """Rows by a slice of step 1, or by their numbers in any order. Do not write into them."""
+        if not isinstance(rows, slice):
+            return self._take(np.asarray(rows, np.int64))
+        start, stop, step = rows.indices(len(self))
+        if step != 1:
+            raise ValueError(f"Expected a slice of step 1. Received: {rows}")
+        kept = self._kept[start:stop]
+        if len(kept) >= stop - start:
+            return kept
+        read = self._file.read_span(max(start, self.n_kept), stop)
+        return np.concatenate([kept, read]) if len(kept) else read
+
+    def _take(self, numbers: np.ndarray) -> np.ndarray:
+        is_kept = numbers < self.n_kept
+        rows = np.empty((len(numbers), self.shape[1]), np.float32)
+        rows[is_kept] = self._kept[numbers[is_kept]]
+        rows[~is_kept] = self._file.read_rows(numbers[~is_kept])
+        return rows

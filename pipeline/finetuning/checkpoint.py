@@ -1,0 +1,113 @@
+"""The state of a fine-tuning after an epoch, in one file, whole or not there at all."""
+
+import json
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.errors import RunError, describe_unread_arrays
+from pipeline.system.atomic_files import atomic_path, glob_escape
+
+FORMAT = "frostline-checkpoint"
+
+
+@dataclass
+class State:
+    """All that the next epoch depends on.
+
+    Args:
+        epoch: the last one that is finished; 0 is the frozen head.
+        is_over: no further epoch is wanted.
+        weights, best_weights, optimizer: values of the variables, in the model's order.
+        rate_factor: what the learning rate was lowered by.
+        learning_rate: the highest; None until it is known.
+    """
+
+    history: list[dict] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    epoch: int = 0
+    is_over: bool = False
+    best_epoch: int = 0
+    best_temperature: float = 1.0
+    rate_factor: float = 1.0
+    n_divergences: int = 0
+    used_trunk_cache: bool = False
+    learning_rate: float | None = None
+    sweep: list[list[float]] = field(default_factory=list)
+    weights: list[np.ndarray] = field(default_factory=list)
+    best_weights: list[np.ndarray] = field(default_factory=list)
+    optimizer: list[np.ndarray] = field(default_factory=list)
+
+
+_ARRAYS = ("weights", "best_weights", "optimizer")
+
+
+def write_checkpoint(path: Path, state: State, job: dict) -> None:
+    """Writes a state; `job` says in plain values what it belongs to.
+
+    Raises:
+        StorageError: it cannot be written; the one before is still there.
+    """
+    values = {name: value for name, value in vars(state).items() if name not in _ARRAYS}
+    header = json.dumps({"format": FORMAT, "job": job, **values})
+    arrays = {
+        f"{name}-{number:05d}": value
+        for name in _ARRAYS
+        for number, value in enumerate(getattr(state, name))
+    }
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, header=np.frombuffer(header.encode(), np.uint8), **arrays)
+
+
+def read_checkpoint(path: Path) -> tuple[State, dict]:
+    """Reads a state and what it belongs to; every byte is checked by the zip format's CRC.
+
+    Raises:
+        RunError: it is damaged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            values = json.loads(file["header"].tobytes())
+            if values.pop("format") != FORMAT:
+                raise ValueError("another format")
+            job = values.pop("job")
+            for name in _ARRAYS:
+                members = sorted(member for member in file.files if member.startswith(name + "-"))
+                values[name] = [file[member] for member in members]
+            return State(**values), job
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise RunError(
+            f"This checkpoint cannot be read ({describe_unread_arrays(error)}). Received: {path}\n"
+            "Remove it, or leave out --resume: training starts anew then."
+        ) from error
+
+
+def list_others(path: Path, stem: str, job: dict) -> list[str]:
+    """Says of each other checkpoint of the same run how its job differs; of those with epochs.
+
+    Args:
+        path: where this very job's checkpoint lies.
+        stem: what the names of all checkpoints of the same run begin with.
+    """
+    said = []
+    for other in sorted(path.parent.glob(f"{glob_escape(stem)}*.checkpoint")):
+        if other == path:
+            continue
+        try:
+            state, there = read_checkpoint(other)
+        except RunError:
+            said.append(f"{other}: cannot be read")
+            continue
+        if state.epoch:
+            said.append(f"{other}: " + ("; ".join(_differences(there, job)) or "same options"))
+    return said
+
+
+def _differences(there: dict, here: dict) -> list[str]:
+    return [
+        f"{name} {there.get(name)} there, {here.get(name)} here"
+        for name in sorted(there.keys() | here.keys())
+        if there.get(name) != here.get(name)
+    ]

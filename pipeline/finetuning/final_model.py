@@ -1,0 +1,84 @@
+"""From the weights that training left to the model that is kept: float32, on one device, and never
+below the frozen head.
+"""
+
+import keras
+import numpy as np
+
+from pipeline.backbones.engines.embedder import Device, Embedder
+from pipeline.backbones.frost_lines import thaw
+from pipeline.classifier.build import load_classifier
+from pipeline.finetuning.checkpoint import State
+from pipeline.finetuning.options import FinetuneOptions
+from pipeline.finetuning.parent import Parent
+from pipeline.finetuning.pixels import PixelStore
+from pipeline.finetuning.training import in_batches
+from pipeline.finetuning.winner import beats, score_validation
+from pipeline.runs.records import Predictions
+from pipeline.system.parallel import map_batches
+
+
+def thaw_classifier(model: keras.Model, line: str) -> int:
+    """Thaws the backbone from a frost line up, and the head; returns the trainable parameters."""
+    model.trainable = True
+    model.get_layer("preprocessing").trainable = False
+    thaw(model.get_layer("backbone"), line)
+    return int(sum(np.prod(weight.shape) for weight in model.trainable_weights))
+
+
+def make_final_model(
+    model: keras.Model,
+    parent: Parent,
+    options: FinetuneOptions,
+    line: str,
+    device: Device,
+    store: PixelStore,
+    state: State,
+) -> tuple[keras.Model, Predictions]:
+    """The model to keep, and what it says of every image.
+
+    Epochs are chosen in the precision of training, perhaps from a float16 trunk cache; this is
+    the float32 model. Should it not beat the frozen head, then that is kept, and `state` says so.
+
+    Args:
+        model: with the winner's weights.
+        line: the frost line.
+        store: the parent's images.
+    """
+    before = parent.before
+    if options.precision != "float32" or options.strategy != "single":
+        model = _copy(parent, line, model.get_weights())
+    after = _predict(model, device, store, before, options.batch_size)
+    if state.best_epoch == 0:
+        return model, after
+    frozen, final = score_validation(before), score_validation(after)
+    if beats(final.accuracy, final.loss, frozen):
+        return model, after
+    state.notes.append(
+        f"Epoch {state.best_epoch} won while training, but as the float32 model that is kept it "
+        f"has accuracy {final.accuracy:.4f} and log-loss {final.loss:.4f} on validation, no better "
+        f"than the frozen head's {frozen.accuracy:.4f} and, calibrated, "
+        f"{frozen.calibrated_loss:.4f}. So the result is the head as it was."
+    )
+    state.best_epoch, state.best_temperature = 0, 1.0
+    model = _copy(parent, line)
+    return model, _predict(model, device, store, before, options.batch_size)
+
+
+def _copy(parent: Parent, line: str, values: list[np.ndarray] | None = None) -> keras.Model:
+    """The run's model in float32, with other values where there are some."""
+    model = load_classifier(parent.run, parent.weights, "float32")
+    thaw_classifier(model, line)
+    if values is not None:
+        model.set_weights(values)
+    return model
+
+
+def _predict(
+    model: keras.Model, device: Device, store: PixelStore, before: Predictions, batch_size: int
+) -> Predictions:
+    embed = Embedder(model, device, batch_size)
+    batches = in_batches(np.arange(len(store)), batch_size)
+    parts = map_batches(lambda rows: embed(store.read(rows)), batches, embed.n_streams)
+    probabilities = np.concatenate(list(parts))
+    return Predictions(before.paths, before.splits, before.labels, probabilities)

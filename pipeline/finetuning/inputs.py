@@ -1,0 +1,69 @@
+"""What a step of fine-tuning is fed: augmented pixels, or rows of the trunk cache."""
+
+from typing import Protocol
+
+import numpy as np
+
+from pipeline.finetuning.augment import Augmentation
+from pipeline.finetuning.pixels import PixelStore
+from pipeline.finetuning.trunk.cache import TrunkCache, key_of
+
+
+class Inputs(Protocol):
+    """Batches for the network, by row numbers."""
+
+    def train(
+        self, rows: np.ndarray, targets: np.ndarray, epoch: int, batch: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Augmented inputs and the targets (n, n_classes) that go with them."""
+        ...
+
+    def plain(self, rows: np.ndarray) -> np.ndarray:
+        """Inputs as they are."""
+        ...
+
+
+class PixelInputs:
+    """RGB 0..255, float32 (n, height, width, 3)."""
+
+    def __init__(self, store: PixelStore, augment: Augmentation):
+        self._store = store
+        self._augment = augment
+
+    def train(self, rows, targets, epoch, batch):
+        images = self._augment(self._store.read(rows), rows, epoch)
+        return self._augment.mix(images, targets, epoch, batch)
+
+    def plain(self, rows):
+        return self._store.read(rows).astype(np.float32)
+
+
+class TrunkInputs:
+    """What the trunk made of the images, float32 (n, height, width, channels).
+
+    Args:
+        cache: holds view 0 of the images to evaluate and views 1..`n_views` of those to train on.
+        digests: uint8 (n_samples, 32), of all rows.
+        n_views: augmented versions of each image, 0 = train on view 0.
+        seed: decides at which view an image starts; from epoch to epoch it takes the next.
+    """
+
+    def __init__(self, cache: TrunkCache, digests: np.ndarray, n_views: int, seed: int):
+        self._cache = cache
+        self._digests = digests
+        self._n_views = n_views
+        self._first = np.random.default_rng([seed, 1]).integers(max(1, n_views), size=len(digests))
+
+    def train(self, rows, targets, epoch, batch):
+        del batch
+        if self._n_views == 0:
+            return self.plain(rows), targets
+        views = 1 + (self._first[rows] + epoch) % self._n_views
+        return self._read(rows, views), targets
+
+    def plain(self, rows):
+        return self._read(rows, np.zeros(len(rows), np.int64))
+
+    def _read(self, rows: np.ndarray, views: np.ndarray) -> np.ndarray:
+        keys = [key_of(self._digests[row], int(v)) for row, v in zip(rows, views, strict=True)]
+        return self._cache.read(np.stack(keys)).astype(np.float32)

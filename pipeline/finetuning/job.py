@@ -1,0 +1,112 @@
+"""What a checkpoint of fine-tuning belongs to, and whether to go on from one or begin."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.errors import RunError
+from pipeline.finetuning.checkpoint import State, list_others, read_checkpoint, write_checkpoint
+from pipeline.finetuning.options import FinetuneOptions
+from pipeline.heads.class_weights import BALANCED
+from pipeline.runs.run_folder import RUNS_FOLDER, Run
+from pipeline.system.atomic_files import sha256_of_file
+
+
+@dataclass(frozen=True)
+class FinetuneJob:
+    """One fine-tuning, as its checkpoint knows it.
+
+    Args:
+        path: of its checkpoint.
+        stem: what the names of all checkpoints of the same parent run begin with.
+        facts: in plain values all that decides the result, and where it goes.
+    """
+
+    path: Path
+    stem: str
+    facts: dict
+
+    def find_state(
+        self, *, resume: bool, force: bool, on_note: Callable[[str], None]
+    ) -> State | None:
+        """The state to go on from; None to begin.
+
+        A checkpoint is left in any case, so that `resume` finds one however early the kill.
+
+        Raises:
+            RunError: there are epochs that would be lost, or only those of other jobs to resume.
+        """
+        if resume and not self.path.is_file():
+            self._require_no_others()
+            on_note("There is nothing to resume: no epoch was finished. It begins from the start.")
+        elif resume:
+            state = read_checkpoint(self.path)[0]
+            if state.history:
+                on_note(f"Resumed after epoch {state.epoch} from {self.path}.")
+                return state
+            on_note(f"No epoch is finished in {self.path}; it begins from the start.")
+        elif self.path.is_file() and not force:
+            self._require_nothing_lost()
+        write_checkpoint(self.path, State(), self.facts)
+        return None
+
+    def save(self, state: State) -> None:
+        write_checkpoint(self.path, state, self.facts)
+
+    def forget(self) -> None:
+        self.path.unlink(missing_ok=True)
+
+    def _require_nothing_lost(self) -> None:
+        try:
+            n_epochs = read_checkpoint(self.path)[0].epoch
+        except RunError:
+            return  # nothing can be lost that cannot be read
+        if n_epochs:
+            raise RunError(
+                f"This very fine-tuning was interrupted, and {n_epochs} finished epoch(s) lie in "
+                f"{self.path}. Expected --resume to go on from there, or --force to begin anew and "
+                "lose them. Received: neither"
+            )
+
+    def _require_no_others(self) -> None:
+        others = list_others(self.path, self.stem, self.facts)
+        if others:
+            raise RunError(
+                "There is nothing to resume. Expected a checkpoint of this run with these options. "
+                f"Received: {self.path}, which does not exist.\n"
+                + "\n".join(["Checkpoints of other jobs:", *others])
+                + "\nRepeat the interrupted command word for word and add --resume; or leave out "
+                "--resume to start anew."
+            )
+
+
+def describe_job(
+    run: Run,
+    output: Path | None,
+    options: FinetuneOptions,
+    line: str,
+    class_weights: np.ndarray | None,
+) -> FinetuneJob:
+    """The job of a fine-tuning.
+
+    Args:
+        line: the frost line that was chosen.
+        class_weights: what `options.class_weight` came to; a file may say something else tomorrow.
+    """
+    facts = {
+        **asdict(options),
+        "unfreeze": line,
+        "run": str(run.folder.resolve()),
+        "predictions": sha256_of_file(run.folder / "predictions.csv"),
+        "output": None if output is None else str(output.resolve()),
+    }
+    if options.class_weight not in (None, BALANCED):
+        facts["class_weight"] = "weights " + hashlib.sha256(class_weights.tobytes()).hexdigest()[:8]
+    key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:10]
+    stem = f".{run.name}-finetuned-"
+    folder = RUNS_FOLDER if output is None else output.parent
+    return FinetuneJob(folder / f"{stem}{key}.checkpoint", stem, facts)

@@ -1,0 +1,63 @@
+"""What fine-tuning starts from: a run with its head, what that says of each image, the images."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.images.splits import TRAIN
+from pipeline.runs.images_of_run import hash_images, locate_images, require_same_images
+from pipeline.runs.records import Predictions, read_history, read_predictions
+from pipeline.runs.run_folder import Run
+
+
+@dataclass(frozen=True)
+class Parent:
+    """A run that is to be fine-tuned.
+
+    Args:
+        run: with its head.
+        weights: where the backbone's weights lie now, None for where they came from.
+        history: of the head.
+        before: the frozen head's predictions, the labels and splits.
+        root: of the images.
+        paths: of the images.
+        digests: of the images as they are now, uint8 (n_images, 32).
+    """
+
+    run: Run
+    weights: str | None
+    history: list[dict]
+    before: Predictions
+    root: Path
+    paths: list[Path]
+    digests: np.ndarray
+
+    @property
+    def train_labels(self) -> np.ndarray:
+        return self.before.labels[self.before.splits == TRAIN]
+
+
+def open_parent(
+    run: Run,
+    weights: str | None,
+    data_root: Path | None,
+    on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+) -> Parent:
+    """Reads the run and looks at each image.
+
+    Args:
+        data_root: where the images lie now, None for where they lay at extraction.
+
+    Raises:
+        RunError: the run is damaged.
+        DatasetError: the images are not where they were.
+        ParityError: they are others.
+    """
+    history, before = read_history(run), read_predictions(run)
+    root = data_root or Path(run.manifest["data_root"])
+    paths = locate_images(root, before.paths)
+    digests = hash_images(paths, on_progress)
+    require_same_images(run, paths, digests)
+    return Parent(run, weights, history, before, root, paths, digests)

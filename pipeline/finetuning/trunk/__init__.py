@@ -1,0 +1,1 @@
+"""What the frozen trunk makes of each image, kept on disk so that epochs skip it."""

@@ -1,0 +1,86 @@
+"""Whether the trunk cache is worth it: what it costs and saves, said before it starts."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.features.finished_rows import FinishedRows
+from pipeline.finetuning.trunk.cache import find_finished
+from pipeline.finetuning.trunk.worker import TrunkJob
+from pipeline.system.atomic_files import free_bytes
+
+# Embedding a batch in the child takes this share of the time that the trunk takes in training:
+# constants are folded and each core has a stream of its own.
+EMBEDDING_SHARE = 0.5
+# Starting a process, TensorFlow in it and the backbone.
+START_SECONDS = 15.0
+# Each row lies in a part and, at the end, in the file; some room is left to others.
+ROOM = 2.2
+
+
+@dataclass(frozen=True)
+class TrunkPlan:
+    """Costs and savings of a trunk cache, estimated.
+
+    Args:
+        n_rows, n_missing: rows that are wanted, and those that must be computed.
+        bytes: that the cache will take in all.
+        seconds: to compute what is missing.
+        saved_seconds: trunk work that all epochs together are spared.
+        free: bytes on the disk.
+    """
+
+    target: Path
+    n_rows: int
+    n_missing: int
+    bytes: int
+    seconds: float
+    saved_seconds: float
+    free: int
+
+    @property
+    def has_room(self) -> bool:
+        return not self.n_missing or self.free >= ROOM * self.bytes
+
+    @property
+    def is_worth_it(self) -> bool:
+        return self.has_room and self.saved_seconds > self.seconds
+
+    def describe(self) -> str:
+        """Costs and savings in words."""
+        cost = (
+            f"{self.n_missing:,} of {self.n_rows:,} rows to compute, about {self.seconds:,.0f} s"
+            if self.n_missing
+            else f"all {self.n_rows:,} rows are there"
+        )
+        return (
+            f"{cost}, {self.bytes / 1e6:,.0f} MB in {self.target}; it saves about "
+            f"{self.saved_seconds:,.0f} s of the epochs"
+        )
+
+
+def plan_trunk_cache(
+    job: TrunkJob, trunk_seconds: float, n_passes: int
+) -> tuple[TrunkPlan, list[str]]:
+    """Estimates.
+
+    Args:
+        trunk_seconds: of one image in the trunk, as training runs it.
+        n_passes: images that all epochs together send through it.
+
+    Returns:
+        The plan, and notes on damaged files that were set aside.
+    """
+    sources, _, _, notes = find_finished(job.target, job.trunk)
+    n_missing = sum(len(views) for _, views in job.find_missing(FinishedRows(sources)))
+    n_rows = len(job.keys())
+    seconds = n_missing * trunk_seconds * EMBEDDING_SHARE + START_SECONDS if n_missing else 0.0
+    plan = TrunkPlan(
+        target=job.target,
+        n_rows=n_rows,
+        n_missing=n_missing,
+        bytes=n_rows * job.trunk.row_bytes,
+        seconds=seconds,
+        saved_seconds=n_passes * trunk_seconds,
+        free=free_bytes(job.target.parent),
+    )
+    return plan, notes

@@ -1,0 +1,147 @@
+"""Decides on the trunk cache, fills it, and gives training its inputs."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from pipeline.backbones.frost_lines import find_frost_lines, split_at
+from pipeline.errors import FrostlineError, StorageError
+from pipeline.features.extract import CACHE_FOLDER
+from pipeline.finetuning.augment import Augmentation
+from pipeline.finetuning.inputs import TrunkInputs
+from pipeline.finetuning.options import FinetuneOptions
+from pipeline.finetuning.parent import Parent
+from pipeline.finetuning.trunk.cache import Trunk, TrunkCache
+from pipeline.finetuning.trunk.plan import TrunkPlan, plan_trunk_cache
+from pipeline.finetuning.trunk.worker import TrunkJob, fill_trunk_cache
+from pipeline.images.splits import TRAIN, VAL
+from pipeline.runs.records import read_probes
+from pipeline.system.atomic_files import sha256_of_file
+
+TRUNK_FOLDER = CACHE_FOLDER / "trunk"
+
+
+@dataclass(frozen=True)
+class TrunkStage:
+    """What the trunk cache needs to know of a fine-tuning.
+
+    Args:
+        device: as on the command line.
+        model: the classifier.
+        line: the frost line.
+    """
+
+    parent: Parent
+    options: FinetuneOptions
+    device: str
+    model: keras.Model
+    line: str
+
+    def open_inputs(
+        self,
+        wanted: bool | None,
+        on_progress: Callable[[str, int, int], None],
+        on_note: Callable[[str], None],
+    ) -> TrunkInputs | None:
+        """The trunk cache, filled; None where it is not to be used.
+
+        Args:
+            wanted: None = where it saves time and there is room.
+
+        Raises:
+            FrostlineError: it was asked for and cannot be had.
+        """
+        obstacle = self._find_obstacle()
+        if wanted is False or (wanted is None and obstacle):
+            return None
+        if obstacle:
+            raise FrostlineError(
+                f"There can be no trunk cache: {obstacle}. Leave --trunk-cache out."
+            )
+        used = np.isin(self.parent.before.splits, (TRAIN, VAL))
+        trunk_seconds = self._time_trunk()
+        n_passes = self.options.epochs * int(used.sum())
+        job = self._make_job()
+        plan, notes = plan_trunk_cache(job, trunk_seconds, n_passes)
+        for note in notes:
+            on_note(note)
+        if not self._decide(wanted, plan, on_note):
+            return None
+        try:
+            for note in fill_trunk_cache(job, on_progress):
+                on_note(note)
+        except FrostlineError as error:
+            if wanted:
+                raise
+            on_note(f"Going on without a trunk cache: {error}")
+            return None
+        n_views = self.options.views if self.options.is_augmented else 0
+        cache = TrunkCache(job.target, job.trunk)
+        return TrunkInputs(cache, self.parent.digests, n_views, self.options.seed)
+
+    def _find_obstacle(self) -> str:
+        lowest = find_frost_lines(self.model.get_layer("backbone"))[-1].name
+        if self.line in {"all", lowest}:
+            return "nothing lies below the frost line"
+        if self.options.augment == "strong":
+            return "strong augmentation mixes images anew in each step"
+        return ""
+
+    def _decide(self, wanted: bool | None, plan: TrunkPlan, on_note) -> bool:
+        if not plan.has_room:
+            text = (
+                f"Not enough room for the trunk cache {plan.target}. Expected twice "
+                f"{plan.bytes / 1e9:.2f} GB free. Received: {plan.free / 1e9:.2f} GB"
+            )
+            if wanted:
+                raise StorageError(f"{text}\nMake room, lower --views, or say --no-trunk-cache.")
+            on_note(f"{text}. Training goes without it.")
+            return False
+        is_used = bool(wanted) or plan.is_worth_it
+        on_note(f"Trunk cache {'used' if is_used else 'not used'}: {plan.describe()}.")
+        return is_used
+
+    def _time_trunk(self) -> float:
+        """Seconds for one image, in a graph as training runs it."""
+        pixels = tf.constant(read_probes(self.parent.run).pixels, tf.float32)
+        preprocessing = self.model.get_layer("preprocessing")
+        trunk, _ = split_at(self.model.get_layer("backbone"), self.line)
+        run = tf.function(lambda images: trunk(preprocessing(images), training=False))
+        run(pixels).numpy()  # traced and warm; `numpy` waits for a GPU to be done
+        started = time.perf_counter()
+        run(pixels).numpy()
+        return (time.perf_counter() - started) / len(pixels)
+
+    def _make_job(self) -> TrunkJob:
+        parent, options = self.parent, self.options
+        recipe, saved = parent.run.recipe, parent.run.folder / "model.keras"
+        lines = {line.name: line for line in find_frost_lines(self.model.get_layer("backbone"))}
+        augment = Augmentation(options.augment, flip=options.flip, seed=options.seed)
+        trunk = Trunk(
+            # It is computed in float32, whatever the features were.
+            recipe_id=replace(recipe, precision="float32").id,
+            model_sha256=sha256_of_file(saved) if saved.is_file() else "",
+            line=self.line,
+            shape=lines[self.line].shape,
+            augmentation=augment.id if options.is_augmented else "",
+        )
+        name = f"{parent.root.resolve().name}-{recipe.backbone_in_file_names}-{self.line}"
+        train_views = list(range(1, options.views + 1)) if options.is_augmented else [0]
+        views_of = {TRAIN: train_views, VAL: [0]}
+        return TrunkJob(
+            target=TRUNK_FOLDER / f"{name}-{trunk.id[:8]}.h5",
+            trunk=trunk,
+            run=parent.run,
+            weights=parent.weights,
+            device=self.device,
+            preset=options.augment,
+            flip=options.flip,
+            seed=options.seed,
+            paths=[path.absolute() for path in parent.paths],
+            digests=parent.digests,
+            views=[views_of.get(int(split), []) for split in parent.before.splits],
+        )

@@ -1,0 +1,156 @@
+"""What fine-tuning came to, in words: did it help, is it significant, what to try next."""
+
+from dataclasses import dataclass
+
+from pipeline.finetuning.checkpoint import State
+from pipeline.finetuning.options import FinetuneOptions
+from pipeline.finetuning.winner import calibrated_losses
+from pipeline.runs.records import Predictions
+from pipeline.runs.scores import Metrics, score_splits
+from pipeline.runs.significance import Comparison, compare_predictions
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """Frozen against fine-tuned, in numbers and in words.
+
+    Args:
+        frozen, finetuned: scores by split.
+        calibrated_losses: log-loss of the frozen head by split, with the temperature that suits
+            validation.
+        comparison: on the images of one split.
+        verdict: did it help, and is it significant.
+        next_step: what to try next.
+    """
+
+    frozen: dict[str, Metrics]
+    finetuned: dict[str, Metrics]
+    calibrated_losses: dict[str, float]
+    comparison: Comparison
+    verdict: str
+    next_step: str
+
+
+def assess(
+    before: Predictions,
+    after: Predictions,
+    class_names: list[str],
+    state: State,
+    options: FinetuneOptions,
+    lines: tuple[str | None, str | None],
+) -> Assessment:
+    """Compares what the frozen head and the fine-tuned model say of the same images.
+
+    Args:
+        state: of the training, at its end.
+        lines: the frost lines above and below the one that was used, None where there is none.
+    """
+    frozen, finetuned = (
+        score_splits(p.splits, p.labels, p.probabilities, class_names) for p in (before, after)
+    )
+    comparison, losses = compare_predictions(before, after), calibrated_losses(before)
+    split = comparison.split
+    verdict = judge(comparison, frozen[split], finetuned[split], state.best_epoch, losses[split])
+    next_step = suggest(
+        comparison, state.history, state.best_epoch, lines, options, state.n_divergences > 0
+    )
+    return Assessment(frozen, finetuned, losses, comparison, verdict, next_step)
+
+
+def judge(
+    comparison: Comparison,
+    frozen: Metrics,
+    finetuned: Metrics,
+    best_epoch: int,
+    calibrated_loss: float,
+) -> str:
+    """Says whether fine-tuning helped, on the images of one split.
+
+    Args:
+        frozen, finetuned: of the comparison's split.
+        best_epoch: the winner, 0 = the frozen head.
+        calibrated_loss: log-loss of the frozen head with the temperature that suits validation.
+    """
+    if best_epoch == 0:
+        return (
+            "Fine-tuning did not help: it did not beat the frozen head on validation, both "
+            "calibrated, so the result is the head as it was."
+        )
+    change = 100 * (finetuned.accuracy - frozen.accuracy)
+    images = f"of {comparison.n_samples:,} {comparison.split} images"
+    sides = (
+        f"{comparison.became_right:,} {images} became right and {comparison.became_wrong:,} wrong"
+    )
+    loss = (
+        f"log-loss {frozen.log_loss:.4f} to {finetuned.log_loss:.4f}, where calibration alone "
+        f"gives {calibrated_loss:.4f}"
+    )
+    if change > 0:
+        what = f"Fine-tuning helped: {change:+.1f} points ({loss}); {sides}"
+    elif change == 0:
+        what = f"Fine-tuning changed the accuracy by nothing ({loss}); {sides}"
+    else:
+        what = f"Fine-tuning hurt: {change:+.1f} points ({loss}); {sides}"
+    p = f"p = {comparison.p_value:.2g}" if comparison.p_value >= 1e-3 else "p < 0.001"
+    if comparison.is_significant:
+        sure = f"That is significant (McNemar's exact test, {p})"
+    else:
+        sure = f"That may be chance (McNemar's exact test, {p})"
+    if comparison.is_optimistic:
+        sure += (
+            ", with the reservation that validation also chose the epoch and its temperature, so "
+            "both flatter; fit the head with --test-fraction for a fair test"
+        )
+    return f"{what}. {sure}."
+
+
+def suggest(
+    comparison: Comparison,
+    history: list[dict],
+    best_epoch: int,
+    lines: tuple[str | None, str | None],
+    options: FinetuneOptions,
+    diverged: bool,
+) -> str:
+    """Says what to try next, of what was not tried already.
+
+    Args:
+        history: a record per epoch, as in `history.csv`.
+        lines: the frost lines above and below the one that was used, None where there is none.
+    """
+    last, frozen, best = history[-1], history[0], history[best_epoch]
+    above, below = lines
+    fewer_blocks = f"--unfreeze {above}" if above else ""
+    lower_rate = f"--learning-rate {options.learning_rate / 3:.1g}"
+    stronger = "--augment strong" if options.augment != "strong" else ""
+    averages = "" if options.average_weights else "--average-weights 0.98"
+    find_rate = "" if options.find_learning_rate else "--find-learning-rate"
+    if diverged and options.find_learning_rate:
+        what = "training diverged at the rate that the sweep found"
+        ways = [f"{lower_rate} without --find-learning-rate"]
+    elif diverged:
+        what, ways = "training diverged", [find_rate, lower_rate]
+    elif best_epoch > 0 and comparison.became_wrong > comparison.became_right:
+        what = f"validation gained and {comparison.split} lost"
+        ways = [fewer_blocks, lower_rate, "more images"]
+    elif best_epoch == 0 and last["train_loss"] < frozen["train_loss"]:
+        what = "training images went better and validation did not: it overfits"
+        ways = [fewer_blocks, stronger, "more images"]
+    elif best_epoch == 0:
+        what, ways = "", [find_rate, "leaving it at the frozen head"]
+    elif best_epoch == last["epoch"] == options.epochs:
+        what, ways = "the last epoch won", [f"more: --epochs {2 * options.epochs}"]
+    elif best["train_accuracy"] - best["val_accuracy"] > 0.1:
+        what = "training images go far better than validation's"
+        ways = [stronger, averages, "more images"]
+    elif below is not None:
+        what, ways = "", [f"one block further down with --unfreeze {below}"]
+    else:
+        what, ways = "", ["more images", "a larger backbone"]
+    return f"Next: {f'{what}, so ' if what else ''}try {_join([way for way in ways if way])}."
+
+
+def _join(ways: list[str]) -> str:
+    """`a`, `a or b`, `a, b or c`."""
+    *others, last = ways
+    return f"{', '.join(others)} or {last}" if others else last

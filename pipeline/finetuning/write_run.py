@@ -1,0 +1,200 @@
+"""The run folder of a fine-tuning: model, history, predictions, what changed sides, pictures."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from pipeline.backbones.engines.embedder import Device
+from pipeline.backbones.safe_loading import load_keras_model_safely
+from pipeline.errors import ParityError
+from pipeline.finetuning.augment import Augmentation, number_images
+from pipeline.finetuning.checkpoint import State
+from pipeline.finetuning.parent import Parent
+from pipeline.finetuning.pixels import PixelStore
+from pipeline.finetuning.replicas import place
+from pipeline.finetuning.verdict import Assessment
+from pipeline.images.splits import TRAIN
+from pipeline.runs.records import (
+    Predictions,
+    Probes,
+    read_probes,
+    write_digests,
+    write_history,
+    write_predictions,
+    write_probes,
+)
+from pipeline.runs.run_folder import Run, new_run, write_manifest
+from pipeline.runs.scores import Metrics
+from pipeline.runs.significance import write_changed_sides
+
+SAVED_MODEL_TOLERANCE = 1e-5
+SAVED_MODEL_TOLERANCE_ON_GPU = 1e-3  # two copies may be given different kernels
+N_PICTURED = 16
+
+
+def write_finetuned_run(
+    parent: Parent,
+    model: keras.Model,
+    after: Predictions,
+    state: State,
+    assessment: Assessment,
+    *,
+    device: Device,
+    augment: tuple[Augmentation, PixelStore] | None,
+    line: str,
+    facts: dict,
+    measure_seconds: Callable[[], dict[str, float]],
+    output: Path | None,
+    force: bool,
+) -> tuple[Path, dict[str, float]]:
+    """Writes everything and gives the folder its name at the end.
+
+    Args:
+        after: what the model says of each image.
+        state: of the training, at its end.
+        device: where to check the saved model.
+        augment: what augmented the images and the images, None where nothing did.
+        line: the frost line.
+        facts: further values of the manifest.
+
+    Returns:
+        The folder, and the seconds of each stage.
+
+    Raises:
+        RunError: the output exists.
+        ParityError: the saved model, loaded again, predicts otherwise.
+    """
+    run, before = parent.run, parent.before
+    base = run.name.rsplit("-", 1)[0] if run.name.rsplit("-", 1)[-1].isdigit() else run.name
+    with new_run(output, f"{base}-finetuned", force=force) as (folder, final):
+        with place("single", device):
+            _save_model(model, folder / "model.keras", is_gpu=device.is_gpu)
+            write_probes(folder, _probe(run, model))
+        write_predictions(folder / "predictions.csv", after, run.class_names)
+        write_digests(folder, parent.digests)
+        write_changed_sides(folder / "changed-sides.csv", before, after, run.class_names)
+        write_history(folder / "history.csv", state.history)
+        (folder / "plots").mkdir()
+        _draw(folder / "plots", final.name, parent, state, line, assessment.finetuned)
+        _draw_augmentation(folder / "plots", augment, parent, state)
+        seconds = measure_seconds()
+        facts = {
+            **_inherit(parent),
+            **facts,
+            **_describe_training(state),
+            **_describe_assessment(assessment),
+            "seconds": seconds,
+        }
+        write_manifest(folder, "finetuned", run.class_names, facts)
+    return final, seconds
+
+
+def _inherit(parent: Parent) -> dict:
+    names = ("recipe", "recipe_id", "weights_source", "splits")
+    return {
+        **{name: parent.run.manifest[name] for name in names},
+        "data_root": str(parent.root.resolve()),
+        "parent": str(parent.run.folder.resolve()),
+    }
+
+
+def _describe_training(state: State) -> dict:
+    return {
+        "chosen": f"epoch {state.best_epoch} of {state.history[-1]['epoch']}",
+        "chosen_by": "val",
+        "history": {"x": "epoch", "best": state.best_epoch},
+        "used_trunk_cache": state.used_trunk_cache,
+        "learning_rate_sweep": state.sweep,
+        "learning_rate_found": state.learning_rate,
+        "n_divergences": state.n_divergences,
+        "notes": state.notes,
+    }
+
+
+def _describe_assessment(assessment: Assessment) -> dict:
+    return {
+        "metrics": {name: scores.to_dict() for name, scores in assessment.finetuned.items()},
+        "metrics_frozen": {name: scores.to_dict() for name, scores in assessment.frozen.items()},
+        "log_loss_frozen_calibrated": assessment.calibrated_losses,
+        "comparison": assessment.comparison.to_dict(),
+        "verdict": assessment.verdict,
+        "next_step": assessment.next_step,
+    }
+
+
+def _save_model(model: keras.Model, path: Path, *, is_gpu: bool) -> None:
+    """Saves the model and reads it back, since a model that cannot be loaded is worth nothing."""
+    model.save(path)
+    loaded = load_keras_model_safely(path)
+    image = np.random.default_rng(0).integers(0, 256, (1, *model.input_shape[1:]))
+    image = image.astype(np.float32)
+    difference = float(np.abs(np.asarray(model(image)) - np.asarray(loaded(image))).max())
+    tolerance = SAVED_MODEL_TOLERANCE_ON_GPU if is_gpu else SAVED_MODEL_TOLERANCE
+    if not difference <= tolerance:
+        raise ParityError(
+            f"The saved model, loaded again, predicts otherwise. Expected a difference of at most "
+            f"{tolerance:g}. Received: {difference:.2g}"
+        )
+
+
+def _probe(run: Run, model: keras.Model) -> Probes:
+    """The parent's probe images with what the fine-tuned model makes of them."""
+    probes = read_probes(run)
+    images = probes.pixels.astype(np.float32)
+    features = model.get_layer("backbone")(model.get_layer("preprocessing")(images))
+    return Probes(probes.paths, probes.pixels, np.asarray(features), np.asarray(model(images)))
+
+
+def _draw(
+    folder: Path,
+    name: str,
+    parent: Parent,
+    state: State,
+    line: str,
+    metrics: dict[str, Metrics],
+) -> None:
+    from pipeline.report.finetuning_plots import plot_learning_rate_sweep
+    from pipeline.report.plots import plot_confusion_matrix, plot_finetuning
+
+    plot_finetuning(
+        folder / "learning-curve.png",
+        parent.history,
+        state.history,
+        head_x=parent.run.manifest["history"]["x"],
+        head_best=parent.run.manifest["history"]["best"],
+        finetune_best=state.best_epoch,
+        unfrozen_from=line,
+        title=name,
+    )
+    split = "test" if "test" in metrics else "val"
+    plot_confusion_matrix(
+        folder / "confusion-matrix.png",
+        metrics[split].confusion_matrix,
+        parent.run.class_names,
+        title=f"{name}, {split} split",
+    )
+    if state.sweep:
+        plot_learning_rate_sweep(
+            folder / "learning-rate.png", state.sweep, state.learning_rate, title=name
+        )
+
+
+def _draw_augmentation(
+    folder: Path, augment: tuple[Augmentation, PixelStore] | None, parent: Parent, state: State
+) -> None:
+    """Sixteen images as the first epoch saw them; from the trunk cache, their first views."""
+    from pipeline.report.finetuning_plots import plot_augmented_images
+
+    if augment is None:
+        return
+    layers, store = augment
+    before = parent.before
+    rows = np.flatnonzero(before.splits == TRAIN)
+    rows = rows[np.linspace(0, len(rows) - 1, N_PICTURED).astype(int)]
+    targets = np.eye(before.probabilities.shape[1], dtype=np.float32)[before.labels[rows]]
+    numbers = number_images(parent.digests[rows]) if state.used_trunk_cache else rows
+    images, _ = layers.mix(layers(store.read(rows), numbers, 1), targets, 1, 0)
+    title = f"{N_PICTURED} training images, augmented ({layers.kind})"
+    plot_augmented_images(folder / "augmentation.png", images, title=title)

@@ -1,0 +1,113 @@
+"""Finds the format of an image file by its content, and words for what is wrong with it."""
+
+import contextlib
+import ctypes
+import functools
+import io
+import logging
+import re
+import warnings
+from collections.abc import Iterator
+
+from PIL import Image
+
+from pipeline.errors import ImageError
+from pipeline.images.sources.found import printable
+
+# Formats that Pillow lists but that need a foreign program, or that could hide one that does.
+_REFUSED = {"EPS", "WMF", "IPTC", "MPEG", "BUFR", "GRIB", "HDF5"}
+_HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
+_POSTSCRIPT_STARTS = (b"%!PS", b"\xc5\xd0\xd3\xc6")
+
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # else its errors go to stderr
+
+
+def silence_pillow() -> None:
+    """Keep warnings off stderr: what is wrong with an image is in its reason.
+
+    The one filter is put back where someone has reset them; `catch_warnings` is no choice, for
+    in threads it can lose the filters of others.
+    """
+    if ("ignore", None, Warning, re.compile(r"PIL\b"), 0) not in warnings.filters:
+        warnings.filterwarnings("ignore", module=r"PIL\b")
+    _silence_libtiff()
+
+
+@functools.cache
+def _silence_libtiff() -> None:
+    """The TIFF library inside Pillow prints by itself, past Python."""
+    with contextlib.suppress(OSError, AttributeError):  # it may be linked in another way
+        library = ctypes.CDLL(Image.core.__file__)
+        library.TIFFSetErrorHandler(None)
+        library.TIFFSetWarningHandler(None)
+
+
+def _list_formats() -> Iterator[str]:
+    """Pillow's formats, common ones first; last those without a mark, which accept anything."""
+    for register in (Image.preinit, Image.init):
+        register()
+        yield from [name for name, (_, accepts) in list(Image.OPEN.items()) if accepts]
+    yield from [name for name, (_, accepts) in list(Image.OPEN.items()) if not accepts]
+
+
+def open_image(data: bytes, stream: io.BytesIO) -> Image.Image:
+    """Find the format by content and read the header.
+
+    `Image.open` does the same, but forgets why a file was refused, lets Ghostscript run, and has
+    a pixel limit that belongs to the whole process.
+    """
+    if data.startswith(_POSTSCRIPT_STARTS):
+        raise ImageError("PostScript is not decoded: it would need Ghostscript. Convert it first")
+    reason = None
+    tried = set(_REFUSED)
+    for name in _list_formats():
+        if name in tried:
+            continue
+        tried.add(name)
+        factory, accepts = Image.OPEN[name]
+        accepted = accepts is None or accepts(data[:16].ljust(16, b"\0"))
+        if isinstance(accepted, str):  # this Pillow was built without the format
+            reason = reason or f"not decoded: {accepted}"
+        elif accepted:
+            try:
+                stream.seek(0)
+                return factory(stream, "")
+            except Exception as error:  # as below: anything may come
+                if accepts is not None:
+                    reason = reason or describe_damage(name, error)
+    if data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS:
+        return _open_heif(stream)
+    start = data[:4].decode("ascii", "replace")
+    is_text = start.isascii() and start.isprintable()
+    start = f"'{start}'" if is_text else f"the bytes {data[:4].hex(' ')}"
+    raise ImageError(reason or f"not an image (starts with {start})")
+
+
+def _open_heif(stream: io.BytesIO) -> Image.Image:
+    try:
+        from pillow_heif.as_plugin import HeifImageFile
+    except ImportError:
+        raise ImageError("HEIC needs the package pillow-heif: pip install .[heif]") from None
+    try:
+        stream.seek(0)
+        return HeifImageFile(stream, "")
+    except Exception as error:
+        raise ImageError(describe_damage("HEIC", error)) from error
+
+
+def describe_damage(format_name: str | None, error: Exception) -> str:
+    """Words for what Pillow raised; the part before the colon is the same for the same trouble."""
+    text = printable(" ".join(str(error).split()))[:200] or type(error).__name__
+    if text == "not identified by this driver":  # what Pillow says of any header it can't use
+        text = "its header makes no sense"
+    if isinstance(error, Image.DecompressionBombError):
+        return f"too large: {text.split(',', maxsplit=1)[0]}"
+    if isinstance(error, MemoryError):
+        return "too large: there is not enough memory"
+    if isinstance(error, EOFError) or "truncated" in text.lower():
+        return f"truncated: {text}"
+    return f"damaged {name_format(format_name)}: {text}"
+
+
+def name_format(format_name: str | None) -> str:
+    return {"JPEG2000": "JPEG 2000", "WEBP": "WebP", None: "image"}.get(format_name, format_name)

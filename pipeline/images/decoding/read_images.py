@@ -1,0 +1,105 @@
+"""Image files to digests and pixels, or to the reason why there are none."""
+
+import hashlib
+import stat
+import threading
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.errors import ImageError
+from pipeline.images.decoding.decode import MAX_BYTES, MAX_PIXELS, decode_image
+from pipeline.recipe import Recipe
+
+NO_DIGEST = np.zeros(32, np.uint8)
+_LARGE_BYTES = 100_000_000  # larger files are read one at a time, so that memory is bounded
+
+_large_file = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What an image may be at most; a larger one is skipped before it costs memory.
+
+    Limits are no part of the recipe: they decide whether there are pixels, never which.
+    """
+
+    max_pixels: int = MAX_PIXELS
+    max_bytes: int = MAX_BYTES
+
+
+DEFAULT_LIMITS = Limits()
+NO_LIMITS = Limits(max_pixels=2**63, max_bytes=2**62)
+
+
+def hash_image_file(path: Path) -> tuple[np.ndarray, str | None]:
+    """A file's digest, uint8 (32,), and None; or zeros and the reason why it cannot be read."""
+    try:
+        _measure(path)
+        with path.open("rb") as file:
+            return _to_array(hashlib.file_digest(file, "sha256")), None
+    except ImageError as error:
+        return NO_DIGEST, str(error)
+    except OSError as error:
+        return NO_DIGEST, _describe(error)
+
+
+def read_image(
+    path: Path, recipe: Recipe, limits: Limits = DEFAULT_LIMITS
+) -> tuple[np.ndarray, np.ndarray | str]:
+    """A file's digest and its pixels as the recipe wants them, or the reason why it has none."""
+    try:
+        n_bytes = _measure(path)
+        if n_bytes > limits.max_bytes:
+            digest, reason = hash_image_file(path)
+            return digest, reason or (
+                f"too large: {n_bytes:,} bytes is more than the limit of {limits.max_bytes:,}"
+            )
+        with _large_file if n_bytes > _LARGE_BYTES else nullcontext():
+            return _read(path, recipe, limits)
+    except ImageError as error:
+        return NO_DIGEST, str(error)
+    except OSError as error:
+        return NO_DIGEST, _describe(error)
+
+
+def read_images(
+    paths: list[Path], recipe: Recipe, limits: Limits = DEFAULT_LIMITS
+) -> list[tuple[np.ndarray, np.ndarray | str]]:
+    """`read_image` of each file."""
+    return [read_image(path, recipe, limits) for path in paths]
+
+
+def _read(path: Path, recipe: Recipe, limits: Limits) -> tuple[np.ndarray, np.ndarray | str]:
+    data = path.read_bytes()
+    digest = _to_array(hashlib.sha256(data))
+    try:
+        return digest, decode_image(
+            data,
+            recipe.image_size,
+            recipe.resize,
+            recipe.background,
+            max_pixels=limits.max_pixels,
+            truncated=recipe.truncated,
+        )
+    except ImageError as error:
+        return digest, str(error)
+
+
+def _measure(path: Path) -> int:
+    """Bytes of a file; an ImageError for what is none and might never end, such as a pipe."""
+    status = path.stat()
+    if stat.S_ISDIR(status.st_mode) or not stat.S_ISREG(status.st_mode):
+        kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe or device"
+        raise ImageError(f"cannot be read: it is {kind}, not a file")
+    return status.st_size
+
+
+def _to_array(hasher) -> np.ndarray:
+    return np.frombuffer(hasher.digest(), np.uint8)
+
+
+def _describe(error: OSError) -> str:
+    return f"cannot be read: {error.strerror}"

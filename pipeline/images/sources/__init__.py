@@ -1,0 +1,1 @@
+"""Where images come from: folders, CSV lists, archives, TensorFlow Datasets."""

@@ -1,0 +1,89 @@
+"""The images of a run: where they lie now, and whether they are still the ones it was made from."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.errors import DatasetError, ParityError
+from pipeline.images.decoding.read_images import hash_image_file
+from pipeline.images.splits import TRAIN
+from pipeline.runs.records import read_digests, read_splits
+from pipeline.runs.run_folder import Run
+from pipeline.system.parallel import map_batches
+
+_HASHING_THREADS = 4
+_SHOWN = 5
+
+
+def locate_images(root: Path, paths: list[str]) -> list[Path]:
+    """The images' files.
+
+    Raises:
+        DatasetError: some are not there.
+    """
+    found = [root / path for path in paths]
+    missing = [path for path in found if not path.is_file()]
+    if missing:
+        raise DatasetError(
+            f"{len(missing):,} of {len(found):,} images are not where they were. Expected the "
+            f"first at {missing[0]}\nIf the data set was moved, say where it is with "
+            "--data FOLDER; if images were removed, run extract and fit-head again."
+        )
+    return found
+
+
+def hash_images(
+    paths: list[Path], on_progress: Callable[[str, int, int], None] = lambda *_: None
+) -> np.ndarray:
+    """Digests, uint8 (n_images, 32).
+
+    Raises:
+        DatasetError: an image cannot be read.
+    """
+    digests = np.empty((len(paths), 32), np.uint8)
+    for row, (digest, reason) in enumerate(map_batches(hash_image_file, paths, _HASHING_THREADS)):
+        if reason is not None:
+            raise DatasetError(
+                f"This image {reason}. Received: {paths[row]}\nRun extract again and fit the head "
+                "anew."
+            )
+        digests[row] = digest
+        on_progress("Hashing", row + 1, len(paths))
+    return digests
+
+
+def require_same_images(run: Run, paths: list[Path], digests: np.ndarray) -> None:
+    """Compares images with those that the run was made from, where it says which these were.
+
+    Args:
+        digests: of the images as they are now, uint8 (n_images, 32).
+
+    Raises:
+        ParityError: some are others; the message names them.
+    """
+    recorded = read_digests(run, len(paths))
+    if recorded is None:
+        return
+    changed = np.flatnonzero((digests != recorded).any(axis=1)).tolist()
+    if changed:
+        shown = "\n".join(f"  {paths[row]}" for row in changed[:_SHOWN])
+        rest = f"\n  and {len(changed) - _SHOWN:,} more" if len(changed) > _SHOWN else ""
+        raise ParityError(
+            f"{len(changed):,} of {len(paths):,} images were changed since their features were "
+            f"made, so the head does not belong to them. Expected the files that {run.folder} was "
+            f"made from. Received:\n{shown}{rest}\nRun extract again and fit the head anew."
+        )
+
+
+def read_training_digests(run: Run) -> set[bytes] | None:
+    """sha256 of each image that the run was trained on; None for a run that does not say.
+
+    Raises:
+        RunError: what it says is damaged.
+    """
+    if not (run.folder / "digests.npy").exists():
+        return None
+    splits = read_splits(run)
+    digests = read_digests(run, len(splits))
+    return {digest.tobytes() for digest in digests[splits == TRAIN]}

@@ -1,0 +1,223 @@
+"""The files of a run besides its manifest and model: predictions, history, probes, digests."""
+
+import csv
+import io
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.errors import RunError, describe_unread_arrays
+from pipeline.images.dataset import SPLITS
+from pipeline.runs.run_folder import Run
+from pipeline.system.atomic_files import atomic_output, write_text
+
+_ROWS_PER_WRITE = 10_000  # so that memory does not hold a million lines of text
+_PREDICTION_COLUMNS = ["path", "split", "label", "predicted"]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a model says of every image; all have `n_samples` rows."""
+
+    paths: list[str]
+    splits: np.ndarray  # int8, -1 = none
+    labels: np.ndarray  # int32, -1 = none
+    probabilities: np.ndarray  # float32 (n_samples, n_classes)
+
+
+@dataclass(frozen=True)
+class Probes:
+    """A few images by which a rebuilt model is checked, as pixels and as what came out of them."""
+
+    paths: list[str]
+    pixels: np.ndarray  # uint8 (n_probes, height, width, 3)
+    features: np.ndarray  # float32 (n_probes, n_features)
+    probabilities: np.ndarray  # float32 (n_probes, n_classes)
+
+
+def write_predictions(path: Path, predictions: Predictions, class_names: list[str]) -> None:
+    """Writes a CSV with a row per image: path, split, label, predicted, a column per class."""
+    with atomic_output(path) as output:
+        header = [*_PREDICTION_COLUMNS, *class_names]
+        output.write(_to_csv([header]))
+        for start in range(0, len(predictions.paths), _ROWS_PER_WRITE):
+            rows = range(start, min(len(predictions.paths), start + _ROWS_PER_WRITE))
+            output.write(_to_csv(_describe_row(predictions, row, class_names) for row in rows))
+
+
+def _describe_row(predictions: Predictions, row: int, class_names: list[str]) -> list[str]:
+    label, split = int(predictions.labels[row]), int(predictions.splits[row])
+    return [
+        predictions.paths[row],
+        SPLITS[split] if split >= 0 else "",
+        class_names[label] if label >= 0 else "",
+        class_names[predictions.probabilities[row].argmax()],
+        *(f"{p:.8g}" for p in predictions.probabilities[row].tolist()),
+    ]
+
+
+def _to_csv(rows: Iterable[list[str]]) -> bytes:
+    """UTF-8; file names with stray bytes survive."""
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue().encode("utf-8", "surrogateescape")
+
+
+def read_predictions(run: Run) -> Predictions:
+    """Reads `predictions.csv`.
+
+    Raises:
+        RunError: it is missing or damaged.
+    """
+    path = run.folder / "predictions.csv"
+    try:
+        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+            header, *rows = list(csv.reader(file)) or [[]]
+        return _parse_predictions(header, rows, run.class_names)
+    except (OSError, ValueError, csv.Error) as error:
+        raise RunError(
+            f"The predictions of this run cannot be read ({error}). Received: {path}\n"
+            "Fit the head again."
+        ) from error
+
+
+def read_splits(run: Run) -> np.ndarray:
+    """The split of each image in `predictions.csv`, int8 (n_samples,), without the rest of it.
+
+    Raises:
+        RunError: it is missing or damaged.
+    """
+    path = run.folder / "predictions.csv"
+    split_of = {name: split for split, name in enumerate(SPLITS)} | {"": -1}
+    try:
+        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+            rows = csv.reader(file)
+            if next(rows)[:4] != _PREDICTION_COLUMNS:
+                raise ValueError("unexpected columns")
+            return np.array([split_of[row[1]] for row in rows], np.int8)
+    except (OSError, KeyError, IndexError, StopIteration, ValueError, csv.Error) as error:
+        raise RunError(
+            f"The splits of this run's images cannot be read ({error!r}). Received: {path}\n"
+            "Fit the head again."
+        ) from error
+
+
+def _parse_predictions(header: list[str], rows: list, class_names: list[str]) -> Predictions:
+    if header != [*_PREDICTION_COLUMNS, *class_names]:
+        raise ValueError(f"its first line is not {','.join(_PREDICTION_COLUMNS)} and the classes")
+    if not rows:
+        raise ValueError("it has no rows")
+    label_of = {name: label for label, name in enumerate(class_names)} | {"": -1}
+    split_of = {name: split for split, name in enumerate(SPLITS)} | {"": -1}
+    for number, row in enumerate(rows, start=1):
+        if len(row) != len(header):
+            raise ValueError(f"row {number:,} has {len(row)} fields instead of {len(header)}")
+        if row[1] not in split_of or row[2] not in label_of:
+            raise ValueError(f"row {number:,} has no such split or label: {row[1]!r}, {row[2]!r}")
+    return Predictions(
+        paths=[row[0] for row in rows],
+        splits=np.array([split_of[row[1]] for row in rows], np.int8),
+        labels=np.array([label_of[row[2]] for row in rows], np.int32),
+        probabilities=np.array([row[4:] for row in rows], np.float32),
+    )
+
+
+def write_history(path: Path, history: list[dict]) -> None:
+    """Writes one CSV row per epoch (or per C)."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(history[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(history)
+    write_text(path, text.getvalue())
+
+
+def read_history(run: Run) -> list[dict[str, float]]:
+    """Reads `history.csv`; empty fields are left out of their row.
+
+    Raises:
+        RunError: it is missing or damaged.
+    """
+    path = run.folder / "history.csv"
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            history = [
+                {name: _to_number(value) for name, value in row.items() if value != ""}
+                for row in csv.DictReader(file)
+            ]
+        if not history:
+            raise ValueError("it has no rows")
+    except (OSError, ValueError, TypeError, AttributeError, csv.Error) as error:
+        raise RunError(
+            f"The history of this run cannot be read ({error}). Received: {path}\n"
+            "Fit the head again."
+        ) from error
+    return history
+
+
+def _to_number(text: str) -> float:
+    return float({"True": 1, "False": 0}.get(text, text))
+
+
+def write_probes(folder: Path, probes: Probes) -> None:
+    """Writes `probes.npz`."""
+    buffer = io.BytesIO()
+    np.savez_compressed(
+        buffer,
+        paths=np.frombuffer(b"\0".join(os.fsencode(path) for path in probes.paths), np.uint8),
+        pixels=probes.pixels,
+        features=probes.features,
+        probabilities=probes.probabilities,
+    )
+    (folder / "probes.npz").write_bytes(buffer.getvalue())
+
+
+def read_probes(run: Run) -> Probes:
+    """Reads `probes.npz`.
+
+    Raises:
+        RunError: it is missing or damaged.
+    """
+    path = run.folder / "probes.npz"
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return Probes(
+                paths=[os.fsdecode(name) for name in file["paths"].tobytes().split(b"\0")],
+                pixels=file["pixels"],
+                features=file["features"],
+                probabilities=file["probabilities"],
+            )
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise RunError(
+            f"The probe images of this run cannot be read ({describe_unread_arrays(error)}). "
+            f"Received: {path}\nMake the run again."
+        ) from error
+
+
+def write_digests(folder: Path, digests: np.ndarray) -> None:
+    """Writes `digests.npy`: sha256 of each image, uint8 (n_samples, 32), as in the predictions."""
+    with atomic_output(folder / "digests.npy") as output:
+        np.lib.format.write_array(output, digests, allow_pickle=False)
+
+
+def read_digests(run: Run, n_samples: int) -> np.ndarray | None:
+    """Reads `digests.npy`, uint8 (n_samples, 32); None for a run from before there was one.
+
+    Raises:
+        RunError: it is damaged, or has not one row for each image.
+    """
+    path = run.folder / "digests.npy"
+    if not path.exists():
+        return None
+    try:
+        digests = np.load(path, allow_pickle=False)
+        if digests.dtype != np.uint8 or digests.shape != (n_samples, 32):
+            raise ValueError(f"{digests.dtype} {digests.shape}")
+    except (OSError, ValueError, EOFError) as error:
+        raise RunError(
+            f"The digests of this run's images cannot be read ({describe_unread_arrays(error)}). "
+            f"Expected uint8 ({n_samples}, 32). Received: {path}\nFit the head again."
+        ) from error
+    return digests

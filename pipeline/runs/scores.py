@@ -1,0 +1,199 @@
+"""Predictions to numbers: accuracy with its interval, balanced accuracy, F1, log-loss, confusions.
+
+A number that is not defined (the recall of a class without samples) is None, never a silent 0.
+"""
+
+import math
+from dataclasses import asdict, dataclass
+from statistics import NormalDist
+
+import numpy as np
+
+from pipeline.images.sources.found import SPLITS
+
+
+@dataclass(frozen=True)
+class ClassMetrics:
+    """How well one class is found.
+
+    Args:
+        name: of the class.
+        n_samples: how many samples carry this label.
+        precision: share of the samples called `name` that are; None if none was called so.
+        recall: share of the samples of `name` that were called so; None if there are none.
+        f1: harmonic mean of the two; None if the class occurs neither as label nor as prediction.
+    """
+
+    name: str
+    n_samples: int
+    precision: float | None
+    recall: float | None
+    f1: float | None
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """The numbers of one split.
+
+    Args:
+        n_samples: how many samples were scored.
+        accuracy: share of samples whose most probable class is their label.
+        accuracy_interval: 95% Wilson interval of the accuracy, (low, high).
+        balanced_accuracy: mean recall of the classes that occur as labels.
+        macro_f1: mean F1 of the classes that occur as labels or as predictions.
+        log_loss: mean of -ln(probability of the label), probabilities clipped to 2.2e-16..1.
+        per_class: one `ClassMetrics` per class, in the order of the class names.
+        confusion_matrix: `n_classes` rows (labels) of `n_classes` counts (predictions).
+    """
+
+    n_samples: int
+    accuracy: float
+    accuracy_interval: tuple[float, float]
+    balanced_accuracy: float
+    macro_f1: float
+    log_loss: float
+    per_class: list[ClassMetrics]
+    confusion_matrix: list[list[int]]
+
+    def to_dict(self) -> dict:
+        """The same as a dict of plain lists, numbers, strings and None, ready for JSON."""
+        return {**asdict(self), "accuracy_interval": list(self.accuracy_interval)}
+
+
+def wilson_interval(n_correct: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Wilson score interval of a share; honest for small `n` and near 0 and 1.
+
+    Source: E. B. Wilson, "Probable inference, the law of succession, and statistical
+    inference", JASA 22 (1927), without continuity correction.
+
+    Args:
+        n_correct: successes, 0..`n`.
+        n: trials. With none, nothing is known: (0, 1).
+        confidence: between 0 and 1.
+
+    Returns:
+        The lower and the upper bound, both in 0..1.
+
+    Raises:
+        ValueError: counts or confidence out of range.
+    """
+    if not 0 <= n_correct <= n:
+        raise ValueError(f"`n_correct` must be in 0..n. Received: n_correct={n_correct}, n={n}")
+    if not 0 < confidence < 1:
+        raise ValueError(f"`confidence` must be between 0 and 1. Received: confidence={confidence}")
+    if n == 0:
+        return 0.0, 1.0
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    share = n_correct / n
+    center = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
+    low = 0.0 if n_correct == 0 else center - half
+    high = 1.0 if n_correct == n else center + half
+    return low, high
+
+
+def mean_log_loss(labels: np.ndarray, probabilities: np.ndarray) -> float:
+    """Mean of -ln(probability of the label), in float64, clipped as scikit-learn does.
+
+    Args:
+        labels: int `(n_samples,)`.
+        probabilities: `(n_samples, n_classes)`, rows that sum to 1.
+
+    Returns:
+        The log-loss in nats, 0..36.
+    """
+    of_label = np.asarray(probabilities)[np.arange(len(labels)), labels].astype(np.float64)
+    # The absolute value, since the negative of ln(1) would be printed as -0.0000.
+    return float(np.abs(np.log(np.clip(of_label, np.finfo(np.float64).eps, 1.0))).mean())
+
+
+def score_predictions(labels, probabilities, class_names) -> Metrics:
+    """Scores predicted probabilities against labels.
+
+    Args:
+        labels: int `(n_samples,)`, indices into `class_names`.
+        probabilities: `(n_samples, n_classes)`, rows that sum to 1.
+        class_names: sequence of `n_classes` names. Some may be absent from `labels`.
+
+    Returns:
+        The `Metrics`.
+
+    Raises:
+        ValueError: nothing to score, shapes that do not fit, labels out of range, or
+            probabilities that are none.
+    """
+    labels, probabilities = np.asarray(labels), np.asarray(probabilities)
+    _check(labels, probabilities, class_names)
+
+    from sklearn.metrics import confusion_matrix, f1_score, precision_recall_fscore_support
+
+    n_samples, n_classes = probabilities.shape
+    predicted = probabilities.argmax(axis=1)
+    n_correct = int((predicted == labels).sum())
+    precision, recall, f1, support = precision_recall_fscore_support(
+        labels, predicted, labels=np.arange(n_classes), zero_division=np.nan
+    )
+    return Metrics(
+        n_samples=n_samples,
+        accuracy=n_correct / n_samples,
+        accuracy_interval=wilson_interval(n_correct, n_samples),
+        # As scikit-learn's balanced_accuracy_score, which would warn of absent classes.
+        balanced_accuracy=float(recall[support > 0].mean()),
+        macro_f1=float(f1_score(labels, predicted, average="macro")),
+        log_loss=mean_log_loss(labels, probabilities),
+        per_class=[
+            ClassMetrics(
+                name=str(class_names[i]),
+                n_samples=int(support[i]),
+                precision=_number_or_none(precision[i]),
+                recall=_number_or_none(recall[i]),
+                f1=_number_or_none(f1[i]),
+            )
+            for i in range(n_classes)
+        ],
+        confusion_matrix=confusion_matrix(labels, predicted, labels=np.arange(n_classes)).tolist(),
+    )
+
+
+def score_splits(
+    splits: np.ndarray, labels: np.ndarray, probabilities: np.ndarray, class_names: list[str]
+) -> dict[str, Metrics]:
+    """Metrics of each split that has images, by name."""
+    return {
+        name: score_predictions(
+            labels[splits == split], probabilities[splits == split], class_names
+        )
+        for split, name in enumerate(SPLITS)
+        if np.any(splits == split)
+    }
+
+
+def _number_or_none(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)
+
+
+def _check(labels: np.ndarray, probabilities: np.ndarray, class_names) -> None:
+    n_classes = len(class_names)
+    if probabilities.shape != (len(labels), n_classes) or labels.ndim != 1 or not len(labels):
+        raise ValueError(
+            "`labels` must be (n_samples,) with at least one sample and `probabilities` "
+            f"(n_samples, {n_classes}), one column per class. Received: labels of shape "
+            f"{labels.shape}, probabilities of shape {probabilities.shape}"
+        )
+    if labels.min() < 0 or labels.max() >= n_classes:
+        raise ValueError(
+            f"`labels` must be in 0..{n_classes - 1}. "
+            f"Received: labels from {labels.min()} to {labels.max()}"
+        )
+    if not np.isfinite(probabilities).all():
+        row = int(np.flatnonzero(~np.isfinite(probabilities).all(axis=1))[0])
+        raise ValueError(
+            f"`probabilities` must be finite. Received: row {row} is {probabilities[row]}"
+        )
+    sums = probabilities.sum(axis=1, dtype=np.float64)
+    if probabilities.min() < 0 or np.abs(sums - 1).max() > 1e-3:
+        row = int(np.abs(sums - 1).argmax())
+        raise ValueError(
+            "`probabilities` must be at least 0 and each row must sum to 1. "
+            f"Received: row {row} sums to {sums[row]:.6g}, least value {probabilities.min():.6g}"
+        )

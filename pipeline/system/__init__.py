@@ -1,0 +1,1 @@
+"""The machine below: atomic files, locks, sealed HDF5, parallel loops, memory, start-up."""

@@ -1,0 +1,44 @@
+"""The command line as a whole: help everywhere, and a README that knows every command."""
+
+from pathlib import Path
+
+import click
+import pytest
+from conftest import call
+
+from cli import main
+
+README = (Path(__file__).resolve().parents[2] / "README.md").read_text()
+
+
+@pytest.mark.parametrize("name", sorted(main.commands))
+def test_every_command_has_help_with_an_example_and_is_in_the_readme(name):
+    outcome = call(name, "--help")
+    assert outcome.exit_code == 0
+    assert f"python cli.py {name}" in outcome.stdout
+    assert f"`{name}" in README
+
+
+@pytest.mark.parametrize("name", sorted(main.commands))
+def test_every_option_has_help(name):
+    for parameter in main.commands[name].params:
+        if isinstance(parameter, click.Option):
+            assert parameter.help, f"{name} {parameter.opts}"
+
+
+def test_error_is_one_message_and_the_traceback_is_for_debug(tmp_path):
+    outcome = call("extract", tmp_path / "nowhere")
+    assert outcome.exit_code == 1
+    assert outcome.stdout == ""
+    assert outcome.stderr.startswith("Error: ")
+    with pytest.raises(Exception, match="no such folder"):
+        call("extract", tmp_path / "nowhere", "--debug")
+
+
+def test_quiet_says_nothing_but_the_result(extracted, tmp_path):
+    outcome = call(
+        *("extract", extracted / "photos", "--backbone", "efficientnet-lite0", "--quiet"),
+        *("--image-size", 32, "--output", extracted / "features.h5"),
+    )
+    assert outcome.stderr == ""
+    assert outcome.stdout == f"{extracted / 'features.h5'}\n"

@@ -1,0 +1,447 @@
+"""Fine-tuning end to end: what may change, what must not, and what the run says of it."""
+
+import csv
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import call
+from PIL import Image
+
+from pipeline.backbones.engines import embedder
+from pipeline.backbones.engines.embedder import choose_device
+from pipeline.errors import DeviceError, FrostlineError, ParityError, RunError
+from pipeline.finetuning import training
+from pipeline.finetuning.finetune import Watch, finetune
+from pipeline.finetuning.inputs import PixelInputs
+from pipeline.finetuning.options import FinetuneOptions
+from pipeline.finetuning.winner import Scores
+from pipeline.runs.run_folder import open_run
+
+ROOT = Path(__file__).resolve().parents[2]
+# At 32 pixels the top sees 1 x 1 maps: the default rate is too high for so little.
+FROZEN_LITE0 = {
+    "unfreeze": "block7a",
+    "epochs": 2,
+    "trunk_cache": False,
+    "augment": "none",
+    "learning_rate": 1e-5,
+}
+
+
+def tune(run, output, *, notes=None, **options):
+    watch = Watch(on_note=(notes if notes is not None else []).append)
+    how = {name: options.pop(name) for name in ("resume", "tensorboard") if name in options}
+    settings = FinetuneOptions(**{**FROZEN_LITE0, **options})
+    return finetune(
+        open_run(run), settings, choose_device("cpu"), output=output, watch=watch, **how
+    )
+
+
+def history(folder, name="val_loss"):
+    with (folder / "history.csv").open() as file:
+        return np.array([float(row[name]) for row in csv.DictReader(file)])
+
+
+def manifest(folder):
+    return json.loads((folder / "manifest.json").read_text())
+
+
+def test_trunk_cache_gives_the_same_loss_curve(fitted, tmp_path):
+    notes = []
+    tune(fitted, tmp_path / "without")
+    result = tune(fitted, tmp_path / "with", trunk_cache=True, notes=notes)
+    assert result.used_trunk_cache
+    for name in ("train_loss", "val_loss"):
+        np.testing.assert_allclose(
+            history(tmp_path / "with", name), history(tmp_path / "without", name), atol=5e-3
+        )
+    assert any("Trunk cache used: 36 of 36 rows to compute" in note for note in notes)
+    (cache,) = (tmp_path / "cache/trunk").glob("*.h5")
+    # 32 pixels are 1 x 1 x 192 at block7a, in float16: 36 images.
+    assert 36 * 192 * 2 < cache.stat().st_size < 60_000
+    model = keras.saving.load_model(tmp_path / "with/model.keras", compile=False)
+    assert model.input_shape == (None, 32, 32, 3)
+
+
+@pytest.mark.slow
+def test_strong_augmentation_with_everything_else_switched_on(fitted, tmp_path):
+    notes = []
+    tune(
+        fitted,
+        tmp_path / "run",
+        notes=notes,
+        augment="strong",
+        flip=True,
+        find_learning_rate=True,
+        layer_decay=0.7,
+        average_weights=0.9,
+        precision="mixed_bfloat16",
+        class_weight="balanced",
+        unfreeze="2",
+        batch_size=12,
+        epochs=1,
+        trunk_cache=None,
+        tensorboard=tmp_path / "board",
+    )
+    facts = manifest(tmp_path / "run")
+    assert facts["parameters"]["unfreeze"] == "block7a"
+    assert len(facts["learning_rate_sweep"]) > 5
+    assert (tmp_path / "run/plots/learning-rate.png").is_file()
+    assert any("2 block(s) from the top" in note for note in notes)
+    events = [
+        value.tag
+        for file in (tmp_path / "board").iterdir()
+        for event in tf.compat.v1.train.summary_iterator(str(file))
+        for value in event.summary.value
+    ]
+    assert events.count("val_loss") == len(history(tmp_path / "run"))
+    outcome = call("predict", tmp_path / "run", fitted.parent / "photos/red/003.png")
+    assert outcome.exit_code == 0, outcome.stderr
+
+
+def test_divergence_takes_up_the_last_good_weights_with_a_lower_rate(fitted, tmp_path, monkeypatch):
+    step = training.Training._step
+    calls = []
+
+    def poisoned(self, batch, rate):
+        calls.append(rate)
+        if len(calls) == 3:
+            self._model.trainable_variables[0].assign(
+                self._model.trainable_variables[0] * float("nan")
+            )
+        return step(self, batch, rate)
+
+    monkeypatch.setattr(training.Training, "_step", poisoned)
+    notes = []
+    result = tune(fitted, tmp_path / "run", batch_size=16, notes=notes)
+    assert result.last_epoch == 2
+    assert np.isfinite(history(tmp_path / "run")).all()
+    assert len(result.notes) == 1, result.notes
+    (note,) = result.notes
+    assert "Epoch 2 diverged (the loss became nan)" in note
+    assert "weights after epoch 1" in note
+    assert "3e-06" in note
+    assert note in notes
+
+
+@pytest.mark.slow
+def test_too_high_a_rate_is_lowered_until_it_stops_and_is_never_worse(fitted, tmp_path):
+    result = tune(fitted, tmp_path / "run", learning_rate=0.9, epochs=3, batch_size=4)
+    frozen, finetuned = result.assessment.frozen["val"], result.assessment.finetuned["val"]
+    assert finetuned.accuracy >= frozen.accuracy
+    assert finetuned.log_loss <= frozen.log_loss + 1e-6
+
+
+@pytest.mark.parametrize("stage", ["a step", "validation", "the end"])
+def test_out_of_memory_says_which_batch_size_to_try(fitted, tmp_path, monkeypatch, stage):
+    def exhausted(self, *batch):
+        if stage == "validation" and len(batch[0]) == 1:
+            return np.zeros((1, 32, 32, 3), np.float32)  # to build the model
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+
+    place = {
+        "a step": (training.Replicas, "divide"),
+        "validation": (PixelInputs, "plain"),
+        "the end": (embedder._LiteRTNetwork, "__call__"),
+    }
+    monkeypatch.setattr(*place[stage], exhausted)
+    with pytest.raises(DeviceError, match="--batch-size 32\nTry --batch-size 16"):
+        tune(fitted, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_head_is_not_overwritten_by_what_is_made_of_it(fitted):
+    outcome = call("finetune", fitted, "--output", fitted, "--force")
+    assert outcome.exit_code == 1
+    assert f"Received: --output {fitted}" in outcome.stderr
+    assert (fitted / "head.npz").exists()
+
+
+def test_existing_output_is_refused_before_training_starts(fitted, monkeypatch):
+    monkeypatch.setattr(training.Training, "run", lambda self: pytest.fail("it trained"))
+    with pytest.raises(RunError, match="exists already"):
+        tune(fitted, fitted)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("learning_rate", 2.0),
+        ("layer_decay", 0.0),
+        ("views", 0),
+        ("average_weights", 1.0),
+        ("seed", 5_000_000_000),
+    ],
+)
+def test_values_that_make_no_sense_are_named(fitted, tmp_path, option, value):
+    with pytest.raises(FrostlineError, match=f"--{option.replace('_', '-')} .*{value}"):
+        tune(fitted, tmp_path / "run", **{option: value})
+
+
+def test_history_that_cannot_be_drawn_is_an_error_before_training_starts(
+    fitted, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(training.Training, "run", lambda self: pytest.fail("it trained"))
+    shutil.copytree(fitted, tmp_path / "run")
+    (tmp_path / "run/history.csv").write_text("C,val_loss\nhalf,a\n")
+    with pytest.raises(RunError, match=r"history\.csv"):
+        tune(tmp_path / "run", tmp_path / "out")
+    (tmp_path / "run/history.csv").unlink()
+    with pytest.raises(RunError, match=r"history\.csv"):
+        tune(tmp_path / "run", tmp_path / "out")
+
+
+def test_stopping_says_how_to_go_on(fitted, monkeypatch):
+    def stop(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pipeline.finetuning.finetune.finetune", stop)
+    outcome = call("finetune", fitted)
+    assert outcome.exit_code == 130
+    assert "the same command with --resume goes on" in outcome.stderr
+
+
+KILLER = """
+import os, signal, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from pipeline.backbones.engines import embedder
+from pipeline.finetuning import training
+from pipeline.backbones.engines.embedder import choose_device
+from pipeline.finetuning.finetune import finetune
+from pipeline.finetuning.options import FinetuneOptions
+from pipeline.finetuning.inputs import PixelInputs
+from pipeline.runs.run_folder import open_run
+run, output, resume, fatal_epoch = sys.argv[2:]
+step, calls = training.Training._step, []
+def dying(self, batch, rate):
+    calls.append(rate)
+    if self.state.epoch + 1 == int(fatal_epoch) and len(calls) % 4 == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return step(self, batch, rate)
+training.Training._step = dying
+options = FinetuneOptions(
+    unfreeze="block6d", epochs=4, batch_size=8, learning_rate=3e-3, trunk_cache=False,
+    average_weights=0.9, layer_decay=0.8,
+)
+finetune(open_run(Path(run)), options, choose_device("cpu"), output=Path(output),
+         resume=resume == "resume")
+"""
+
+
+def run_killer(fitted, output, resume, fatal_epoch):
+    command = [sys.executable, "-c", KILLER, ROOT, fitted, output, resume, str(fatal_epoch)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+
+
+def check_killed_and_resumed(fitted, tmp_path, fatal_epochs):
+    output = tmp_path / "killed"
+    for number, epoch in enumerate(fatal_epochs):
+        done = run_killer(fitted, output, "resume" if number else "anew", epoch)
+        assert done.returncode == -signal.SIGKILL, done.stderr
+        assert not output.exists()
+    done = run_killer(fitted, output, "resume", 99)
+    assert done.returncode == 0, done.stderr
+    done = run_killer(fitted, tmp_path / "reference", "anew", 99)
+    assert done.returncode == 0, done.stderr
+    reference = tmp_path / "reference"
+    for name in ("train_loss", "val_loss", "val_accuracy", "learning_rate"):
+        np.testing.assert_allclose(history(output, name), history(reference, name), atol=1e-4)
+    assert len(history(output)) == 5
+    for split, scores in manifest(reference)["metrics"].items():
+        for name in ("accuracy", "log_loss"):
+            assert manifest(output)["metrics"][split][name] == pytest.approx(scores[name], abs=1e-4)
+    leftovers = [path for path in tmp_path.glob(".*") if path.suffix == ".checkpoint"]
+    assert leftovers == []
+
+
+def test_interrupted_epoch_resumes_with_the_same_metrics(fitted, tmp_path, monkeypatch):
+    options = {"epochs": 3, "batch_size": 16, "average_weights": 0.9}
+    tune(fitted, tmp_path / "reference", **options)
+    step, calls = training.Training._step, []
+
+    def dying(self, batch, rate):
+        calls.append(rate)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return step(self, batch, rate)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(training.Training, "_step", dying)
+        with pytest.raises(KeyboardInterrupt):
+            tune(fitted, tmp_path / "run", **options)
+    notes = []
+    tune(fitted, tmp_path / "run", resume=True, notes=notes, **options)
+    assert any("Resumed after epoch 1" in note for note in notes), notes
+    for name in ("train_loss", "val_loss", "val_accuracy", "learning_rate"):
+        resumed, expected = (history(tmp_path / run, name) for run in ("run", "reference"))
+        np.testing.assert_allclose(resumed, expected, atol=1e-4)
+    assert not list(tmp_path.glob(".*.checkpoint"))
+
+
+@pytest.mark.slow
+def test_killed_in_the_middle_of_epochs_1_2_and_3_resumes_with_the_same_metrics(fitted, tmp_path):
+    check_killed_and_resumed(fitted, tmp_path, [1, 2, 3])
+
+
+def test_head_of_other_classes_is_refused(fitted, tmp_path):
+    shutil.copytree(fitted, tmp_path / "run")
+    facts = manifest(tmp_path / "run")
+    with np.load(fitted / "head.npz", allow_pickle=False) as file:
+        arrays = dict(file)
+    arrays["kernel"] = arrays["kernel"][:, ::-1]
+    arrays["bias"] = arrays["bias"][::-1]
+    np.savez(tmp_path / "run/head.npz", **arrays)
+    assert facts["class_names"] == ["blue", "green", "red"]
+    with pytest.raises(ParityError, match="head gives other predictions"):
+        tune(tmp_path / "run", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_another_recipe_is_refused(fitted, tmp_path):
+    shutil.copytree(fitted, tmp_path / "run")
+    facts = manifest(tmp_path / "run")
+    facts["recipe"]["offset"] = [0.5, 0.5, 0.5]
+    (tmp_path / "run/manifest.json").write_text(json.dumps(facts))
+    with pytest.raises(ParityError, match="backbone gives other features"):
+        tune(tmp_path / "run", tmp_path / "out")
+
+
+def test_images_edited_since_extraction_are_refused_by_name(fitted, tmp_path):
+    shutil.copytree(fitted.parent / "photos", tmp_path / "photos")
+    edited = tmp_path / "photos/green/007.png"  # none of the eight probes
+    Image.eval(Image.open(edited), lambda value: 255 - value).save(edited)
+    outcome = call("finetune", fitted, "--data", tmp_path / "photos", "--output", "out")
+    assert outcome.exit_code == 1
+    assert "1 of 36 images were changed" in outcome.stderr
+    assert str(edited) in outcome.stderr
+
+
+def test_images_edited_since_a_run_without_digests_are_refused_by_their_pixels(fitted, tmp_path):
+    shutil.copytree(fitted, tmp_path / "run")
+    (tmp_path / "run/digests.npy").unlink()
+    shutil.copytree(fitted.parent / "photos", tmp_path / "photos")
+    for path in (tmp_path / "photos").rglob("*.png"):
+        Image.eval(Image.open(path), lambda value: 255 - value).save(path)
+    outcome = call("finetune", tmp_path / "run", "--data", tmp_path / "photos", "--output", "out")
+    assert outcome.exit_code == 1
+    assert "no longer gives the pixels" in outcome.stderr
+    assert str(tmp_path / "photos") in outcome.stderr
+
+
+def probabilities(run):
+    with (run / "predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    return np.array([[float(row[name]) for name in ("blue", "green", "red")] for row in rows])
+
+
+def test_dense_head_that_learns_nothing_stays_as_it_was(extracted, tmp_path):
+    fitting = ("fit-head", extracted / "features.h5", "--head", "dense", "--hidden", 8)
+    outcome = call(*fitting, "--epochs", 10, "--output", tmp_path / "dense")
+    assert outcome.exit_code == 0, outcome.stderr
+    result = tune(tmp_path / "dense", tmp_path / "run", learning_rate=1e-12, epochs=1)
+    assert result.best_epoch == 0
+    assert "did not help" in result.assessment.verdict
+    np.testing.assert_allclose(
+        probabilities(tmp_path / "run"), probabilities(tmp_path / "dense"), atol=1e-5
+    )
+
+
+def test_a_winner_that_is_worse_as_the_model_that_is_kept_gives_way_to_the_frozen_head(
+    finetuned, tmp_path, monkeypatch
+):
+    """Training is told that its first epoch is perfect; the weights say otherwise. And it goes on
+    from a fine-tuned run.
+    """
+
+    def spoil(self, epoch):
+        for variable in self._model.head.trainable_variables:
+            variable.assign(-variable)
+        return 0.1, 1.0
+
+    monkeypatch.setattr(training.Training, "_train_epoch", spoil)
+    monkeypatch.setattr(training.Training, "_evaluate", lambda self: Scores(1.0, 0.0, 1.0, -1.0))
+    notes = []
+    result = tune(finetuned, tmp_path / "run", epochs=1, notes=notes)
+    assert result.best_epoch == 0
+    assert any("Epoch 1 won while training" in note for note in notes)
+    facts = manifest(tmp_path / "run")
+    assert facts["chosen"] == "epoch 0 of 1"
+    assert facts["parent"] == str(finetuned)
+    assert any("the head as it was" in note for note in facts["notes"])
+    np.testing.assert_allclose(probabilities(tmp_path / "run"), probabilities(finetuned), atol=1e-5)
+
+
+def test_half_precision_features_are_fine_tuned_and_saved_in_float32(fitted, tmp_path):
+    """And what was killed before its first checkpoint begins from the start."""
+    shutil.copytree(fitted, tmp_path / "run")
+    facts = manifest(tmp_path / "run")
+    facts["recipe"]["precision"] = "mixed_float16"
+    (tmp_path / "run/manifest.json").write_text(json.dumps(facts))
+    notes = []
+    tune(tmp_path / "run", tmp_path / "out", epochs=1, resume=True, notes=notes)
+    assert any("begins from the start" in note for note in notes)
+    model = keras.saving.load_model(tmp_path / "out/model.keras", compile=False)
+    assert {layer.compute_dtype for layer in model._flatten_layers()} == {"float32"}
+
+
+def test_rate_sweep_tensorboard_and_class_weights_through_the_command_line(fitted, tmp_path):
+    (tmp_path / "weights.csv").write_text("blue,1\ngreen,2\nred,1\n")
+    outcome = call(
+        *("finetune", fitted, "--unfreeze", "block7a", "--epochs", 1, "--augment", "none"),
+        *("--find-learning-rate", "--tensorboard", "board", "--class-weight", "weights.csv"),
+        *("--no-trunk-cache", "--output", "run", "--json"),
+    )
+    assert outcome.exit_code == 0, outcome.stderr
+    sweep = np.array(manifest(tmp_path / "run")["learning_rate_sweep"])
+    assert np.all(np.diff(sweep[:, 0]) > 0)
+    assert Image.open("run/plots/learning-rate.png").format == "PNG"
+    assert "sweep" in " ".join(json.loads(outcome.stdout)["notes"])
+    events = [
+        (event.step, value.tag)
+        for file in Path("board").iterdir()
+        for event in tf.compat.v1.train.summary_iterator(str(file))
+        for value in event.summary.value
+    ]
+    assert sorted(step for step, tag in events if tag == "val_loss") == [0, 1]
+    assert not Path("run/plots/augmentation.png").exists()
+
+
+def test_sixteen_augmented_images_are_pictured(finetuned):
+    """Four rows of four, in the colours of the photos: blue, green and red, not grey."""
+    with Image.open(finetuned / "plots/augmentation.png") as picture:
+        assert picture.format == "PNG"
+        pixels = np.asarray(picture.convert("RGB")).astype(int)
+    height, width, _ = pixels.shape
+    is_drawn = (pixels < 250).any(axis=2)
+    for row in range(4):
+        for column in range(4):
+            y = int((row + 0.5) * height / 4 * 0.94 + 0.06 * height)
+            x = int((column + 0.5) * width / 4)
+            assert is_drawn[y - 20 : y + 20, x - 20 : x + 20].mean() > 0.9
+    for channel in range(3):
+        others = np.delete(pixels, channel, axis=2).max(axis=2)
+        assert (pixels[:, :, channel] > others + 40).mean() > 0.05
+
+
+def test_run_says_what_changed_sides_and_whether_it_is_significant(finetuned):
+    facts = manifest(finetuned)
+    comparison = facts["comparison"]
+    assert comparison["split"] == "val"
+    assert comparison["is_optimistic"]
+    with (finetuned / "changed-sides.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    of_val = [row["change"] for row in rows if row["split"] == "val"]
+    assert of_val.count("became right") == comparison["became_right"]
+    assert of_val.count("became wrong") == comparison["became_wrong"]
+    assert facts["next_step"].startswith("Next: ")
+    assert facts["seconds"]["train"] > 0
+    assert facts["unfreeze_reason"] == "as asked"

@@ -1,0 +1,57 @@
+"""Which view of an image a step is fed."""
+
+import numpy as np
+import pytest
+
+from pipeline.finetuning.inputs import TrunkInputs
+from pipeline.finetuning.trunk.cache import key_of
+
+N_IMAGES = 40
+DIGESTS = np.random.default_rng(0).integers(0, 256, (N_IMAGES, 32), dtype=np.uint8)
+ROWS = np.arange(N_IMAGES)
+
+
+class FakeCache:
+    """Gives (image, view) of each key as a tensor of 1 x 1 x 2."""
+
+    def __init__(self, n_views):
+        self._of = {
+            key_of(DIGESTS[image], view).tobytes(): (image, view)
+            for image in range(N_IMAGES)
+            for view in range(n_views + 1)
+        }
+
+    def read(self, keys):
+        found = [self._of[key.tobytes()] for key in keys]
+        return np.array(found, np.float16).reshape(-1, 1, 1, 2)
+
+
+def views_shown(inputs, epoch):
+    batch, _ = inputs.train(ROWS, np.eye(N_IMAGES), epoch, 0)
+    images, views = batch.reshape(N_IMAGES, 2).T
+    np.testing.assert_array_equal(images, ROWS)
+    return views
+
+
+@pytest.mark.parametrize("n_views", [1, 4])
+def test_an_image_shows_each_of_its_views_once_in_as_many_epochs(n_views):
+    inputs = TrunkInputs(FakeCache(n_views), DIGESTS, n_views, seed=3)
+    shown = np.stack([views_shown(inputs, epoch) for epoch in range(5, 5 + n_views)])
+    for of_image in np.sort(shown, axis=0).T:
+        np.testing.assert_array_equal(of_image, np.arange(1, n_views + 1))
+    np.testing.assert_array_equal(views_shown(inputs, 5 + n_views), shown[0])
+
+
+def test_images_begin_at_different_views_and_the_seed_says_which():
+    first = views_shown(TrunkInputs(FakeCache(4), DIGESTS, 4, seed=3), 1)
+    assert set(first) == {1, 2, 3, 4}
+    again = views_shown(TrunkInputs(FakeCache(4), DIGESTS, 4, seed=3), 1)
+    np.testing.assert_array_equal(again, first)
+    assert (views_shown(TrunkInputs(FakeCache(4), DIGESTS, 4, seed=4), 1) != first).any()
+
+
+def test_validation_and_training_without_augmentation_see_the_plain_image():
+    inputs = TrunkInputs(FakeCache(4), DIGESTS, 4, seed=3)
+    np.testing.assert_array_equal(inputs.plain(ROWS)[:, 0, 0, 1], 0)
+    inputs = TrunkInputs(FakeCache(0), DIGESTS, 0, seed=3)
+    np.testing.assert_array_equal(views_shown(inputs, 7), 0)

@@ -1,0 +1,253 @@
+"""The parts of a training step: optimizer, rates, frost line, devices; and what must not change."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from pipeline.backbones.build import build_embedding_model
+from pipeline.backbones.frost_lines import find_frost_lines, thaw
+from pipeline.classifier.build import build_classifier
+from pipeline.errors import BackboneError
+from pipeline.features.extract import make_recipe
+from pipeline.finetuning.choose_line import choose_line
+from pipeline.finetuning.learning_rate_sweep import choose_rate, sweep_rates
+from pipeline.finetuning.optimizer import decay_factors, learning_rate_at, make_optimizer
+from pipeline.finetuning.options import FinetuneOptions
+from pipeline.finetuning.training import Training
+from pipeline.heads.logistic import LinearHead
+from pipeline.runs.records import Predictions
+
+ROOT = Path(__file__).resolve().parents[2]
+CLASSES = ["a", "b", "c"]
+
+
+def build(backbone="efficientnet-lite0", size=32):
+    weights = "imagenet" if backbone == "efficientnet-lite0" else "random"
+    embedding = build_embedding_model(*make_recipe(backbone, weights, image_size=size))
+    rng = np.random.default_rng(0)
+    kernel = rng.standard_normal((embedding.output_shape[1], 3)).astype(np.float32) * 0.01
+    return build_classifier(
+        embedding, LinearHead(kernel, np.zeros(3, np.float32), CLASSES), CLASSES
+    )
+
+
+def thaw_classifier(model, line):
+    model.trainable = True
+    model.get_layer("preprocessing").trainable = False
+    thaw(model.get_layer("backbone"), line)
+
+
+class Noise:
+    """Inputs whose class is their brightness."""
+
+    def __init__(self, labels, size):
+        rng = np.random.default_rng(1)
+        self.images = rng.normal(
+            60 + 60 * labels[:, None, None, None], 20, (len(labels), size, size, 3)
+        )
+        self.images = self.images.astype(np.float32)
+
+    def train(self, rows, targets, epoch, batch):
+        return self.images[rows], targets
+
+    def plain(self, rows):
+        return self.images[rows]
+
+
+def train(model, line, **options):
+    labels = np.arange(24) % 3
+    splits = np.repeat([0, 1], 12).astype(np.int8)
+    before = Predictions([""] * 24, splits, labels, np.full((24, 3), 1 / 3, np.float32))
+    settings = FinetuneOptions(**{"epochs": 1, "batch_size": 4, **options})
+    training = Training(model, line, Noise(labels, model.input_shape[1]), before, settings)
+    training.run()
+    return training
+
+
+@pytest.mark.parametrize(
+    ("backbone", "size", "line"),
+    [
+        ("efficientnet-lite0", 32, "block7a"),
+        ("mobilenetv2", 32, "block_16"),
+        ("mobilenet", 32, None),
+    ],
+)
+def test_frozen_layers_and_batchnorm_are_bit_identical_after_training(backbone, size, line):
+    model = build(backbone, size)
+    line = line or find_frost_lines(model.get_layer("backbone"))[0].name
+    thaw_classifier(model, line)
+    trained = {id(variable) for variable in model.trainable_variables}
+    variables = [
+        variable
+        for variable in model.variables
+        if id(variable) not in trained and "seed" not in variable.path
+    ]
+    norms = [
+        variable
+        for layer in model._flatten_layers()
+        if isinstance(layer, keras.layers.BatchNormalization)
+        for variable in layer.variables
+    ]
+    assert {id(variable) for variable in norms} <= {id(variable) for variable in variables}
+    before = [variable.numpy() for variable in variables]
+    top_before = [variable.numpy() for variable in model.trainable_variables]
+    training = train(model, line, learning_rate=1e-2)
+    for variable, value in zip(variables, before, strict=True):
+        np.testing.assert_array_equal(variable.numpy(), value)
+    after = training.state.weights  # of the last epoch, which need not have won
+    assert sum(not np.array_equal(v, w) for v, w in zip(after, top_before, strict=True)) > 3
+
+
+def adamw(weights, gradients, rate, decay, is_decayed):
+    """AdamW as in Loshchilov and Hutter 2019, algorithm 2, with Keras's order and epsilon."""
+    mean, square = np.zeros_like(weights), np.zeros_like(weights)
+    for step, gradient in enumerate(gradients, start=1):
+        if is_decayed:
+            weights = weights - rate * decay * weights
+        mean = 0.9 * mean + 0.1 * gradient
+        square = 0.999 * square + 0.001 * gradient**2
+        corrected = rate * np.sqrt(1 - 0.999**step) / (1 - 0.9**step)
+        weights = weights - corrected * mean / (np.sqrt(square) + 1e-7)
+    return weights
+
+
+def test_layer_decay_scales_rate_and_weight_decay_of_a_block():
+    low, high = (
+        keras.Variable(np.ones(3, np.float32), name=f"kernel_{n}") for n in ("low", "high")
+    )
+    optimizer = make_optimizer(FinetuneOptions(weight_decay=0.5), {low.path: 0.25})
+    optimizer.learning_rate = 0.1
+    gradients = [np.array([0.1, -0.2, 0.3], np.float32), np.array([0.05, 0.2, 0.1], np.float32)]
+    for gradient in gradients:
+        optimizer.apply_gradients([(tf.constant(gradient), low), (tf.constant(gradient), high)])
+    ones = np.ones(3)
+    np.testing.assert_allclose(low.numpy(), adamw(ones, gradients, 0.025, 0.5, True), rtol=1e-5)
+    np.testing.assert_allclose(high.numpy(), adamw(ones, gradients, 0.1, 0.5, True), rtol=1e-5)
+
+
+def test_gradients_are_clipped_by_their_common_norm():
+    variable = keras.Variable(np.zeros(2, np.float32), name="bias")
+    optimizer = make_optimizer(FinetuneOptions(), {})
+    optimizer.build([variable])
+    optimizer.learning_rate = 0.1
+    optimizer.apply_gradients([(tf.constant([30.0, 40.0]), variable)])
+    moment = next(v for v in optimizer.variables if "momentum" in v.path)
+    np.testing.assert_allclose(moment.numpy(), [0.06, 0.08], rtol=1e-5)
+
+
+def test_each_block_further_down_gets_the_factor_once_more():
+    backbone = build().get_layer("backbone")
+    thaw(backbone, "block6d")
+    factors = decay_factors(backbone, "block6d", 0.5)
+    by_block = {name: set() for name in ("top", "block7a", "block6d")}
+    for path, factor in factors.items():
+        block = next((b for b in ("block7a", "block6d") if b in path), "top")
+        by_block[block].add(factor)
+    assert by_block == {"top": {0.5}, "block7a": {0.25}, "block6d": {0.125}}
+    assert decay_factors(backbone, "block6d", 1.0) == {}
+
+
+def test_rate_warms_up_and_falls_to_a_hundredth():
+    rates = [learning_rate_at(step, 100, 1e-3, 0.1) for step in range(100)]
+    assert rates[0] == pytest.approx(1e-4)
+    assert rates[9] == pytest.approx(1e-3)
+    assert rates[54] == pytest.approx(1e-3 * (0.01 + 0.99 * 0.5))
+    assert rates[99] == pytest.approx(1e-5)
+    assert np.all(np.diff(rates[10:]) < 0)
+
+
+def test_sweep_finds_the_rate_at_which_a_known_curve_falls_steepest():
+    rates = np.geomspace(1e-6, 1e-1, 60)
+    # A logistic fall in log(rate), steepest at 1e-4, and a rise beyond 1e-2.
+    losses = 2 - 1.5 / (1 + np.exp(-3 * np.log10(rates / 1e-4))) + (rates > 1e-2) * 5
+    chosen = choose_rate([list(pair) for pair in zip(rates, losses, strict=True)])
+    assert chosen == pytest.approx(1e-4, rel=0.25)
+    assert choose_rate([[rate, 1.0 + rate] for rate in rates]) is None
+
+
+def test_sweep_ends_when_the_loss_explodes():
+    curve = sweep_rates(iter(range(60)), lambda batch, rate: (1.0 if rate < 1e-2 else 1e3, 0.0))
+    assert len(curve) < 60
+    assert curve[-1][0] >= 1e-2
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"), [("block6d", "block6d"), ("1", "top"), ("3", "block6d"), ("all", "all")]
+)
+def test_frost_line_by_name_number_or_all(wanted, expected):
+    backbone = build().get_layer("backbone")
+    assert choose_line(backbone, wanted, 100, 2).name == expected
+
+
+def test_default_frost_line_goes_down_with_more_images_per_class_and_says_why():
+    backbone = build().get_layer("backbone")
+    shares = {line.name: line.share_below for line in find_frost_lines(backbone)}
+    chosen = [choose_line(backbone, None, 10 * n, 10) for n in (5, 30, 110, 5000)]
+    thawed = [1 - shares[line.name] for line in chosen]
+    assert thawed == sorted(thawed)
+    for share, most in zip(thawed, (0.15, 0.25, 0.40, 2 / 3), strict=True):
+        assert share <= most
+    assert "1,100 training images of 10 classes are 110 per class" in chosen[2].reason
+    for wanted in ("0", "99", "block99"):
+        with pytest.raises(BackboneError, match="from the top"):
+            choose_line(backbone, wanted, 100, 2)
+
+
+MIRRORED = """
+import sys
+sys.path[:0] = sys.argv[1:3]
+import numpy as np, tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from test_training import Noise, build, thaw_classifier
+import keras
+from pipeline.backbones.engines.embedder import Device
+from pipeline.finetuning.options import FinetuneOptions
+from pipeline.finetuning.replicas import place
+from pipeline.runs.records import Predictions
+from pipeline.finetuning.training import Training
+
+labels = np.arange(25) % 3
+splits = np.repeat([0, 1], [13, 12]).astype(np.int8)
+before = Predictions([""] * 25, splits, labels, np.full((25, 3), 1 / 3, np.float32))
+for strategy in ("single", "mirrored"):
+    with place(strategy, Device("/CPU:0", "")) as replicas:
+        model = build()
+        for layer in model._flatten_layers():
+            if isinstance(layer, keras.layers.Dropout):
+                layer.rate = 0.0
+        thaw_classifier(model, "block7a")
+        options = FinetuneOptions(epochs=3, batch_size=5, learning_rate=1e-3, strategy=strategy)
+        weights = np.array([0.5, 1.0, 2.0])
+        training = Training(model, "block7a", Noise(labels, 32), before, options,
+                            class_weights=weights, replicas=replicas)
+        training.run()
+    print(replicas.n, [r["train_loss"] for r in training.history[1:]],
+          [r["val_loss"] for r in training.history[1:]])
+"""
+
+
+def test_two_devices_give_the_loss_curve_of_one_with_the_same_global_batch():
+    """13 images in batches of 5: shares of 3 and 2, and of 2 and 1."""
+    done = subprocess.run(
+        [sys.executable, "-c", MIRRORED, ROOT, ROOT / "tests"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stderr
+    (n_one, *one), (n_two, *two) = (
+        [
+            line.split(" ", 1)[0],
+            *np.array(eval(line.split(" ", 1)[1].replace("] [", "], ["))).ravel(),
+        ]
+        for line in done.stdout.splitlines()
+    )
+    assert (n_one, n_two) == ("1", "2")
+    np.testing.assert_allclose(np.array(two, float), np.array(one, float), rtol=1e-3)

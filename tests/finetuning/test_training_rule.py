@@ -1,0 +1,189 @@
+"""Which epoch wins, when training stops, and what is in the model then; images of 4 pixels."""
+
+import threading
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from pipeline.classifier.build import set_precision
+from pipeline.finetuning.options import FinetuneOptions
+from pipeline.finetuning.training import Training
+from pipeline.finetuning.winner import Scores
+from pipeline.runs.records import Predictions
+
+N_ROWS = 20
+
+
+def make_classifier():
+    image = keras.Input((2, 2, 3), name="image")
+    preprocessing = layers.Rescaling(1 / 255, name="preprocessing")
+    inner = keras.Input((2, 2, 3))
+    pooled = layers.Dense(3, name="dense")(layers.GlobalAveragePooling2D()(inner))
+    backbone = keras.Model(inner, pooled, name="backbone")
+    head = layers.Dense(2, activation="softmax", name="head")
+    model = keras.Model(image, head(backbone(preprocessing(image))))
+    head.set_weights([np.zeros((3, 2)), np.zeros(2)])
+    return model
+
+
+class Plain:
+    def __init__(self, images):
+        self.images = images
+
+    def train(self, rows, targets, epoch, batch):
+        return self.images[rows], targets
+
+    def plain(self, rows):
+        return self.images[rows]
+
+
+def start(model=None, labels=None, inputs=None, before=None, **options):
+    """A training on noise; `before` is what the frozen head says, by default a toss-up."""
+    model = model or make_classifier()
+    labels = np.arange(N_ROWS) % 2 if labels is None else labels
+    splits = np.repeat([0, 1], N_ROWS // 2).astype(np.int8)
+    images = np.random.default_rng(0).uniform(0, 255, (N_ROWS, 2, 2, 3)).astype(np.float32)
+    before = np.full((N_ROWS, 2), 0.5, np.float32) if before is None else before(model, images)
+    predictions = Predictions([""] * N_ROWS, splits, labels, before)
+    settings = FinetuneOptions(**{"batch_size": 5, **options})
+    return model, Training(model, "all", inputs or Plain(images), predictions, settings)
+
+
+@pytest.fixture
+def scripted(monkeypatch):
+    """Trains by setting all weights to the number of the epoch; validation says what is told.
+
+    The frozen head has half right, a loss of ln 2, and no temperature makes that better.
+    """
+
+    def run(script, **options):
+        model, training = start(**options)
+        original = [value.copy() for value in model.get_weights()]
+        said = iter(script)
+
+        def train_epoch(self, epoch):
+            for variable in self._model.trainable_variables:
+                variable.assign(np.full(variable.shape, float(epoch)))
+            return 1.0, 0.5
+
+        def evaluate(self):
+            accuracy, loss, *temperature = next(said)
+            return Scores(accuracy, loss, *(temperature or [1.0]), loss)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Training, "_train_epoch", train_epoch)
+            patched.setattr(Training, "_evaluate", evaluate)
+            training.run()
+        return model, training, original
+
+    return run
+
+
+def test_a_lower_loss_with_fewer_right_does_not_win_and_the_head_stays_bit_for_bit(scripted):
+    model, training, original = scripted([(0.45, 0.1), (0.4, 0.05)], epochs=2)
+    assert training.best_epoch == 0
+    for now, before in zip(model.get_weights(), original, strict=True):
+        np.testing.assert_array_equal(now, before)
+
+
+def test_the_lowest_loss_among_the_epochs_that_beat_the_frozen_head_wins(scripted):
+    script = [(0.6, 0.60), (0.5, 0.50, 2.0), (0.9, 0.55), (0.4, 0.10)]
+    model, training, _ = scripted(script, epochs=4)
+    assert training.best_epoch == 2
+    np.testing.assert_array_equal(model.get_layer("backbone").get_weights()[0], 2.0)
+    # The head's scores are divided by the epoch's temperature of 2.
+    np.testing.assert_array_equal(model.get_layer("head").get_weights()[0], 1.0)
+
+
+def test_training_stops_after_so_many_epochs_without_a_new_best(scripted):
+    script = [(0.6, 0.6), (0.6, 0.65), (0.6, 0.5), (0.6, 0.55), (0.6, 0.51), (0.6, 0.1)]
+    _, training, _ = scripted(script, epochs=6, patience=2)
+    assert (training.best_epoch, training.last_epoch) == (3, 5)
+
+
+def test_history_says_what_was_compared(scripted):
+    _, training, _ = scripted([(0.6, 0.6, 1.5)], epochs=1)
+    frozen, first = training.history
+    assert frozen["val_loss"] == pytest.approx(np.log(2))
+    assert frozen["val_loss_uncalibrated"] == pytest.approx(np.log(2))
+    assert (first["val_loss"], first["temperature"]) == (0.6, 1.5)
+
+
+def test_what_calibration_alone_brings_is_no_gain_of_fine_tuning():
+    """7 of 10 are right, and the head is twice as sure of all as it should be; nothing is learned.
+
+    One temperature lowers its loss to the entropy of 0.7.
+    """
+
+    def predict_too_sure(model, images):
+        bias = np.array([2 * np.log(7 / 3), 0.0])
+        model.get_layer("head").set_weights([np.zeros((3, 2)), bias])
+        return np.asarray(model(images))
+
+    labels = np.tile(np.repeat([0, 1], [7, 3]), 2)
+    model, training = start(labels=labels, before=predict_too_sure, learning_rate=1e-12, epochs=2)
+    original = [value.copy() for value in model.get_weights()]
+    training.run()
+    frozen = training.history[0]
+    assert frozen["temperature"] == pytest.approx(2.0, rel=1e-3)
+    assert frozen["val_loss"] == pytest.approx(-0.7 * np.log(0.7) - 0.3 * np.log(0.3))
+    assert frozen["val_loss"] < frozen["val_loss_uncalibrated"] - 0.05
+    assert training.best_epoch == 0
+    for now, before in zip(model.get_weights(), original, strict=True):
+        np.testing.assert_array_equal(now, before)
+
+
+@pytest.mark.parametrize(("smoothing", "expected"), [(0.4, 0.8), (0.1, 0.95)])
+def test_label_smoothing_ends_at_the_share_it_leaves_the_right_class(smoothing, expected):
+    """Of two classes the right one keeps 1 - smoothing / 2."""
+    _, training = start(
+        labels=np.zeros(N_ROWS, np.int64),
+        label_smoothing=smoothing,
+        learning_rate=0.05,
+        weight_decay=0.0,
+        epochs=40,
+        patience=40,
+    )
+    training.run()
+    last = training.history[-1]
+    assert last["val_loss_uncalibrated"] == pytest.approx(-np.log(expected), abs=0.03)
+    # What is recorded of training is the loss without smoothing, so that the two compare.
+    assert last["train_loss"] == pytest.approx(-np.log(expected), abs=0.03)
+
+
+@pytest.mark.parametrize(
+    ("precision", "is_scaled"),
+    [("float32", False), ("mixed_bfloat16", False), ("mixed_float16", True)],
+)
+def test_the_loss_is_scaled_where_gradients_could_vanish_in_float16(precision, is_scaled):
+    """Whatever the options say: what counts is what the layers compute in."""
+    model = make_classifier()
+    set_precision(model.get_layer("backbone"), precision)
+    _, training = start(model, epochs=1)
+    scaled = float(training._model.optimizer.scale_loss(1.0))
+    assert (scaled > 1) is is_scaled
+    training.run()
+    assert np.isfinite([record["train_loss"] for record in training.history]).all()
+
+
+def test_the_next_validation_batch_is_made_while_one_is_predicted(monkeypatch):
+    second = threading.Event()
+
+    class Slow(Plain):
+        def plain(self, rows):
+            if rows[0] != N_ROWS // 2:
+                second.set()
+            return self.images[rows]
+
+    images = np.zeros((N_ROWS, 2, 2, 3), np.float32)
+    _, training = start(inputs=Slow(images))
+    predict = training._predict
+
+    def waiting(batch):
+        assert second.wait(20), "the second batch is not made before the first is predicted"
+        return predict(batch)
+
+    monkeypatch.setattr(training, "_predict", waiting)
+    assert 0 <= training._evaluate().accuracy <= 1

@@ -1,0 +1,164 @@
+"""The trunk cache: what is in it, what is computed again, and what damage does to it."""
+
+import numpy as np
+import pytest
+from conftest import make_photos
+
+from benchmarks.stand_in import RECIPE, StandIn
+from pipeline.errors import DatasetError, FeatureFileError, FrostlineError
+from pipeline.features import finished_rows as rows
+from pipeline.finetuning.trunk import worker as trunk_worker
+from pipeline.finetuning.trunk.cache import Trunk, TrunkCache, find_finished, key_of, parts_folder
+from pipeline.finetuning.trunk.plan import TrunkPlan, plan_trunk_cache
+from pipeline.finetuning.trunk.worker import TrunkJob, embed_missing
+from pipeline.images.decoding.read_images import hash_image_file
+from pipeline.system.sealed_hdf5 import verify_seal
+
+TRUNK = Trunk("recipe", "", "block7a", (2, 3, 4), "light seed 0")
+
+
+class FakeRun:
+    recipe = RECIPE
+
+
+@pytest.fixture
+def job(tmp_path):
+    paths = sorted(make_photos(tmp_path / "photos", n_per_class=4).rglob("*.png"))
+    paths.append(paths[0])  # an image twice
+    return TrunkJob(
+        target=tmp_path / "cache/trunk.h5",
+        trunk=TRUNK,
+        run=FakeRun(),
+        weights=None,
+        device="cpu",
+        preset="none",
+        flip=True,
+        seed=0,
+        paths=paths,
+        digests=np.stack([hash_image_file(path)[0] for path in paths]),
+        views=[[1, 2]] * 8 + [[0]] * 3 + [[], [1, 2]],
+    )
+
+
+@pytest.fixture
+def stand_in(monkeypatch):
+    embedder = StandIn(4)
+    embedder.n_streams = 1
+    monkeypatch.setattr(trunk_worker, "_build_embedder", lambda job, batch_size: embedder)
+    return embedder
+
+
+def fill(job):
+    return embed_missing(job, lambda stage, done, total: None)
+
+
+def test_each_view_of_each_different_image_is_computed_once(job, stand_in):
+    fill(job)
+    assert stand_in.n_images == 8 * 2 + 3
+    with TrunkCache(job.target, TRUNK) as cache:
+        assert len(cache.keys) == 19
+        (value,) = cache.read(job.digests[8:9])
+        from pipeline.images.decoding.read_images import read_image
+
+        _, pixels = read_image(job.paths[8], RECIPE)
+        expected = StandIn()(pixels[None]).astype(np.float16).reshape(2, 3, 4)
+        np.testing.assert_array_equal(value, expected)
+        assert value.dtype == np.float16
+        twice = cache.read(np.stack([key_of(job.digests[0], 1), key_of(job.digests[12], 1)]))
+        np.testing.assert_array_equal(twice[0], twice[1])
+    verify_seal(job.target)
+    before = job.target.read_bytes()
+    fill(job)
+    assert stand_in.n_images == 19
+    assert job.target.read_bytes() == before
+
+
+def test_rows_out_of_memory_are_those_in_memory(job, stand_in):
+    fill(job)
+    with (
+        TrunkCache(job.target, TRUNK) as small,
+        TrunkCache(job.target, TRUNK, memory_bytes=0) as no,
+    ):
+        keys = small.keys[[5, 0, 17, 5]]
+        np.testing.assert_array_equal(small.read(keys), no.read(keys))
+
+
+def test_interrupted_filling_resumes_from_its_parts_with_the_same_bytes(
+    job, stand_in, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(rows, "PART_ROWS", 4)
+    fill(job)
+    expected = job.target.read_bytes()
+    job.target.unlink()
+    stand_in.n_images = 0
+    call = StandIn.__call__
+
+    def dying(self, pixels):
+        if self.n_images >= 12:
+            raise KeyboardInterrupt
+        return call(self, pixels)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(StandIn, "__call__", dying)
+        with pytest.raises(KeyboardInterrupt):
+            fill(job)
+    assert not job.target.exists()
+    n_done = stand_in.n_images
+    fill(job)
+    assert stand_in.n_images < 19 + n_done
+    assert job.target.read_bytes() == expected
+    assert not parts_folder(job.target).exists()
+
+
+def test_damaged_cache_is_set_aside_and_made_again(job, stand_in):
+    fill(job)
+    whole = job.target.read_bytes()
+    job.target.write_bytes(whole[:3000] + bytes([whole[3000] ^ 1]) + whole[3001:])
+    (note,) = fill(job)
+    assert "Set aside" in note
+    assert "damaged" in note
+    assert job.target.read_bytes() == whole
+
+
+def test_cache_of_another_trunk_is_never_used(job, stand_in):
+    fill(job)
+    other = Trunk("recipe", "", "block6a", (2, 3, 4), "light seed 0")
+    with pytest.raises(FeatureFileError, match="another trunk"):
+        TrunkCache(job.target, other)
+    sources, _, _, notes = find_finished(job.target, other)
+    assert sources == []
+    assert "another trunk" in notes[0]
+
+
+def test_image_that_changed_meanwhile_is_an_error(job, stand_in):
+    job.paths[8].write_bytes(job.paths[9].read_bytes())
+    with pytest.raises(DatasetError, match="its bytes changed"):
+        fill(job)
+
+
+def test_values_beyond_float16_are_an_error_not_infinity(job, stand_in, monkeypatch):
+    call = StandIn.__call__
+    monkeypatch.setattr(StandIn, "__call__", lambda self, pixels: 1e4 * call(self, pixels))
+    with pytest.raises(FrostlineError, match="does not fit float16"):
+        fill(job)
+
+
+def test_plan_counts_what_is_missing_and_what_it_saves(job, stand_in):
+    plan, _ = plan_trunk_cache(job, trunk_seconds=1.0, n_passes=100)
+    assert (plan.n_rows, plan.n_missing, plan.bytes) == (19, 19, 19 * 48)
+    assert plan.saved_seconds == 100
+    assert plan.is_worth_it
+    fill(job)
+    plan, _ = plan_trunk_cache(job, trunk_seconds=1.0, n_passes=100)
+    assert (plan.n_missing, plan.seconds) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "saved", "free", "is_worth_it"),
+    [(50, 100, 10_000, True), (100, 50, 10_000, False), (50, 100, 2_000, False)],
+)
+def test_cache_is_used_where_it_saves_time_and_the_disk_has_room(
+    tmp_path, seconds, saved, free, is_worth_it
+):
+    plan = TrunkPlan(tmp_path / "x.h5", 10, 10, 1_000, seconds, saved, free)
+    assert plan.is_worth_it is is_worth_it

@@ -1,0 +1,356 @@
+"""Archives of strangers: what is unpacked, and what is refused with nothing written outside."""
+
+import gzip
+import io
+import os
+import random
+import stat
+import tarfile
+import zipfile
+import zlib
+
+import numpy as np
+import pytest
+from conftest import call, make_photos, save_image
+
+from pipeline.errors import DatasetError, FrostlineError
+from pipeline.images.dataset import scan_dataset
+from pipeline.images.fetch import fetch_archive
+from pipeline.images.sources.archives import unpack_archive
+
+
+def make_tar(path, *members, mode="w"):
+    """A tar of (name, content) files and of TarInfo objects as they are."""
+    with tarfile.open(path, mode) as file:
+        for member in members:
+            if isinstance(member, tarfile.TarInfo):
+                file.addfile(member)
+            else:
+                info = tarfile.TarInfo(member[0])
+                info.size = len(member[1])
+                file.addfile(info, io.BytesIO(member[1]))
+    return path
+
+
+def make_zip(path, *members):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, content in members:
+            file.writestr(name, content)
+    return path
+
+
+def special(name, kind, target=""):
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname = kind, target
+    return info
+
+
+def zip_entry(name, mode):
+    info = zipfile.ZipInfo(name)
+    info.create_system, info.external_attr = 3, mode << 16
+    return info
+
+
+def snapshot(folder):
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
+
+
+def refuse(archive, tmp_path, match):
+    """Fetches through the command line; it must fail and leave the disk as it was."""
+    before = snapshot(tmp_path)
+    outcome = call("fetch", archive, "--output", tmp_path / "in" / "side" / "target")
+    assert outcome.exit_code == 1, outcome.stdout
+    assert "Traceback" not in outcome.stderr
+    assert match in outcome.stderr
+    assert snapshot(tmp_path) - before <= {"in", "in/side"}
+    assert not (tmp_path / "in" / "side" / "target").exists()
+
+
+@pytest.mark.parametrize("name", ["../evil.png", "a/../../evil.png", "/tmp/evil.png", "a/../b.png",
+                                  "..\\evil.png", "C:\\evil.png", "C:/evil.png"])  # fmt: skip
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_paths_that_lead_out_are_refused(tmp_path, name, kind):
+    make = make_zip if kind == "zip" else make_tar
+    archive = make(tmp_path / f"a.{kind}", ("red/1.png", b"x" * 300), (name, b"x" * 300))
+    refuse(archive, tmp_path, "would be written outside")
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        special("red/link", tarfile.SYMTYPE, "/etc/passwd"),
+        special("red/link", tarfile.SYMTYPE, "../../etc"),
+        special("red/link", tarfile.LNKTYPE, "../outside"),
+        special("red/link", tarfile.LNKTYPE, "/etc/passwd"),
+    ],
+)
+def test_links_that_lead_out_are_refused(tmp_path, member):
+    refuse(make_tar(tmp_path / "a.tar", ("red/1.png", b"x"), member), tmp_path, "leads outside")
+
+
+@pytest.mark.parametrize("kind", [tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE, b"9"])
+def test_devices_pipes_and_unknown_kinds_are_refused(tmp_path, kind):
+    archive = make_tar(tmp_path / "a.tar", ("red/1.png", b"x"), special("red/dev", kind))
+    refuse(archive, tmp_path, "device or pipe")
+
+
+def test_links_and_devices_in_a_zip_are_refused_alike(tmp_path):
+    link = zip_entry("red/link", stat.S_IFLNK | 0o777)
+    refuse(make_zip(tmp_path / "a.zip", (link, "../../etc/passwd")), tmp_path, "leads outside")
+    device = zip_entry("red/dev", stat.S_IFCHR | 0o666)
+    refuse(make_zip(tmp_path / "b.zip", (device, "")), tmp_path, "device or pipe")
+
+
+def test_file_that_follows_a_link_of_its_own_name_stays_inside(tmp_path):
+    """The classic: a link to a folder outside, then a file below it."""
+    archive = make_tar(
+        tmp_path / "a.tar",
+        special("red", tarfile.SYMTYPE, "blue"),
+        special("blue", tarfile.SYMTYPE, "."),
+        ("red/1.png", b"x"),
+    )
+    unpacked = unpack_archive(archive, tmp_path / "out")
+    assert snapshot(tmp_path / "out") == {"red", "red/1.png"}
+    assert not any(path.is_symlink() for path in (tmp_path / "out").rglob("*"))
+    assert unpacked.notes == ["Left out 2 link(s) to folders or to nothing."]
+
+
+def test_links_to_files_inside_become_those_files(tmp_path):
+    archive = make_tar(
+        tmp_path / "a.tar",
+        special("red/copy.png", tarfile.SYMTYPE, "../all/1.png"),
+        special("red/hard.png", tarfile.LNKTYPE, "all/1.png"),
+        special("red/chain.png", tarfile.SYMTYPE, "copy.png"),
+        special("red/circle.png", tarfile.SYMTYPE, "circle.png"),
+        ("all/1.png", b"picture"),
+    )
+    unpacked = unpack_archive(archive, tmp_path / "out")
+    for name in ("all/1.png", "red/copy.png", "red/hard.png", "red/chain.png"):
+        assert (tmp_path / "out" / name).read_bytes() == b"picture"
+    assert unpacked.n_files == 4
+    assert not (tmp_path / "out/red/circle.png").exists()
+
+
+def test_bomb_is_refused_before_it_fills_the_disk(tmp_path):
+    """As 42.zip: a small file that claims, and has, a thousand times its size."""
+    archive = make_zip(tmp_path / "bomb.zip", ("red/1.png", bytes(20_000_000)))
+    assert archive.stat().st_size < 30_000
+    refuse(archive, tmp_path, "would expand to more than")
+    for command in ("fetch", "extract"):  # of which one has a --max-bytes that means files
+        assert "--max-bytes" not in call(command, archive).stderr
+    packed = make_tar(tmp_path / "bomb.tar.gz", ("red/1.png", bytes(20_000_000)), mode="w:gz")
+    refuse(packed, tmp_path, "would expand to more than")
+
+
+def test_bomb_that_lies_about_its_size_is_refused(tmp_path):
+    path = make_zip(tmp_path / "liar.zip", ("red/1.png", bytes(20_000_000)))
+    data = bytearray(path.read_bytes())
+    for start in (data.index(b"PK\x03\x04") + 22, data.index(b"PK\x01\x02") + 24):
+        data[start : start + 4] = (1000).to_bytes(4, "little")
+    path.write_bytes(data)
+    refuse(path, tmp_path, "cannot be read")
+
+
+def test_overlapping_entries_of_a_zip_are_counted_one_by_one(tmp_path):
+    """As in D. Fifield's zip bomb: many names for one compressed stream."""
+    content = bytes(50_000)
+    packed = zlib.compressobj(9, wbits=-15)
+    stream = packed.compress(content) + packed.flush()
+    crc, name = zlib.crc32(content).to_bytes(4, "little"), b"a.png"
+    numbers = len(stream).to_bytes(4, "little") + len(content).to_bytes(4, "little")
+    common = b"\x14\0\0\0\x08\0\0\0\0\0" + crc + numbers + len(name).to_bytes(2, "little")
+    local = b"PK\x03\x04" + common + b"\0\0" + name + stream
+    entry = b"PK\x01\x02\x14\0" + common + bytes(16) + name
+    count = (500).to_bytes(2, "little")
+    end = b"PK\x05\x06\0\0\0\0" + count * 2
+    end += (500 * len(entry)).to_bytes(4, "little") + len(local).to_bytes(4, "little") + b"\0\0"
+    (tmp_path / "f.zip").write_bytes(local + entry * 500 + end)
+    assert len(zipfile.ZipFile(tmp_path / "f.zip").infolist()) == 500
+    refuse(tmp_path / "f.zip", tmp_path, "would expand to more than")
+
+
+def test_bomb_in_a_tars_own_header_is_refused(tmp_path):
+    """A pax header of a gigabyte, which tarfile would read into memory at once."""
+    info = tarfile.TarInfo("header")
+    info.type, info.size = tarfile.XHDTYPE, 1 << 30
+    with gzip.open(tmp_path / "a.tar.gz", "wb", compresslevel=1) as file:
+        file.write(info.tobuf())
+        for _ in range(50):
+            file.write(bytes(1 << 20))
+    refuse(tmp_path / "a.tar.gz", tmp_path, "one of its headers is huge")
+
+
+def test_max_bytes_is_the_limit_that_a_user_sets(tmp_path):
+    noise = np.random.default_rng(0).bytes(10_000)
+    archive = make_zip(tmp_path / "a.zip", ("red/1.png", noise), ("red/2.png", noise))
+    with pytest.raises(DatasetError, match="more than 19,999 bytes"):
+        unpack_archive(archive, tmp_path / "out", max_bytes=19_999)
+    outcome = call("fetch", archive, "--max-bytes", 19_999)
+    assert outcome.exit_code == 1
+    assert f"`cli.py fetch {archive} --max-bytes N`" in outcome.stderr
+    assert unpack_archive(archive, tmp_path / "out2", max_bytes=20_000).n_bytes == 20_000
+
+
+@pytest.mark.parametrize("name", ["a.zip", "a.tar", "a.tar.gz", "a.tar.xz", "a.tar.bz2"])
+def test_what_is_cut_short_or_no_archive_is_refused(tmp_path, name):
+    noise = [(f"red/{n}.png", np.random.default_rng(n).bytes(50_000)) for n in range(3)]
+    if name == "a.zip":
+        archive = make_zip(tmp_path / name, *noise)
+    else:
+        mode = "w" if name == "a.tar" else f"w:{name.rsplit('.')[-1]}"
+        archive = make_tar(tmp_path / name, *noise, mode=mode)
+    data = archive.read_bytes()
+    for cut in (len(data) * 2 // 3, 40, 0):
+        archive.write_bytes(data[:cut])
+        refuse(archive, tmp_path, "Received")
+    archive.write_bytes(b"this is no archive" * 100)
+    refuse(archive, tmp_path, "cannot be read")
+
+
+@pytest.mark.parametrize("kind", ["zip", "gz", "bz2", "xz"])
+def test_flipped_byte_is_found(tmp_path, kind):
+    noise = ("red/1.png", np.random.default_rng(0).bytes(50_000))
+    if kind == "zip":
+        archive = make_zip(tmp_path / "a.zip", noise)
+    else:
+        archive = make_tar(tmp_path / f"a.tar.{kind}", noise, mode=f"w:{kind}")
+    data = bytearray(archive.read_bytes())
+    data[25_000] ^= 1
+    archive.write_bytes(data)
+    refuse(archive, tmp_path, "cannot be read")
+
+
+def test_encrypted_zip_says_so(tmp_path):
+    path = make_zip(tmp_path / "a.zip", ("red/1.png", b"x" * 100))
+    data = bytearray(path.read_bytes())
+    for start in (data.index(b"PK\x03\x04") + 6, data.index(b"PK\x01\x02") + 8):
+        data[start] |= 1
+    path.write_bytes(data)
+    refuse(path, tmp_path, "encrypted")
+
+
+def test_file_and_folder_of_one_name_are_refused(tmp_path):
+    archive = make_tar(tmp_path / "a.tar", ("red", b"x"), ("red/1.png", b"x"))
+    refuse(archive, tmp_path, "is a file and a folder")
+    archive = make_tar(tmp_path / "b.tar", ("red/1.png", b"x"), ("red", b"x"))
+    refuse(archive, tmp_path, "is a file and a folder")
+
+
+@pytest.mark.parametrize("suffix", [".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz"])
+def test_data_set_survives_packing_and_unpacking(tmp_path, suffix):
+    photos = make_photos(tmp_path / "photos", n_per_class=2)
+    save_image(photos / "red" / "caf\u00e9 'x'.png", 5)
+    archive = tmp_path / f"photos{suffix}"
+    files = [path for path in sorted(photos.rglob("*")) if path.is_file()]
+    if suffix == ".zip":
+        with zipfile.ZipFile(archive, "w") as file:
+            for path in files:
+                file.write(path, path.relative_to(tmp_path))
+            file.writestr("__MACOSX/photos/red/._000.png", "x")
+            file.writestr("photos/.DS_Store", "x")
+    else:
+        kind = {"tgz": "gz", "tar": ""}.get(suffix.rsplit(".")[-1], suffix.rsplit(".")[-1])
+        with tarfile.open(archive, f"w:{kind}") as file:
+            file.add(photos, "photos")
+    outcome = call("fetch", archive)
+    assert outcome.exit_code == 0, outcome.stderr
+    assert outcome.stdout == f"data{os.sep}photos\n"
+    unpacked = scan_dataset(tmp_path / "data" / "photos")
+    assert unpacked.paths == scan_dataset(photos).paths
+    assert unpacked.notes == []
+    for path in unpacked.paths:
+        assert (unpacked.root / path).read_bytes() == (photos / path).read_bytes()
+
+
+def test_windows_zip_with_backslashes_is_unpacked_into_folders(tmp_path):
+    archive = make_zip(tmp_path / "a.zip", ("red\\1.png", b"x" * 300), ("blue\\1.png", b"x" * 300))
+    unpack_archive(archive, tmp_path / "out")
+    assert snapshot(tmp_path / "out") == {"red", "red/1.png", "blue", "blue/1.png"}
+
+
+def make_seeds():
+    """Small archives of all kinds, as bytes by suffix."""
+    noise = [np.random.default_rng(n).bytes(300) for n in range(3)]
+    seeds = []
+    for compression in (zipfile.ZIP_DEFLATED, zipfile.ZIP_STORED):
+        stream = io.BytesIO()
+        with zipfile.ZipFile(stream, "w", compression) as file:
+            for number, content in enumerate(noise):
+                file.writestr(f"red/caf\u00e9{number}.png", content)
+            file.writestr(zip_entry("red/link.png", stat.S_IFLNK | 0o777), "caf\u00e90.png")
+        seeds.append((".zip", stream.getvalue()))
+    sparse = {"GNU.sparse.map": "0,100,200,100", "GNU.sparse.size": "300"}
+    for form in (tarfile.PAX_FORMAT, tarfile.GNU_FORMAT, tarfile.USTAR_FORMAT):
+        stream = io.BytesIO()
+        with tarfile.open(fileobj=stream, mode="w", format=form) as file:
+            for number, content in enumerate(noise):
+                info = tarfile.TarInfo(f"red/{'long' * 20 if number else ''}{number}.png")
+                info.size, info.pax_headers = len(content), sparse if number == 2 else {}
+                file.addfile(info, io.BytesIO(content))
+            file.addfile(special("red/link.png", tarfile.SYMTYPE, "0.png"))
+            file.addfile(special("red/hard.png", tarfile.LNKTYPE, "red/0.png"))
+        seeds += [(".tar", stream.getvalue()), (".tar.gz", gzip.compress(stream.getvalue()))]
+    return seeds
+
+
+def mutate(data, rng):
+    """Bytes changed, copied or cut off; a tar's checksums are made right again."""
+    data = bytearray(data)
+    for _ in range(rng.choice([1, 2, 5])):
+        way, place = rng.random(), rng.randrange(len(data))
+        if way < 0.7:
+            data[place] = rng.choice([0, 45, 55, 128, 255, rng.randrange(256)])
+        elif way < 0.95:
+            source = rng.randrange(len(data))
+            data[place : place + 50] = data[source : source + 50]
+        else:
+            del data[max(place, 9) :]
+    for start in range(0, len(data) - 511, 512):
+        if data[start + 257 : start + 262] == b"ustar":
+            header = data[start : start + 512]
+            header[148:156] = b" " * 8
+            data[start + 148 : start + 156] = b"%06o\0 " % sum(header)
+    return bytes(data)
+
+
+def test_damaged_archives_are_unpacked_or_refused_with_nothing_left(tmp_path):
+    seeds, n_refused = make_seeds(), 0
+    for number in range(400):
+        suffix, data = seeds[number % len(seeds)]
+        archive = tmp_path / f"{number}{suffix}"
+        archive.write_bytes(mutate(data, random.Random(number)))
+        folder = tmp_path / "out" / str(number)
+        try:
+            fetch_archive(archive, folder)
+        except FrostlineError:
+            n_refused += 1
+            assert not folder.exists()
+    assert 100 < n_refused < 400
+    left = {path for path in tmp_path.rglob("*") if ".frostline-tmp" in path.name}
+    assert not left
+    assert {path.name for path in tmp_path.iterdir()} == {"out"} | {
+        f"{number}{seeds[number % len(seeds)][0]}" for number in range(400)
+    }
+
+
+def test_names_and_numbers_that_make_no_sense_are_refused(tmp_path):
+    path = make_zip(tmp_path / "a.zip", ("red/caf\u00e9.png", b"x" * 300))
+    path.write_bytes(path.read_bytes().replace("caf\u00e9".encode(), b"caf\xff\xff"))
+    refuse(path, tmp_path, "cannot be read")
+    path = make_zip(tmp_path / "b.zip", ("r", b"x" * 300))
+    data = bytearray(path.read_bytes())
+    central = data.index(b"PK\1\2")
+    data[central + 28 : central + 30] = b"\0\0"  # the length of the name
+    data[central + 32 : central + 34] = b"\1\0"  # of the comment
+    path.write_bytes(data)
+    refuse(path, tmp_path, "Received")
+    info = tarfile.TarInfo("red/1.png")
+    header = bytearray(info.tobuf(tarfile.GNU_FORMAT))
+    header[124:136] = b"\xff" * 11 + b"\x9c"  # -100 in base 256
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    (tmp_path / "c.tar").write_bytes(bytes(header) + bytes(10_240))
+    refuse(tmp_path / "c.tar", tmp_path, "has a size below 0")
+    info = tarfile.TarInfo("red/2.png")
+    info.pax_headers = {"GNU.sparse.map": "0,x", "GNU.sparse.size": "300"}
+    refuse(make_tar(tmp_path / "d.tar", info), tmp_path, "cannot be read")

@@ -1,0 +1,129 @@
+"""McNemar's exact test, and who changed sides."""
+
+import csv
+from math import comb
+
+import numpy as np
+import pytest
+
+from pipeline.finetuning.options import FinetuneOptions
+from pipeline.finetuning.verdict import judge, suggest
+from pipeline.runs.records import Predictions
+from pipeline.runs.significance import (
+    Comparison,
+    compare_predictions,
+    mcnemar_p_value,
+    write_changed_sides,
+)
+
+
+@pytest.mark.parametrize(("right", "wrong"), [(0, 0), (1, 0), (9, 2), (5, 5), (30, 12), (2, 9)])
+def test_p_value_is_the_two_tails_of_a_fair_coin(right, wrong):
+    n = right + wrong
+    tail = sum(comb(n, k) for k in range(min(right, wrong) + 1)) / 2**n
+    assert mcnemar_p_value(right, wrong) == pytest.approx(min(1.0, 2 * tail))
+
+
+def predictions(called, labels, splits):
+    return Predictions(
+        [f"{number}.png" for number in range(len(called))],
+        np.array(splits, np.int8),
+        np.array(labels, np.int32),
+        np.eye(2, dtype=np.float32)[called],
+    )
+
+
+LABELS = [0, 0, 0, 1, 1, 1, 0, 1]
+SPLITS = [0, 0, 2, 2, 2, 1, 1, 2]
+BEFORE = predictions([0, 1, 1, 0, 1, 0, 0, 1], LABELS, SPLITS)
+AFTER = predictions([1, 1, 0, 1, 0, 1, 0, 1], LABELS, SPLITS)
+
+
+def test_comparison_is_on_the_test_split_where_there_is_one():
+    comparison = compare_predictions(BEFORE, AFTER)
+    assert (comparison.split, comparison.n_samples) == ("test", 4)
+    assert (comparison.became_right, comparison.became_wrong) == (2, 1)
+    assert comparison.p_value == pytest.approx(1.0)
+    assert not comparison.is_optimistic
+
+
+def test_comparison_on_validation_says_that_it_is_optimistic():
+    splits = [1 if split == 2 else split for split in SPLITS]
+    before, after = (
+        predictions(p.probabilities.argmax(1), LABELS, splits) for p in (BEFORE, AFTER)
+    )
+    comparison = compare_predictions(before, after)
+    assert (comparison.split, comparison.is_optimistic) == ("val", True)
+    assert (comparison.became_right, comparison.became_wrong) == (3, 1)
+
+
+def test_images_that_changed_sides_are_listed_training_images_last(tmp_path):
+    write_changed_sides(tmp_path / "c.csv", BEFORE, AFTER, ["cat", "dog"])
+    with (tmp_path / "c.csv").open() as file:
+        rows = [(row["path"], row["change"], row["after"]) for row in csv.DictReader(file)]
+    assert rows == [
+        ("2.png", "became right", "cat"),
+        ("3.png", "became right", "dog"),
+        ("4.png", "became wrong", "cat"),
+        ("5.png", "became right", "dog"),
+        ("0.png", "became wrong", "dog"),
+    ]
+
+
+class Scores:
+    def __init__(self, accuracy, log_loss):
+        self.accuracy, self.log_loss = accuracy, log_loss
+
+
+def test_verdict_says_how_much_how_sure_and_with_what_reservation():
+    splits = [1] * 30
+    labels = [0] * 30
+    before = predictions([1] * 20 + [0] * 10, labels, splits)
+    after = predictions([0] * 30, labels, splits)
+    text = judge(compare_predictions(before, after), Scores(1 / 3, 0.9), Scores(1.0, 0.1), 3, 0.85)
+    assert "+66.7 points" in text
+    assert "20 of 30 val images became right and 0 wrong" in text
+    assert "significant" in text
+    assert "p < 0.001" in text
+    assert "log-loss 0.9000 to 0.1000, where calibration alone gives 0.8500" in text
+    assert "validation also chose the epoch and its temperature" in text
+    text = judge(compare_predictions(BEFORE, AFTER), Scores(0.5, 0.9), Scores(0.75, 0.8), 1, 0.9)
+    assert "may be chance (McNemar's exact test, p = 1)" in text
+    assert "did not help" in judge(
+        compare_predictions(BEFORE, BEFORE), Scores(0.5, 0.9), Scores(0.5, 0.9), 0, 0.9
+    )
+
+
+def advise(best=1, *, epochs=8, train=0.9, diverged=False, lines=("6b", "5c"), worse=0, **options):
+    """What to try after two epochs that lowered the training loss."""
+    history = [
+        {
+            "epoch": epoch,
+            "train_loss": 1.0 - 0.2 * epoch,
+            "train_accuracy": train,
+            "val_accuracy": 0.85,
+        }
+        for epoch in range(3)
+    ]
+    comparison = Comparison("test", 30, 1, worse, 1.0, False)
+    settings = FinetuneOptions(epochs=epochs, **options)
+    return suggest(comparison, history, best, lines, settings, diverged)
+
+
+def test_next_step_follows_from_the_curves():
+    assert "--epochs 4" in advise(2, epochs=2)
+    assert "--augment strong, --average-weights 0.98 or more images" in advise(train=1.0)
+    assert "--unfreeze 5c" in advise()
+    assert "more images or a larger backbone" in advise(lines=("1a", None))
+    assert "overfits, so try --unfreeze 6b" in advise(0)
+    assert "--find-learning-rate or --learning-rate 0.0001" in advise(diverged=True)
+    assert "test lost, so try --unfreeze 6b" in advise(worse=2)
+
+
+def test_next_step_is_nothing_that_was_tried_or_is_not_there():
+    text = advise(train=1.0, augment="strong", average_weights=0.9)
+    assert "--augment" not in text
+    assert "--average-weights" not in text
+    assert "--unfreeze" not in advise(0, lines=(None, "7a"))
+    text = advise(diverged=True, find_learning_rate=True)
+    assert "--learning-rate 0.0001 without --find-learning-rate" in text
