@@ -1,7 +1,9 @@
 """The recipe: everything that decides the features of an image, and its id.
 
 Two feature rows may be mixed if and only if their recipe ids are equal. The recipe is known
-without loading TensorFlow, so an extraction with nothing to do never loads it.
+without loading TensorFlow, so an extraction with nothing to do never loads it. Beside it stands
+the record of the engine and device that computed rows: two engines agree to rounding, never to
+the bit, so the record is no part of the recipe.
 """
 
 import hashlib
@@ -73,3 +75,45 @@ class Recipe:
             for name, value in asdict(self).items()
             if value != getattr(other, name)
         ]
+
+
+@dataclass(frozen=True)
+class EngineRecord:
+    """What computed rows of features.
+
+    Args:
+        name: of the engine, such as `litert`; `unknown` for rows from before it was recorded.
+        version: of the engine's library.
+        device: `cpu` or `gpu`; empty where unknown.
+        device_name: what the device calls itself, such as `AMD EPYC 7B13` or `NVIDIA H100`.
+        compute_capability: of a GPU, such as `9.0`; empty for a CPU.
+        precision: `float32`, `mixed_float16` or `mixed_bfloat16`.
+        n_threads: calls of the network that ran side by side; 0 where unknown.
+        batch_size: images per call of the network; 0 where unknown.
+    """
+
+    name: str = "unknown"
+    version: str = ""
+    device: str = ""
+    device_name: str = ""
+    compute_capability: str = ""
+    precision: str = ""
+    n_threads: int = 0
+    batch_size: int = 0
+
+    @property
+    def is_known(self) -> bool:
+        return self.name != "unknown"
+
+    @property
+    def is_gpu(self) -> bool:
+        return self.device == "gpu"
+
+    def to_json(self) -> str:
+        """Canonical JSON: sorted keys, no spaces."""
+        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> "EngineRecord":
+        """Inverse of `to_json`."""
+        return cls(**json.loads(text))
