@@ -1,4 +1,4 @@
-"""The named exceptions. The library raises them; only `cli.py` turns them into words.
+"""The named exceptions: the library raises them, only `commands/` turns them into words.
 
 Every message says what happened, what was expected, what was received, and the way out.
 """

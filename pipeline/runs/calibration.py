@@ -5,8 +5,6 @@ Source: Guo et al., "On calibration of modern neural networks", ICML 2017.
 
 import numpy as np
 
-from pipeline.heads.linear import softmax
-
 LEAST, GREATEST = 0.01, 100.0
 _AT_BOUND = 1.01  # the search stops a little short of a bound
 
@@ -44,7 +42,9 @@ def find_temperature(labels: np.ndarray, probabilities: np.ndarray) -> float:
 
 def apply_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:
     """Probabilities of the same scores divided by a temperature."""
-    return softmax(_scores(probabilities) / temperature)
+    from scipy.special import softmax
+
+    return softmax(_scores(probabilities) / temperature, axis=1)
 
 
 def _scores(probabilities: np.ndarray) -> np.ndarray:
