@@ -235,7 +235,7 @@ for strategy in ("single", "mirrored"):
 def test_two_devices_give_the_loss_curve_of_one_with_the_same_global_batch():
     """13 images in batches of 5: shares of 3 and 2, and of 2 and 1."""
     done = subprocess.run(
-        [sys.executable, "-c", MIRRORED, ROOT, ROOT / "tests"],
+        [sys.executable, "-c", MIRRORED, ROOT, Path(__file__).parent],
         capture_output=True,
         text=True,
         check=False,
