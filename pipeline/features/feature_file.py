@@ -15,7 +15,7 @@ import numpy as np
 
 from pipeline.errors import FeatureFileError
 from pipeline.recipe import Recipe
-from pipeline.system.atomic_files import OutputFile
+from pipeline.system.disk import OutputFile
 from pipeline.system.sealed_hdf5 import (
     VERSION,
     damage_named,

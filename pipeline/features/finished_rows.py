@@ -13,7 +13,8 @@ import numpy as np
 from pipeline.errors import FeatureFileError
 from pipeline.features.feature_file import Contents, FeatureFile, read_part, write_part
 from pipeline.recipe import Recipe
-from pipeline.system.atomic_files import rename, storage_errors
+from pipeline.system import disk
+from pipeline.system.disk import storage_errors
 from pipeline.system.sealed_hdf5 import open_rows
 
 PART_ROWS = 1024
@@ -115,7 +116,7 @@ def find_rows(
 def _set_aside(path: Path, error: FeatureFileError, notes: list[str]) -> None:
     aside = path.with_name(path.name + ".set-aside")
     with storage_errors(aside):
-        rename(path, aside)
+        disk.rename(path, aside)
     notes.append(f"Set aside {aside}, none of its rows is used: {error}")
 
 

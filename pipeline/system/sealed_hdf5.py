@@ -17,7 +17,8 @@ import h5py
 import numpy as np
 
 from pipeline.errors import FeatureFileError
-from pipeline.system.atomic_files import OutputFile, atomic_output
+from pipeline.system.atomic_files import atomic_output
+from pipeline.system.disk import OutputFile
 
 VERSION = 1
 SEAL_BYTES = 512

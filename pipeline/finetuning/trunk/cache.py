@@ -18,7 +18,8 @@ import numpy as np
 from pipeline.errors import FeatureFileError
 from pipeline.features.feature_file import read_part
 from pipeline.features.finished_rows import BLOCK_ROWS, RowSource
-from pipeline.system.atomic_files import OutputFile, rename, storage_errors
+from pipeline.system import disk
+from pipeline.system.disk import OutputFile, storage_errors
 from pipeline.system.sealed_hdf5 import (
     VERSION,
     damage_named,
@@ -106,7 +107,7 @@ def find_finished(target: Path, trunk: Trunk) -> tuple[list[RowSource], int | No
 def _set_aside(path: Path, error: FeatureFileError) -> str:
     aside = path.with_name(path.name + ".set-aside")
     with storage_errors(aside):
-        rename(path, aside)
+        disk.rename(path, aside)
     return f"Set aside {aside}, none of its rows is used: {error}"
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from pipeline.features.finished_rows import FinishedRows
 from pipeline.finetuning.trunk.cache import find_finished
 from pipeline.finetuning.trunk.worker import TrunkJob
-from pipeline.system.atomic_files import free_bytes
+from pipeline.system.paths import free_bytes
 
 # Embedding a batch in the child takes this share of the time that the trunk takes in training:
 # constants are folded and each core has a stream of its own.

@@ -26,7 +26,7 @@ from pipeline.finetuning.trunk.cache import (
 )
 from pipeline.images.decoding.read_images import NO_LIMITS, read_image
 from pipeline.runs.run_folder import Run
-from pipeline.system.atomic_files import hold_lock
+from pipeline.system.locks import hold_lock
 from pipeline.system.parallel import map_batches
 
 GREATEST_FLOAT16 = 65504.0
