@@ -7,8 +7,6 @@ so that readers in other languages notice damage too, and a refusal can say what
 
 import hashlib
 import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,6 +16,7 @@ import numpy as np
 
 from pipeline.errors import FeatureFileError
 from pipeline.system.atomic_files import atomic_output
+from pipeline.system.child_process import ChildFailedError, ChildLostError, HelperProcess
 from pipeline.system.disk import OutputFile
 
 VERSION = 1
@@ -196,17 +195,11 @@ def diagnose(path: Path) -> str:
     """
     path = Path(path)
     try:
-        done = subprocess.run(
-            [sys.executable, "-m", "pipeline.system.sealed_hdf5", str(path)],
-            capture_output=True,
-            text=True,
-            check=True,
-            cwd=Path(__file__).resolve().parents[2],
-            timeout=_DIAGNOSIS_SECONDS + path.stat().st_size / _SLOW_DISK,
-        )
-    except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
+        with HelperProcess(is_quiet=True) as helper:
+            seconds = _DIAGNOSIS_SECONDS + path.stat().st_size / _SLOW_DISK
+            return str(helper.call(find_damage, path, seconds=seconds))
+    except (ChildLostError, ChildFailedError):
         return "its structure"
-    return done.stdout.strip()
 
 
 def find_damage(path: Path) -> str:
@@ -350,7 +343,3 @@ def damaged(path: Path, what: str, how: str) -> FeatureFileError:
         f"{path} is damaged in {what}: {how}.\n"
         "Move the file away and run extract again; `cli.py features FILE --verify` checks a file."
     )
-
-
-if __name__ == "__main__":
-    print(find_damage(Path(sys.argv[1])))

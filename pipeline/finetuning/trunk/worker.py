@@ -4,9 +4,6 @@ TensorFlow's thread settings hold for a whole process; training needs all thread
 operation, embedding one thread each for many.
 """
 
-import multiprocessing
-import os
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +23,7 @@ from pipeline.finetuning.trunk.cache import (
 )
 from pipeline.images.decoding.read_images import NO_LIMITS, read_image
 from pipeline.runs.run_folder import Run
+from pipeline.system.child_process import ChildFailedError, ChildLostError, HelperProcess
 from pipeline.system.locks import hold_lock
 from pipeline.system.parallel import map_batches
 
@@ -91,48 +89,18 @@ def fill_trunk_cache(job: TrunkJob, on_progress: Progress) -> list[str]:
     Raises:
         FrostlineError: what went wrong in the child.
     """
-    context = multiprocessing.get_context("spawn")
-    connection, theirs = context.Pipe()
-    child = context.Process(target=_work, args=(theirs, job), daemon=True)
-    child.start()
-    theirs.close()
-    try:
-        while True:
-            kind, *values = connection.recv()
-            if kind == "progress":
-                on_progress(*values)
-            elif kind == "done":
-                return values[0]
-            else:
-                raise FrostlineError(values[0])
-    except EOFError:
-        child.join()
-        raise FrostlineError(
-            f"The process that fills the trunk cache ended early with exit code {child.exitcode}: "
-            "out of memory, perhaps. What was finished is kept. Try again, or say "
-            "--no-trunk-cache."
-        ) from None
-    finally:
-        if child.is_alive():
-            child.terminate()
-        child.join()
-        connection.close()
-
-
-def _work(connection, job: TrunkJob) -> None:
-    """The child's life. What TensorFlow says at its start is of no use to anyone."""
-    with open(os.devnull, "w") as nowhere:  # noqa: PTH123 - a device, not a file
-        os.dup2(nowhere.fileno(), 2)
-    try:
-        notes = embed_missing(job, lambda *values: connection.send(("progress", *values)))
-    except FrostlineError as error:
-        connection.send(("error", str(error)))
-    except Exception:
-        connection.send(
-            ("error", f"The trunk cache could not be filled:\n{traceback.format_exc()}")
-        )
-    else:
-        connection.send(("done", notes))
+    # What TensorFlow says at its start is of no use to anyone.
+    with HelperProcess(is_quiet=True) as helper:
+        try:
+            notes: list[str] = helper.call(embed_missing, job, on_progress=on_progress)
+        except ChildLostError as lost:
+            raise FrostlineError(
+                f"The process that fills the trunk cache ended early: {lost}. Out of memory, "
+                "perhaps. What was finished is kept. Try again, or say --no-trunk-cache."
+            ) from lost
+        except ChildFailedError as failed:
+            raise FrostlineError(f"The trunk cache could not be filled:\n{failed}") from failed
+    return notes
 
 
 def embed_missing(job: TrunkJob, on_progress: Progress) -> list[str]:
