@@ -91,7 +91,7 @@ class TrunkStage:
             return "strong augmentation mixes images anew in each step"
         return ""
 
-    def _decide(self, wanted: bool | None, plan: TrunkPlan, on_note) -> bool:
+    def _decide(self, wanted: bool | None, plan: TrunkPlan, on_note: Callable[[str], None]) -> bool:
         if not plan.has_room:
             text = (
                 f"Not enough room for the trunk cache {plan.target}. Expected twice "
