@@ -19,7 +19,7 @@ from pipeline.features.feature_file import Contents, FeatureFile, read_part, wri
 from pipeline.recipe import Recipe
 from pipeline.system import disk
 from pipeline.system.disk import storage_errors
-from pipeline.system.sealed_hdf5 import open_rows
+from pipeline.system.hdf5_tables import open_rows
 
 PART_ROWS = 1024
 PART_BYTES = 64_000_000

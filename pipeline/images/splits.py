@@ -187,7 +187,7 @@ class _Division:
                 is_changed = True
         return is_changed
 
-    def _rank_giver(self, key: bytes, sizes: Counter) -> tuple[int, int]:
+    def _rank_giver(self, key: bytes, sizes: Counter[int]) -> tuple[int, int]:
         """Keys of the largest split first, of train where two are as large."""
         return -sizes[self.split_of[key]], self.split_of[key]
 

@@ -26,15 +26,9 @@ from pipeline.features.finished_rows import (
 )
 from pipeline.features.sliced_rows import FeatureRows
 from pipeline.system.disk import OutputFile
-from pipeline.system.sealed_hdf5 import (
-    VERSION,
-    damage_named,
-    open_sealed,
-    read_rows,
-    verify_seal,
-    write_rows,
-    write_sealed,
-)
+from pipeline.system.hdf5_damage import damage_named
+from pipeline.system.hdf5_tables import read_rows, write_rows
+from pipeline.system.sealed_hdf5 import VERSION, open_sealed, verify_seal, write_sealed
 
 FORMAT = "frostline-trunk"
 MEMORY_BYTES = 2_000_000_000

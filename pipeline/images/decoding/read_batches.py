@@ -73,7 +73,7 @@ class BatchReader:
             self._settings.notes_folder.mkdir(parents=True, exist_ok=True)
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         self._open.close()
 
     def __call__(self, paths: list[Path]) -> list[tuple[np.ndarray, np.ndarray | str]]:

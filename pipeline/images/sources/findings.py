@@ -28,5 +28,5 @@ class Findings:
     """Images in any order, counts of what was passed over by kind, and sentences for people."""
 
     images: list[FoundImage] = field(default_factory=list)
-    passed_over: Counter = field(default_factory=Counter)
+    passed_over: Counter[str] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
