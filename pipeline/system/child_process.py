@@ -5,7 +5,6 @@ or notebook needs no `if __name__ == "__main__"`. It leaves Ctrl-C to its parent
 its parent ends, however that ends.
 """
 
-import fcntl
 import multiprocessing
 import os
 import pickle
@@ -196,6 +195,8 @@ def _end_with_parent() -> None:
     library hangs and never gives Python's lock back.
     """
     if sys.platform == "linux":
+        import fcntl
+
         signal.signal(signal.SIGIO, signal.SIG_DFL)
         fcntl.fcntl(0, fcntl.F_SETOWN, os.getpid())
         fcntl.fcntl(0, fcntl.F_SETFL, fcntl.fcntl(0, fcntl.F_GETFL) | os.O_ASYNC)
