@@ -33,7 +33,7 @@ from pipeline.features import finished_rows as rows
 from pipeline.features.extract import ExtractOptions, extract_features
 from pipeline.features.feature_file import FeatureFile
 from pipeline.images.dataset import scan_dataset
-from pipeline.system import atomic_files as files
+from pipeline.system import disk
 from pipeline.system.sealed_hdf5 import verify_seal
 
 N_CLASSES = 4
@@ -159,9 +159,9 @@ def die_at(operation: int, *, torn: bool, counter: Counter) -> None:
 
         return call
 
-    files.write_some = count(files.write_some, True)
-    files.fsync = count(files.fsync, False)
-    files.rename = count(files.rename, False)
+    disk.write_some = count(disk.write_some, True)
+    disk.fsync = count(disk.fsync, False)
+    disk.rename = count(disk.rename, False)
 
 
 class Trials:

@@ -26,6 +26,7 @@ from benchmarks.stand_in import extract
 from pipeline.errors import FeatureFileError
 from pipeline.features.feature_file import FeatureFile
 from pipeline.system import sealed_hdf5 as sealed
+from pipeline.system.hdf5_damage import find_damage
 from pipeline.system.sealed_hdf5 import SEAL_BYTES, verify_seal
 
 DIAGNOSIS_SECONDS = 5  # HDF5 may run for ever on damaged bytes
@@ -76,12 +77,12 @@ def judge(path: Path, data: bytes, expected: tuple) -> tuple[str, str]:
 
 
 def diagnose_in_fork(path: Path) -> str:
-    """As `sealed_hdf5.diagnose`, in a fork of this warm process instead of a new one."""
+    """As `hdf5_damage.diagnose`, in a fork of this warm process instead of a new one."""
     reader, writer = os.pipe()
 
     def work() -> None:
         signal.alarm(DIAGNOSIS_SECONDS)
-        os.write(writer, sealed.find_damage(path).encode())
+        os.write(writer, find_damage(path).encode())
 
     child = fork(work)
     os.close(writer)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pipeline.backbones.registry import Backbone, Preset, get_backbone
 from pipeline.errors import BackboneError, MissingExtraError, WeightsError
-from pipeline.system.atomic_files import sha256_of_file
+from pipeline.system.paths import sha256_of_file
 from pipeline.system.quiet_start import no_start_up_talk
 
 HUB_PREFIX = "hub:"

@@ -13,8 +13,9 @@ from pipeline.backbones.engines.embedder import Device, Embedder
 from pipeline.classifier.build import check_parity, load_classifier
 from pipeline.errors import DatasetError, StorageError
 from pipeline.features.embed import embed_files
-from pipeline.images.dataset import UNLABELLED, Dataset
+from pipeline.images.dataset import Dataset
 from pipeline.images.decoding.read_images import DEFAULT_LIMITS, Limits, read_images
+from pipeline.images.splits import UNLABELLED
 from pipeline.runs.images_of_run import read_training_digests
 from pipeline.runs.run_folder import Run, describe_software
 from pipeline.runs.scores import Metrics, score_predictions

@@ -14,7 +14,7 @@ class Command(click.Command):
 
     def invoke(self, ctx: click.Context):
         from pipeline.errors import FrostlineError
-        from pipeline.images.sources.found import printable_lines
+        from pipeline.system.printable import printable_lines
 
         try:
             return super().invoke(ctx)

@@ -1,14 +1,14 @@
-"""Embedding in worker processes, each with a network of its own (joblib's loky).
+"""Embedding in worker processes, each with a network of its own.
 
 For machines where threads of one process get in each other's way. Rows are the same bit for bit;
 each worker takes the time and the memory that starting TensorFlow takes.
 """
 
-import multiprocessing
-import signal
+import queue
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 
@@ -16,6 +16,7 @@ from pipeline.errors import FrostlineError
 from pipeline.features.embed import Embed, Embedded, embed_files
 from pipeline.images.decoding.decode import share_turnstile
 from pipeline.images.decoding.read_batches import BatchReader, ReaderSettings
+from pipeline.system.child_process import ChildLostError, HelperProcess
 from pipeline.system.parallel import map_batches
 
 MakeEmbedder = Callable[[int | None], Embed]
@@ -38,78 +39,92 @@ class EmbedInProcesses:
         settings: ReaderSettings,
         n_jobs: int,
     ):
-        from joblib.externals.loky import ProcessPoolExecutor
-
+        self._make_embedder = make_embedder
+        self._asked_batch_size = batch_size
+        self._settings = settings
         self._n_jobs = n_jobs
-        self._pool = ProcessPoolExecutor(
-            n_jobs, initializer=_Worker.prepare, initargs=(make_embedder, batch_size, settings)
-        )
+        self._open = ExitStack()
+        self._idle: queue.SimpleQueue[_EmbeddingProcess] = queue.SimpleQueue()
         self.n_features = self.batch_size = self.images_per_task = 0
 
     def __enter__(self) -> "EmbedInProcesses":
-        try:
-            self.n_features, self.batch_size, self.images_per_task = self._ask(_describe)
-        except BaseException:
-            self.__exit__()
-            raise
+        with ExitStack() as stack:
+            workers = [stack.enter_context(_EmbeddingProcess()) for _ in range(self._n_jobs)]
+            self.n_features, self.batch_size, self.images_per_task = workers[0].prepare(
+                self._make_embedder, self._asked_batch_size, self._settings
+            )
+            for worker in workers:
+                self._idle.put(worker)
+            self._open = stack.pop_all()
         return self
 
-    def __exit__(self, *_) -> None:
-        self._pool.shutdown(kill_workers=True)
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
 
     def map(self, batches: Iterable[list[Path]]) -> Iterator[tuple[list[Path], Embedded]]:
-        with _lost_workers_named():
-            yield from map_batches(_embed_batch, batches, self._n_jobs, self._pool)
+        return map_batches(self._embed, batches, self._n_jobs)
 
-    def _ask(self, question: Callable):
-        with _lost_workers_named():
-            return self._pool.submit(question).result()
-
-
-@contextmanager
-def _lost_workers_named() -> Iterator[None]:
-    """Turns loky's error for a worker that is gone into one for people."""
-    from joblib.externals.loky.process_executor import BrokenProcessPool
-
-    try:
-        yield
-    except BrokenProcessPool as error:
-        raise FrostlineError(
-            "A worker process ended early: out of memory, or killed by an image that crashes the "
-            "decoder. Expected it to run to the end. Received: "
-            f"{str(error).strip().splitlines()[0]}\nWhat was finished is kept. Run the same "
-            "command again: images that were being decoded are looked at one by one then. Fewer "
-            "--jobs take less memory."
-        ) from error
+    def _embed(self, batch: list[Path]) -> tuple[list[Path], Embedded]:
+        worker = self._idle.get()
+        try:
+            if not worker.is_prepared:
+                worker.prepare(self._make_embedder, self.batch_size, self._settings)
+            return batch, worker.embed(batch)
+        finally:
+            self._idle.put(worker)
 
 
-class _Worker:
-    """What one worker process holds: made when it is first needed, so that errors travel back."""
+class _EmbeddingProcess(HelperProcess):
+    """One worker process, which starts its network when it is first needed."""
 
-    _arguments: tuple | None = None
-    _made: tuple[Embed, BatchReader] | None = None
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_prepared = False
+
+    def __enter__(self) -> "_EmbeddingProcess":
+        return self
+
+    def prepare(
+        self, make_embedder: MakeEmbedder, batch_size: int | None, settings: ReaderSettings
+    ) -> tuple[int, int, int]:
+        """Makes the embedder; returns its number of features, batch size and images per task."""
+        described: tuple[int, int, int] = self._ask(
+            _Tools.prepare, make_embedder, batch_size, settings
+        )
+        self.is_prepared = True
+        return described
+
+    def embed(self, batch: list[Path]) -> Embedded:
+        embedded: Embedded = self._ask(_Tools.embed, batch)
+        return embedded
+
+    def _ask(self, function: Callable[..., Any], *arguments: object) -> Any:
+        try:
+            return self.call(function, *arguments)
+        except ChildLostError as lost:
+            raise FrostlineError(
+                "A worker process ended early: out of memory, or killed by an image that crashes "
+                f"the decoder. Expected it to run to the end. Received: {lost}\n"
+                "What was finished is kept. Run the same command again: images that were being "
+                "decoded are looked at one by one then. Fewer --jobs take less memory."
+            ) from lost
+
+
+class _Tools:
+    """What a worker process embeds with; they stay in it from batch to batch."""
+
+    _held: tuple[Embed, BatchReader]
 
     @classmethod
-    def prepare(cls, *arguments) -> None:
-        # An isolated decoder is a process of its own; it would not understand loky's own method.
-        multiprocessing.set_start_method("spawn", force=True)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started it
-        cls._arguments = arguments
+    def prepare(
+        cls, make_embedder: MakeEmbedder, batch_size: int | None, settings: ReaderSettings
+    ) -> tuple[int, int, int]:
+        share_turnstile(FileLock(settings.turnstile))
+        embed = make_embedder(batch_size)
+        cls._held = embed, BatchReader(settings, 1).__enter__()
+        return embed.n_features, embed.batch_size, embed.images_per_task
 
     @classmethod
-    def get(cls) -> tuple[Embed, BatchReader]:
-        if cls._made is None:
-            make_embedder, batch_size, settings = cls._arguments
-            share_turnstile(FileLock(settings.turnstile))
-            cls._made = make_embedder(batch_size), BatchReader(settings, 1).__enter__()
-        return cls._made
-
-
-def _describe() -> tuple[int, int, int]:
-    embed, _ = _Worker.get()
-    return embed.n_features, embed.batch_size, embed.images_per_task
-
-
-def _embed_batch(batch: list[Path]) -> tuple[list[Path], Embedded]:
-    embed, read = _Worker.get()
-    return batch, embed_files(batch, read, embed)
+    def embed(cls, batch: list[Path]) -> Embedded:
+        embed, read = cls._held
+        return embed_files(batch, read, embed)

@@ -31,7 +31,8 @@ from pipeline.images.decoding.read_batches import (
 )
 from pipeline.images.decoding.read_images import DEFAULT_LIMITS, Limits
 from pipeline.recipe import Recipe
-from pipeline.system.atomic_files import free_bytes, hold_lock
+from pipeline.system.locks import hold_lock
+from pipeline.system.paths import free_bytes
 
 CACHE_FOLDER = Path("cache")
 _BYTES_PER_TABLE_ROW = 200

@@ -15,18 +15,10 @@ import numpy as np
 
 from pipeline.errors import FeatureFileError
 from pipeline.recipe import Recipe
-from pipeline.system.atomic_files import OutputFile
-from pipeline.system.sealed_hdf5 import (
-    VERSION,
-    damage_named,
-    damaged,
-    open_sealed,
-    read_rows,
-    read_strings,
-    write_rows,
-    write_sealed,
-    write_strings,
-)
+from pipeline.system.disk import OutputFile
+from pipeline.system.hdf5_damage import damage_named, damaged
+from pipeline.system.hdf5_tables import read_rows, read_strings, write_rows, write_strings
+from pipeline.system.sealed_hdf5 import VERSION, open_sealed, write_sealed
 
 FORMAT = "frostline-features"
 PART_FORMAT = "frostline-part"

@@ -1,24 +1,37 @@
-"""Finished rows of features and where they lie: the old file, its retired rows, parts of a run
-that was killed, other files of the same recipe; and the parts of the run that goes on.
+"""Finished rows and where they lie: the old file, its retired rows, parts of a run that was killed,
+other files of the same recipe; and the parts of the run that goes on.
+
+Feature files and trunk caches are made in the same way: what is computed goes to parts in a folder
+beside the target, which a killed run resumes from, and at the end all rows become one file.
 """
 
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
 from pipeline.errors import FeatureFileError
 from pipeline.features.feature_file import Contents, FeatureFile, read_part, write_part
 from pipeline.recipe import Recipe
-from pipeline.system.atomic_files import rename, storage_errors
-from pipeline.system.sealed_hdf5 import open_rows
+from pipeline.system import disk
+from pipeline.system.disk import storage_errors
+from pipeline.system.hdf5_tables import open_rows
 
 PART_ROWS = 1024
+PART_BYTES = 64_000_000
 PART_SECONDS = 10.0
 BLOCK_ROWS = 1024
+
+
+class RowIdentity(Protocol):
+    """What decides rows, besides what each is made of: a `Recipe`, or a trunk."""
+
+    @property
+    def id(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -34,18 +47,15 @@ class RowSource:
     kind: str
 
 
-@dataclass(frozen=True)
 class FinishedRows:
     """All finished rows of a recipe, by digest; where two sources have one, the first wins."""
 
-    sources: list[RowSource]
-
-    def __post_init__(self):
-        places: dict[bytes, tuple[int, int]] = {}
-        for number, source in enumerate(self.sources):
+    def __init__(self, sources: list[RowSource]):
+        self.sources = sources
+        self._places: dict[bytes, tuple[int, int]] = {}
+        for number, source in enumerate(sources):
             for row, digest in enumerate(source.digests):
-                places.setdefault(digest.tobytes(), (number, row))
-        object.__setattr__(self, "_places", places)
+                self._places.setdefault(digest.tobytes(), (number, row))
 
     def __contains__(self, digest: bytes) -> bool:
         return digest in self._places
@@ -57,32 +67,35 @@ class FinishedRows:
         """Columns of the rows."""
         source = next(source for source in self.sources if len(source.digests))
         with open_rows(source.path, source.name) as read:
-            return read(np.zeros(1, np.int64)).shape[1]
+            return int(read(np.zeros(1, np.int64)).shape[1])
 
     def gather(self, digests: np.ndarray, block_rows: int = BLOCK_ROWS) -> Iterator[np.ndarray]:
         """Features in the order of `digests`, (at most `block_rows`, n_features) each."""
         for start in range(0, len(digests), block_rows):
             block_digests = digests[start : start + block_rows]
-            places = np.array([self._places[digest.tobytes()] for digest in block_digests])
-            block = None
-            for number in np.unique(places[:, 0]):
-                is_here = places[:, 0] == number
-                with open_rows(self.sources[number].path, self.sources[number].name) as read:
-                    rows = read(places[is_here, 1])
-                if block is None:
-                    block = np.empty((len(places), rows.shape[1]), rows.dtype)
-                block[is_here] = rows
-            yield block
+            yield self._read([self._places[digest.tobytes()] for digest in block_digests])
+
+    def _read(self, places: list[tuple[int, int]]) -> np.ndarray:
+        """The rows at these places, in their order: the number of a source, and the row in it."""
+        numbers, rows = np.array(places).T
+        parts, order = [], []
+        for number in np.unique(numbers):
+            is_here = np.flatnonzero(numbers == number)
+            source = self.sources[number]
+            with open_rows(source.path, source.name) as read:
+                parts.append(read(rows[is_here]))
+            order.append(is_here)
+        return np.concatenate(parts)[np.argsort(np.concatenate(order))]
 
 
 @dataclass
 class Found:
     """What was there before a run: row sources, the batch size that made them, what to say."""
 
-    sources: list[RowSource]
-    batch_size: int | None
-    next_part: int
-    notes: list[str]
+    sources: list[RowSource] = field(default_factory=list)
+    batch_size: int | None = None
+    next_part: int = 1
+    notes: list[str] = field(default_factory=list)
 
     def count(self, kind: str) -> int:
         """Rows of the sources of one kind."""
@@ -93,30 +106,46 @@ def find_rows(
     target: Path, parts_folder: Path, recipe: Recipe, old: Contents | None, *, reuse: bool
 ) -> Found:
     """Finds every finished row of the recipe; `old` is what the target holds, if it exists."""
-    found = Found([], None, 1, [])
+    found = Found()
     if old is not None:
         found.batch_size = old.batch_size
         found.sources.append(RowSource(target, "features", old.images.digests, "kept"))
         found.sources.append(RowSource(target, "retired/features", old.retired, "reused"))
-    for path in sorted(parts_folder.glob("part-*.h5")):
-        found.next_part = int(path.stem.split("-")[1]) + 1
-        try:
-            digests, batch_size, _ = read_part(path, recipe)
-        except FeatureFileError as error:
-            _set_aside(path, error, found.notes)
-            continue
-        found.batch_size = found.batch_size or batch_size
-        found.sources.append(RowSource(path, "features", digests, "resumed"))
+    find_parts(parts_folder, recipe, found)
     if reuse:
         _find_siblings(target, recipe, found)
     return found
 
 
-def _set_aside(path: Path, error: FeatureFileError, notes: list[str]) -> None:
+def parts_folder_of(target: Path) -> Path:
+    """Where the parts of a file lie while it is made: beside it."""
+    return target.with_name(target.name + ".parts")
+
+
+def find_parts(folder: Path, identity: RowIdentity, found: Found) -> None:
+    """Adds the parts of a run that was killed; sets aside what is damaged or of something else."""
+    for path in sorted(folder.glob("part-*.h5")):
+        found.next_part = int(path.stem.split("-")[1]) + 1
+        try:
+            digests, batch_size, _ = read_part(path, identity)
+        except FeatureFileError as error:
+            found.notes.append(set_aside(path, error))
+            continue
+        found.batch_size = found.batch_size or batch_size
+        found.sources.append(RowSource(path, "features", digests, "resumed"))
+
+
+def set_aside(path: Path, error: FeatureFileError) -> str:
+    """Renames a file that is of no use, so that a person may look at it; says so.
+
+    Args:
+        error: why. Its first line says what is wrong, the others what to do; which this run does.
+    """
     aside = path.with_name(path.name + ".set-aside")
     with storage_errors(aside):
-        rename(path, aside)
-    notes.append(f"Set aside {aside}, none of its rows is used: {error}")
+        disk.rename(path, aside)
+    reason, _, _ = str(error).partition("\n")
+    return f"Set aside {aside}; what it held is computed anew: {reason}"
 
 
 def _find_siblings(target: Path, recipe: Recipe, found: Found) -> None:
@@ -139,13 +168,14 @@ def _find_siblings(target: Path, recipe: Recipe, found: Found) -> None:
 class PartWriter:
     """Collects finished rows and writes them to a part file now and then.
 
-    A part holds at most PART_ROWS rows or PART_SECONDS of work, so a kill loses no more.
+    A part holds about PART_ROWS rows, PART_BYTES or PART_SECONDS of work at most, so a kill loses
+    no more, and memory does not grow with the length of a row.
     """
 
-    def __init__(self, folder: Path, recipe: Recipe, batch_size: int, next_part: int):
+    def __init__(self, folder: Path, identity: RowIdentity, batch_size: int, next_part: int):
         self.sources: list[RowSource] = []
         self._folder = folder
-        self._recipe = recipe
+        self._identity = identity
         self._batch_size = batch_size
         self._next_part = next_part
         self._digests: list[np.ndarray] = []
@@ -153,10 +183,15 @@ class PartWriter:
         self._since = time.monotonic()
 
     def add(self, digest: np.ndarray, features: np.ndarray) -> None:
-        """Takes one finished row: uint8 (32,) and float32 (n_features,)."""
+        """Takes one finished row: uint8 (32,) and float32 or float16 (n_features,)."""
         self._digests.append(digest)
         self._features.append(features)
-        if len(self._digests) >= PART_ROWS or time.monotonic() - self._since >= PART_SECONDS:
+        n_rows = len(self._digests)
+        if (
+            n_rows >= PART_ROWS
+            or n_rows * features.nbytes >= PART_BYTES
+            or time.monotonic() - self._since >= PART_SECONDS
+        ):
             self.flush()
 
     def flush(self) -> None:
@@ -164,7 +199,7 @@ class PartWriter:
         if self._digests:
             path = self._folder / f"part-{self._next_part:06d}.h5"
             digests = np.stack(self._digests)
-            write_part(path, self._recipe, self._batch_size, digests, np.stack(self._features))
+            write_part(path, self._identity, self._batch_size, digests, np.stack(self._features))
             self.sources.append(RowSource(path, "features", digests, "computed"))
             self._next_part += 1
             self._digests, self._features = [], []
@@ -172,7 +207,7 @@ class PartWriter:
 
 
 def remove_parts(folder: Path, sources: list[RowSource]) -> None:
-    """Removes parts whose rows are in the feature file now; what was set aside stays."""
+    """Removes parts whose rows are in the one file now; what was set aside stays."""
     for source in sources:
         if source.path.parent == folder:
             source.path.unlink(missing_ok=True)

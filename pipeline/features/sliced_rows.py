@@ -1,24 +1,44 @@
-"""The features of a file, sliced like an array, in no more memory than is allowed.
+"""The rows of a file, sliced like an array, in no more memory than is allowed.
 
 Rows that fit are read once and kept; the others are read anew whenever they are asked for. Who
 takes slices of a few megabytes need not know which is which, and gets the same numbers.
 """
 
-import numpy as np
+from collections.abc import Iterator
+from typing import Protocol
 
-from pipeline.features.feature_file import FeatureFile
+import numpy as np
 
 # The rest of the allowance is for the blocks that are being worked on.
 KEPT_SHARE = 0.6
 
 
+class RowFile(Protocol):
+    """A feature file or a trunk cache, open for reading."""
+
+    @property
+    def shape(self) -> tuple[int, int]: ...
+
+    def read_blocks(self) -> Iterator[np.ndarray]:
+        """All rows in order, checked."""
+        ...
+
+    def read_span(self, start: int, stop: int) -> np.ndarray:
+        """The rows from `start` to below `stop`."""
+        ...
+
+    def read_rows(self, rows: np.ndarray) -> np.ndarray:
+        """Some rows, in the order asked for."""
+        ...
+
+
 class FeatureRows:
-    """Read-only rows of features, float32 `(n_samples, n_features)`.
+    """Read-only rows `(n_samples, n_features)`: float32 of a feature file, float16 of a trunk.
 
     Making it reads the whole file once and checks it. The file must stay open.
 
     Args:
-        file: the feature file.
+        file: where the rows lie.
         memory: bytes for rows and for work on them.
 
     Raises:
@@ -27,13 +47,14 @@ class FeatureRows:
 
     ndim = 2
 
-    def __init__(self, file: FeatureFile, memory: int):
+    def __init__(self, file: RowFile, memory: int):
         self._file = file
         self.shape = n_samples, n_features = file.shape
-        row_bytes = 4 * n_features
+        dtype = file.read_span(0, 0).dtype
+        row_bytes = dtype.itemsize * n_features
         fits = n_samples * row_bytes <= memory
         n_kept = n_samples if fits else int(memory * KEPT_SHARE) // row_bytes
-        self._kept = np.empty((n_kept, n_features), np.float32)
+        self._kept = np.empty((n_kept, n_features), dtype)
         start = 0
         for block in file.read_blocks():
             kept = self._kept[start : start + len(block)]
@@ -63,7 +84,7 @@ class FeatureRows:
 
     def _take(self, numbers: np.ndarray) -> np.ndarray:
         is_kept = numbers < self.n_kept
-        rows = np.empty((len(numbers), self.shape[1]), np.float32)
+        rows = np.empty((len(numbers), self.shape[1]), self._kept.dtype)
         rows[is_kept] = self._kept[numbers[is_kept]]
         rows[~is_kept] = self._file.read_rows(numbers[~is_kept])
         return rows

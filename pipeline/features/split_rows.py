@@ -6,8 +6,15 @@ import numpy as np
 
 from pipeline.features.feature_file import Contents
 from pipeline.images.groups import find_groups, make_group_keys
-from pipeline.images.sources.found import NO_SPLIT, SPLITS, printable
-from pipeline.images.splits import assign_splits, find_conflicts, find_equal_images, find_straddlers
+from pipeline.images.splits import (
+    NO_SPLIT,
+    SPLITS,
+    assign_splits,
+    find_conflicts,
+    find_equal_images,
+    find_straddlers,
+)
+from pipeline.system.printable import printable
 
 _N_SHOWN = 5
 _FEW_VAL_IMAGES = 5  # with fewer, one image more or less right moves a recall by over a fifth

@@ -1,5 +1,6 @@
 """The state of a fine-tuning after an epoch, in one file, whole or not there at all."""
 
+import glob
 import json
 import zipfile
 from dataclasses import dataclass, field
@@ -8,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.errors import RunError, describe_unread_arrays
-from pipeline.system.atomic_files import atomic_path, glob_escape
+from pipeline.system.atomic_files import atomic_path
 
 FORMAT = "frostline-checkpoint"
 
@@ -92,7 +93,7 @@ def list_others(path: Path, stem: str, job: dict) -> list[str]:
         stem: what the names of all checkpoints of the same run begin with.
     """
     said = []
-    for other in sorted(path.parent.glob(f"{glob_escape(stem)}*.checkpoint")):
+    for other in sorted(path.parent.glob(f"{glob.escape(stem)}*.checkpoint")):
         if other == path:
             continue
         try:

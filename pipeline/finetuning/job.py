@@ -13,7 +13,7 @@ from pipeline.finetuning.checkpoint import State, list_others, read_checkpoint, 
 from pipeline.finetuning.options import FinetuneOptions
 from pipeline.heads.class_weights import BALANCED
 from pipeline.runs.run_folder import RUNS_FOLDER, Run
-from pipeline.system.atomic_files import sha256_of_file
+from pipeline.system.paths import sha256_of_file
 
 
 @dataclass(frozen=True)

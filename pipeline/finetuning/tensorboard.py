@@ -4,7 +4,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from pipeline.system.atomic_files import storage_errors
+from pipeline.system.disk import storage_errors
 
 
 def log_epoch(folder: Path, record: dict) -> None:

@@ -19,8 +19,7 @@ from pipeline.heads.logistic import (
     fit_logistic_head,
     save_linear_head,
 )
-from pipeline.images.dataset import UNLABELLED
-from pipeline.images.splits import TRAIN, VAL
+from pipeline.images.splits import TRAIN, UNLABELLED, VAL
 from pipeline.runs.records import (
     Predictions,
     Probes,

@@ -11,9 +11,10 @@ import numpy as np
 
 from pipeline.errors import DatasetError
 from pipeline.images.sources import csv_list
+from pipeline.images.sources.findings import Findings
 from pipeline.images.sources.folders import find_images, find_labelled_images
-from pipeline.images.sources.found import NO_SPLIT, SPLITS, UNLABELLED, Findings
-from pipeline.system.atomic_files import is_file, is_folder
+from pipeline.images.splits import NO_SPLIT, SPLITS, UNLABELLED
+from pipeline.system.paths import is_file, is_folder
 
 _N_NOTES_SHOWN = 5
 # The first that fits counts: a folder's name may stand at the end of what is outside of it.

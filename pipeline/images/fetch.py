@@ -16,8 +16,9 @@ from pipeline.errors import DatasetError
 from pipeline.images.dataset import ARCHIVE_SUFFIXES, is_archive
 from pipeline.images.sources.archives import MAX_BYTES, unpack_archive
 from pipeline.images.sources.candidates import ARCHIVE_NOTE, find_reason_to_pass
-from pipeline.images.sources.found import split_of_name
-from pipeline.system.atomic_files import atomic_folder, is_file, sha256_of_file
+from pipeline.images.splits import split_of_name
+from pipeline.system.atomic_folder import atomic_folder
+from pipeline.system.paths import is_file, sha256_of_file
 
 DATA_FOLDER = Path("data")
 _TIMEOUT_SECONDS = 60.0  # without a byte

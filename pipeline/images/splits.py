@@ -1,17 +1,33 @@
-"""Stable train, val and test membership from the images' digests.
+"""The three splits, by name and by number, and stable membership from the images' digests.
 
 An image keeps its split for ever, whatever is added or renamed, and equal images share one.
 """
 
 import hashlib
+import re
 from collections import Counter, defaultdict
 
 import numpy as np
 
 from pipeline.errors import SplitError
-from pipeline.images.sources.found import NO_SPLIT, SPLITS, UNLABELLED
 
+SPLITS = ("train", "val", "test")
 TRAIN, VAL, TEST = range(3)
+NO_SPLIT = -1  # the source does not say, or the image has no label
+UNLABELLED = -1  # in the place of a label
+
+_SPLIT_WORDS = {
+    **dict.fromkeys(("train", "training", "trainset"), TRAIN),
+    **dict.fromkeys(("val", "valid", "validation", "valset", "dev", "eval"), VAL),
+    **dict.fromkeys(("test", "testing", "testset"), TEST),
+}
+
+
+def split_of_name(name: str) -> int | None:
+    """`seg_train` -> 0, `training_set` -> 0, `validation` -> 1, `daisy` -> None."""
+    words = re.split(r"[^a-z]+", name.lower())
+    splits = {_SPLIT_WORDS[word] for word in words if word in _SPLIT_WORDS}
+    return splits.pop() if len(splits) == 1 else None
 
 
 def hash_to_unit(key: bytes, seed: int) -> float:
@@ -171,7 +187,7 @@ class _Division:
                 is_changed = True
         return is_changed
 
-    def _rank_giver(self, key: bytes, sizes: Counter) -> tuple[int, int]:
+    def _rank_giver(self, key: bytes, sizes: Counter[int]) -> tuple[int, int]:
         """Keys of the largest split first, of train where two are as large."""
         return -sizes[self.split_of[key]], self.split_of[key]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.errors import RunError, describe_unread_arrays
-from pipeline.images.dataset import SPLITS
+from pipeline.images.splits import SPLITS
 from pipeline.runs.run_folder import Run
 from pipeline.system.atomic_files import atomic_output, write_text
 

@@ -11,7 +11,9 @@ from pathlib import Path
 
 from pipeline.errors import RunError
 from pipeline.recipe import Recipe
-from pipeline.system.atomic_files import atomic_folder, storage_errors, write_json
+from pipeline.system.atomic_files import write_json
+from pipeline.system.atomic_folder import atomic_folder
+from pipeline.system.disk import storage_errors
 
 FORMAT = "frostline-run"
 VERSION = 1

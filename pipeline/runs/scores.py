@@ -9,7 +9,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from pipeline.images.sources.found import SPLITS
+from pipeline.images.splits import SPLITS
 
 
 @dataclass(frozen=True)

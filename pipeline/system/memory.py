@@ -47,9 +47,11 @@ def available_bytes() -> int:
 def _read_meminfo() -> int | None:
     try:
         text = Path("/proc/meminfo").read_text("ascii")
-        return int(re.search(r"^MemAvailable:\s+(\d+) kB", text, re.MULTILINE)[1]) * 1024
-    except (OSError, TypeError):
-        pass
+    except OSError:
+        text = ""
+    found = re.search(r"^MemAvailable:\s+(\d+) kB", text, re.MULTILINE)
+    if found:
+        return int(found[1]) * 1024
     try:  # no Linux: half of what is built in
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
     except (AttributeError, OSError, ValueError):

@@ -3,25 +3,26 @@
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+Batch = TypeVar("Batch")
+Result = TypeVar("Result")
 
 _LOOK_AHEAD = 4
 
 
 def map_batches(
-    task: Callable, batches: Iterable, n_streams: int, executor: Executor | None = None
-) -> Iterator:
-    """Runs `task` over the batches in parallel and gives the results in the batches' order.
+    task: Callable[[Batch], Result], batches: Iterable[Batch], n_streams: int
+) -> Iterator[Result]:
+    """Runs `task` over the batches in threads and gives the results in the batches' order.
 
     At most `4 * n_streams` batches are in flight or wait to be consumed. joblib.Parallel holds no
     one back: its workers run on while the consumer is busy; and gating its input from outside
     blocks the very thread that delivers the results that would open the gate.
-
-    Args:
-        executor: where to run; None for threads.
     """
-    pool = executor or ThreadPoolExecutor(n_streams)
-    pending: deque = deque()
+    pool = ThreadPoolExecutor(n_streams)
+    pending: deque[Future[Result]] = deque()
     try:
         for batch in batches:
             pending.append(pool.submit(task, batch))
@@ -30,10 +31,7 @@ def map_batches(
         while pending:
             yield pending.popleft().result()
     finally:
-        for future in pending:
-            future.cancel()
-        if executor is None:
-            pool.shutdown(cancel_futures=True)
+        pool.shutdown(cancel_futures=True)
 
 
 def count_cores() -> int:

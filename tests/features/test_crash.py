@@ -22,7 +22,8 @@ from pipeline.features import finished_rows as rows
 from pipeline.features.extract import ExtractOptions, extract_features
 from pipeline.features.feature_file import FeatureFile, write_part
 from pipeline.images.dataset import scan_dataset
-from pipeline.system import atomic_files as files
+from pipeline.system import disk
+from pipeline.system.paths import sha256_of_file
 from pipeline.system.sealed_hdf5 import verify_seal
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -117,7 +118,10 @@ def test_damaged_part_is_set_aside_by_name_and_its_rows_are_computed_again(
     part.write_bytes(data)
     summary, stand_in = extract(photos, target, reuse=False)
     assert stand_in.n_images == 16
-    assert any(str(part) in note and "damaged" in note for note in summary.notes)
+    (note,) = [note for note in summary.notes if str(part) in note]
+    assert "damaged" in note
+    assert "computed anew" in note
+    assert "run extract again" not in note
     assert [path.name for path in parts_of(target)] == [part.name + ".set-aside"]
     extract(photos, target.with_name("reference.h5"), reuse=False)
     np.testing.assert_array_equal(read(target)[1], read(target.with_name("reference.h5"))[1])
@@ -126,7 +130,7 @@ def test_damaged_part_is_set_aside_by_name_and_its_rows_are_computed_again(
 def test_part_of_another_recipe_is_never_trusted(photos, target):
     folder = target.with_name(target.name + ".parts")
     digests = np.frombuffer(
-        b"".join(bytes.fromhex(files.sha256_of_file(p)) for p in photos.rglob("*.png")), np.uint8
+        b"".join(bytes.fromhex(sha256_of_file(p)) for p in photos.rglob("*.png")), np.uint8
     ).reshape(-1, 32)
     wrong = np.full((len(digests), 24), 7, np.float32)
     write_part(folder / "part-000001.h5", replace(RECIPE, image_size=9), 4, digests, wrong)
@@ -152,7 +156,7 @@ def test_failing_operation_is_a_clear_error_and_loses_nothing(
     """At each of the first 50: parts stay, the old file stays, the next run ends well."""
     extract(photos, target.with_name("reference.h5"), reuse=False)
     expected = read(target.with_name("reference.h5"))[1]
-    works = getattr(files, operation)
+    works = getattr(disk, operation)
     failed = 0
     for n in range(1, 51):
         count = 0
@@ -166,13 +170,13 @@ def test_failing_operation_is_a_clear_error_and_loses_nothing(
 
         shutil.rmtree(target.parent / "trial", ignore_errors=True)
         trial = target.parent / "trial" / "features.h5"
-        monkeypatch.setattr(files, operation, fail)
+        monkeypatch.setattr(disk, operation, fail)
         try:
             extract(photos, trial, reuse=False)
         except StorageError as error:
             failed += 1
             assert str(trial.parent) in str(error)
-        monkeypatch.setattr(files, operation, works)
+        monkeypatch.setattr(disk, operation, works)
         summary, _ = extract(photos, trial, reuse=False)
         np.testing.assert_array_equal(read(trial)[1], expected)
         assert summary.resumed + summary.computed + summary.kept == 24
@@ -204,7 +208,7 @@ def test_full_disk_while_updating_leaves_the_old_file_untouched(photos, target, 
     def full(file, data):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(files, "write_some", full)
+    monkeypatch.setattr(disk, "write_some", full)
     with pytest.raises(StorageError, match="disk is full"):
         extract(photos, target)
     assert target.read_bytes() == before

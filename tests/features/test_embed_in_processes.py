@@ -6,6 +6,7 @@ import signal
 import numpy as np
 import pytest
 from conftest import call
+from killed_parent import survivors_of_a_kill
 
 from benchmarks.stand_in import RECIPE, StandIn, extract
 from pipeline.errors import DeviceError, FrostlineError
@@ -56,7 +57,7 @@ def test_error_of_a_worker_arrives_as_it_was_raised(photos, tmp_path):
 
 
 def test_worker_that_is_killed_is_said_and_the_next_run_goes_on(photos, tmp_path):
-    with pytest.raises(FrostlineError, match="worker process ended early"):
+    with pytest.raises(FrostlineError, match=r"worker process ended early(.|\n)*died of SIGKILL"):
         extract_in_processes(photos, tmp_path / "a.h5", Dying)
     assert not (tmp_path / "a.h5").exists()
     assert extract_in_processes(photos, tmp_path / "a.h5", StandIn).n_images == 24
@@ -70,3 +71,25 @@ def test_command_line_with_loky_gives_the_rows_of_threads(extracted, tmp_path):
     )
     assert outcome.exit_code == 0, outcome.stderr
     np.testing.assert_array_equal(read(tmp_path / "a.h5")[1], read(extracted / "features.h5")[1])
+
+
+def test_no_worker_outlives_an_extraction_that_is_killed(photos, tmp_path):
+    (tmp_path / "slow.py").write_text(
+        "import os, time\n"
+        "from pathlib import Path\n"
+        "from benchmarks.stand_in import StandIn\n"
+        "class Slow(StandIn):\n"
+        "    def __call__(self, pixels):\n"
+        "        Path(f'child-{os.getpid()}').touch()\n"
+        "        time.sleep(1000)\n"
+    )
+    program = (
+        "from pathlib import Path\n"
+        "from benchmarks.stand_in import RECIPE\n"
+        "from pipeline.features.extract import ExtractOptions, extract_features\n"
+        "from pipeline.images.dataset import scan_dataset\n"
+        "from slow import Slow\n"
+        "dataset = scan_dataset(Path('photos'))\n"
+        "extract_features(dataset, RECIPE, Path('a.h5'), Slow, ExtractOptions(n_processes=2))\n"
+    )
+    assert survivors_of_a_kill(program, tmp_path, n_children=2) == []

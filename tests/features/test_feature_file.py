@@ -127,12 +127,12 @@ def test_part_of_another_recipe_is_refused(tmp_path):
 
 def test_file_on_which_hdf5_never_comes_back_is_refused_all_the_same(target, monkeypatch):
     """Seen: a flipped byte of the metadata on which HDF5 runs for ever."""
-    from pipeline.system import sealed_hdf5 as sealed
+    from pipeline.system import hdf5_damage
 
     data = bytearray(target.read_bytes())
     data[-1] ^= 1
     target.write_bytes(data)
-    monkeypatch.setattr(sealed, "_DIAGNOSIS_SECONDS", 0.001)
+    monkeypatch.setattr(hdf5_damage, "_DIAGNOSIS_SECONDS", 0.001)
     with pytest.raises(FeatureFileError, match="is damaged in its structure: these are"):
         FeatureFile(target)
 

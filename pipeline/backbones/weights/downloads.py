@@ -15,7 +15,8 @@ from pathlib import Path
 
 from pipeline.backbones.registry import Backbone, Download
 from pipeline.errors import StorageError, WeightsError
-from pipeline.system.atomic_files import atomic_path, sha256_of_file, write_text
+from pipeline.system.atomic_files import atomic_path, write_text
+from pipeline.system.paths import sha256_of_file
 from pipeline.system.quiet_start import no_start_up_talk
 
 DOWNLOAD_TIMEOUT_SECONDS = 30

@@ -13,7 +13,7 @@ from pipeline.backbones.registry import Backbone, Download, PackageFile, Preset
 from pipeline.backbones.weights.downloads import check_download, fetch_if_absent, target_of
 from pipeline.errors import WeightsError
 from pipeline.recipe import Recipe
-from pipeline.system.atomic_files import sha256_of_file
+from pipeline.system.paths import sha256_of_file
 
 KERAS_SUFFIXES = (".weights.h5", ".h5", ".keras")
 TORCH_SUFFIXES = (".pth", ".pt")

@@ -5,7 +5,7 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from pipeline.images.sources.found import printable
+from pipeline.system.printable import printable
 
 _NAME_COLUMNS = 28
 _BAR_COLUMNS = 20

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipeline.commands.terminal.tables import make_table
-from pipeline.images.sources.found import printable
+from pipeline.system.printable import printable
 
 _GAP = _EDGES = 2  # characters between columns, and at both ends together
 

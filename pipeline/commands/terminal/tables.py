@@ -3,7 +3,7 @@
 from rich.markup import escape
 from rich.table import Table
 
-from pipeline.images.sources.found import printable
+from pipeline.system.printable import printable
 
 
 def plain(value) -> str:

@@ -16,8 +16,8 @@ from pipeline.commands.terminal.class_chart import draw_class_chart
 from pipeline.commands.terminal.lists import backbones_table, feature_files_table, run_tables
 from pipeline.commands.terminal.progress import progress_bar, progress_lines
 from pipeline.commands.terminal.tables import make_table, per_class_table, plain, score_table
-from pipeline.images.sources.found import NO_SPLIT, SPLITS, printable, printable_lines
-from pipeline.system.atomic_files import to_json
+from pipeline.images.splits import NO_SPLIT, SPLITS
+from pipeline.system.printable import printable, printable_lines, to_json
 
 _UNLIMITED = 100_000  # characters in a line of a pipe or file, where nothing must be broken
 

@@ -7,27 +7,28 @@ known by the image's digest and the view; the file by everything else that decid
 
 import hashlib
 import json
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 
 import h5py
 import numpy as np
 
 from pipeline.errors import FeatureFileError
-from pipeline.features.feature_file import read_part
-from pipeline.features.finished_rows import BLOCK_ROWS, RowSource
-from pipeline.system.atomic_files import OutputFile, rename, storage_errors
-from pipeline.system.sealed_hdf5 import (
-    VERSION,
-    damage_named,
-    open_sealed,
-    read_rows,
-    verify_seal,
-    write_rows,
-    write_sealed,
+from pipeline.features.finished_rows import (
+    BLOCK_ROWS,
+    Found,
+    RowSource,
+    find_parts,
+    parts_folder_of,
+    set_aside,
 )
+from pipeline.features.sliced_rows import FeatureRows
+from pipeline.system.disk import OutputFile
+from pipeline.system.hdf5_damage import damage_named
+from pipeline.system.hdf5_tables import read_rows, write_rows
+from pipeline.system.sealed_hdf5 import VERSION, open_sealed, verify_seal, write_sealed
 
 FORMAT = "frostline-trunk"
 MEMORY_BYTES = 2_000_000_000
@@ -73,41 +74,19 @@ def key_of(digest: np.ndarray, view: int) -> np.ndarray:
     )
 
 
-def parts_folder(target: Path) -> Path:
-    return target.with_name(target.name + ".parts")
-
-
-def find_finished(target: Path, trunk: Trunk) -> tuple[list[RowSource], int | None, int, list[str]]:
-    """What there is already: row sources, their batch size, the next part's number, notes.
-
-    Damaged files are set aside by name.
-    """
-    sources, notes, batch_size, next_part = [], [], None, 1
+def find_finished(target: Path, trunk: Trunk) -> Found:
+    """What there is already, in the cache and in parts; damaged files are set aside by name."""
+    found = Found()
     if target.exists():
         try:
             verify_seal(target)
             with TrunkCache(target, trunk) as cache:
-                sources.append(RowSource(target, "features", cache.keys, "kept"))
-                batch_size = cache.batch_size
+                found.sources.append(RowSource(target, "features", cache.keys, "kept"))
+                found.batch_size = cache.batch_size
         except FeatureFileError as error:
-            notes.append(_set_aside(target, error))
-    for path in sorted(parts_folder(target).glob("part-*.h5")):
-        next_part = int(path.stem.split("-")[1]) + 1
-        try:
-            keys, made_with, _ = read_part(path, trunk)
-        except FeatureFileError as error:
-            notes.append(_set_aside(path, error))
-            continue
-        batch_size = batch_size or made_with
-        sources.append(RowSource(path, "features", keys, "resumed"))
-    return sources, batch_size, next_part, notes
-
-
-def _set_aside(path: Path, error: FeatureFileError) -> str:
-    aside = path.with_name(path.name + ".set-aside")
-    with storage_errors(aside):
-        rename(path, aside)
-    return f"Set aside {aside}, none of its rows is used: {error}"
+            found.notes.append(set_aside(target, error))
+    find_parts(parts_folder_of(target), trunk, found)
+    return found
 
 
 def block_rows(trunk: Trunk) -> int:
@@ -145,7 +124,7 @@ def write_trunk_cache(
 
 
 class TrunkCache:
-    """A trunk cache open for reading; its rows lie in memory where they fit.
+    """A trunk cache open for reading; its rows lie in memory as far as they fit.
 
     Raises:
         FeatureFileError: it is none, is damaged, or is of another trunk.
@@ -153,7 +132,8 @@ class TrunkCache:
 
     def __init__(self, path: Path, trunk: Trunk, *, memory_bytes: int = MEMORY_BYTES):
         self.path = Path(path)
-        self._shape = trunk.shape
+        self._trunk = trunk
+        self._memory_bytes = memory_bytes
         self._opened = open_sealed(self.path, FORMAT)
         self._file = self._opened.__enter__()
         try:
@@ -169,13 +149,11 @@ class TrunkCache:
             self.close()
             raise
         self._row_of = {key.tobytes(): row for row, key in enumerate(self.keys)}
-        self._memory_bytes = memory_bytes
-        self._in_memory: np.ndarray | None = None
 
     def __enter__(self) -> "TrunkCache":
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -186,22 +164,33 @@ class TrunkCache:
 
     def read(self, keys: np.ndarray) -> np.ndarray:
         """float16 (n_keys, height, width, channels) of uint8 keys (n_keys, 32), in their order."""
-        if self._in_memory is None and self._file["features"].nbytes <= self._memory_bytes:
-            with damage_named(self.path, "the rows"):
-                self._in_memory = self._file["features"][:]
         rows = np.array([self._row_of[key.tobytes()] for key in keys], np.int64)
-        if self._in_memory is not None:
-            values = self._in_memory[rows]
-        else:
-            with damage_named(self.path, "the rows"):
-                values = read_rows(self._file["features"], rows)
-        return values.reshape(len(keys), *self._shape)
+        return self._rows[rows].reshape(len(keys), *self._trunk.shape)
 
+    @cached_property
+    def _rows(self) -> FeatureRows:
+        """Read when they are first needed: who only counts them never does."""
+        return FeatureRows(self, self._memory_bytes)
 
-def remove_parts(target: Path) -> None:
-    """Removes the parts whose rows are in the cache now; what was set aside stays."""
-    folder = parts_folder(target)
-    for path in folder.glob("part-*.h5"):
-        path.unlink(missing_ok=True)
-    with suppress(OSError):  # something was set aside, or there never was a part
-        folder.rmdir()
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n_rows, n_values)"""
+        n_rows, n_values = self._file["features"].shape
+        return n_rows, n_values
+
+    def read_blocks(self) -> Iterator[np.ndarray]:
+        """All rows in order, float16 (any number of rows, n_values) each."""
+        step = block_rows(self._trunk)
+        for start in range(0, len(self.keys), step):
+            yield self.read_span(start, min(start + step, len(self.keys)))
+
+    def read_span(self, start: int, stop: int) -> np.ndarray:
+        """float16 (stop - start, n_values), checked by fletcher32."""
+        with damage_named(self.path, "the rows"):
+            span: np.ndarray = self._file["features"][start:stop]
+        return span
+
+    def read_rows(self, rows: np.ndarray) -> np.ndarray:
+        """float16 (n, n_values) of some rows, in the order asked for, checked by fletcher32."""
+        with damage_named(self.path, "the rows"):
+            return read_rows(self._file["features"], rows)

@@ -6,7 +6,7 @@ from pathlib import Path
 from pipeline.features.finished_rows import FinishedRows
 from pipeline.finetuning.trunk.cache import find_finished
 from pipeline.finetuning.trunk.worker import TrunkJob
-from pipeline.system.atomic_files import free_bytes
+from pipeline.system.paths import free_bytes
 
 # Embedding a batch in the child takes this share of the time that the trunk takes in training:
 # constants are folded and each core has a stream of its own.
@@ -70,8 +70,8 @@ def plan_trunk_cache(
     Returns:
         The plan, and notes on damaged files that were set aside.
     """
-    sources, _, _, notes = find_finished(job.target, job.trunk)
-    n_missing = sum(len(views) for _, views in job.find_missing(FinishedRows(sources)))
+    found = find_finished(job.target, job.trunk)
+    n_missing = sum(len(views) for _, views in job.find_missing(FinishedRows(found.sources)))
     n_rows = len(job.keys())
     seconds = n_missing * trunk_seconds * EMBEDDING_SHARE + START_SECONDS if n_missing else 0.0
     plan = TrunkPlan(
@@ -83,4 +83,4 @@ def plan_trunk_cache(
         saved_seconds=n_passes * trunk_seconds,
         free=free_bytes(job.target.parent),
     )
-    return plan, notes
+    return plan, found.notes

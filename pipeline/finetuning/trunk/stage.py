@@ -20,7 +20,7 @@ from pipeline.finetuning.trunk.plan import TrunkPlan, plan_trunk_cache
 from pipeline.finetuning.trunk.worker import TrunkJob, fill_trunk_cache
 from pipeline.images.splits import TRAIN, VAL
 from pipeline.runs.records import read_probes
-from pipeline.system.atomic_files import sha256_of_file
+from pipeline.system.paths import sha256_of_file
 
 TRUNK_FOLDER = CACHE_FOLDER / "trunk"
 
@@ -91,7 +91,7 @@ class TrunkStage:
             return "strong augmentation mixes images anew in each step"
         return ""
 
-    def _decide(self, wanted: bool | None, plan: TrunkPlan, on_note) -> bool:
+    def _decide(self, wanted: bool | None, plan: TrunkPlan, on_note: Callable[[str], None]) -> bool:
         if not plan.has_room:
             text = (
                 f"Not enough room for the trunk cache {plan.target}. Expected twice "

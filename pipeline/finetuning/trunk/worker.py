@@ -4,35 +4,39 @@ TensorFlow's thread settings hold for a whole process; training needs all thread
 operation, embedding one thread each for many.
 """
 
-import multiprocessing
-import os
-import traceback
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pipeline.errors import DatasetError, FrostlineError
-from pipeline.features.finished_rows import FinishedRows, PartWriter
+from pipeline.features.embed import Embed, Progress
+from pipeline.features.finished_rows import (
+    FinishedRows,
+    PartWriter,
+    parts_folder_of,
+    remove_parts,
+)
 from pipeline.finetuning.trunk.cache import (
     Trunk,
     block_rows,
     find_finished,
     key_of,
-    parts_folder,
-    remove_parts,
     write_trunk_cache,
 )
 from pipeline.images.decoding.read_images import NO_LIMITS, read_image
 from pipeline.runs.run_folder import Run
-from pipeline.system.atomic_files import hold_lock
+from pipeline.system.child_process import ChildFailedError, ChildLostError, HelperProcess
+from pipeline.system.locks import hold_lock
 from pipeline.system.parallel import map_batches
 
-GREATEST_FLOAT16 = 65504.0
-_FLUSH_BYTES = 64_000_000
+if TYPE_CHECKING:
+    from pipeline.finetuning.augment import Augmentation
 
-Progress = Callable[[str, int, int], None]
+GREATEST_FLOAT16 = 65504.0
+
+Missing = tuple[int, list[int]]  # an image, and its views that have no row
 
 
 @dataclass(frozen=True)
@@ -61,9 +65,10 @@ class TrunkJob:
     digests: np.ndarray  # uint8 (n_images, 32)
     views: list[list[int]]
 
-    def find_missing(self, finished: FinishedRows) -> list[tuple[int, list[int]]]:
-        """(image, views without a row) of each image that has such; of equal images the first."""
-        missing, seen = [], set()
+    def find_missing(self, finished: FinishedRows) -> list[Missing]:
+        """What has no row yet; of equal images the first."""
+        missing: list[Missing] = []
+        seen: set[bytes] = set()
         for image, views in enumerate(self.views):
             wanted = []
             for view in views:
@@ -91,48 +96,18 @@ def fill_trunk_cache(job: TrunkJob, on_progress: Progress) -> list[str]:
     Raises:
         FrostlineError: what went wrong in the child.
     """
-    context = multiprocessing.get_context("spawn")
-    connection, theirs = context.Pipe()
-    child = context.Process(target=_work, args=(theirs, job), daemon=True)
-    child.start()
-    theirs.close()
-    try:
-        while True:
-            kind, *values = connection.recv()
-            if kind == "progress":
-                on_progress(*values)
-            elif kind == "done":
-                return values[0]
-            else:
-                raise FrostlineError(values[0])
-    except EOFError:
-        child.join()
-        raise FrostlineError(
-            f"The process that fills the trunk cache ended early with exit code {child.exitcode}: "
-            "out of memory, perhaps. What was finished is kept. Try again, or say "
-            "--no-trunk-cache."
-        ) from None
-    finally:
-        if child.is_alive():
-            child.terminate()
-        child.join()
-        connection.close()
-
-
-def _work(connection, job: TrunkJob) -> None:
-    """The child's life. What TensorFlow says at its start is of no use to anyone."""
-    with open(os.devnull, "w") as nowhere:  # noqa: PTH123 - a device, not a file
-        os.dup2(nowhere.fileno(), 2)
-    try:
-        notes = embed_missing(job, lambda *values: connection.send(("progress", *values)))
-    except FrostlineError as error:
-        connection.send(("error", str(error)))
-    except Exception:
-        connection.send(
-            ("error", f"The trunk cache could not be filled:\n{traceback.format_exc()}")
-        )
-    else:
-        connection.send(("done", notes))
+    # What TensorFlow says at its start is of no use to anyone.
+    with HelperProcess(is_quiet=True) as helper:
+        try:
+            notes: list[str] = helper.call(embed_missing, job, on_progress=on_progress)
+        except ChildLostError as lost:
+            raise FrostlineError(
+                f"The process that fills the trunk cache ended early: {lost}. Out of memory, "
+                "perhaps. What was finished is kept. Try again, or say --no-trunk-cache."
+            ) from lost
+        except ChildFailedError as failed:
+            raise FrostlineError(f"The trunk cache could not be filled:\n{failed}") from failed
+    return notes
 
 
 def embed_missing(job: TrunkJob, on_progress: Progress) -> list[str]:
@@ -142,23 +117,25 @@ def embed_missing(job: TrunkJob, on_progress: Progress) -> list[str]:
         DatasetError: an image is not the one that its digest says.
         FrostlineError: the trunk's output does not fit float16.
     """
+    folder = parts_folder_of(job.target)
     with hold_lock(job.target):
-        sources, batch_size, next_part, notes = find_finished(job.target, job.trunk)
-        finished = FinishedRows(sources)
+        found = find_finished(job.target, job.trunk)
+        batch_size = found.batch_size
+        finished = FinishedRows(found.sources)
         missing = job.find_missing(finished)
         if missing:
             embed = _build_embedder(job, batch_size)
             batch_size = embed.batch_size
-            writer = PartWriter(parts_folder(job.target), job.trunk, batch_size, next_part)
+            writer = PartWriter(folder, job.trunk, batch_size, found.next_part)
             _compute(job, missing, embed, writer, on_progress)
-            finished = FinishedRows(sources + writer.sources)
-        kept = [source.digests for source in sources if source.kind == "kept"]
+            finished = FinishedRows(found.sources + writer.sources)
+        kept = [source.digests for source in found.sources if source.kind == "kept"]
         keys = np.unique(np.concatenate([*kept, job.keys()]), axis=0)
         if missing or not kept or len(keys) != len(kept[0]):
             blocks = finished.gather(keys, block_rows(job.trunk))
             write_trunk_cache(job.target, job.trunk, keys, blocks, batch_size or 0)
-        remove_parts(job.target)
-    return notes
+        remove_parts(folder, finished.sources)
+    return found.notes
 
 
 def _build_embedder(job: TrunkJob, batch_size: int | None):
@@ -182,7 +159,13 @@ def _build_embedder(job: TrunkJob, batch_size: int | None):
     return Embedder(model, device, batch_size)
 
 
-def _compute(job: TrunkJob, missing: list, embed, writer: PartWriter, on_progress) -> None:
+def _compute(
+    job: TrunkJob,
+    missing: list[Missing],
+    embed: Embed,
+    writer: PartWriter,
+    on_progress: Progress,
+) -> None:
     from pipeline.finetuning.augment import Augmentation
 
     augment = Augmentation(job.preset, flip=job.flip, seed=job.seed)
@@ -190,7 +173,7 @@ def _compute(job: TrunkJob, missing: list, embed, writer: PartWriter, on_progres
         missing[start : start + embed.images_per_task]
         for start in range(0, len(missing), embed.images_per_task)
     ]
-    total, done, collected = sum(len(views) for _, views in missing), 0, 0
+    total, done = sum(len(views) for _, views in missing), 0
     on_progress("Trunk cache", 0, total)
     try:
         for keys, values in map_batches(
@@ -199,16 +182,14 @@ def _compute(job: TrunkJob, missing: list, embed, writer: PartWriter, on_progres
             for key, row in zip(keys, values, strict=True):
                 writer.add(key, row)
             done += len(keys)
-            collected += values.nbytes
-            if collected >= _FLUSH_BYTES:
-                writer.flush()
-                collected = 0
             on_progress("Trunk cache", done, total)
     finally:
         writer.flush()
 
 
-def _embed_batch(job: TrunkJob, batch: list, embed, augment) -> tuple[np.ndarray, np.ndarray]:
+def _embed_batch(
+    job: TrunkJob, batch: list[Missing], embed: Embed, augment: "Augmentation"
+) -> tuple[np.ndarray, np.ndarray]:
     """Keys and float16 rows of some images' views."""
     from pipeline.finetuning.augment import number_images
 

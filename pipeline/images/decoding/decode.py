@@ -116,7 +116,7 @@ def decode_image(
         raise ImageError(describe_damage(image.format, error)) from error
 
 
-def share_turnstile(lock: AbstractContextManager) -> None:
+def share_turnstile(lock: AbstractContextManager[object]) -> None:
     """Decodes large images one at a time in all processes that share this lock."""
     global _large_image  # noqa: PLW0603 - set once, when a worker process starts
     _large_image = lock

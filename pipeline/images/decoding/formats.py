@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from PIL import Image
 
 from pipeline.errors import ImageError
-from pipeline.images.sources.found import printable
+from pipeline.system.printable import printable
 
 # Formats that Pillow lists but that need a foreign program, or that could hide one that does.
 _REFUSED = {"EPS", "WMF", "IPTC", "MPEG", "BUFR", "GRIB", "HDF5"}

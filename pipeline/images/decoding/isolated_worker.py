@@ -4,19 +4,20 @@ A thread that is stuck in a C decoder cannot be stopped, and a crash there ends 
 worker can be killed and started anew. What it sends back is raw bytes, never a pickle.
 """
 
-import multiprocessing
 import os
 import queue
-import signal
 from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from pipeline.errors import FrostlineError
 from pipeline.images.decoding.read_images import Limits, hash_image_file, read_image
 from pipeline.recipe import Recipe
+from pipeline.system.child_process import ChildProcess
 
 ISOLATE_SECONDS = 60.0
 _START_SECONDS = 120.0
@@ -59,7 +60,7 @@ class IsolatedReader:
     def __enter__(self) -> "IsolatedReader":
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         while not self._idle.empty():
             worker = self._idle.get()
             if worker is not None:
@@ -96,29 +97,23 @@ class _WorkerLostError(Exception):
     """The worker is gone or will not answer; the message is the reason to skip its image."""
 
 
-class _Worker:
+class _Worker(ChildProcess):
     """One process that reads an image at a time."""
 
-    def __init__(self, arguments: tuple):
-        context = multiprocessing.get_context("spawn")
-        self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=_work, args=(theirs, *arguments), daemon=True)
-        self._process.start()
-        theirs.close()
+    def __init__(self, arguments: tuple[Read, Recipe, Limits, Path]):
+        super().__init__(_work, *arguments)
         try:
-            is_ready = self._connection.poll(_START_SECONDS) and self._connection.recv_bytes()
-        except EOFError:
+            is_ready = self.connection.poll(_START_SECONDS) and self.connection.recv_bytes()
+        except (EOFError, OSError):
             is_ready = False
         if not is_ready:
+            end = self.describe_end()
             self.stop()
             raise FrostlineError(
                 "A worker process for decoding images could not be started. Expected it to be "
-                f"ready within {_START_SECONDS:.0f} seconds. Received: exit code "
-                f"{self._process.exitcode}\nTry again without --isolate, or with more free memory."
+                f"ready within {_START_SECONDS:.0f} seconds. Received: {end}\n"
+                "Try again without --isolate, or with more free memory."
             )
-
-    def is_alive(self) -> bool:
-        return self._process.is_alive()
 
     def ask(self, path: Path, seconds: float) -> bytes:
         """What the worker makes of a file.
@@ -127,40 +122,23 @@ class _Worker:
             _WorkerLostError: it died, or did not answer in time.
         """
         try:
-            self._connection.send_bytes(os.fsencode(path))
+            self.connection.send_bytes(os.fsencode(path))
             message = _DECODING
             while message in (_WAITING, _DECODING):
-                if not self._connection.poll(seconds if message == _DECODING else None):
+                if not self.connection.poll(seconds if message == _DECODING else None):
                     raise _WorkerLostError(
                         f"the decoder hangs: no picture within {seconds:g} seconds"
                     )
-                message = self._connection.recv_bytes()
+                message = self.connection.recv_bytes()
             return message
         except (EOFError, OSError):
-            self._process.join()
-            raise _WorkerLostError(
-                f"the decoder crashed: {_describe_exit(self._process.exitcode)}"
-            ) from None
-
-    def stop(self) -> None:
-        self._process.kill()
-        self._process.join()
-        self._connection.close()
-
-
-def _describe_exit(code: int | None) -> str:
-    if code is not None and code < 0:
-        try:
-            return f"its process died of {signal.Signals(-code).name}"
-        except ValueError:
-            return f"its process died of signal {-code}"
-    return f"its process ended with exit code {code}"
+            raise _WorkerLostError(f"the decoder crashed: {self.describe_end()}") from None
 
 
 class _Turnstile:
     """The lock of large images; says when it is waited for and when it is held."""
 
-    def __init__(self, lock: AbstractContextManager, say: Callable[[bytes], None]):
+    def __init__(self, lock: AbstractContextManager[object], say: Callable[[bytes], None]):
         self._lock = lock
         self._say = say
 
@@ -169,24 +147,24 @@ class _Turnstile:
         self._lock.__enter__()
         self._say(_DECODING)
 
-    def __exit__(self, *error) -> None:
+    def __exit__(self, *error: Any) -> None:
         self._lock.__exit__(*error)
 
 
-def _work(connection, read: Read, recipe: Recipe, limits: Limits, turnstile: Path) -> None:
+def _work(
+    connection: Connection, read: Read, recipe: Recipe, limits: Limits, turnstile: Path
+) -> None:
     """A worker's life: a path comes in, bytes go out, until the other side is gone."""
     from filelock import FileLock
 
     from pipeline.images.decoding.decode import share_turnstile
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started this one
     # The kernel opens the lock when a worker dies.
     share_turnstile(_Turnstile(FileLock(turnstile), connection.send_bytes))
-    with suppress(EOFError, BrokenPipeError):  # the other side is gone, and this one goes too
-        connection.send_bytes(b"ready")
-        while True:
-            path = Path(os.fsdecode(connection.recv_bytes()))
-            connection.send_bytes(_answer(read, path, recipe, limits))
+    connection.send_bytes(b"ready")
+    while True:
+        path = Path(os.fsdecode(connection.recv_bytes()))
+        connection.send_bytes(_answer(read, path, recipe, limits))
 
 
 def _answer(read: Read, path: Path, recipe: Recipe, limits: Limits) -> bytes:

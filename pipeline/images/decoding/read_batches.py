@@ -17,7 +17,7 @@ import numpy as np
 from pipeline.images.decoding.isolated_worker import ISOLATE_SECONDS, IsolatedReader
 from pipeline.images.decoding.read_images import Limits, read_images
 from pipeline.recipe import Recipe
-from pipeline.system.atomic_files import storage_errors
+from pipeline.system.disk import storage_errors
 
 _NOTE_PREFIX = "in-flight-"
 
@@ -73,7 +73,7 @@ class BatchReader:
             self._settings.notes_folder.mkdir(parents=True, exist_ok=True)
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         self._open.close()
 
     def __call__(self, paths: list[Path]) -> list[tuple[np.ndarray, np.ndarray | str]]:

@@ -24,7 +24,7 @@ from typing import BinaryIO
 
 from pipeline.errors import DatasetError
 from pipeline.images.sources.candidates import is_hidden
-from pipeline.system.atomic_files import storage_errors
+from pipeline.system.disk import storage_errors
 
 MAX_EXPANSION = 100  # times the size of the archive
 MAX_BYTES = 100 * 10**9

@@ -37,7 +37,7 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".") or name in _SYSTEM_NAMES
 
 
-def find_reason_to_pass(entry: os.DirEntry) -> str | None:
+def find_reason_to_pass(entry: os.DirEntry[str]) -> str | None:
     """Why an entry of a folder is not a candidate image; empty for what is not worth a word."""
     try:
         is_folder, is_file = entry.is_dir(), entry.is_file()
@@ -52,7 +52,7 @@ def find_reason_to_pass(entry: os.DirEntry) -> str | None:
         return "files that vanished or cannot be read"
 
 
-def _may_be_image(entry: os.DirEntry) -> bool:
+def _may_be_image(entry: os.DirEntry[str]) -> bool:
     """Whether a file should end as a row or as a reason."""
     extension = PurePath(entry.name).suffix.lower()
     if not extension:
@@ -60,7 +60,7 @@ def _may_be_image(entry: os.DirEntry) -> bool:
     return extension not in _OTHER_EXTENSIONS or _is_surely_image(Path(entry.path))
 
 
-def _describe_other_file(entry: os.DirEntry) -> str:
+def _describe_other_file(entry: os.DirEntry[str]) -> str:
     extension = PurePath(entry.name).suffix.lower()
     return f"{extension or 'unnamed'} files, which are not images"
 

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.errors import DatasetError
-from pipeline.images.sources.found import NO_SPLIT, Findings, FoundImage, split_of_name
-from pipeline.system.atomic_files import is_file
+from pipeline.images.sources.findings import Findings, FoundImage
+from pipeline.images.splits import NO_SPLIT, split_of_name
+from pipeline.system.paths import is_file
 
 SUFFIXES = (".csv", ".tsv")
 _DELIMITERS = ",;\t"

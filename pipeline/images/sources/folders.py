@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.images.sources.candidates import find_reason_to_pass, is_hidden
-from pipeline.images.sources.found import NO_SPLIT, Findings, FoundImage, printable, split_of_name
+from pipeline.images.sources.findings import Findings, FoundImage
+from pipeline.images.splits import NO_SPLIT, split_of_name
+from pipeline.system.printable import printable
 
 _TRAIN = 0
 _LEADS_BACK = "links that lead back to a folder above them"

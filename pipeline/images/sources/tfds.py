@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pipeline.errors import DatasetError, MissingExtraError
 from pipeline.images.sources.candidates import is_hidden
-from pipeline.system.atomic_files import atomic_folder
+from pipeline.system.atomic_folder import atomic_folder
 
 _EXTENSIONS = {b"\xff\xd8\xff": ".jpg", b"\x89PN": ".png", b"GIF": ".gif", b"BM": ".bmp"}
 

@@ -1,17 +1,23 @@
 """The trunk cache: what is in it, what is computed again, and what damage does to it."""
 
+import os
+import signal
+
+import h5py
 import numpy as np
 import pytest
 from conftest import make_photos
+from killed_parent import survivors_of_a_kill
 
 from benchmarks.stand_in import RECIPE, StandIn
-from pipeline.errors import DatasetError, FeatureFileError, FrostlineError
+from pipeline.errors import DatasetError, FeatureFileError, FrostlineError, LockedError
 from pipeline.features import finished_rows as rows
 from pipeline.finetuning.trunk import worker as trunk_worker
-from pipeline.finetuning.trunk.cache import Trunk, TrunkCache, find_finished, key_of, parts_folder
+from pipeline.finetuning.trunk.cache import Trunk, TrunkCache, find_finished, key_of
 from pipeline.finetuning.trunk.plan import TrunkPlan, plan_trunk_cache
-from pipeline.finetuning.trunk.worker import TrunkJob, embed_missing
+from pipeline.finetuning.trunk.worker import TrunkJob, embed_missing, fill_trunk_cache
 from pipeline.images.decoding.read_images import hash_image_file
+from pipeline.system.locks import hold_lock
 from pipeline.system.sealed_hdf5 import verify_seal
 
 TRUNK = Trunk("recipe", "", "block7a", (2, 3, 4), "light seed 0")
@@ -73,14 +79,27 @@ def test_each_view_of_each_different_image_is_computed_once(job, stand_in):
     assert job.target.read_bytes() == before
 
 
-def test_rows_out_of_memory_are_those_in_memory(job, stand_in):
+@pytest.mark.parametrize("memory_bytes", [0, 300, 10**6])
+def test_rows_are_the_same_however_many_of_them_fit_in_memory(job, stand_in, memory_bytes):
     fill(job)
-    with (
-        TrunkCache(job.target, TRUNK) as small,
-        TrunkCache(job.target, TRUNK, memory_bytes=0) as no,
-    ):
-        keys = small.keys[[5, 0, 17, 5]]
-        np.testing.assert_array_equal(small.read(keys), no.read(keys))
+    with h5py.File(job.target) as file:
+        keys, rows = file["key"][:], file["features"][:]
+    order = np.array([5, 0, 17, 5, 18])
+    with TrunkCache(job.target, TRUNK, memory_bytes=memory_bytes) as cache:
+        read = cache.read(keys[order])
+    np.testing.assert_array_equal(read, rows[order].reshape(5, 2, 3, 4))
+    assert read.dtype == np.float16
+
+
+def test_long_rows_are_written_to_parts_before_they_fill_the_memory(job, stand_in, monkeypatch):
+    written = []
+    write_part = rows.write_part
+    monkeypatch.setattr(rows, "PART_BYTES", 5 * TRUNK.row_bytes)
+    monkeypatch.setattr(
+        rows, "write_part", lambda *args: (written.append(len(args[-1])), write_part(*args))
+    )
+    fill(job)
+    assert written == [5, 5, 5, 4]
 
 
 def test_interrupted_filling_resumes_from_its_parts_with_the_same_bytes(
@@ -107,7 +126,7 @@ def test_interrupted_filling_resumes_from_its_parts_with_the_same_bytes(
     fill(job)
     assert stand_in.n_images < 19 + n_done
     assert job.target.read_bytes() == expected
-    assert not parts_folder(job.target).exists()
+    assert not rows.parts_folder_of(job.target).exists()
 
 
 def test_damaged_cache_is_set_aside_and_made_again(job, stand_in):
@@ -125,9 +144,9 @@ def test_cache_of_another_trunk_is_never_used(job, stand_in):
     other = Trunk("recipe", "", "block6a", (2, 3, 4), "light seed 0")
     with pytest.raises(FeatureFileError, match="another trunk"):
         TrunkCache(job.target, other)
-    sources, _, _, notes = find_finished(job.target, other)
-    assert sources == []
-    assert "another trunk" in notes[0]
+    found = find_finished(job.target, other)
+    assert found.sources == []
+    assert "another trunk" in found.notes[0]
 
 
 def test_image_that_changed_meanwhile_is_an_error(job, stand_in):
@@ -141,6 +160,63 @@ def test_values_beyond_float16_are_an_error_not_infinity(job, stand_in, monkeypa
     monkeypatch.setattr(StandIn, "__call__", lambda self, pixels: 1e4 * call(self, pixels))
     with pytest.raises(FrostlineError, match="does not fit float16"):
         fill(job)
+
+
+class DeadlyJob(TrunkJob):
+    """Kills the process that fills the cache, as a kernel does that is out of memory."""
+
+    def find_missing(self, finished):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class ClumsyJob(TrunkJob):
+    def find_missing(self, finished):
+        return {}["missing"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        (DeadlyJob, "ended early: its process died of SIGKILL. Out of memory, perhaps"),
+        (ClumsyJob, r"could not be filled:(.|\n)*KeyError: 'missing'"),
+    ],
+)
+def test_end_of_the_process_that_fills_the_cache_is_told_in_words(job, kind, words):
+    with pytest.raises(FrostlineError, match=words):
+        fill_trunk_cache(kind(**vars(job)), lambda stage, done, total: None)
+
+
+def test_cache_that_another_process_fills_is_said_with_its_number(job):
+    """The error comes from the child, with its class and its words."""
+    with (
+        hold_lock(job.target),
+        pytest.raises(LockedError, match=f"is being written by process {os.getpid()}"),
+    ):
+        fill_trunk_cache(job, lambda *values: None)
+
+
+def test_process_that_fills_the_cache_ends_when_the_fine_tuning_is_killed(tmp_path):
+    (tmp_path / "slow.py").write_text(
+        "import os, time\n"
+        "from pathlib import Path\n"
+        "from pipeline.finetuning.trunk.worker import TrunkJob\n"
+        "class SlowJob(TrunkJob):\n"
+        "    def find_missing(self, finished):\n"
+        "        Path(f'child-{os.getpid()}').touch()\n"
+        "        time.sleep(1000)\n"
+    )
+    program = (
+        "import numpy as np\n"
+        "from pathlib import Path\n"
+        "from pipeline.finetuning.trunk.cache import Trunk\n"
+        "from pipeline.finetuning.trunk.worker import fill_trunk_cache\n"
+        "from slow import SlowJob\n"
+        "trunk = Trunk('recipe', '', 'block7a', (2, 3, 4), '')\n"
+        "job = SlowJob(Path('t.h5'), trunk, None, None, 'cpu', 'none', False, 0, [],\n"
+        "              np.zeros((0, 32), np.uint8), [])\n"
+        "fill_trunk_cache(job, print)\n"
+    )
+    assert survivors_of_a_kill(program, tmp_path, n_children=1) == []
 
 
 def test_plan_counts_what_is_missing_and_what_it_saves(job, stand_in):

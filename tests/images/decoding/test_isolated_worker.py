@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from conftest import save_image
+from killed_parent import survivors_of_a_kill
 
 from benchmarks.stand_in import RECIPE
 from pipeline.images.decoding import decode as images
@@ -134,8 +135,8 @@ def test_worker_killed_between_two_images_costs_none(reader, tmp_path):
     good = save_image(tmp_path / "a.png", 1)
     reader(good)
     worker = reader._idle.get()
-    os.kill(worker._process.pid, signal.SIGKILL)
-    worker._process.join()
+    os.kill(worker.process_id, signal.SIGKILL)
+    worker.describe_end()
     reader._idle.put(worker)
     assert not isinstance(reader(good)[1], str)
 
@@ -148,3 +149,25 @@ def test_no_worker_outlives_its_reader(tmp_path):
         assert worker.is_alive()
     assert not worker.is_alive()
     assert threading.active_count() < 10
+
+
+def test_no_worker_outlives_a_parent_that_is_killed(tmp_path):
+    (tmp_path / "slow.py").write_text(
+        "import os, time\n"
+        "from pathlib import Path\n"
+        "def read(path, recipe, limits):\n"
+        "    path.with_name(f'child-{os.getpid()}').touch()\n"
+        "    time.sleep(1000)\n"
+    )
+    program = (
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "from pathlib import Path\n"
+        "from benchmarks.stand_in import RECIPE\n"
+        "from pipeline.images.decoding.isolated_worker import IsolatedReader\n"
+        "from pipeline.images.decoding.read_images import Limits\n"
+        "from slow import read\n"
+        "reader = IsolatedReader(RECIPE, Limits(), Path('lock').absolute(), 2, read=read)\n"
+        "with ThreadPoolExecutor(2) as pool:\n"
+        "    list(pool.map(reader, [Path('a.png').absolute(), Path('b.png').absolute()]))\n"
+    )
+    assert survivors_of_a_kill(program, tmp_path, n_children=2) == []

@@ -17,9 +17,10 @@ from pipeline.images.decoding.read_batches import BatchReader, ReaderSettings, r
 from pipeline.images.decoding.read_images import Limits
 
 ROOT = Path(__file__).resolve().parents[3]
-# In this child process and in its workers a certain image crashes the decoder.
-CRASHING = """
-import os, signal, sys
+# Python imports a module of this name wherever it starts: in the run and in its workers a certain
+# image crashes the decoder.
+SITECUSTOMIZE = """
+import os, signal
 import pipeline.images.decoding.read_images
 decode = pipeline.images.decoding.read_images.decode_image
 def crash(data, *a, **k):
@@ -27,28 +28,30 @@ def crash(data, *a, **k):
         os.kill(os.getpid(), signal.SIGSEGV)
     return decode(data, *a, **k)
 pipeline.images.decoding.read_images.decode_image = crash
-if __name__ == "__main__":
-    from benchmarks.stand_in import extract
-    summary, stand_in = extract(sys.argv[1], __import__("pathlib").Path(sys.argv[2]),
-                                **{name: True for name in sys.argv[3:]})
-    print(stand_in.n_images, summary.skipped, summary.notes)
+"""
+RUN = """
+import sys
+from benchmarks.stand_in import extract
+summary, stand_in = extract(sys.argv[1], __import__("pathlib").Path(sys.argv[2]),
+                            **{name: True for name in sys.argv[3:]})
+print(stand_in.n_images, summary.skipped, summary.notes)
 """
 
 
 @pytest.fixture
 def run(tmp_path):
     """Extracts in a child process whose decoder crashes at the image `crash`."""
-    (tmp_path / "crashing.py").write_text(CRASHING)
+    (tmp_path / "sitecustomize.py").write_text(SITECUSTOMIZE)
     photos = make_photos(tmp_path / "photos", n_per_class=8)
     (photos / "green" / "culprit.png").write_bytes(b"crash")
 
     def call(*options):
         return subprocess.run(
-            [sys.executable, tmp_path / "crashing.py", photos, tmp_path / "f.h5", *options],
+            [sys.executable, "-c", RUN, photos, tmp_path / "f.h5", *options],
             capture_output=True,
             text=True,
             check=False,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (ROOT, tmp_path)))},
             timeout=120,
         )
 

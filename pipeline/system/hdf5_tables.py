@@ -1,0 +1,100 @@
+"""Rows of floats and columns of text in HDF5: written as they come, read in any order."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import h5py
+import numpy as np
+
+from pipeline.system.disk import OutputFile
+from pipeline.system.hdf5_damage import ANYWHERE, damage_named
+
+_CHUNK_BYTES = 128 * 1024
+
+
+class Hasher(Protocol):
+    """A hash of `hashlib`."""
+
+    def update(self, data: Any, /) -> None: ...
+
+
+@contextmanager
+def open_rows(path: Path, name: str) -> Iterator[Callable[[np.ndarray], np.ndarray]]:
+    """Gives a function that reads rows of one data set of a feature file or part.
+
+    For whoever has checked the file before and now moves rows from it.
+    """
+    with damage_named(path, ANYWHERE):
+        file = h5py.File(path, "r")
+
+    def read(rows: np.ndarray) -> np.ndarray:
+        with damage_named(path, f"the data set {name!r}"):
+            return read_rows(file[name], rows)
+
+    with file:
+        yield read
+
+
+def write_rows(
+    file: h5py.File,
+    name: str,
+    blocks: Iterable[np.ndarray],
+    shape: tuple[int, int],
+    output: OutputFile,
+    hasher: Hasher | None = None,
+    dtype: type = np.float32,
+) -> None:
+    """Writes rows of floats as they come; the sum of the blocks' rows must be `shape[0]`.
+
+    Raises:
+        OSError: the output failed; there is no sense in going on.
+    """
+    n_rows, n_features = shape
+    row_bytes = np.dtype(dtype).itemsize * max(1, n_features)
+    rows_per_chunk = max(1, min(n_rows, _CHUNK_BYTES // row_bytes))
+    dataset = file.create_dataset(
+        name,
+        shape,
+        dtype,
+        chunks=(rows_per_chunk, max(1, n_features)),
+        maxshape=(None, n_features),
+        fletcher32=True,
+    )
+    start = 0
+    for block in blocks:
+        data: np.ndarray = np.ascontiguousarray(block, dtype)
+        dataset[start : start + len(data)] = data
+        start += len(data)
+        if hasher is not None:
+            hasher.update(data)
+        if output.error is not None:
+            raise output.error
+    if start != n_rows:
+        raise ValueError(f"{name}: expected {n_rows} rows, received {start}")
+
+
+def write_strings(group: h5py.Group, name: str, strings: list[str]) -> None:
+    dataset = group.create_dataset(name, (len(strings),), h5py.string_dtype("utf-8"))
+    if strings:
+        dataset[:] = np.array([os.fsencode(string) for string in strings], dtype=object)
+
+
+def read_strings(dataset: h5py.Dataset) -> list[str]:
+    return [os.fsdecode(value) for value in dataset[:]]
+
+
+def read_rows(dataset: h5py.Dataset, rows: np.ndarray) -> np.ndarray:
+    """Rows in the order asked for; one read of the span where the rows lie close together."""
+    rows = np.asarray(rows, np.int64)
+    if len(rows) == 0:
+        return np.zeros((0, *dataset.shape[1:]), dataset.dtype)
+    first, last = int(rows.min()), int(rows.max())
+    if last - first + 1 <= 4 * len(rows):
+        ordered: np.ndarray = dataset[first : last + 1][rows - first]
+    else:
+        unique, inverse = np.unique(rows, return_inverse=True)
+        ordered = dataset[unique][inverse]
+    return ordered

@@ -1,0 +1,35 @@
+"""Questions about files and folders, answered without touching them."""
+
+import hashlib
+import shutil
+from pathlib import Path
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a file; no where the system will not say, for want of rights or letters."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is a folder; no where the system will not say."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
+def sha256_of_file(path: Path) -> str:
+    """sha256 of a file's bytes, 64 hex digits."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def free_bytes(folder: Path) -> int:
+    """Bytes that this user may still write in the nearest existing folder above."""
+    folder = Path(folder).absolute()
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
