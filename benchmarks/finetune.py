@@ -82,7 +82,8 @@ def make_weights(path: Path) -> None:
 def prepare(folder: Path, n_images: int):
     """A run with a fitted head."""
     from pipeline.backbones.build import build_embedding_model
-    from pipeline.backbones.engines.embedder import Embedder, choose_device
+    from pipeline.backbones.engines.device import choose_device
+    from pipeline.backbones.engines.registry import open_model
     from pipeline.features.extract import ExtractOptions, extract_features, make_recipe
     from pipeline.heads.fit_head import FitOptions, fit_head
     from pipeline.images.dataset import scan_dataset
@@ -97,7 +98,7 @@ def prepare(folder: Path, n_images: int):
         scan_dataset(folder / "images"),
         recipe,
         folder / "features.h5",
-        lambda size: Embedder(model, choose_device("cpu"), size),
+        lambda size: open_model(model, choose_device("cpu"), batch_size=size),
         ExtractOptions(weights_source=resolved.source),
     )
     fit_head(folder / "features.h5", FitOptions(), output=folder / "head")

@@ -141,7 +141,7 @@ def _choose_embedding(
     jobs = options["jobs"]
     if options["parallel"] == "threads":
         return embedder_maker(terminal, recipe, weights, device, jobs), 0
-    return partial(make_embedder, recipe, weights, device, 1), jobs or count_cores()
+    return partial(make_embedder, recipe, weights, device, None, 1), jobs or count_cores()
 
 
 def _parse_colour(text: str) -> tuple[int, int, int]:

@@ -106,7 +106,7 @@ def embedder_maker(terminal, recipe, weights, device: str, n_streams: int | None
     def make(batch_size: int | None):
         from pipeline.features.embed import make_embedder
 
-        embedder = make_embedder(recipe, weights, device, n_streams, batch_size)
+        embedder = make_embedder(recipe, weights, device, None, n_streams, batch_size)
         for note in (f"Computing on {embedder.device.description}.", *embedder.notes):
             terminal.say(note)
         return embedder

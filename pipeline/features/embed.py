@@ -3,16 +3,21 @@
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from pipeline.backbones.engines.engine import Network
+from pipeline.backbones.engines.registry import open_embedder
 from pipeline.backbones.weights.resolve import ResolvedWeights
 from pipeline.errors import BackboneError
 from pipeline.features.finished_rows import PartWriter
-from pipeline.recipe import Recipe
+from pipeline.recipe import EngineRecord, Recipe
 from pipeline.system.parallel import map_batches
 from pipeline.system.quiet_start import no_start_up_talk
+
+if TYPE_CHECKING:
+    import keras
 
 Progress = Callable[[str, int, int], None]
 # From paths to (digest, pixels or the reason why there are none) of each.
@@ -22,6 +27,8 @@ ReadBatch = Callable[[list[Path]], list[tuple[np.ndarray, np.ndarray | str]]]
 class Embed(Protocol):
     """What extraction needs of an embedder."""
 
+    record: EngineRecord
+    notes: list[str]
     n_features: int
     batch_size: int
     n_streams: int
@@ -68,26 +75,25 @@ def make_embedder(
     recipe: Recipe,
     weights: ResolvedWeights,
     device: str,
+    engine: str | None,
     n_streams: int | None,
     batch_size: int | None,
 ) -> Embed:
-    """Starts TensorFlow, for many one-thread streams, and builds the embedder.
+    """Sets this process up for embedding, and makes the recipe's network ready to run.
 
     Args:
         device: auto, cpu, gpu or gpu:N.
+        engine: a key of `ENGINES`, None for the first that can run the network.
         n_streams, batch_size: None = what suits the device.
     """
-    with no_start_up_talk():
-        from pipeline.backbones.build import build_embedding_model
-        from pipeline.backbones.engines.embedder import (
-            Embedder,
-            choose_device,
-            use_one_thread_per_operation,
-        )
 
-        use_one_thread_per_operation()
-        chosen = choose_device(device)
-    return Embedder(build_embedding_model(recipe, weights), chosen, batch_size, n_streams)
+    def build() -> "keras.Model":
+        with no_start_up_talk():
+            from pipeline.backbones.build import build_embedding_model
+        return build_embedding_model(recipe, weights)
+
+    network = Network(build, recipe.precision, recipe)
+    return open_embedder(network, device, engine=engine, batch_size=batch_size, n_streams=n_streams)
 
 
 def embed_into_parts(

@@ -165,21 +165,17 @@ def _build_embedder(job: TrunkJob, batch_size: int | None):
     """The trunk as an embedder of flat rows."""
     import keras
 
-    from pipeline.backbones.engines.embedder import (
-        Embedder,
-        choose_device,
-        use_one_thread_per_operation,
-    )
+    from pipeline.backbones.engines.device import choose_device_for_embedding
+    from pipeline.backbones.engines.registry import open_model
     from pipeline.backbones.frost_lines import split_at
     from pipeline.classifier.build import load_classifier
 
-    use_one_thread_per_operation()
-    device = choose_device(job.device)
+    device = choose_device_for_embedding(job.device)
     classifier = load_classifier(job.run, job.weights, "float32")
     trunk, _ = split_at(classifier.get_layer("backbone"), job.trunk.line)
     x = trunk(classifier.get_layer("preprocessing")(classifier.input), training=False)
     model = keras.Model(classifier.input, keras.layers.Flatten()(x))
-    return Embedder(model, device, batch_size)
+    return open_model(model, device, batch_size=batch_size)
 
 
 def _compute(job: TrunkJob, missing: list, embed, writer: PartWriter, on_progress) -> None:
