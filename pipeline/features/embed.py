@@ -37,6 +37,9 @@ class Embed(Protocol):
     def __call__(self, pixels: np.ndarray) -> np.ndarray: ...
 
 
+# From a batch size, None = what suits the device.
+MakeEmbedder = Callable[[int | None], Embed]
+
 # (digest, reason or None) of each file, and the features of those without a reason.
 Embedded = tuple[list[tuple[np.ndarray, str | None]], np.ndarray]
 
@@ -44,6 +47,8 @@ Embedded = tuple[list[tuple[np.ndarray, str | None]], np.ndarray]
 class EmbedFiles(Protocol):
     """Batches of files to rows of features, several batches at once."""
 
+    record: EngineRecord
+    notes: list[str]
     n_features: int
     batch_size: int
     images_per_task: int
@@ -52,11 +57,17 @@ class EmbedFiles(Protocol):
         """Each batch with what became of it, in the order of the batches."""
         ...
 
+    def embed(self, pixels: np.ndarray) -> np.ndarray:
+        """float32 (n_samples, n_features) of a few images, uint8 RGB (n_samples, h, w, 3)."""
+        ...
+
 
 class EmbedInThreads:
     """Reads, decodes and embeds in threads of this process, a batch in each."""
 
     def __init__(self, embed: Embed, read: ReadBatch):
+        self.record = embed.record
+        self.notes = embed.notes
         self.n_features = embed.n_features
         self.batch_size = embed.batch_size
         self.images_per_task = embed.images_per_task
@@ -70,6 +81,9 @@ class EmbedInThreads:
             self._embed.n_streams,
         )
 
+    def embed(self, pixels: np.ndarray) -> np.ndarray:
+        return self._embed(pixels)
+
 
 def make_embedder(
     recipe: Recipe,
@@ -77,7 +91,7 @@ def make_embedder(
     device: str,
     engine: str | None,
     n_streams: int | None,
-    batch_size: int | None,
+    batch_size: int | None = None,
 ) -> Embed:
     """Sets this process up for embedding, and makes the recipe's network ready to run.
 
@@ -150,7 +164,8 @@ def embed_files(paths: list[Path], read: ReadBatch, embed: Embed) -> Embedded:
     Raises:
         BackboneError: the network's output is not finite.
     """
-    outcomes, usable, pixels = [], [], []
+    outcomes: list[tuple[np.ndarray, str | None]] = []
+    usable, pixels = [], []
     for path, (digest, decoded) in zip(paths, read(paths), strict=True):
         if isinstance(decoded, str):
             outcomes.append((digest, decoded))

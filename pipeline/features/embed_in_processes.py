@@ -8,17 +8,18 @@ import multiprocessing
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from filelock import FileLock
 
 from pipeline.errors import FrostlineError
-from pipeline.features.embed import Embed, Embedded, embed_files
+from pipeline.features.embed import Embed, Embedded, MakeEmbedder, embed_files
 from pipeline.images.decoding.decode import share_turnstile
 from pipeline.images.decoding.read_batches import BatchReader, ReaderSettings
+from pipeline.recipe import EngineRecord
 from pipeline.system.parallel import map_batches
-
-MakeEmbedder = Callable[[int | None], Embed]
 
 
 class EmbedInProcesses:
@@ -45,10 +46,14 @@ class EmbedInProcesses:
             n_jobs, initializer=_Worker.prepare, initargs=(make_embedder, batch_size, settings)
         )
         self.n_features = self.batch_size = self.images_per_task = 0
+        self.record = EngineRecord()
+        self.notes: list[str] = []
 
     def __enter__(self) -> "EmbedInProcesses":
         try:
-            self.n_features, self.batch_size, self.images_per_task = self._ask(_describe)
+            numbers, record, self.notes = self._ask(_describe)
+            self.n_features, self.batch_size, self.images_per_task = numbers
+            self.record = replace(record, n_threads=self._n_jobs)
         except BaseException:
             self.__exit__()
             raise
@@ -61,9 +66,12 @@ class EmbedInProcesses:
         with _lost_workers_named():
             yield from map_batches(_embed_batch, batches, self._n_jobs, self._pool)
 
-    def _ask(self, question: Callable):
+    def embed(self, pixels: np.ndarray) -> np.ndarray:
+        return self._ask(_embed_pixels, pixels)
+
+    def _ask(self, question: Callable, *arguments):
         with _lost_workers_named():
-            return self._pool.submit(question).result()
+            return self._pool.submit(question, *arguments).result()
 
 
 @contextmanager
@@ -105,9 +113,14 @@ class _Worker:
         return cls._made
 
 
-def _describe() -> tuple[int, int, int]:
+def _describe() -> tuple[tuple[int, int, int], EngineRecord, list[str]]:
     embed, _ = _Worker.get()
-    return embed.n_features, embed.batch_size, embed.images_per_task
+    return (embed.n_features, embed.batch_size, embed.images_per_task), embed.record, embed.notes
+
+
+def _embed_pixels(pixels: np.ndarray) -> np.ndarray:
+    embed, _ = _Worker.get()
+    return embed(pixels)
 
 
 def _embed_batch(batch: list[Path]) -> tuple[list[Path], Embedded]:

@@ -9,8 +9,8 @@ from conftest import call
 
 from benchmarks.stand_in import RECIPE, StandIn, extract
 from pipeline.errors import DeviceError, FrostlineError
-from pipeline.features.extract import ExtractOptions, extract_features
 from pipeline.features.feature_file import FeatureFile
+from pipeline.features.update import UpdateOptions, update_features
 from pipeline.images.dataset import scan_dataset
 
 
@@ -20,8 +20,8 @@ def read(path):
 
 
 def extract_in_processes(photos, target, make, **options):
-    return extract_features(
-        scan_dataset(photos), RECIPE, target, make, ExtractOptions(n_processes=2, **options)
+    return update_features(
+        scan_dataset(photos), RECIPE, target, make, UpdateOptions(n_processes=2, **options)
     )
 
 

@@ -89,7 +89,7 @@ def open_embedder(
         except CannotRunError as error:
             reasons.append(f"{kind.title} cannot run this network ({error})")
             continue
-        embedder.notes[:0] = [f"{reason}; {kind.title} does, more slowly." for reason in reasons]
+        embedder.notes += [f"{reason}; {kind.title} does, more slowly." for reason in reasons]
         return embedder
     raise EngineError(
         f"{'; '.join(reasons)}. Expected one that an engine for {chosen.description} can run. "

@@ -94,11 +94,11 @@ def find_finished(target: Path, trunk: Trunk) -> tuple[list[RowSource], int | No
     for path in sorted(parts_folder(target).glob("part-*.h5")):
         next_part = int(path.stem.split("-")[1]) + 1
         try:
-            keys, made_with, _ = read_part(path, trunk)
+            keys, engine, _ = read_part(path, trunk)
         except FeatureFileError as error:
             notes.append(_set_aside(path, error))
             continue
-        batch_size = batch_size or made_with
+        batch_size = batch_size or engine.batch_size
         sources.append(RowSource(path, "features", keys, "resumed"))
     return sources, batch_size, next_part, notes
 

@@ -149,7 +149,7 @@ def embed_missing(job: TrunkJob, on_progress: Progress) -> list[str]:
         if missing:
             embed = _build_embedder(job, batch_size)
             batch_size = embed.batch_size
-            writer = PartWriter(parts_folder(job.target), job.trunk, batch_size, next_part)
+            writer = PartWriter(parts_folder(job.target), job.trunk, embed.record, next_part)
             _compute(job, missing, embed, writer, on_progress)
             finished = FinishedRows(sources + writer.sources)
         kept = [source.digests for source in sources if source.kind == "kept"]
