@@ -55,7 +55,9 @@ def make_frostline(model, engine: str | None = None) -> Callable[[np.ndarray], n
     from pipeline.system.parallel import map_batches
 
     batch_size = 8 if engine == "tensorflow" else None
-    embed = open_embedder(Network(lambda: model), "cpu", engine=engine, batch_size=batch_size)
+    embed = open_embedder(
+        Network(lambda: model), "cpu", engine=engine, batch_size=batch_size, is_alone=True
+    )
     size = embed.images_per_task
 
     def run(pixels: np.ndarray) -> np.ndarray:

@@ -9,7 +9,8 @@ the bit, so the record is no part of the recipe.
 import hashlib
 import json
 import re
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
 
 # The greatest difference of two engines' rows for the same images, relative to the greatest.
 TOLERANCE = 1e-3  # float32 on a CPU
@@ -137,4 +138,10 @@ class EngineRecord:
     @classmethod
     def from_json(cls, text: str) -> "EngineRecord":
         """Inverse of `to_json`."""
-        return cls(**json.loads(text))
+        return cls.from_dict(json.loads(text))
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "EngineRecord":
+        """From a record's fields; those that a newer Frostline added are passed over."""
+        known = {entry.name for entry in fields(cls)}
+        return cls(**{name: value for name, value in values.items() if name in known})

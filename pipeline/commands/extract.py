@@ -37,6 +37,7 @@ def extract(terminal, data: Path, no_reuse: bool, output: Path | None, **options
         extraction = extract_features(
             data,
             output=output,
+            is_alone=True,
             on_dataset=terminal.show_dataset,
             on_progress=on_progress,
             on_note=terminal.say,

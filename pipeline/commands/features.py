@@ -47,6 +47,6 @@ def features(terminal, path: Path | None, verify, recompute, data, weights, devi
             terminal.show_recomputed(
                 recompute_rows(
                     path, recompute, weights=weights, data_root=data, device=device,
-                    on_note=terminal.say,
+                    is_alone=True, on_note=terminal.say,
                 )
             )  # fmt: skip

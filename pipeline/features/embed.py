@@ -90,15 +90,18 @@ def make_embedder(
     weights: ResolvedWeights,
     device: str,
     engine: str | None,
-    n_streams: int | None,
     batch_size: int | None = None,
+    *,
+    n_streams: int | None = None,
+    is_alone: bool = False,
 ) -> Embed:
-    """Sets this process up for embedding, and makes the recipe's network ready to run.
+    """Makes the recipe's network ready to run.
 
     Args:
         device: auto, cpu, gpu or gpu:N.
         engine: a key of `ENGINES`, None for the first that can run the network.
-        n_streams, batch_size: None = what suits the device.
+        batch_size, n_streams: None = what suits the device.
+        is_alone: this process does nothing but embed; see `open_embedder`.
     """
 
     def build() -> "keras.Model":
@@ -107,7 +110,14 @@ def make_embedder(
         return build_embedding_model(recipe, weights)
 
     network = Network(build, recipe.precision, recipe)
-    return open_embedder(network, device, engine=engine, batch_size=batch_size, n_streams=n_streams)
+    return open_embedder(
+        network,
+        device,
+        engine=engine,
+        batch_size=batch_size,
+        n_streams=n_streams,
+        is_alone=is_alone,
+    )
 
 
 def embed_into_parts(

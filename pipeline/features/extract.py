@@ -26,6 +26,7 @@ def extract(
     data: str | Path,
     *,
     output: str | Path | None = None,
+    is_alone: bool = False,
     on_dataset: Callable[[Dataset], None] = lambda dataset: None,
     on_progress: Progress = lambda stage, done, total: None,
     on_note: Callable[[str], None] = lambda note: None,
@@ -40,6 +41,8 @@ def extract(
             columns path, label and perhaps split; or an archive, which is unpacked under `data/`
             first.
         output: the feature file, None for a name in `cache/` that tells data, backbone and recipe.
+        is_alone: this process does nothing but this, so TensorFlow may be set up for embedding,
+            which holds as long as the process runs and makes training in it slow.
         on_dataset: called with the data set when its images are known.
         on_progress: called with a stage, the number done and the number to do.
         on_note: called with what people should know while they wait.
@@ -79,8 +82,15 @@ def extract(
     )
     target = default_target(dataset.name, recipe, wanted.limit) if output is None else Path(output)
     n_processes = (wanted.jobs or count_cores()) if wanted.parallel == "loky" else 0
-    n_streams = 1 if n_processes else wanted.jobs
-    make = partial(make_embedder, recipe, weights, wanted.device, wanted.engine, n_streams)
+    make = partial(
+        make_embedder,
+        recipe,
+        weights,
+        wanted.device,
+        wanted.engine,
+        n_streams=1 if n_processes else wanted.jobs,
+        is_alone=is_alone or n_processes > 0,
+    )
     how = _update_options(wanted, weights.source, n_processes)
     summary = update_features(dataset, recipe, target, make, how, on_progress, on_note)
     if wanted.skipped_csv:

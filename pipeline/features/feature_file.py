@@ -298,7 +298,7 @@ def _to_json(engines: list[EngineRecord]) -> str:
 def _read_engines(file: h5py.File) -> list[EngineRecord]:
     """A part has one. Files from before engines were recorded tell only the size of a batch."""
     if "engines" in file.attrs:
-        return [EngineRecord(**values) for values in json.loads(file.attrs["engines"])]
+        return [EngineRecord.from_dict(values) for values in json.loads(file.attrs["engines"])]
     if "engine" in file.attrs:
         return [EngineRecord.from_json(file.attrs["engine"])]
     return [EngineRecord(batch_size=int(file.attrs["batch_size"]))]

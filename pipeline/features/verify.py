@@ -42,6 +42,7 @@ def recompute(
     device: str = "auto",
     engine: str | None = None,
     seed: int = 0,
+    is_alone: bool = False,
     on_note: Callable[[str], None] = lambda note: None,
 ) -> Recomputed:
     """Embeds randomly drawn rows of a feature file again and compares.
@@ -54,6 +55,7 @@ def recompute(
         device: `auto`, `cpu`, `gpu` or `gpu:N`.
         engine: what runs the network, None for what suits the device.
         seed: decides which rows.
+        is_alone: this process does nothing but this; see `extract`.
         on_note: called with what people should know.
 
     Raises:
@@ -64,7 +66,7 @@ def recompute(
     with FeatureFile(Path(path)) as file:
         recipe = file.contents.recipe
         resolved = resolve_recorded_weights(recipe, str(weights or file.contents.weights_source))
-        make = partial(make_embedder, recipe, resolved, device, engine, None)
+        make = partial(make_embedder, recipe, resolved, device, engine, is_alone=is_alone)
         return recompute_rows(file, n_rows, make, data_root=data_root, seed=seed, on_note=on_note)
 
 

@@ -70,8 +70,13 @@ def read_cpu_model() -> str:
     return platform.processor() or platform.machine()
 
 
-def choose_device(wanted: str = "auto") -> Device:
+def choose_device(wanted: str = "auto", *, is_alone: bool = False) -> Device:
     """Finds the device for `auto`, `cpu`, `gpu` or `gpu:N`.
+
+    Args:
+        wanted: which.
+        is_alone: this process does nothing but embed, so TensorFlow is set up for that for good;
+            see `use_one_thread_per_operation`.
 
     Raises:
         DeviceError: a GPU was asked for and is not there.
@@ -79,6 +84,8 @@ def choose_device(wanted: str = "auto") -> Device:
     with no_start_up_talk():
         import tensorflow as tf
 
+    if is_alone:
+        use_one_thread_per_operation()
     gpus = tf.config.list_physical_devices("GPU")
     for gpu in gpus:
         with suppress(RuntimeError):  # it is in use already, so its memory is set up
@@ -102,16 +109,6 @@ def choose_device(wanted: str = "auto") -> Device:
     model = details.get("device_name", "unknown model")
     capability = ".".join(map(str, details.get("compute_capability", ())))
     return Device(f"/GPU:{index}", f"GPU {index}, {model}", model, capability)
-
-
-def choose_device_for_embedding(wanted: str = "auto") -> Device:
-    """`choose_device` for a process that does nothing but embed: many one-thread streams.
-
-    Raises:
-        DeviceError: a GPU was asked for and is not there.
-    """
-    use_one_thread_per_operation()
-    return choose_device(wanted)
 
 
 def use_one_thread_per_operation() -> bool:

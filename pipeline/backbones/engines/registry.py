@@ -27,15 +27,15 @@ class EngineKind:
         opens: `module:function` of (network, device, batch_size, n_streams) that gives an
             `Engine`; see `OpenEngine`. It raises `CannotRunError` for what it cannot run.
         devices: the kinds it serves: `cpu`, `gpu`.
-        finds_device: `module:function` from `auto`, `cpu`, `gpu` or `gpu:N` to a `Device`, for a
-            process that does nothing but embed.
+        finds_device: `module:function` from `auto`, `cpu`, `gpu` or `gpu:N` to a `Device`, with
+            the keyword `is_alone`; see `choose_device`.
     """
 
     name: str
     title: str
     opens: str
     devices: tuple[str, ...]
-    finds_device: str = f"{_HERE}.device:choose_device_for_embedding"
+    finds_device: str = f"{_HERE}.device:choose_device"
 
 
 # Of those that serve a device the first one is taken that can run the network.
@@ -57,23 +57,28 @@ def open_embedder(
     engine: str | None = None,
     batch_size: int | None = None,
     n_streams: int | None = None,
+    is_alone: bool = False,
 ) -> Embedder:
     """Makes a network ready to embed.
 
     Args:
         network: what to run.
-        device: `auto`, `cpu`, `gpu` or `gpu:N`, which sets the process up for nothing but
-            embedding; or a device that was chosen before.
+        device: `auto`, `cpu`, `gpu` or `gpu:N`; or a device that was chosen before.
         engine: a key of `ENGINES`, None for the first that can.
         batch_size: images per call of the network, None for what suits the device.
         n_streams: calls that run side by side, None for what suits the device.
+        is_alone: this process does nothing but embed, so libraries may be set up for that for
+            good, where the device is not chosen yet.
 
     Raises:
         EngineError: no such engine, or it does not serve the device or cannot run the network.
         DeviceError: a GPU was asked for and is not there.
     """
     kinds = list(ENGINES.values()) if engine is None else [find_engine(engine)]
-    chosen = device if isinstance(device, Device) else _find_device(kinds[0], device)
+    if isinstance(device, Device):
+        chosen = device
+    else:
+        chosen = _load(kinds[0].finds_device)(device, is_alone=is_alone)
     able = [kind for kind in kinds if chosen.kind in kind.devices]
     if not able:
         raise EngineError(
@@ -127,11 +132,6 @@ def find_engine(name: str) -> EngineKind:
             f"Received: `engine`={name!r}"
         )
     return ENGINES[name]
-
-
-def _find_device(kind: EngineKind, wanted: str) -> Device:
-    find: Callable[[str], Device] = _load(kind.finds_device)
-    return find(wanted)
 
 
 def _list_engines(device_kind: str) -> str:

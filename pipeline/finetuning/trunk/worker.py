@@ -165,12 +165,12 @@ def _build_embedder(job: TrunkJob, batch_size: int | None):
     """The trunk as an embedder of flat rows."""
     import keras
 
-    from pipeline.backbones.engines.device import choose_device_for_embedding
+    from pipeline.backbones.engines.device import choose_device
     from pipeline.backbones.engines.registry import open_model
     from pipeline.backbones.frost_lines import split_at
     from pipeline.classifier.build import load_classifier
 
-    device = choose_device_for_embedding(job.device)
+    device = choose_device(job.device, is_alone=True)
     classifier = load_classifier(job.run, job.weights, "float32")
     trunk, _ = split_at(classifier.get_layer("backbone"), job.trunk.line)
     x = trunk(classifier.get_layer("preprocessing")(classifier.input), training=False)

@@ -10,6 +10,7 @@ import pytest
 from networks import recipe_of
 
 from pipeline.backbones.build import build_embedding_model
+from pipeline.backbones.engines import device as device_module
 from pipeline.backbones.engines import litert
 from pipeline.backbones.engines.device import choose_device, describe_cpu, read_cpu_model
 from pipeline.backbones.engines.engine import CannotRunError, Network
@@ -66,6 +67,31 @@ def test_the_cpu_is_called_what_the_system_calls_it():
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     names = {line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")}
     assert read_cpu_model() in names or not names
+
+
+def test_a_gpu_says_its_name_and_what_it_can(monkeypatch):
+    """A stand-in: what TensorFlow answers on a machine with one."""
+    import tensorflow as tf
+
+    details = {"device_name": "NVIDIA H100 80GB HBM3", "compute_capability": (9, 0)}
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["first"])
+    monkeypatch.setattr(tf.config.experimental, "set_memory_growth", lambda gpu, on: None)
+    monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda gpu: details)
+    device = choose_device("auto")
+    assert (device.kind, device.model, device.compute_capability) == (
+        "gpu", "NVIDIA H100 80GB HBM3", "9.0",
+    )  # fmt: skip
+    assert device.description == "GPU 0, NVIDIA H100 80GB HBM3"
+    assert (device.batch_size, choose_device("cpu").batch_size) == (128, 1)
+
+
+def test_tensorflow_is_set_up_for_embedding_only_where_nothing_else_runs(monkeypatch):
+    calls = []
+    monkeypatch.setattr(device_module, "use_one_thread_per_operation", lambda: calls.append(1))
+    choose_device("cpu")
+    assert calls == []
+    choose_device("cpu", is_alone=True)
+    assert calls == [1]
 
 
 def test_a_network_that_the_first_engine_cannot_run_is_run_by_the_next_and_built_once(
