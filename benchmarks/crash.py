@@ -30,8 +30,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.stand_in import RECIPE, StandIn
 from pipeline.errors import LockedError
 from pipeline.features import finished_rows as rows
-from pipeline.features.extract import ExtractOptions, extract_features
 from pipeline.features.feature_file import FeatureFile
+from pipeline.features.update import UpdateOptions, update_features
 from pipeline.images.dataset import scan_dataset
 from pipeline.system import disk
 from pipeline.system.sealed_hdf5 import verify_seal
@@ -102,12 +102,12 @@ def make_images(root: Path) -> None:
 
 def extract(root: Path, target: Path, counter: Counter) -> None:
     """One whole extraction in this process."""
-    extract_features(
+    update_features(
         scan_dataset(root),
         RECIPE,
         target,
         lambda batch_size: CountingStandIn(batch_size, counter),
-        ExtractOptions(reuse=False),
+        UpdateOptions(reuse=False),
     )
 
 

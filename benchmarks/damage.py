@@ -55,6 +55,7 @@ def read_everything(path: Path) -> tuple:
             contents.recipe,
             contents.data_root,
             contents.batch_size,
+            contents.engines,
             contents.created,
             contents.software,
         )

@@ -125,7 +125,7 @@ def compare_features(folder: Path) -> dict:
     from pipeline.features.extract import make_recipe
 
     recipe, weights = make_recipe("efficientnet-lite0", "imagenet")
-    embed = make_embedder(recipe, weights, "cpu", None, None)
+    embed = make_embedder(recipe, weights, "cpu", None, is_alone=True)
     paths = sorted(folder.rglob("*.jpg"))
     paths = [paths[i] for i in np.linspace(0, len(paths) - 1, N_ENLARGED).astype(int)]
     pixels: dict[Callable, list[np.ndarray]] = {decode_with_draft: [], decode_in_full: []}

@@ -50,15 +50,14 @@ def build_model(backbone: str, weights: str):
 
 
 def make_frostline(model, engine: str | None = None) -> Callable[[np.ndarray], np.ndarray]:
-    from pipeline.backbones.engines.embedder import (
-        Embedder,
-        choose_device,
-        use_one_thread_per_operation,
-    )
+    from pipeline.backbones.engines.engine import Network
+    from pipeline.backbones.engines.registry import open_embedder
     from pipeline.system.parallel import map_batches
 
-    use_one_thread_per_operation()
-    embed = Embedder(model, choose_device("cpu"), 8 if engine == "folded" else None, engine=engine)
+    batch_size = 8 if engine == "tensorflow" else None
+    embed = open_embedder(
+        Network(lambda: model), "cpu", engine=engine, batch_size=batch_size, is_alone=True
+    )
     size = embed.images_per_task
 
     def run(pixels: np.ndarray) -> np.ndarray:
@@ -81,7 +80,7 @@ def make_openvino(model) -> Callable[[np.ndarray], np.ndarray]:
         lambda pixels: model(tf.cast(pixels, tf.float32), training=False),
         input_signature=[tf.TensorSpec((1, *shape), tf.uint8)],
     )
-    from pipeline.backbones.engines.embedder import freeze
+    from pipeline.backbones.engines.tensorflow_graph import freeze
 
     converted = openvino.convert_model(freeze(function).graph.as_graph_def())
     # Without the second hint it takes bfloat16 where the processor has it: 6% off, not 1e-6.
@@ -108,7 +107,7 @@ def make_tflite(model) -> Callable[[np.ndarray], np.ndarray]:
     import tensorflow as tf
     from ai_edge_litert.interpreter import Interpreter
 
-    from pipeline.backbones.engines.embedder import convert_to_litert
+    from pipeline.backbones.engines.litert import convert_to_litert
 
     shape = model.input_shape[1:]
     function = tf.function(
@@ -133,7 +132,7 @@ def make_tflite(model) -> Callable[[np.ndarray], np.ndarray]:
 
 MAKERS = {
     "frostline": make_frostline,
-    "folded": lambda model: make_frostline(model, "folded"),
+    "folded": lambda model: make_frostline(model, "tensorflow"),
     "predict": make_predict,
     "openvino": make_openvino,
     "tflite": make_tflite,

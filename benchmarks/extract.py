@@ -171,7 +171,7 @@ def compare_with_parts(arguments) -> list[dict]:
     recipe, weights = make_recipe(
         arguments.backbone, arguments.weights, image_size=arguments.image_size
     )
-    embed = make_embedder(recipe, weights, "cpu", None, None)
+    embed = make_embedder(recipe, weights, "cpu", None, is_alone=True)
     return [measure_size(name, embed, recipe, arguments) for name in arguments.sizes]
 
 

@@ -82,8 +82,10 @@ def make_weights(path: Path) -> None:
 def prepare(folder: Path, n_images: int):
     """A run with a fitted head."""
     from pipeline.backbones.build import build_embedding_model
-    from pipeline.backbones.engines.embedder import Embedder, choose_device
-    from pipeline.features.extract import ExtractOptions, extract_features, make_recipe
+    from pipeline.backbones.engines.device import choose_device
+    from pipeline.backbones.engines.registry import open_model
+    from pipeline.features.extract import make_recipe
+    from pipeline.features.update import UpdateOptions, update_features
     from pipeline.heads.fit_head import FitOptions, fit_head
     from pipeline.images.dataset import scan_dataset
     from pipeline.runs.run_folder import open_run
@@ -93,12 +95,12 @@ def prepare(folder: Path, n_images: int):
     make_weights(weights)
     recipe, resolved = make_recipe("efficientnetb0", str(weights))
     model = build_embedding_model(recipe, resolved)
-    extract_features(
+    update_features(
         scan_dataset(folder / "images"),
         recipe,
         folder / "features.h5",
-        lambda size: Embedder(model, choose_device("cpu"), size),
-        ExtractOptions(weights_source=resolved.source),
+        lambda size: open_model(model, choose_device("cpu"), batch_size=size),
+        UpdateOptions(weights_source=resolved.source),
     )
     fit_head(folder / "features.h5", FitOptions(), output=folder / "head")
     return open_run(folder / "head")

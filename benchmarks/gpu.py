@@ -30,7 +30,7 @@ from benchmarks.extract import SIZES, make_photos
 BATCH_SIZES = (32, 64, 128, 256, 512, 1024)
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
 PACKAGES = ("tensorflow", "keras", "numpy")
-ENGINES = ("compiled", "folded")
+WAYS = {"compiled": True, "folded": False}  # whether XLA compiles the graph
 N_BATCHES = 4  # in a run from files
 
 
@@ -62,7 +62,10 @@ def measure(arguments, photos: list[Path]) -> list[dict]:
     import tensorflow as tf
 
     from pipeline.backbones.build import build_embedding_model
-    from pipeline.backbones.engines.embedder import Embedder, choose_device
+    from pipeline.backbones.engines.device import choose_device
+    from pipeline.backbones.engines.embedder import Embedder
+    from pipeline.backbones.engines.engine import Network
+    from pipeline.backbones.engines.tensorflow_graph import TensorFlowEngine
     from pipeline.features.extract import make_recipe
 
     device = choose_device(arguments.device)
@@ -70,13 +73,16 @@ def measure(arguments, photos: list[Path]) -> list[dict]:
     for precision in arguments.precisions:
         recipe, weights = make_recipe(arguments.backbone, arguments.weights, precision=precision)
         model = build_embedding_model(recipe, weights)
-        for engine in ENGINES:
+        network = Network(lambda: model, precision)  # noqa: B023
+        for way, is_compiled in WAYS.items():
             for batch_size in arguments.batch_sizes:
                 pixels = np.zeros((batch_size, recipe.image_size, recipe.image_size, 3), np.uint8)
                 paths = [photos[i % len(photos)] for i in range(N_BATCHES * batch_size)]
                 if device.is_gpu:
                     tf.config.experimental.reset_memory_stats(name)
-                embed = Embedder(model, device, batch_size, engine=engine)
+                embed = Embedder(
+                    TensorFlowEngine(network, device, batch_size, is_compiled=is_compiled)
+                )
                 in_memory = time_rate(lambda: embed(pixels), batch_size, arguments.rounds)  # noqa: B023
                 from_files = time_rate(
                     lambda: embed_from_files(embed, paths, recipe),  # noqa: B023
@@ -86,7 +92,7 @@ def measure(arguments, photos: list[Path]) -> list[dict]:
                 rows.append(
                     {
                         "precision": precision,
-                        "engine": engine,
+                        "graph": way,
                         "batch": batch_size,
                         "images/s": in_memory,
                         "with decoding": from_files,

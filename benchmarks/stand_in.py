@@ -4,9 +4,10 @@ import threading
 
 import numpy as np
 
-from pipeline.features.extract import ExtractOptions, ExtractSummary, extract_features
+from pipeline.features.summary import ExtractSummary
+from pipeline.features.update import UpdateOptions, update_features
 from pipeline.images.dataset import scan_dataset
-from pipeline.recipe import Recipe
+from pipeline.recipe import EngineRecord, Recipe
 
 
 class StandIn:
@@ -17,6 +18,8 @@ class StandIn:
 
     def __init__(self, batch_size: int | None = None):
         self.batch_size = self.images_per_task = batch_size or 4
+        self.record = EngineRecord("stand-in", "1", "cpu", "a stand-in", batch_size=self.batch_size)
+        self.notes: list[str] = []
         self.n_images = 0
         self.n_calls = 0
         self._lock = threading.Lock()
@@ -48,12 +51,15 @@ RECIPE = Recipe(
 
 
 def extract(root, target, recipe=RECIPE, **options) -> tuple[ExtractSummary, StandIn]:
-    """Extracts with a fresh stand-in; returns what happened and the stand-in with its counts."""
+    """Extracts with a fresh stand-in; returns what happened and the stand-in with its counts.
+
+    A second one is made where the rows that are there ask for another batch size; it counts.
+    """
     embedders = []
 
     def make(batch_size):
         embedders.append(StandIn(batch_size))
         return embedders[-1]
 
-    summary = extract_features(scan_dataset(root), recipe, target, make, ExtractOptions(**options))
-    return summary, embedders[0] if embedders else StandIn()
+    summary = update_features(scan_dataset(root), recipe, target, make, UpdateOptions(**options))
+    return summary, embedders[-1] if embedders else StandIn()

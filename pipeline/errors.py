@@ -52,6 +52,10 @@ class DeviceError(FrostlineError):
     """The device that was asked for is not there."""
 
 
+class EngineError(FrostlineError):
+    """No such engine, it cannot run the network, or its numbers are not those of the rows there."""
+
+
 class FeatureFileError(FrostlineError):
     """A feature file is none, is damaged, or belongs to something else."""
 

@@ -9,7 +9,12 @@ the bit, so the record is no part of the recipe.
 import hashlib
 import json
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
+
+# The greatest difference of two engines' rows for the same images, relative to the greatest.
+TOLERANCE = 1e-3  # float32 on a CPU
+REDUCED_TOLERANCE = 2e-2  # 16 bits, or a GPU
 
 
 @dataclass(frozen=True)
@@ -88,7 +93,8 @@ class EngineRecord:
         device_name: what the device calls itself, such as `AMD EPYC 7B13` or `NVIDIA H100`.
         compute_capability: of a GPU, such as `9.0`; empty for a CPU.
         precision: `float32`, `mixed_float16` or `mixed_bfloat16`.
-        n_threads: calls of the network that ran side by side; 0 where unknown.
+        n_threads: calls of the network that ran side by side; 0 where unknown. It decides no bit,
+            so it makes no two records differ.
         batch_size: images per call of the network; 0 where unknown.
     """
 
@@ -98,8 +104,14 @@ class EngineRecord:
     device_name: str = ""
     compute_capability: str = ""
     precision: str = ""
-    n_threads: int = 0
+    n_threads: int = field(default=0, compare=False)
     batch_size: int = 0
+
+    def __str__(self) -> str:
+        """Such as `litert 2.1.0 on AMD EPYC 7B13`."""
+        if not self.is_known:
+            return "an unknown engine"
+        return f"{self.name} {self.version} on {self.device_name or self.device}"
 
     @property
     def is_known(self) -> bool:
@@ -109,6 +121,16 @@ class EngineRecord:
     def is_gpu(self) -> bool:
         return self.device == "gpu"
 
+    @property
+    def tolerance(self) -> float:
+        """How far rounding may take its rows from another engine's, relative to the greatest."""
+        is_exact = not self.is_gpu and self.precision in {"", "float32"}
+        return TOLERANCE if is_exact else REDUCED_TOLERANCE
+
+    def computes_like(self, other: "EngineRecord") -> bool:
+        """Whether equal images get equal rows, the size of a batch apart."""
+        return replace(self, batch_size=0) == replace(other, batch_size=0)
+
     def to_json(self) -> str:
         """Canonical JSON: sorted keys, no spaces."""
         return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
@@ -116,4 +138,10 @@ class EngineRecord:
     @classmethod
     def from_json(cls, text: str) -> "EngineRecord":
         """Inverse of `to_json`."""
-        return cls(**json.loads(text))
+        return cls.from_dict(json.loads(text))
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "EngineRecord":
+        """From a record's fields; those that a newer Frostline added are passed over."""
+        known = {entry.name for entry in fields(cls)}
+        return cls(**{name: value for name, value in values.items() if name in known})

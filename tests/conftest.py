@@ -92,13 +92,13 @@ def stand_in_backbone(monkeypatch):
     from benchmarks.stand_in import StandIn
     from pipeline.features import extract
 
-    real = extract.extract_features
+    real = extract.update_features
 
     def extract_cheaply(dataset, recipe, target, make_embedder, *rest):
         del make_embedder
         return real(dataset, recipe, target, StandIn, *rest)
 
-    monkeypatch.setattr(extract, "extract_features", extract_cheaply)
+    monkeypatch.setattr(extract, "update_features", extract_cheaply)
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,9 @@
+import json
 from dataclasses import fields, replace
 
 import pytest
 
-from pipeline.recipe import Recipe
+from pipeline.recipe import EngineRecord, Recipe
 
 RECIPE = Recipe(
     backbone="b",
@@ -45,3 +46,22 @@ def test_every_field_changes_the_id(name):
 
 def test_recipe_survives_json():
     assert Recipe.from_json(RECIPE.to_json()) == RECIPE
+
+
+RECORD = EngineRecord("litert", "2.1.0", "cpu", "AMD EPYC 7B13", "", "float32", 2, 1)
+
+
+def test_engine_record_survives_json_and_what_a_newer_version_adds():
+    assert EngineRecord.from_json(RECORD.to_json()) == RECORD
+    newer = {**json.loads(RECORD.to_json()), "colour": "green"}
+    assert EngineRecord.from_json(json.dumps(newer)).to_json() == RECORD.to_json()
+
+
+def test_engines_are_told_apart_by_what_decides_bits():
+    assert str(RECORD) == "litert 2.1.0 on AMD EPYC 7B13"
+    assert str(EngineRecord()) == "an unknown engine"
+    assert replace(RECORD, n_threads=8) == RECORD
+    assert replace(RECORD, batch_size=8) != RECORD
+    assert replace(RECORD, batch_size=8).computes_like(RECORD)
+    for change in ({"name": "x"}, {"version": "3"}, {"device": "gpu"}, {"device_name": "Xeon"}):
+        assert not replace(RECORD, **change).computes_like(RECORD)

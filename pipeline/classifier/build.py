@@ -13,7 +13,7 @@ import keras
 import numpy as np
 
 from pipeline.backbones.build import build_embedding_model
-from pipeline.backbones.engines.embedder import GPU_BATCH_SIZE
+from pipeline.backbones.engines.device import GPU_BATCH_SIZE
 from pipeline.backbones.presets import HUB_PREFIX
 from pipeline.backbones.safe_loading import load_keras_model_safely
 from pipeline.backbones.weights.resolve import resolve_recorded_weights

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.backbones.engines.embedder import Device, Embedder
+from pipeline.backbones.engines.device import Device
+from pipeline.backbones.engines.registry import open_model
 from pipeline.classifier.build import check_parity, load_classifier
 from pipeline.errors import DatasetError, StorageError
 from pipeline.features.embed import embed_files
@@ -109,7 +110,7 @@ def classify_images(
     """
     model = load_classifier(run, weights)
     _check_parity_once(run, model, device)
-    embed = Embedder(model, device)
+    embed = open_model(model, device)
     read = partial(read_images, recipe=run.recipe, limits=limits)
     batches = [
         paths[start : start + embed.images_per_task]

@@ -54,7 +54,7 @@ def evaluate(
     require_model(opened)
     dataset = scan_dataset(data, class_depth).of_split(split)
     with no_start_up_talk():
-        from pipeline.backbones.engines.embedder import choose_device, use_one_thread_per_operation
+        from pipeline.backbones.engines.device import choose_device, use_one_thread_per_operation
         from pipeline.classifier.predict import evaluate_run
 
         use_one_thread_per_operation()

@@ -8,7 +8,6 @@ from pipeline.commands.shared import (
     EXISTING,
     command,
     device_option,
-    embedder_maker,
     json_option,
     weights_option,
 )
@@ -30,10 +29,9 @@ def features(terminal, path: Path | None, verify, recompute, data, weights, devi
       python cli.py features
       python cli.py features cache/photos-efficientnetb0-1a2b3c4d.h5 --verify --recompute 20
     """
-    from pipeline.backbones.weights.resolve import resolve_recorded_weights
     from pipeline.features.extract import CACHE_FOLDER
     from pipeline.features.feature_file import FeatureFile, find_feature_files
-    from pipeline.features.verify import recompute_rows
+    from pipeline.features.verify import recompute as recompute_rows
     from pipeline.system.sealed_hdf5 import verify_seal
 
     if path is None:
@@ -46,7 +44,9 @@ def features(terminal, path: Path | None, verify, recompute, data, weights, devi
         if verify:
             terminal.say("Every byte is as it was written.")
         if recompute:
-            contents = file.contents
-            resolved = resolve_recorded_weights(contents.recipe, weights or contents.weights_source)
-            make = embedder_maker(terminal, contents.recipe, resolved, device)
-            terminal.show_recomputed(recompute_rows(file, recompute, make, data_root=data))
+            terminal.show_recomputed(
+                recompute_rows(
+                    path, recompute, weights=weights, data_root=data, device=device,
+                    is_alone=True, on_note=terminal.say,
+                )
+            )  # fmt: skip

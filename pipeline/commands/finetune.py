@@ -77,7 +77,7 @@ def finetune(terminal, run: Path, data, device, as_json, **options) -> None:
     opened = open_run(run)
     require_model(opened)
     with no_start_up_talk():
-        from pipeline.backbones.engines.embedder import choose_device
+        from pipeline.backbones.engines.device import choose_device
         from pipeline.finetuning.finetune import Watch
         from pipeline.finetuning.finetune import finetune as tune
 

@@ -46,7 +46,7 @@ def predict(
     for note in notes:
         terminal.say(note)
     with no_start_up_talk():
-        from pipeline.backbones.engines.embedder import choose_device, use_one_thread_per_operation
+        from pipeline.backbones.engines.device import choose_device, use_one_thread_per_operation
         from pipeline.classifier.predict import classify_images
 
         use_one_thread_per_operation()

@@ -98,17 +98,3 @@ def make_limits(max_pixels: int | None, max_bytes: int | None):
 
 def none_as_none(text: str) -> str | None:
     return None if text == "none" else text
-
-
-def embedder_maker(terminal, recipe, weights, device: str, n_streams: int | None = None):
-    """A function of the batch size that makes the embedder and says what it computes on."""
-
-    def make(batch_size: int | None):
-        from pipeline.features.embed import make_embedder
-
-        embedder = make_embedder(recipe, weights, device, n_streams, batch_size)
-        for note in (f"Computing on {embedder.device.description}.", *embedder.notes):
-            terminal.say(note)
-        return embedder
-
-    return make

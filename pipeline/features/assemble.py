@@ -8,7 +8,9 @@ import numpy as np
 
 from pipeline.errors import DatasetError
 from pipeline.features.feature_file import Contents, ImageTable
+from pipeline.features.finished_rows import FinishedRows
 from pipeline.features.identify import Identity
+from pipeline.features.mixing import list_engines
 from pipeline.images.dataset import Dataset
 from pipeline.images.decoding.read_images import NO_LIMITS, read_image
 from pipeline.recipe import Recipe
@@ -21,16 +23,17 @@ def plan_contents(
     recipe: Recipe,
     identity: Identity,
     old: Contents | None,
+    finished: FinishedRows,
     *,
     prune: bool,
     weights_source: str,
-    batch_size: int,
 ) -> Contents:
     """The new file's tables, without probes.
 
     Args:
         identity: every image has a finished row or a reason why it has none.
         old: the tables of the file so far.
+        finished: all rows that there are.
         prune: forget the rows of images that are gone.
 
     Raises:
@@ -48,6 +51,8 @@ def plan_contents(
     arrivals = {} if old is None else _list_arrivals(old)
     now = max(arrivals.values(), default=-1) + 1
     retired = [] if old is None or prune else _find_retired(digests, old)
+    retired_digests = np.frombuffer(b"".join(retired), np.uint8).reshape(-1, 32)
+    engines = list_engines(finished, np.concatenate([digests, retired_digests]))
     return Contents(
         recipe=recipe,
         images=_images_at(dataset, identity, usable),
@@ -57,15 +62,16 @@ def plan_contents(
         class_names=dataset.class_names,
         skipped=_images_at(dataset, identity, skipped),
         reasons=[identity.reasons[row] for row in skipped.tolist()],
-        retired=np.frombuffer(b"".join(retired), np.uint8).reshape(-1, 32),
+        retired=retired_digests,
         retired_arrivals=np.array([arrivals[digest] for digest in retired], np.int32),
         data_root=str(dataset.root.resolve()),
         weights_source=weights_source,
-        batch_size=batch_size,
+        batch_size=engines[-1].batch_size,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         software={
             name: version(name) for name in ("tensorflow", "keras", "numpy", "pillow", "h5py")
         },
+        engines=engines,
     )
 
 

@@ -3,16 +3,21 @@
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from pipeline.backbones.engines.engine import Network
+from pipeline.backbones.engines.registry import open_embedder
 from pipeline.backbones.weights.resolve import ResolvedWeights
 from pipeline.errors import BackboneError
 from pipeline.features.finished_rows import PartWriter
-from pipeline.recipe import Recipe
+from pipeline.recipe import EngineRecord, Recipe
 from pipeline.system.parallel import map_batches
 from pipeline.system.quiet_start import no_start_up_talk
+
+if TYPE_CHECKING:
+    import keras
 
 Progress = Callable[[str, int, int], None]
 # From paths to (digest, pixels or the reason why there are none) of each.
@@ -22,6 +27,8 @@ ReadBatch = Callable[[list[Path]], list[tuple[np.ndarray, np.ndarray | str]]]
 class Embed(Protocol):
     """What extraction needs of an embedder."""
 
+    record: EngineRecord
+    notes: list[str]
     n_features: int
     batch_size: int
     n_streams: int
@@ -30,6 +37,9 @@ class Embed(Protocol):
     def __call__(self, pixels: np.ndarray) -> np.ndarray: ...
 
 
+# From a batch size, None = what suits the device.
+MakeEmbedder = Callable[[int | None], Embed]
+
 # (digest, reason or None) of each file, and the features of those without a reason.
 Embedded = tuple[list[tuple[np.ndarray, str | None]], np.ndarray]
 
@@ -37,6 +47,8 @@ Embedded = tuple[list[tuple[np.ndarray, str | None]], np.ndarray]
 class EmbedFiles(Protocol):
     """Batches of files to rows of features, several batches at once."""
 
+    record: EngineRecord
+    notes: list[str]
     n_features: int
     batch_size: int
     images_per_task: int
@@ -45,11 +57,17 @@ class EmbedFiles(Protocol):
         """Each batch with what became of it, in the order of the batches."""
         ...
 
+    def embed(self, pixels: np.ndarray) -> np.ndarray:
+        """float32 (n_samples, n_features) of a few images, uint8 RGB (n_samples, h, w, 3)."""
+        ...
+
 
 class EmbedInThreads:
     """Reads, decodes and embeds in threads of this process, a batch in each."""
 
     def __init__(self, embed: Embed, read: ReadBatch):
+        self.record = embed.record
+        self.notes = embed.notes
         self.n_features = embed.n_features
         self.batch_size = embed.batch_size
         self.images_per_task = embed.images_per_task
@@ -63,31 +81,43 @@ class EmbedInThreads:
             self._embed.n_streams,
         )
 
+    def embed(self, pixels: np.ndarray) -> np.ndarray:
+        return self._embed(pixels)
+
 
 def make_embedder(
     recipe: Recipe,
     weights: ResolvedWeights,
     device: str,
-    n_streams: int | None,
-    batch_size: int | None,
+    engine: str | None,
+    batch_size: int | None = None,
+    *,
+    n_streams: int | None = None,
+    is_alone: bool = False,
 ) -> Embed:
-    """Starts TensorFlow, for many one-thread streams, and builds the embedder.
+    """Makes the recipe's network ready to run.
 
     Args:
         device: auto, cpu, gpu or gpu:N.
-        n_streams, batch_size: None = what suits the device.
+        engine: a key of `ENGINES`, None for the first that can run the network.
+        batch_size, n_streams: None = what suits the device.
+        is_alone: this process does nothing but embed; see `open_embedder`.
     """
-    with no_start_up_talk():
-        from pipeline.backbones.build import build_embedding_model
-        from pipeline.backbones.engines.embedder import (
-            Embedder,
-            choose_device,
-            use_one_thread_per_operation,
-        )
 
-        use_one_thread_per_operation()
-        chosen = choose_device(device)
-    return Embedder(build_embedding_model(recipe, weights), chosen, batch_size, n_streams)
+    def build() -> "keras.Model":
+        with no_start_up_talk():
+            from pipeline.backbones.build import build_embedding_model
+        return build_embedding_model(recipe, weights)
+
+    network = Network(build, recipe.precision, recipe)
+    return open_embedder(
+        network,
+        device,
+        engine=engine,
+        batch_size=batch_size,
+        n_streams=n_streams,
+        is_alone=is_alone,
+    )
 
 
 def embed_into_parts(
@@ -144,7 +174,8 @@ def embed_files(paths: list[Path], read: ReadBatch, embed: Embed) -> Embedded:
     Raises:
         BackboneError: the network's output is not finite.
     """
-    outcomes, usable, pixels = [], [], []
+    outcomes: list[tuple[np.ndarray, str | None]] = []
+    usable, pixels = [], []
     for path, (digest, decoded) in zip(paths, read(paths), strict=True):
         if isinstance(decoded, str):
             outcomes.append((digest, decoded))

@@ -7,19 +7,23 @@ each worker takes the time and the memory that starting TensorFlow takes.
 import queue
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from filelock import FileLock
 
 from pipeline.errors import FrostlineError
-from pipeline.features.embed import Embed, Embedded, embed_files
+from pipeline.features.embed import Embed, Embedded, MakeEmbedder, embed_files
 from pipeline.images.decoding.decode import share_turnstile
 from pipeline.images.decoding.read_batches import BatchReader, ReaderSettings
+from pipeline.recipe import EngineRecord
 from pipeline.system.child_process import ChildLostError, HelperProcess
 from pipeline.system.parallel import map_batches
 
-MakeEmbedder = Callable[[int | None], Embed]
+# Number of features, batch size and images per task of an embedder; its record; its notes.
+Described = tuple[tuple[int, int, int], EngineRecord, list[str]]
 
 
 class EmbedInProcesses:
@@ -46,13 +50,17 @@ class EmbedInProcesses:
         self._open = ExitStack()
         self._idle: queue.SimpleQueue[_EmbeddingProcess] = queue.SimpleQueue()
         self.n_features = self.batch_size = self.images_per_task = 0
+        self.record = EngineRecord()
+        self.notes: list[str] = []
 
     def __enter__(self) -> "EmbedInProcesses":
         with ExitStack() as stack:
             workers = [stack.enter_context(_EmbeddingProcess()) for _ in range(self._n_jobs)]
-            self.n_features, self.batch_size, self.images_per_task = workers[0].prepare(
+            numbers, record, self.notes = workers[0].prepare(
                 self._make_embedder, self._asked_batch_size, self._settings
             )
+            self.n_features, self.batch_size, self.images_per_task = numbers
+            self.record = replace(record, n_threads=self._n_jobs)
             for worker in workers:
                 self._idle.put(worker)
             self._open = stack.pop_all()
@@ -64,14 +72,26 @@ class EmbedInProcesses:
     def map(self, batches: Iterable[list[Path]]) -> Iterator[tuple[list[Path], Embedded]]:
         return map_batches(self._embed, batches, self._n_jobs)
 
+    def embed(self, pixels: np.ndarray) -> np.ndarray:
+        """Rows of decoded images, as a worker's network gives them."""
+        worker = self._idle.get()
+        try:
+            self._prepare(worker)
+            return worker.embed_pixels(pixels)
+        finally:
+            self._idle.put(worker)
+
     def _embed(self, batch: list[Path]) -> tuple[list[Path], Embedded]:
         worker = self._idle.get()
         try:
-            if not worker.is_prepared:
-                worker.prepare(self._make_embedder, self.batch_size, self._settings)
+            self._prepare(worker)
             return batch, worker.embed(batch)
         finally:
             self._idle.put(worker)
+
+    def _prepare(self, worker: "_EmbeddingProcess") -> None:
+        if not worker.is_prepared:
+            worker.prepare(self._make_embedder, self.batch_size, self._settings)
 
 
 class _EmbeddingProcess(HelperProcess):
@@ -86,13 +106,16 @@ class _EmbeddingProcess(HelperProcess):
 
     def prepare(
         self, make_embedder: MakeEmbedder, batch_size: int | None, settings: ReaderSettings
-    ) -> tuple[int, int, int]:
-        """Makes the embedder; returns its number of features, batch size and images per task."""
-        described: tuple[int, int, int] = self._ask(
-            _Tools.prepare, make_embedder, batch_size, settings
-        )
+    ) -> Described:
+        """Makes the embedder and says what it is."""
+        described: Described = self._ask(_Tools.prepare, make_embedder, batch_size, settings)
         self.is_prepared = True
         return described
+
+    def embed_pixels(self, pixels: np.ndarray) -> np.ndarray:
+        """Rows of decoded images."""
+        rows: np.ndarray = self._ask(_Tools.embed_pixels, pixels)
+        return rows
 
     def embed(self, batch: list[Path]) -> Embedded:
         embedded: Embedded = self._ask(_Tools.embed, batch)
@@ -118,13 +141,19 @@ class _Tools:
     @classmethod
     def prepare(
         cls, make_embedder: MakeEmbedder, batch_size: int | None, settings: ReaderSettings
-    ) -> tuple[int, int, int]:
+    ) -> Described:
         share_turnstile(FileLock(settings.turnstile))
         embed = make_embedder(batch_size)
         cls._held = embed, BatchReader(settings, 1).__enter__()
-        return embed.n_features, embed.batch_size, embed.images_per_task
+        numbers = embed.n_features, embed.batch_size, embed.images_per_task
+        return numbers, embed.record, embed.notes
 
     @classmethod
     def embed(cls, batch: list[Path]) -> Embedded:
         embed, read = cls._held
         return embed_files(batch, read, embed)
+
+    @classmethod
+    def embed_pixels(cls, pixels: np.ndarray) -> np.ndarray:
+        embed, _ = cls._held
+        return embed(pixels)

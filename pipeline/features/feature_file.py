@@ -7,14 +7,14 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import h5py
 import numpy as np
 
 from pipeline.errors import FeatureFileError
-from pipeline.recipe import Recipe
+from pipeline.recipe import EngineRecord, Recipe
 from pipeline.system.disk import OutputFile
 from pipeline.system.hdf5_damage import damage_named, damaged
 from pipeline.system.hdf5_tables import read_rows, read_strings, write_rows, write_strings
@@ -61,13 +61,19 @@ class Contents:
     retired: np.ndarray  # uint8 (n_retired, 32): digests of rows whose image is gone
     data_root: str
     weights_source: str  # imagenet, random, or the file the weights came from
-    batch_size: int
+    batch_size: int  # of the engine that computed last
     created: str
     software: dict[str, str]
+    engines: list[EngineRecord] = field(default_factory=lambda: [EngineRecord()])  # in time's order
     retired_arrivals: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))
     probe_rows: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     probe_pixels: np.ndarray = field(default_factory=lambda: np.zeros((0, 0, 0, 3), np.uint8))
     features_sha256: str = ""
+
+    @property
+    def engine(self) -> EngineRecord:
+        """What computed the rows; of several engines the one with the widest tolerance."""
+        return max(reversed(self.engines), key=lambda record: record.tolerance)
 
     def says_the_same(self, other: "Contents") -> bool:
         """Whether two files with these contents would tell the same, time and software apart."""
@@ -81,6 +87,7 @@ class Contents:
             and self.reasons == other.reasons
             and np.array_equal(self.retired, other.retired)
             and self.data_root == other.data_root
+            and self.engines == other.engines
         )
 
 
@@ -130,6 +137,7 @@ def write_features(
                 "data_root": os.fsencode(contents.data_root),
                 "weights_source": os.fsencode(contents.weights_source),
                 "batch_size": contents.batch_size,
+                "engines": _to_json(contents.engines),
                 "created": contents.created,
                 "software": json.dumps(contents.software),
                 "features_sha256": hasher.hexdigest(),
@@ -140,11 +148,12 @@ def write_features(
 
 
 def write_part(
-    target: Path, recipe: Recipe, batch_size: int, digests: np.ndarray, features: np.ndarray
+    target: Path, recipe: Recipe, engine: EngineRecord, digests: np.ndarray, features: np.ndarray
 ) -> None:
     """Writes finished rows of an extraction that still runs.
 
     Args:
+        engine: what computed them.
         digests: uint8 (n_rows, 32).
         features: float32 (or float16, for a trunk cache) (n_rows, n_features).
     """
@@ -157,15 +166,16 @@ def write_part(
                 "format": PART_FORMAT,
                 "version": VERSION,
                 "recipe_id": recipe.id,
-                "batch_size": batch_size,
+                "batch_size": engine.batch_size,
+                "engine": engine.to_json(),
             }
         )
 
     write_sealed(target, fill)
 
 
-def read_part(path: Path, recipe: Recipe) -> tuple[np.ndarray, int, int]:
-    """Checks every byte of a part; returns its digests, batch size and number of features.
+def read_part(path: Path, recipe: Recipe) -> tuple[np.ndarray, EngineRecord, int]:
+    """Checks every byte of a part; returns its digests, engine and number of features.
 
     Raises:
         FeatureFileError: it is damaged, or belongs to another recipe.
@@ -173,7 +183,9 @@ def read_part(path: Path, recipe: Recipe) -> tuple[np.ndarray, int, int]:
     with open_sealed(path, PART_FORMAT) as file:
         if file.attrs["recipe_id"] != recipe.id:
             raise FeatureFileError(f"{path} belongs to another recipe.")
-        return file["digest"][:], int(file.attrs["batch_size"]), file["features"].shape[1]
+        with damage_named(path, "the attributes"):
+            (engine,) = _read_engines(file)
+        return file["digest"][:], engine, file["features"].shape[1]
 
 
 def find_feature_files(folder: Path) -> tuple[list[tuple[Path, Contents, int]], list[str]]:
@@ -271,6 +283,19 @@ class FeatureFile:
             return read_rows(self._file["features"], rows)
 
 
+def _to_json(engines: list[EngineRecord]) -> str:
+    return json.dumps([asdict(engine) for engine in engines], sort_keys=True)
+
+
+def _read_engines(file: h5py.File) -> list[EngineRecord]:
+    """A part has one. Files from before engines were recorded tell only the size of a batch."""
+    if "engines" in file.attrs:
+        return [EngineRecord.from_dict(values) for values in json.loads(file.attrs["engines"])]
+    if "engine" in file.attrs:
+        return [EngineRecord.from_json(file.attrs["engine"])]
+    return [EngineRecord(batch_size=int(file.attrs["batch_size"]))]
+
+
 def _write_images(group: h5py.Group, images: ImageTable) -> None:
     write_strings(group, "path", images.paths)
     group["digest"] = images.digests.reshape(-1, 32).astype(np.uint8)
@@ -301,6 +326,7 @@ def _read_contents(file: h5py.File) -> Contents:
         batch_size=int(attributes["batch_size"]),
         created=attributes["created"],
         software=json.loads(attributes["software"]),
+        engines=_read_engines(file),
         probe_rows=file["probe/row"][:],
         probe_pixels=file["probe/pixels"][:],
         features_sha256=attributes["features_sha256"],

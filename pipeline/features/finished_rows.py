@@ -16,7 +16,7 @@ import numpy as np
 
 from pipeline.errors import FeatureFileError
 from pipeline.features.feature_file import Contents, FeatureFile, read_part, write_part
-from pipeline.recipe import Recipe
+from pipeline.recipe import EngineRecord, Recipe
 from pipeline.system import disk
 from pipeline.system.disk import storage_errors
 from pipeline.system.hdf5_tables import open_rows
@@ -38,13 +38,15 @@ class RowIdentity(Protocol):
 class RowSource:
     """Finished rows: the data set `name` of an HDF5 file, a digest for each row.
 
-    `kind` says how an image got its row: kept, resumed, reused or computed.
+    `kind` says how an image got its row: kept, resumed, reused or computed. `engines` are those
+    that computed the rows.
     """
 
     path: Path
     name: str
     digests: np.ndarray  # uint8 (n_rows, 32)
     kind: str
+    engines: tuple[EngineRecord, ...] = ()
 
 
 class FinishedRows:
@@ -60,8 +62,11 @@ class FinishedRows:
     def __contains__(self, digest: bytes) -> bool:
         return digest in self._places
 
+    def source_of(self, digest: bytes) -> RowSource:
+        return self.sources[self._places[digest][0]]
+
     def kind_of(self, digest: bytes) -> str:
-        return self.sources[self._places[digest][0]].kind
+        return self.source_of(digest).kind
 
     def count_features(self) -> int:
         """Columns of the rows."""
@@ -90,16 +95,25 @@ class FinishedRows:
 
 @dataclass
 class Found:
-    """What was there before a run: row sources, the batch size that made them, what to say."""
+    """What was there before a run: row sources, the next part's number, what to say."""
 
     sources: list[RowSource] = field(default_factory=list)
-    batch_size: int | None = None
     next_part: int = 1
     notes: list[str] = field(default_factory=list)
 
     def count(self, kind: str) -> int:
         """Rows of the sources of one kind."""
         return sum(len(source.digests) for source in self.sources if source.kind == kind)
+
+    @property
+    def batch_size(self) -> int | None:
+        """Of the engine whose rows came first; None where that is not known."""
+        return next((engine.batch_size or None for engine in self.list_engines()), None)
+
+    def list_engines(self) -> list[EngineRecord]:
+        """The engines that computed the rows, those of the target first."""
+        engines = [e for source in self.sources if len(source.digests) for e in source.engines]
+        return list(dict.fromkeys(engines))
 
 
 def find_rows(
@@ -108,13 +122,17 @@ def find_rows(
     """Finds every finished row of the recipe; `old` is what the target holds, if it exists."""
     found = Found()
     if old is not None:
-        found.batch_size = old.batch_size
-        found.sources.append(RowSource(target, "features", old.images.digests, "kept"))
-        found.sources.append(RowSource(target, "retired/features", old.retired, "reused"))
+        _add_file(target, old, "kept", found)
     find_parts(parts_folder, recipe, found)
     if reuse:
         _find_siblings(target, recipe, found)
     return found
+
+
+def _add_file(path: Path, contents: Contents, kind: str, found: Found) -> None:
+    images, engines = contents.images, tuple(contents.engines)
+    found.sources.append(RowSource(path, "features", images.digests, kind, engines))
+    found.sources.append(RowSource(path, "retired/features", contents.retired, "reused", engines))
 
 
 def parts_folder_of(target: Path) -> Path:
@@ -127,12 +145,11 @@ def find_parts(folder: Path, identity: RowIdentity, found: Found) -> None:
     for path in sorted(folder.glob("part-*.h5")):
         found.next_part = int(path.stem.split("-")[1]) + 1
         try:
-            digests, batch_size, _ = read_part(path, identity)
+            digests, engine, _ = read_part(path, identity)
         except FeatureFileError as error:
             found.notes.append(set_aside(path, error))
             continue
-        found.batch_size = found.batch_size or batch_size
-        found.sources.append(RowSource(path, "features", digests, "resumed"))
+        found.sources.append(RowSource(path, "features", digests, "resumed", (engine,)))
 
 
 def set_aside(path: Path, error: FeatureFileError) -> str:
@@ -149,7 +166,11 @@ def set_aside(path: Path, error: FeatureFileError) -> str:
 
 
 def _find_siblings(target: Path, recipe: Recipe, found: Found) -> None:
-    """Adds other feature files of the same recipe in the same folder."""
+    """Adds other feature files of the same recipe in the same folder.
+
+    Where there are rows already, only files of the same engines: a mixture costs bits, and a row
+    that is not taken costs a moment.
+    """
     for path in sorted(target.parent.glob("*.h5")):
         if path == target:
             continue
@@ -159,10 +180,9 @@ def _find_siblings(target: Path, recipe: Recipe, found: Found) -> None:
         except FeatureFileError as error:
             found.notes.append(f"Took no rows from {path}: {error}")
             continue
-        if contents.recipe == recipe and found.batch_size in (None, contents.batch_size):
-            found.batch_size = contents.batch_size
-            found.sources.append(RowSource(path, "features", contents.images.digests, "reused"))
-            found.sources.append(RowSource(path, "retired/features", contents.retired, "reused"))
+        engines = found.list_engines()
+        if contents.recipe == recipe and (not engines or set(contents.engines) <= set(engines)):
+            _add_file(path, contents, "reused", found)
 
 
 class PartWriter:
@@ -172,11 +192,11 @@ class PartWriter:
     no more, and memory does not grow with the length of a row.
     """
 
-    def __init__(self, folder: Path, identity: RowIdentity, batch_size: int, next_part: int):
+    def __init__(self, folder: Path, identity: RowIdentity, engine: EngineRecord, next_part: int):
         self.sources: list[RowSource] = []
         self._folder = folder
         self._identity = identity
-        self._batch_size = batch_size
+        self._engine = engine
         self._next_part = next_part
         self._digests: list[np.ndarray] = []
         self._features: list[np.ndarray] = []
@@ -199,8 +219,8 @@ class PartWriter:
         if self._digests:
             path = self._folder / f"part-{self._next_part:06d}.h5"
             digests = np.stack(self._digests)
-            write_part(path, self._identity, self._batch_size, digests, np.stack(self._features))
-            self.sources.append(RowSource(path, "features", digests, "computed"))
+            write_part(path, self._identity, self._engine, digests, np.stack(self._features))
+            self.sources.append(RowSource(path, "features", digests, "computed", (self._engine,)))
             self._next_part += 1
             self._digests, self._features = [], []
         self._since = time.monotonic()

@@ -39,19 +39,28 @@ class Division:
     equal_images: dict[str, list[list[str]]]
 
 
-def divide_images(contents: Contents, options) -> Division:
+def divide_images(
+    contents: Contents,
+    *,
+    val_fraction: float = 0.2,
+    test_fraction: float = 0.0,
+    seed: int = 0,
+    group_by: str | None = None,
+) -> Division:
     """Divides the images of a feature file.
 
     Args:
-        options: has `val_fraction`, `test_fraction`, `seed` and `group_by`.
+        val_fraction, test_fraction: shares of the images, where the source gives no such split.
+        seed: decides which.
+        group_by: a regular expression that finds an image's group in its path, None = no groups.
 
     Raises:
         SplitError: a class is too small, fractions make no sense, or no path has a group.
     """
     digests, given = contents.images.digests, contents.splits
     keys, notes, n_groups = digests, [], None
-    if options.group_by is not None:
-        groups = find_groups(contents.images.paths, options.group_by)
+    if group_by is not None:
+        groups = find_groups(contents.images.paths, group_by)
         keys = make_group_keys(digests, groups)
         n_groups = len(set(groups) - {None})
         notes.append(_describe_groups(groups, n_groups))
@@ -61,9 +70,9 @@ def divide_images(contents: Contents, options) -> Division:
         given,
         contents.class_names,
         arrivals=contents.arrivals,
-        val_fraction=options.val_fraction,
-        test_fraction=options.test_fraction,
-        seed=options.seed,
+        val_fraction=val_fraction,
+        test_fraction=test_fraction,
+        seed=seed,
     )
     straddlers = find_straddlers(digests, given)
     rows_of = {
@@ -76,17 +85,17 @@ def divide_images(contents: Contents, options) -> Division:
         name: [[paths[row] for row in rows] for rows in sets] for name, sets in rows_of.items()
     }
     notes += _describe_equal_images(equal_images)
-    if options.group_by is not None:
+    if group_by is not None:
         sets = [[paths[row] for row in rows] for rows in find_straddlers(keys, given)]
         notes += _describe(
             sets, "group(s) lie in more than one of the splits that the source gives, so the "
             "scores flatter"
         )  # fmt: skip
     facts = {
-        "seed": options.seed,
-        "val_fraction": options.val_fraction,
-        "test_fraction": options.test_fraction,
-        "group_by": options.group_by,
+        "seed": seed,
+        "val_fraction": val_fraction,
+        "test_fraction": test_fraction,
+        "group_by": group_by,
         "n_groups": n_groups,
         "given": sorted({SPLITS[split] for split in given.tolist() if split != NO_SPLIT}),
         "n_images": {name: int(np.sum(splits == split)) for split, name in enumerate(SPLITS)},

@@ -5,7 +5,8 @@ below the frozen head.
 import keras
 import numpy as np
 
-from pipeline.backbones.engines.embedder import Device, Embedder
+from pipeline.backbones.engines.device import Device
+from pipeline.backbones.engines.registry import open_model
 from pipeline.backbones.frost_lines import thaw
 from pipeline.classifier.build import load_classifier
 from pipeline.finetuning.checkpoint import State
@@ -77,7 +78,7 @@ def _copy(parent: Parent, line: str, values: list[np.ndarray] | None = None) -> 
 def _predict(
     model: keras.Model, device: Device, store: PixelStore, before: Predictions, batch_size: int
 ) -> Predictions:
-    embed = Embedder(model, device, batch_size)
+    embed = open_model(model, device, batch_size=batch_size)
     batches = in_batches(np.arange(len(store)), batch_size)
     parts = map_batches(lambda rows: embed(store.read(rows)), batches, embed.n_streams)
     probabilities = np.concatenate(list(parts))

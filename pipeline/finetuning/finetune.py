@@ -8,7 +8,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from pipeline.backbones.engines.embedder import Device
+from pipeline.backbones.engines.device import Device
 from pipeline.backbones.frost_lines import find_frost_lines
 from pipeline.classifier.build import check_parity, load_classifier, set_precision
 from pipeline.errors import RunError

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from pipeline.backbones.engines.embedder import Device
+from pipeline.backbones.engines.device import Device
 
 
 class Replicas:

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from pipeline.backbones.engines.embedder import memory_errors
+from pipeline.backbones.engines.device import memory_errors
 from pipeline.finetuning.checkpoint import State
 from pipeline.finetuning.divergence import (
     MAX_DIVERGENCES,

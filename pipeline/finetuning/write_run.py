@@ -6,7 +6,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from pipeline.backbones.engines.embedder import Device
+from pipeline.backbones.engines.device import Device
 from pipeline.backbones.safe_loading import load_keras_model_safely
 from pipeline.errors import ParityError
 from pipeline.finetuning.augment import Augmentation, number_images

@@ -148,7 +148,13 @@ def fit_head(
     with FeatureFile(features_path) as file:
         contents = file.contents
         _require_classes(contents, features_path)
-        division = divide_images(contents, options)
+        division = divide_images(
+            contents,
+            val_fraction=options.val_fraction,
+            test_fraction=options.test_fraction,
+            seed=options.seed,
+            group_by=options.group_by,
+        )
         splits = division.splits
         is_train = splits == TRAIN
         weights = weigh_classes(

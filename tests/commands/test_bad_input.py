@@ -80,7 +80,7 @@ def test_extract_to_a_folder_says_that_a_file_name_is_expected(photos, tmp_path)
 
 
 def test_extract_says_the_batch_sizes_that_it_takes():
-    from pipeline.backbones.engines.embedder import CPU_BATCH_SIZE, GPU_BATCH_SIZE
+    from pipeline.backbones.engines.device import CPU_BATCH_SIZE, GPU_BATCH_SIZE
 
     text = " ".join(call("extract", "--help").stdout.split())
     assert f"[default: {CPU_BATCH_SIZE} on a CPU, {GPU_BATCH_SIZE} on a GPU]" in text

@@ -19,9 +19,10 @@ from benchmarks.crash import PART_ROWS, Trials
 from benchmarks.stand_in import RECIPE, StandIn, extract
 from pipeline.errors import LockedError, StorageError
 from pipeline.features import finished_rows as rows
-from pipeline.features.extract import ExtractOptions, extract_features
 from pipeline.features.feature_file import FeatureFile, write_part
+from pipeline.features.update import UpdateOptions, update_features
 from pipeline.images.dataset import scan_dataset
+from pipeline.recipe import EngineRecord
 from pipeline.system import disk
 from pipeline.system.paths import sha256_of_file
 from pipeline.system.sealed_hdf5 import verify_seal
@@ -62,8 +63,8 @@ class Interrupting(StandIn):
 def extract_until(root, target, n_images, error):
     stand_in = Interrupting(n_images, error)
     with pytest.raises(type(error)):
-        extract_features(
-            scan_dataset(root), RECIPE, target, lambda size: stand_in, ExtractOptions(reuse=False)
+        update_features(
+            scan_dataset(root), RECIPE, target, lambda size: stand_in, UpdateOptions(reuse=False)
         )
 
 
@@ -133,7 +134,8 @@ def test_part_of_another_recipe_is_never_trusted(photos, target):
         b"".join(bytes.fromhex(sha256_of_file(p)) for p in photos.rglob("*.png")), np.uint8
     ).reshape(-1, 32)
     wrong = np.full((len(digests), 24), 7, np.float32)
-    write_part(folder / "part-000001.h5", replace(RECIPE, image_size=9), 4, digests, wrong)
+    engine = EngineRecord("stand-in", batch_size=4)
+    write_part(folder / "part-000001.h5", replace(RECIPE, image_size=9), engine, digests, wrong)
     summary, stand_in = extract(photos, target)
     assert stand_in.n_images == 24
     assert any("another recipe" in note for note in summary.notes)
@@ -222,7 +224,7 @@ def test_folder_that_vanishes_is_a_clear_error(photos, target):
             return super().__call__(pixels)
 
     with pytest.raises(StorageError, match=r"Cannot write .*cache"):
-        extract_features(scan_dataset(photos), RECIPE, target, Vanishing)
+        update_features(scan_dataset(photos), RECIPE, target, Vanishing)
 
 
 def _extract_as_nobody(photos, target, queue):
@@ -256,7 +258,7 @@ def test_folder_of_another_user_is_a_clear_error(photos, tmp_path):
 def _extract_at_once(photos, target, barrier, queue):
     barrier.wait(60)
     try:
-        extract_features(scan_dataset(photos), RECIPE, target, StandIn, ExtractOptions(reuse=False))
+        update_features(scan_dataset(photos), RECIPE, target, StandIn, UpdateOptions(reuse=False))
         queue.put("done")
     except LockedError as error:
         queue.put(str(error))

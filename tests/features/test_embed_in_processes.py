@@ -10,8 +10,8 @@ from killed_parent import survivors_of_a_kill
 
 from benchmarks.stand_in import RECIPE, StandIn, extract
 from pipeline.errors import DeviceError, FrostlineError
-from pipeline.features.extract import ExtractOptions, extract_features
 from pipeline.features.feature_file import FeatureFile
+from pipeline.features.update import UpdateOptions, update_features
 from pipeline.images.dataset import scan_dataset
 
 
@@ -21,8 +21,8 @@ def read(path):
 
 
 def extract_in_processes(photos, target, make, **options):
-    return extract_features(
-        scan_dataset(photos), RECIPE, target, make, ExtractOptions(n_processes=2, **options)
+    return update_features(
+        scan_dataset(photos), RECIPE, target, make, UpdateOptions(n_processes=2, **options)
     )
 
 
@@ -86,10 +86,10 @@ def test_no_worker_outlives_an_extraction_that_is_killed(photos, tmp_path):
     program = (
         "from pathlib import Path\n"
         "from benchmarks.stand_in import RECIPE\n"
-        "from pipeline.features.extract import ExtractOptions, extract_features\n"
+        "from pipeline.features.update import UpdateOptions, update_features\n"
         "from pipeline.images.dataset import scan_dataset\n"
         "from slow import Slow\n"
         "dataset = scan_dataset(Path('photos'))\n"
-        "extract_features(dataset, RECIPE, Path('a.h5'), Slow, ExtractOptions(n_processes=2))\n"
+        "update_features(dataset, RECIPE, Path('a.h5'), Slow, UpdateOptions(n_processes=2))\n"
     )
     assert survivors_of_a_kill(program, tmp_path, n_children=2) == []

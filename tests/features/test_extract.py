@@ -273,7 +273,7 @@ def test_probes_are_decoded_images_of_their_rows(photos, target):
 
 
 def test_too_little_room_is_said_before_anything_is_computed(photos, target, monkeypatch):
-    monkeypatch.setattr("pipeline.features.extract.free_bytes", lambda folder: 100)
+    monkeypatch.setattr("pipeline.features.room.free_bytes", lambda folder: 100)
     with pytest.raises(StorageError, match="Not enough room"):
         extract(photos, target)
     assert not target.exists()

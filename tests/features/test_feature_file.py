@@ -9,6 +9,7 @@ from conftest import call
 from benchmarks.stand_in import RECIPE, extract
 from pipeline.errors import FeatureFileError
 from pipeline.features.feature_file import FeatureFile, read_part, write_part
+from pipeline.recipe import EngineRecord
 from pipeline.system.sealed_hdf5 import seal_again, verify_seal
 
 
@@ -117,10 +118,11 @@ def test_part_of_another_recipe_is_refused(tmp_path):
     from dataclasses import replace
 
     digests = np.arange(64, dtype=np.uint8).reshape(2, 32)
-    write_part(tmp_path / "part.h5", RECIPE, 4, digests, np.ones((2, 3), np.float32))
-    found, batch_size, n_features = read_part(tmp_path / "part.h5", RECIPE)
+    engine = EngineRecord("litert", "2.1", "cpu", "AMD EPYC 7B13", "", "float32", 2, 4)
+    write_part(tmp_path / "part.h5", RECIPE, engine, digests, np.ones((2, 3), np.float32))
+    found, read, n_features = read_part(tmp_path / "part.h5", RECIPE)
     np.testing.assert_array_equal(found, digests)
-    assert (batch_size, n_features) == (4, 3)
+    assert (read, read.n_threads, n_features) == (engine, 2, 3)
     with pytest.raises(FeatureFileError, match="another recipe"):
         read_part(tmp_path / "part.h5", replace(RECIPE, image_size=16))
 

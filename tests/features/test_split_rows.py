@@ -126,7 +126,7 @@ def test_added_images_move_no_old_one_through_extract_and_fit_head(tmp_path):
 
     def divide(seed):
         with FeatureFile(tmp_path / "f.h5") as file:
-            splits = divide_images(file.contents, FitOptions(val_fraction=0.05, seed=seed)).splits
+            splits = divide_images(file.contents, val_fraction=0.05, seed=seed).splits
             return dict(zip(file.contents.images.paths, splits.tolist(), strict=True))
 
     extract(photos, tmp_path / "f.h5")

@@ -15,8 +15,9 @@ import tensorflow as tf
 from conftest import call
 from PIL import Image
 
-from pipeline.backbones.engines import embedder
-from pipeline.backbones.engines.embedder import choose_device
+from pipeline.backbones.engines import tensorflow_graph
+from pipeline.backbones.engines.device import choose_device
+from pipeline.backbones.engines.registry import ENGINES
 from pipeline.errors import DeviceError, FrostlineError, ParityError, RunError
 from pipeline.finetuning import training
 from pipeline.finetuning.finetune import Watch, finetune
@@ -150,9 +151,11 @@ def test_out_of_memory_says_which_batch_size_to_try(fitted, tmp_path, monkeypatc
     place = {
         "a step": (training.Replicas, "divide"),
         "validation": (PixelInputs, "plain"),
-        "the end": (embedder._LiteRTNetwork, "__call__"),
+        "the end": (tensorflow_graph, "_fold_constants"),
     }
-    monkeypatch.setattr(*place[stage], exhausted)
+    monkeypatch.delitem(ENGINES, "litert")
+    way = (lambda graph: exhausted) if stage == "the end" else exhausted
+    monkeypatch.setattr(*place[stage], way)
     with pytest.raises(DeviceError, match="--batch-size 32\nTry --batch-size 16"):
         tune(fitted, tmp_path / "run")
     assert not (tmp_path / "run").exists()
@@ -213,9 +216,8 @@ KILLER = """
 import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from pipeline.backbones.engines import embedder
 from pipeline.finetuning import training
-from pipeline.backbones.engines.embedder import choose_device
+from pipeline.backbones.engines.device import choose_device
 from pipeline.finetuning.finetune import finetune
 from pipeline.finetuning.options import FinetuneOptions
 from pipeline.finetuning.inputs import PixelInputs

@@ -206,7 +206,7 @@ cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from test_training import Noise, build, thaw_classifier
 import keras
-from pipeline.backbones.engines.embedder import Device
+from pipeline.backbones.engines.device import Device
 from pipeline.finetuning.options import FinetuneOptions
 from pipeline.finetuning.replicas import place
 from pipeline.runs.records import Predictions

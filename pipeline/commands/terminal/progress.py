@@ -12,7 +12,7 @@ _BAR_WIDTH = 24
 
 @contextmanager
 def progress_bar(console: Console) -> Iterator[Callable[[str, int, int], None]]:
-    """A bar for each stage, with rate and time left."""
+    """A bar for each stage, with rate and time left; it begins with the first number."""
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -28,17 +28,22 @@ def progress_bar(console: Console) -> Iterator[Callable[[str, int, int], None]]:
         TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console) as bar:
-        tasks: dict[str, tuple] = {}
+    bar = Progress(*columns, console=console)
+    tasks: dict[str, tuple] = {}
 
-        def update(stage: str, done: int, total: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = (bar.add_task(stage, total=total, rate=""), time.monotonic())
-            task, started = tasks[stage]
-            rate = f"{done / max(1e-9, time.monotonic() - started):,.0f}/s"
-            bar.update(task, completed=done, total=total, rate=rate)
+    def update(stage: str, done: int, total: int) -> None:
+        if not tasks:
+            bar.start()
+        if stage not in tasks:
+            tasks[stage] = (bar.add_task(stage, total=total, rate=""), time.monotonic())
+        task, started = tasks[stage]
+        rate = f"{done / max(1e-9, time.monotonic() - started):,.0f}/s"
+        bar.update(task, completed=done, total=total, rate=rate)
 
+    try:
         yield update
+    finally:
+        bar.stop()
 
 
 def progress_lines(say: Callable[[str], None]) -> Callable[[str, int, int], None]:

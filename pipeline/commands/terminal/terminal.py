@@ -324,13 +324,15 @@ class Terminal:
             "data_root": contents.data_root,
             "weights_source": contents.weights_source,
             "batch_size": contents.batch_size,
+            "engines": [str(engine) for engine in contents.engines],
             "created": contents.created,
             "recipe_id": contents.recipe.id,
             "recipe": asdict(contents.recipe),
             "software": contents.software,
         }
         if as_json:
-            self.result_json({**facts, "skipped": dict(skipped)})
+            engines = [asdict(engine) for engine in contents.engines]
+            self.result_json({**facts, "engines": engines, "skipped": dict(skipped)})
             return
         table = Table(box=None, show_header=False, pad_edge=False)
         table.add_column(no_wrap=True)
@@ -345,6 +347,7 @@ class Terminal:
         """How far recomputed rows are from the cached ones."""
         for problem in recomputed.problems:
             self.say(f"not compared: {problem}")
+        self.say(f"Embedded again by {recomputed.engine}.")
         self.result(
             f"{recomputed.n_rows:,} rows embedded again, greatest difference "
             f"{recomputed.greatest_difference:.2g} of the greatest feature."

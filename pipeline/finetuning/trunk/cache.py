@@ -25,6 +25,7 @@ from pipeline.features.finished_rows import (
     set_aside,
 )
 from pipeline.features.sliced_rows import FeatureRows
+from pipeline.recipe import EngineRecord
 from pipeline.system.disk import OutputFile
 from pipeline.system.hdf5_damage import damage_named
 from pipeline.system.hdf5_tables import read_rows, write_rows
@@ -81,8 +82,8 @@ def find_finished(target: Path, trunk: Trunk) -> Found:
         try:
             verify_seal(target)
             with TrunkCache(target, trunk) as cache:
-                found.sources.append(RowSource(target, "features", cache.keys, "kept"))
-                found.batch_size = cache.batch_size
+                engines = (EngineRecord(batch_size=cache.batch_size),)
+                found.sources.append(RowSource(target, "features", cache.keys, "kept", engines))
         except FeatureFileError as error:
             found.notes.append(set_aside(target, error))
     find_parts(parts_folder_of(target), trunk, found)

@@ -126,7 +126,7 @@ def embed_missing(job: TrunkJob, on_progress: Progress) -> list[str]:
         if missing:
             embed = _build_embedder(job, batch_size)
             batch_size = embed.batch_size
-            writer = PartWriter(folder, job.trunk, batch_size, found.next_part)
+            writer = PartWriter(folder, job.trunk, embed.record, found.next_part)
             _compute(job, missing, embed, writer, on_progress)
             finished = FinishedRows(found.sources + writer.sources)
         kept = [source.digests for source in found.sources if source.kind == "kept"]
@@ -142,21 +142,17 @@ def _build_embedder(job: TrunkJob, batch_size: int | None):
     """The trunk as an embedder of flat rows."""
     import keras
 
-    from pipeline.backbones.engines.embedder import (
-        Embedder,
-        choose_device,
-        use_one_thread_per_operation,
-    )
+    from pipeline.backbones.engines.device import choose_device
+    from pipeline.backbones.engines.registry import open_model
     from pipeline.backbones.frost_lines import split_at
     from pipeline.classifier.build import load_classifier
 
-    use_one_thread_per_operation()
-    device = choose_device(job.device)
+    device = choose_device(job.device, is_alone=True)
     classifier = load_classifier(job.run, job.weights, "float32")
     trunk, _ = split_at(classifier.get_layer("backbone"), job.trunk.line)
     x = trunk(classifier.get_layer("preprocessing")(classifier.input), training=False)
     model = keras.Model(classifier.input, keras.layers.Flatten()(x))
-    return Embedder(model, device, batch_size)
+    return open_model(model, device, batch_size=batch_size)
 
 
 def _compute(

@@ -1,0 +1,148 @@
+"""Where to compute: which devices there are, what they call themselves, and how TensorFlow is set
+up for them. TensorFlow is imported only by the functions that ask it.
+"""
+
+import platform
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.errors import DeviceError
+from pipeline.system.parallel import count_cores
+from pipeline.system.quiet_start import no_start_up_talk
+
+CPU_BATCH_SIZE = 1
+GPU_BATCH_SIZE = 128
+# Decoding threads that keep a GPU busy; the device itself runs one batch after the other.
+GPU_STREAMS = 8
+_CPU_FACTS = Path("/proc/cpuinfo")
+
+
+@dataclass(frozen=True)
+class Device:
+    """Where to compute.
+
+    Args:
+        name: TensorFlow's name of it, `/CPU:0` or `/GPU:N`.
+        description: words for people.
+        model: what the device calls itself, such as `AMD EPYC 7B13`.
+        compute_capability: of a GPU, such as `9.0`; empty for a CPU.
+    """
+
+    name: str
+    description: str
+    model: str = ""
+    compute_capability: str = ""
+
+    @property
+    def is_gpu(self) -> bool:
+        return "GPU" in self.name
+
+    @property
+    def kind(self) -> str:
+        """`cpu` or `gpu`."""
+        return "gpu" if self.is_gpu else "cpu"
+
+    @property
+    def batch_size(self) -> int:
+        """Images per call that suit it."""
+        return GPU_BATCH_SIZE if self.is_gpu else CPU_BATCH_SIZE
+
+    @property
+    def n_streams(self) -> int:
+        """Calls side by side that suit it."""
+        return GPU_STREAMS if self.is_gpu else count_cores()
+
+
+def describe_cpu() -> Device:
+    """This machine's CPU, without asking TensorFlow."""
+    return Device("/CPU:0", f"CPU, {count_cores()} cores", read_cpu_model())
+
+
+def read_cpu_model() -> str:
+    """What the CPU calls itself; its architecture where the system does not say."""
+    with suppress(OSError):
+        found = re.search(r"^model name\s*:\s*(.+)$", _CPU_FACTS.read_text("utf-8"), re.MULTILINE)
+        if found:
+            return found[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def choose_device(wanted: str = "auto", *, is_alone: bool = False) -> Device:
+    """Finds the device for `auto`, `cpu`, `gpu` or `gpu:N`.
+
+    Args:
+        wanted: which.
+        is_alone: this process does nothing but embed, so TensorFlow is set up for that for good;
+            see `use_one_thread_per_operation`.
+
+    Raises:
+        DeviceError: a GPU was asked for and is not there.
+    """
+    with no_start_up_talk():
+        import tensorflow as tf
+
+    if is_alone:
+        use_one_thread_per_operation()
+    gpus = tf.config.list_physical_devices("GPU")
+    for gpu in gpus:
+        with suppress(RuntimeError):  # it is in use already, so its memory is set up
+            tf.config.experimental.set_memory_growth(gpu, True)
+    if wanted == "cpu" or (wanted == "auto" and not gpus):
+        return describe_cpu()
+    kind, _, number = wanted.partition(":")
+    index = int(number) if number.isdigit() else 0
+    if kind not in {"auto", "gpu"} or (number and not number.isdigit()):
+        raise DeviceError(
+            f"Unknown device. Expected auto, cpu, gpu or gpu:N. Received: --device {wanted}"
+        )
+    if index >= len(gpus):
+        raise DeviceError(
+            f"TensorFlow sees {len(gpus)} GPU(s). Expected GPU {index} to be there. "
+            f"Received: --device {wanted}\n"
+            "Check `nvidia-smi`, install the CUDA libraries with `pip install '.[gpu]'` "
+            "(Linux), or leave out --device."
+        )
+    details = tf.config.experimental.get_device_details(gpus[index])
+    model = details.get("device_name", "unknown model")
+    capability = ".".join(map(str, details.get("compute_capability", ())))
+    return Device(f"/GPU:{index}", f"GPU {index}, {model}", model, capability)
+
+
+def use_one_thread_per_operation() -> bool:
+    """Sets TensorFlow up for many one-thread streams; holds for the whole process.
+
+    Returns:
+        False where TensorFlow runs already with other settings, which it cannot change.
+    """
+    with no_start_up_talk():
+        import tensorflow as tf
+
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(1)
+        tf.config.threading.set_inter_op_parallelism_threads(count_cores())
+    except RuntimeError:
+        return False
+    return True
+
+
+@contextmanager
+def memory_errors(batch_size: int) -> Iterator[None]:
+    """Says which batch size to try where the device's memory is too small for one.
+
+    Raises:
+        DeviceError: so it is.
+    """
+    import tensorflow as tf
+
+    try:
+        yield
+    except tf.errors.ResourceExhaustedError as error:
+        smaller = max(1, batch_size // 2)
+        raise DeviceError(
+            f"Not enough memory for a batch of {batch_size} images. Expected it to fit the "
+            f"device. Received: --batch-size {batch_size}\nTry --batch-size {smaller}"
+            + (", or a smaller image size at extraction." if batch_size == 1 else ".")
+        ) from error

@@ -1,0 +1,95 @@
+"""What runs a frozen network: the seam that LiteRT and TensorFlow stand behind, and others may.
+
+An engine takes whole batches of one size; `Embedder` makes of it a function of any number of
+images. Nothing heavy is imported here, so an engine that needs no TensorFlow never loads it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from pipeline.backbones.engines.device import Device
+from pipeline.recipe import EngineRecord, Recipe
+
+if TYPE_CHECKING:
+    import keras
+
+
+@dataclass(frozen=True)
+class Network:
+    """A frozen network before any engine runs it.
+
+    Args:
+        build: makes the Keras model from float32 RGB 0..255 (n, height, width, 3) to one row per
+            image. An engine that has the network in a form of its own need not call it.
+        precision: `float32`, `mixed_float16` or `mixed_bfloat16`.
+        recipe: what decides the network's numbers; None where it is no backbone's own network,
+            such as a fine-tuned one.
+    """
+
+    build: Callable[[], "keras.Model"]
+    precision: str = "float32"
+    recipe: Recipe | None = None
+
+
+class Engine(Protocol):
+    """A frozen network that is ready to run. Any number of threads may call it at once.
+
+    Args:
+        name: in the registry.
+        version: of the engine's library.
+        device: where it computes.
+        precision: of the computation.
+        batch_size: images per call, no more and no fewer.
+        n_streams: calls that may run side by side.
+        n_features: columns of a row.
+        notes: what people should know of it.
+    """
+
+    name: str
+    version: str
+    device: Device
+    precision: str
+    batch_size: int
+    n_streams: int
+    n_features: int
+    notes: list[str]
+
+    def __call__(self, pixels: np.ndarray) -> np.ndarray:
+        """Rows of one batch.
+
+        Args:
+            pixels: uint8 RGB (batch_size, height, width, 3).
+
+        Returns:
+            float32 (batch_size, n_features).
+
+        Raises:
+            DeviceError: the batch does not fit the device's memory.
+        """
+        ...
+
+
+# Called with the network, the device, and images per call and calls side by side, where None
+# means what suits the device.
+OpenEngine = Callable[[Network, Device, int | None, int | None], Engine]
+
+
+class CannotRunError(Exception):
+    """The engine lacks something that this network needs; another engine may have it."""
+
+
+def describe_engine(engine: Engine) -> EngineRecord:
+    """What is recorded beside the rows that an engine computes."""
+    return EngineRecord(
+        name=engine.name,
+        version=engine.version,
+        device=engine.device.kind,
+        device_name=engine.device.model,
+        compute_capability=engine.device.compute_capability,
+        precision=engine.precision,
+        n_threads=engine.n_streams,
+        batch_size=engine.batch_size,
+    )

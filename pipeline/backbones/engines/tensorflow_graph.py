@@ -1,0 +1,79 @@
+"""TensorFlow as an engine: a folded graph on a CPU, a compiled one on a GPU.
+
+It runs every network that Keras builds, so it is the one to fall back on.
+"""
+
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from pipeline.backbones.engines.device import Device, memory_errors
+from pipeline.backbones.engines.engine import Network
+
+
+class TensorFlowEngine:
+    """A frozen network in TensorFlow.
+
+    Args:
+        network: what to run.
+        device: where.
+        batch_size: images per call, None for what suits the device.
+        n_streams: calls side by side, None for what suits the device.
+        is_compiled: by XLA; otherwise variables become constants, so that TensorFlow folds
+            BatchNorm and fuses what it can. None for what suits the device.
+    """
+
+    name = "tensorflow"
+
+    def __init__(
+        self,
+        network: Network,
+        device: Device,
+        batch_size: int | None = None,
+        n_streams: int | None = None,
+        *,
+        is_compiled: bool | None = None,
+    ):
+        self.version = tf.__version__
+        self.device = device
+        self.precision = network.precision
+        self.batch_size = batch_size or device.batch_size
+        self.n_streams = n_streams or device.n_streams
+        self.notes: list[str] = []
+        model = network.build()
+        self.n_features = int(model.output_shape[-1])
+        run = trace(model, self.batch_size, device)
+        is_compiled = device.is_gpu if is_compiled is None else is_compiled
+        self._run = run if is_compiled else _fold_constants(run)
+
+    def __call__(self, pixels: np.ndarray) -> np.ndarray:
+        with memory_errors(self.batch_size):
+            rows: np.ndarray = self._run(tf.constant(pixels)).numpy()
+        return rows
+
+
+def trace(model: keras.Model, batch_size: int, device: Device) -> Any:
+    """The model as a TensorFlow function of uint8 (batch_size, height, width, 3)."""
+    signature = tf.TensorSpec((batch_size, *model.input_shape[1:]), tf.uint8)
+
+    def run(pixels: tf.Tensor) -> tf.Tensor:
+        with tf.device(device.name):
+            return tf.cast(model(tf.cast(pixels, tf.float32), training=False), tf.float32)
+
+    return tf.function(run, input_signature=[signature], jit_compile=device.is_gpu)
+
+
+def freeze(function: Any) -> Any:
+    """The function's graph with its variables replaced by constants."""
+    from tensorflow.python.framework.convert_to_constants import (
+        convert_variables_to_constants_v2,
+    )
+
+    return convert_variables_to_constants_v2(function.get_concrete_function())
+
+
+def _fold_constants(function: Any) -> Any:
+    frozen = freeze(function)
+    return lambda pixels: frozen(pixels)[0]

@@ -1,0 +1,137 @@
+"""What may be said of an extraction: each option once, with its default. Imports nothing heavy."""
+
+from contextlib import suppress
+from dataclasses import dataclass
+
+from pipeline.errors import ParameterError
+from pipeline.system.options import check_options, option
+
+
+@dataclass(frozen=True)
+class ExtractOptions:
+    """How to extract features.
+
+    Args:
+        backbone: a name of the registry, or `hub:PRESET`.
+        weights: `imagenet`, `random`, or the path of a file.
+        image_size: side in pixels of the square that the backbone sees, None for its own.
+        layer: whose output to take; `top` is the last below the classifier.
+        pooling: from the layer's map to one row: `avg`, `max` or `flatten`; `none` if it is one.
+        limit: use only so many images, evenly spaced.
+        batch_size: images per call of the network, None for what suits the device; a file keeps
+            its own as long as the same engine computes.
+        jobs: batches computed at once, None for as many as cores.
+        parallel: `threads`; or `loky`, where each job is a process with a network of its own.
+        precision: of the computation: `float32`, `mixed_float16` or `mixed_bfloat16`.
+        seed: of random weights.
+        rehash: read every image, even if size and time are old.
+        retry_skipped: try images again that could not be decoded.
+        reuse: take rows from other files of the same recipe in the folder.
+        prune: forget the features of images that are gone.
+        moved: the data set was moved; keep the file's features.
+        class_depth: how many folders down the classes are.
+        resize: how images become square: `stretch`, `crop` or `pad`.
+        background: a name or `#rrggbb`: behind transparent pixels and around padded images.
+        truncated: `keep` uses what is there of an image that was cut short, `skip` does not.
+        on_error: `fail` stops at the first image that cannot be used, `skip` passes over it.
+        skipped_csv: list skipped images in a CSV beside the file.
+        isolate: decode in processes of their own, so that an image that hangs or crashes the
+            decoder costs nothing else.
+        max_pixels: skip images with more, None for 178,956,970.
+        max_bytes: skip files with more, None for 536,870,912.
+        engine: what runs the network, None for what suits the device.
+        device: where to compute: `auto`, `cpu`, `gpu` or `gpu:N`.
+    """
+
+    backbone: str = option("efficientnetb0", help="`cli.py backbones` lists them; or hub:PRESET.")
+    weights: str = option("imagenet", help="imagenet, random, or a file.")
+    image_size: int | None = option(None, help="Pixels.", least=1, default_words="the backbone's")
+    layer: str = option("top", help="Whose output to take; top is the last below the classifier.")
+    pooling: str = option(
+        "avg",
+        help="From the layer's map to one row; none if it is one.",
+        choices=("avg", "max", "flatten", "none"),
+    )
+    limit: int | None = option(None, help="Use only N images, evenly spaced.", least=1)
+    batch_size: int | None = option(
+        None, help="Images per call.", least=1, default_words="1 on a CPU, 128 on a GPU"
+    )
+    jobs: int | None = option(
+        None, help="Batches computed at once.", least=1, default_words="as many as cores"
+    )
+    parallel: str = option(
+        "threads",
+        help="loky: each job is a process with a network of its own.",
+        choices=("threads", "loky"),
+    )
+    precision: str = option(
+        "float32",
+        help="Of the computation; 16 bits are for GPUs.",
+        choices=("float32", "mixed_float16", "mixed_bfloat16"),
+    )
+    seed: int = option(0, help="Of random weights.")
+    rehash: bool = option(False, help="Read every image, even if size and time are old.")
+    retry_skipped: bool = option(False, help="Try images again that could not be decoded.")
+    reuse: bool = option(True, help="Take rows from other files in the folder.")
+    prune: bool = option(False, help="Forget the features of images that are gone.")
+    moved: bool = option(False, help="The data set was moved; keep the file's features.")
+    class_depth: int = option(1, help="How many folders down the classes are.", least=1)
+    resize: str = option(
+        "stretch", help="How images become square.", choices=("stretch", "crop", "pad")
+    )
+    background: str = option(
+        "white",
+        help="Behind transparent pixels and around padded images: a name or #rrggbb.",
+    )
+    truncated: str = option(
+        "skip",
+        help="keep: use what is there of an image that was cut short.",
+        choices=("skip", "keep"),
+    )
+    on_error: str = option(
+        "skip",
+        help="fail: stop at the first image that cannot be used.",
+        choices=("skip", "fail"),
+    )
+    skipped_csv: bool = option(False, help="List skipped images in a CSV beside the file.")
+    isolate: bool = option(
+        False,
+        help="Decode in processes of their own, so that an image that hangs or crashes the "
+        "decoder costs nothing else.",
+    )
+    max_pixels: int | None = option(
+        None, help="Skip images with more.", least=1, default_words="178,956,970"
+    )
+    max_bytes: int | None = option(
+        None, help="Skip files with more.", least=1, default_words="536,870,912"
+    )
+    engine: str | None = option(
+        None, help="What runs the network.", default_words="what suits the device"
+    )
+    device: str = option("auto", help="Where to compute: auto, cpu, gpu or gpu:N.")
+
+    def check(self) -> None:
+        """Raises a ParameterError for the first option that makes no sense."""
+        check_options(self, "extract features")
+        parse_colour(self.background)
+
+
+def parse_colour(text: str) -> tuple[int, int, int]:
+    """RGB 0..255 of a colour's name or of `#rrggbb`.
+
+    Raises:
+        ParameterError: it is none.
+    """
+    from PIL import ImageColor
+
+    colour: tuple[int, ...] = ()
+    with suppress(ValueError):
+        colour = ImageColor.getrgb(text)
+    if len(colour) != 3:
+        raise ParameterError(
+            f"This is no colour. Expected `background` to be one such as white or #ff8000. "
+            f"Received: {text!r}",
+            "background",
+        )
+    red, green, blue = colour
+    return red, green, blue

@@ -1,0 +1,50 @@
+"""What an extraction did, in numbers of images."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipeline.features.feature_file import Contents
+from pipeline.features.finished_rows import FinishedRows
+
+
+@dataclass
+class ExtractSummary:
+    """What an extraction did; counts are images."""
+
+    path: Path
+    n_images: int = 0
+    kept: int = 0
+    resumed: int = 0
+    reused: int = 0
+    computed: int = 0
+    copies: int = 0
+    removed: int = 0
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    is_unchanged: bool = False
+    seconds: float = 0.0
+    compute_seconds: float = 0.0
+    bytes: int = 0
+
+
+def count_images(
+    summary: ExtractSummary, contents: Contents, finished: FinishedRows, old: Contents | None
+) -> None:
+    """Counts into `summary` where the rows of the new file come from.
+
+    Args:
+        contents: of the new file.
+        old: of the file before, if there was one.
+    """
+    unique = {digest.tobytes() for digest in contents.images.digests}
+    counts = Counter(finished.kind_of(digest) for digest in unique)
+    summary.kept = counts["kept"]
+    summary.resumed = counts["resumed"]
+    summary.reused = counts["reused"]
+    summary.computed = counts["computed"]
+    summary.copies = len(contents.images) - len(unique)
+    summary.skipped = list(zip(contents.skipped.paths, contents.reasons, strict=True))
+    if old is not None:
+        before = {digest.tobytes() for digest in old.images.digests}
+        summary.removed = len(before - unique)

@@ -1,0 +1,313 @@
+"""Stage one: bring the feature file of a data set up to date, computing only what is missing.
+
+Identify (which image is which, by digest), compute what no source has (into part files that
+survive a kill), assemble (one new feature file), in this order.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipeline.errors import DatasetError, FeatureFileError
+from pipeline.features.assemble import plan_contents, with_probes
+from pipeline.features.embed import EmbedFiles, MakeEmbedder, Progress, embed_into_parts
+from pipeline.features.feature_file import Contents, FeatureFile, write_features
+from pipeline.features.finished_rows import (
+    FinishedRows,
+    Found,
+    PartWriter,
+    RowSource,
+    find_rows,
+    parts_folder_of,
+    remove_parts,
+)
+from pipeline.features.identify import Identity, identify_images
+from pipeline.features.mixing import (
+    Origin,
+    Sample,
+    describe_mixture,
+    find_origins,
+    sample_images,
+    sample_probes,
+)
+from pipeline.features.open_embedding import open_embedding
+from pipeline.features.room import describe_room
+from pipeline.features.summary import ExtractSummary, count_images
+from pipeline.images.dataset import Dataset
+from pipeline.images.decoding.isolated_worker import ISOLATE_SECONDS
+from pipeline.images.decoding.read_batches import ReaderSettings, read_notes, remove_notes
+from pipeline.images.decoding.read_images import DEFAULT_LIMITS, Limits
+from pipeline.recipe import Recipe
+from pipeline.system.locks import hold_lock
+
+
+@dataclass(frozen=True)
+class UpdateOptions:
+    """How to bring a feature file up to date.
+
+    Args:
+        rehash: read every image anew, even where size and time are unchanged.
+        retry_skipped: try images again that could not be decoded before.
+        reuse: take rows from other feature files of the same recipe in the same folder.
+        prune: forget the rows of images that are no longer there.
+        moved: accept a file that was made from another folder.
+        batch_size: images per call of the network; an existing file keeps its own as long as the
+            same engine computes.
+        weights_source: where the weights came from, for people and for later stages.
+        limits: what an image may be at most, None = the defaults. Where they are given, images
+            that were too large before are tried again.
+        isolate: decode in worker processes; an image that takes `isolate_seconds` is given up.
+        stop_at_failure: raise at the first image that cannot be used, instead of skipping it.
+        n_processes: embed in so many worker processes; 0 = in threads of this one.
+    """
+
+    rehash: bool = False
+    retry_skipped: bool = False
+    reuse: bool = True
+    prune: bool = False
+    moved: bool = False
+    batch_size: int | None = None
+    weights_source: str = ""
+    limits: Limits | None = None
+    isolate: bool = False
+    isolate_seconds: float = ISOLATE_SECONDS
+    stop_at_failure: bool = False
+    n_processes: int = 0
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One update: what was asked for, and whom to tell."""
+
+    dataset: Dataset
+    recipe: Recipe
+    target: Path
+    make_embedder: MakeEmbedder
+    options: UpdateOptions
+    tell: Callable[[str], None]
+    on_progress: Progress
+
+    @property
+    def parts_folder(self) -> Path:
+        return parts_folder_of(self.target)
+
+    def path_of(self, row: int) -> Path:
+        return self.dataset.root / self.dataset.paths[row]
+
+    def stop_if_asked(self, path: Path, reason: str) -> None:
+        """Raises a DatasetError for an image that cannot be used, where that is to end it all."""
+        if self.options.stop_at_failure:
+            raise DatasetError(
+                f"Stopped at the first image that cannot be used. Expected an image that Pillow "
+                f"can decode. Received: {path}: {reason}\nWhat was finished is kept. Repair or "
+                "remove the image, or say --on-error skip."
+            )
+
+
+@dataclass(frozen=True)
+class _Computed:
+    """Rows that this run computed, and the seconds that it took."""
+
+    sources: list[RowSource] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+def update_features(
+    dataset: Dataset,
+    recipe: Recipe,
+    target: Path,
+    make_embedder: MakeEmbedder,
+    options: UpdateOptions = UpdateOptions(),
+    on_progress: Progress = lambda stage, done, total: None,
+    on_note: Callable[[str], None] = lambda note: None,
+) -> ExtractSummary:
+    """Brings `target` up to date with the data set.
+
+    Args:
+        make_embedder: called with a batch size (None = choose) if and only if there is
+            something to compute, so that nothing heavy is imported otherwise. With
+            `options.n_processes` it is called in each of them, and must be picklable.
+        on_progress: called with a stage, the number done and the number to do.
+        on_note: called with what people should know while they wait.
+
+    Raises:
+        LockedError: another process writes the same target.
+        FeatureFileError: the existing file is damaged or belongs to another data set.
+        EngineError: rows of another engine are there, which differ by more than rounding does.
+        StorageError: it cannot be written; what was computed is kept in the parts.
+        DatasetError: not one image could be used, or the first that could not stops it.
+    """
+    started = time.perf_counter()
+    summary = ExtractSummary(target, n_images=len(dataset))
+
+    def tell(note: str) -> None:
+        summary.notes.append(note)
+        on_note(note)
+
+    job = _Job(dataset, recipe, target, make_embedder, options, tell, on_progress)
+    with hold_lock(target):
+        old = _read_existing(job)
+        found = _find_rows(job, old)
+        identity = _identify(job, old)
+        computed = _compute(job, old, found, identity)
+        finished = FinishedRows(found.sources + computed.sources)
+        identity.skip_unfinished(finished)
+        contents = plan_contents(
+            dataset,
+            recipe,
+            identity,
+            old,
+            finished,
+            prune=options.prune,
+            weights_source=options.weights_source,
+        )
+        summary.is_unchanged = old is not None and contents.says_the_same(old)
+        if not summary.is_unchanged:
+            _write(job, contents, finished)
+        remove_notes(job.parts_folder)
+        remove_parts(job.parts_folder, finished.sources)
+    count_images(summary, contents, finished, old)
+    summary.compute_seconds = computed.seconds
+    summary.seconds = time.perf_counter() - started
+    summary.bytes = target.stat().st_size
+    return summary
+
+
+def _read_existing(job: _Job) -> Contents | None:
+    target, root = job.target, job.dataset.root
+    if not target.exists():
+        return None
+    with FeatureFile(target) as file:
+        old = file.contents
+    if old.recipe != job.recipe:
+        raise FeatureFileError(
+            f"{target} was made by another recipe, and rows of two recipes are never mixed.\n"
+            "What differs: " + "; ".join(old.recipe.differences(job.recipe)) + "\n"
+            "Choose another --output, or leave it out: the default name tells recipes apart."
+        )
+    if Path(old.data_root) != root.resolve() and not job.options.moved:
+        raise FeatureFileError(
+            f"{target} was made from another folder. Expected {old.data_root}. "
+            f"Received: {root.resolve()}\n"
+            "If the data set was moved there, say --moved; if it is another one, choose another "
+            "--output."
+        )
+    return old
+
+
+def _find_rows(job: _Job, old: Contents | None) -> Found:
+    found = find_rows(job.target, job.parts_folder, job.recipe, old, reuse=job.options.reuse)
+    for note in found.notes:
+        job.tell(note)
+    if n_resumed := found.count("resumed"):
+        job.tell(f"Found {n_resumed:,} finished rows of an interrupted run.")
+    return found
+
+
+def _identify(job: _Job, old: Contents | None) -> Identity:
+    options = job.options
+
+    def is_retried(reason: str) -> bool:
+        has_limits = options.limits is not None
+        return options.retry_skipped or (has_limits and reason.startswith("too large"))
+
+    identity = identify_images(
+        job.dataset, old, rehash=options.rehash, retry=is_retried, on_progress=job.on_progress
+    )
+    for row, reason in sorted(identity.reasons.items()):
+        job.stop_if_asked(job.path_of(row), reason)
+    return identity
+
+
+def _compute(job: _Job, old: Contents | None, found: Found, identity: Identity) -> _Computed:
+    """Computes what no source has, after a look whether engines would be mixed."""
+    finished = FinishedRows(found.sources)
+    missing = _find_missing(identity, finished)
+    kept = None if job.options.prune else old
+    origins = find_origins(finished, identity.digests, kept)
+    if not missing and len(origins) <= 1:
+        return _Computed()
+    with open_embedding(
+        job.make_embedder,
+        found.list_engines(),
+        _settle_reading(job),
+        job.options.batch_size,
+        job.options.n_processes,
+        job.tell,
+    ) as embedding:
+        for origin in origins:
+            if not origin.computes_like(embedding.record):
+                sample = _draw_sample(job, origin, old, identity, finished)
+                job.tell(describe_mixture(origin, sample, embedding))
+        if not missing:
+            return _Computed()
+        return _embed(job, missing, identity, embedding, found.next_part)
+
+
+def _draw_sample(
+    job: _Job, origin: Origin, old: Contents | None, identity: Identity, finished: FinishedRows
+) -> Sample:
+    """The old file's probes; images of the data set where the rows lie elsewhere."""
+    if old is not None and len(old.probe_rows) and origin.is_of(old.engines):
+        return sample_probes(job.target, old)
+    paths = [job.path_of(row) for row in origin.rows]
+    return sample_images(paths, identity.digests[origin.rows], job.recipe, finished)
+
+
+def _embed(
+    job: _Job, missing: list[int], identity: Identity, embedding: EmbedFiles, next_part: int
+) -> _Computed:
+    n_features = embedding.n_features
+    job.tell(describe_room(job.target, len(missing), len(job.dataset), n_features))
+    writer = PartWriter(job.parts_folder, job.recipe, embedding.record, next_part)
+    started = time.perf_counter()
+    for position, digest, reason in embed_into_parts(
+        (job.path_of(row) for row in missing),
+        len(missing),
+        embedding,
+        writer,
+        job.stop_if_asked,
+        job.on_progress,
+    ):
+        identity.give_up(missing[position], digest, reason)
+    return _Computed(writer.sources, time.perf_counter() - started)
+
+
+def _write(job: _Job, contents: Contents, finished: FinishedRows) -> None:
+    write_features(
+        job.target,
+        with_probes(contents, job.dataset),
+        finished.gather(contents.images.digests),
+        finished.gather(contents.retired),
+        finished.count_features(),
+    )
+
+
+def _find_missing(identity: Identity, finished: FinishedRows) -> list[int]:
+    """The first row of each image that must be computed."""
+    seen: set[bytes] = set()
+    missing = []
+    for row, digest in enumerate(identity.digests):
+        key = digest.tobytes()
+        if row not in identity.reasons and key not in finished and key not in seen:
+            seen.add(key)
+            missing.append(row)
+    return missing
+
+
+def _settle_reading(job: _Job) -> ReaderSettings:
+    suspects = read_notes(job.parts_folder)
+    if suspects:
+        job.tell(
+            f"The last run ended while it decoded {len(suspects)} image(s); each of them is "
+            "decoded in a process of its own now."
+        )
+    return ReaderSettings(
+        job.recipe,
+        job.options.limits or DEFAULT_LIMITS,
+        job.parts_folder,
+        suspects,
+        isolate=job.options.isolate,
+        seconds=job.options.isolate_seconds,
+    )
