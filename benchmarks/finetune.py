@@ -84,7 +84,7 @@ def prepare(folder: Path, n_images: int):
     from pipeline.backbones.build import build_embedding_model
     from pipeline.backbones.engines.embedder import Embedder, choose_device
     from pipeline.features.extract import ExtractOptions, extract_features, make_recipe
-    from pipeline.heads.fit_head import FitOptions, fit_head
+    from pipeline.heads.fit_head import fit_head
     from pipeline.images.dataset import scan_dataset
     from pipeline.runs.run_folder import open_run
 
@@ -100,7 +100,7 @@ def prepare(folder: Path, n_images: int):
         lambda size: Embedder(model, choose_device("cpu"), size),
         ExtractOptions(weights_source=resolved.source),
     )
-    fit_head(folder / "features.h5", FitOptions(), output=folder / "head")
+    fit_head(folder / "features.h5", output=folder / "head")
     return open_run(folder / "head")
 
 

@@ -8,6 +8,19 @@ class FrostlineError(Exception):
     """Base of all errors that a user can do something about."""
 
 
+class ParameterError(FrostlineError, ValueError):
+    """A parameter has a value that makes no sense.
+
+    Args:
+        message: what was expected and what was received.
+        parameter: the parameter's name in Python, such as `batch_size`.
+    """
+
+    def __init__(self, message: str, parameter: str):
+        super().__init__(message)
+        self.parameter = parameter
+
+
 class DatasetError(FrostlineError):
     """The folder or list of images cannot be used as a data set."""
 
@@ -50,6 +63,10 @@ class StorageError(FrostlineError):
 
 class RunError(FrostlineError):
     """A run folder lacks what is needed, or exists where none was expected."""
+
+
+class HeadError(FrostlineError):
+    """This kind of head is not known, or cannot do what is asked of it."""
 
 
 class ParityError(FrostlineError):

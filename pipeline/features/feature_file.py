@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 
 from pipeline.errors import FeatureFileError
-from pipeline.recipe import Recipe
+from pipeline.recipe import EngineRecord, Recipe
 from pipeline.system.atomic_files import OutputFile
 from pipeline.system.sealed_hdf5 import (
     VERSION,
@@ -76,6 +76,7 @@ class Contents:
     probe_rows: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     probe_pixels: np.ndarray = field(default_factory=lambda: np.zeros((0, 0, 0, 3), np.uint8))
     features_sha256: str = ""
+    engine: EngineRecord = field(default_factory=EngineRecord)
 
     def says_the_same(self, other: "Contents") -> bool:
         """Whether two files with these contents would tell the same, time and software apart."""

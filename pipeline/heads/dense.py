@@ -1,4 +1,4 @@
-"""The dense head: a small Keras network on features, trained by shuffled blocks.
+"""Trains the dense head: a small Keras network on features, by shuffled blocks.
 
 Losses of train and validation rows are both measured in inference mode, so that their curves can
 be compared.
@@ -12,8 +12,6 @@ import keras
 import numpy as np
 
 import pipeline.backbones.keras_settings  # noqa: F401 - before the first layer is made
-from pipeline.backbones.safe_loading import load_keras_model_safely
-from pipeline.errors import RunError
 from pipeline.heads.dense_graphs import compile_predict, compile_steps
 from pipeline.heads.shuffled_blocks import draw_blocks
 from pipeline.heads.training_rows import (
@@ -208,28 +206,6 @@ def build_dense_head(
         name="probabilities",
     )(x)
     return keras.Model(features, probabilities, name="head")
-
-
-def load_dense_head(path) -> keras.Model:
-    """Loads a dense head that was saved with `model.save`, safely.
-
-    Args:
-        path: the `.keras` file.
-
-    Returns:
-        The model: float32 `(n, n_features)` to `(n, n_classes)` probabilities.
-
-    Raises:
-        RunError: the file is missing, damaged, unsafe, or no head.
-    """
-    model = load_keras_model_safely(path)
-    shapes = model.input_shape, model.output_shape
-    if not all(isinstance(shape, tuple) and len(shape) == 2 for shape in shapes):
-        raise RunError(
-            f"{path} is no dense head. Expected: a model from (n, n_features) to (n, n_classes). "
-            f"Received: {shapes[0]} to {shapes[1]}"
-        )
-    return model
 
 
 def _score(probabilities: np.ndarray, labels: np.ndarray) -> tuple[float, float]:

@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline.errors import ParityError
-from pipeline.heads.linear import LinearHead, load_linear_head, save_linear_head
+from pipeline.heads.class_weights import weigh_classes
+from pipeline.heads.head import FittedHead, Progress, TrainingRows
+from pipeline.heads.linear import LinearHead
 from pipeline.heads.multinomial import Regression, Rows, State
+from pipeline.heads.options import LogregOptions
 from pipeline.heads.training_rows import (
     LEAST_RELATIVE_SPREAD,
     check_rows,
@@ -23,17 +26,6 @@ from pipeline.heads.training_rows import (
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
-
-__all__ = [
-    "C_PATH",
-    "LinearHead",
-    "LogisticFit",
-    "PathPoint",
-    "fit_logistic_head",
-    "fold_pipeline",
-    "load_linear_head",
-    "save_linear_head",
-]
 
 # From strong to weak regularisation in half decades. Features are standardised, so these fit
 # every backbone; the path ends early where the validation loss has turned.
@@ -97,6 +89,32 @@ class LogisticFit:
     C: float
     path: list[PathPoint]
     pipeline: "Pipeline"
+
+
+def fit_logreg(
+    rows: TrainingRows, options: LogregOptions, *, seed: int, on_progress: Progress
+) -> FittedHead:
+    """Fits the linear head of the registry; see `FitHead`."""
+    fit = fit_logistic_head(
+        rows.features,
+        rows.labels,
+        rows.is_train,
+        rows.is_val,
+        rows.class_names,
+        C="auto" if options.C is None else options.C,
+        class_weight=weigh_classes(
+            options.class_weight, rows.labels[rows.is_train], list(rows.class_names)
+        ),
+        random_state=seed,
+        on_path=lambda path: on_progress("Strengths", len(path), len(C_PATH)),
+    )
+    return FittedHead(
+        head=replace(fit.head, pipeline=fit.pipeline),
+        chosen=f"C = {fit.C:g}",
+        history=[asdict(point) for point in fit.path],
+        x="C",
+        best=fit.C,
+    )
 
 
 def fit_logistic_head(
@@ -274,7 +292,7 @@ def _check_parity(head: LinearHead, pipeline: "Pipeline", rows: np.ndarray) -> N
     # In float64, so that the comparison sees the folding and not the rounding of the rows.
     expected = pipeline.predict_proba(rows.astype(np.float64))
     with np.errstate(invalid="ignore"):
-        difference = np.abs(head.predict_probabilities(rows) - expected).max()
+        difference = np.abs(head.predict_proba(rows) - expected).max()
     if not difference <= PARITY_TOLERANCE:
         raise ParityError(
             "The folded head must give the probabilities of the scikit-learn pipeline to "

@@ -5,7 +5,7 @@ Source: Guo et al., "On calibration of modern neural networks", ICML 2017.
 
 import numpy as np
 
-from pipeline.heads.linear import softmax
+from pipeline.runs.scores import softmax
 
 LEAST, GREATEST = 0.01, 100.0
 _AT_BOUND = 1.01  # the search stops a little short of a bound

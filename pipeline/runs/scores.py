@@ -11,6 +11,8 @@ import numpy as np
 
 from pipeline.images.sources.found import SPLITS
 
+SCORED_SPLITS = ("test", "val", "train")  # the fairest first
+
 
 @dataclass(frozen=True)
 class ClassMetrics:
@@ -90,6 +92,19 @@ def wilson_interval(n_correct: int, n: int, confidence: float = 0.95) -> tuple[f
     low = 0.0 if n_correct == 0 else center - half
     high = 1.0 if n_correct == n else center + half
     return low, high
+
+
+def softmax(scores: np.ndarray) -> np.ndarray:
+    """Softmax over the last axis, shifted by the greatest score so that nothing overflows.
+
+    Args:
+        scores: `(n_samples, n_classes)`.
+
+    Returns:
+        Probabilities of the same shape and dtype.
+    """
+    powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    return powers / powers.sum(axis=-1, keepdims=True)
 
 
 def mean_log_loss(labels: np.ndarray, probabilities: np.ndarray) -> float:

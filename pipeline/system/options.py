@@ -1,0 +1,178 @@
+"""Options stated once: a frozen dataclass whose fields say what they are for and what they may be.
+
+The check of their values and the options of the command line are both made from the fields, so
+names, defaults, choices and ranges cannot drift apart.
+"""
+
+import math
+import numbers
+from dataclasses import Field, dataclass, field, fields
+from types import NoneType, UnionType
+from typing import Any, get_args, get_type_hints
+
+from pipeline.errors import ParameterError
+
+
+@dataclass(frozen=True)
+class OptionFacts:
+    """What is to be known of an option besides its name, type and default.
+
+    Args:
+        help: one or two sentences for people.
+        choices: the words that it may be; empty for any.
+        least, most: bounds that it may reach; None = no bound.
+        above, below: bounds that it may not reach.
+        none_word: what None is called on the command line, such as `auto`.
+        default_words: what is done by default, where the default is None and has no word.
+        flag: its name on the command line, without dashes in front; empty for the field's.
+    """
+
+    help: str
+    choices: tuple[str, ...] = ()
+    least: float | None = None
+    most: float | None = None
+    above: float | None = None
+    below: float | None = None
+    none_word: str = ""
+    default_words: str = ""
+    flag: str = ""
+
+
+@dataclass(frozen=True)
+class OptionField:
+    """One option of a dataclass.
+
+    Args:
+        name: of the field.
+        type: `bool`, `int`, `float` or `str`.
+        default: of the field.
+        may_be_none: whether None is a value.
+        facts: what else is to be known of it.
+    """
+
+    name: str
+    type: type
+    default: Any
+    may_be_none: bool
+    facts: OptionFacts
+
+    @property
+    def flag(self) -> str:
+        """As on the command line: `--batch-size`."""
+        return "--" + (self.facts.flag or self.name.replace("_", "-"))
+
+    def accepts(self, value: Any) -> bool:
+        """Whether it may have this value."""
+        if value is None:
+            return self.may_be_none
+        if not _is_of_type(value, self.type):
+            return False
+        facts = self.facts
+        if facts.choices:
+            return value in facts.choices
+        return (
+            (facts.least is None or value >= facts.least)
+            and (facts.most is None or value <= facts.most)
+            and (facts.above is None or value > facts.above)
+            and (facts.below is None or value < facts.below)
+        )
+
+    def expect(self, value: Any = None) -> str:
+        """Words for what it may be, to follow `Expected ... to be`.
+
+        Args:
+            value: what was received instead; one of another type needs more words.
+        """
+        what = self._describe_range()
+        if self.type in (int, float):
+            kind = "a whole number" if self.type is int else "a number"
+            if not what or self.may_be_none or not _is_of_type(value, self.type):
+                what = f"{kind} {what}".strip()
+        return f"{self.facts.none_word} or {what}" if self.facts.none_word else what
+
+    def _describe_range(self) -> str:
+        facts = self.facts
+        if facts.choices:
+            return f"one of {', '.join(facts.choices)}"
+        if self.type not in (int, float):
+            return {bool: "true or false", str: "a text"}[self.type]
+        below = None if facts.below == math.inf else facts.below
+        if facts.above is not None and below is not None:
+            return f"between {facts.above:g} and {below:g}"
+        if facts.least is not None and facts.most is not None:
+            return f"from {facts.least:,} to {facts.most:,}"
+        bounds = {
+            "at least": facts.least,
+            "above": facts.above,
+            "at most": facts.most,
+            "below": below,
+        }
+        return " and ".join(f"{word} {n:g}" for word, n in bounds.items() if n is not None)
+
+
+def option(
+    default: Any,
+    *,
+    help: str,
+    choices: tuple[str, ...] = (),
+    least: float | None = None,
+    most: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+    none_word: str = "",
+    default_words: str = "",
+    flag: str = "",
+) -> Any:
+    """A dataclass field that is an option; see `OptionFacts`."""
+    facts = OptionFacts(help, choices, least, most, above, below, none_word, default_words, flag)
+    return field(default=default, metadata={"option": facts})
+
+
+def list_options(options: type) -> list[OptionField]:
+    """The options of a dataclass, in the order of its fields."""
+    types = get_type_hints(options)
+    return [_describe(entry, types[entry.name]) for entry in fields(options)]
+
+
+def check_options(options: Any, purpose: str) -> None:
+    """Checks that all values of an options dataclass make sense.
+
+    Args:
+        options: the dataclass.
+        purpose: what they are for, to follow `This cannot be used to`.
+
+    Raises:
+        ParameterError: the first that does not.
+    """
+    for entry in list_options(type(options)):
+        value = getattr(options, entry.name)
+        if not entry.accepts(value):
+            raise ParameterError(
+                f"This cannot be used to {purpose}. Expected {entry.flag} to be "
+                f"{entry.expect(value)}. Received: {value}",
+                entry.name,
+            )
+
+
+def _describe(entry: Field[Any], annotation: Any) -> OptionField:
+    is_union = isinstance(annotation, UnionType)
+    kinds = get_args(annotation) if is_union else (annotation,)
+    (kind,) = (one for one in kinds if one is not NoneType)
+    return OptionField(
+        name=entry.name,
+        type=kind,
+        default=entry.default,
+        may_be_none=NoneType in kinds,
+        facts=entry.metadata["option"],
+    )
+
+
+def _is_of_type(value: Any, wanted: type) -> bool:
+    """Whether it is of a type; numpy's numbers are numbers, and True is none."""
+    if wanted is bool or isinstance(value, bool):
+        return wanted is bool and isinstance(value, bool)
+    if wanted is int:
+        return isinstance(value, numbers.Integral)
+    if wanted is float:
+        return isinstance(value, numbers.Real)
+    return isinstance(value, wanted)
