@@ -113,7 +113,8 @@ def load_parts(run: Run, weights: str | None = None) -> tuple[keras.Model, Head]
     embedding = keras.Model(model.input, backbone(preprocessing(model.input)), name="embedding")
     layer = model.get_layer("head")
     if isinstance(layer, keras.layers.Dense):
-        return embedding, LinearHead(*layer.get_weights(), class_names=tuple(run.class_names))
+        kernel, bias = layer.get_weights()
+        return embedding, LinearHead(kernel, bias, tuple(run.class_names))
     return embedding, DenseHead(layer)
 
 

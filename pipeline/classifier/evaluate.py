@@ -8,8 +8,9 @@ import numpy as np
 
 from pipeline.classifier.model import Classifier, Prediction
 from pipeline.errors import DatasetError
-from pipeline.images.dataset import UNLABELLED, Dataset
+from pipeline.images.dataset import Dataset
 from pipeline.images.decoding.read_images import DEFAULT_LIMITS, Limits
+from pipeline.images.splits import UNLABELLED
 from pipeline.runs.images_of_run import read_training_digests
 from pipeline.runs.scores import Metrics, score_predictions
 
@@ -84,7 +85,8 @@ def label_as_run(class_names: list[str], dataset: Dataset) -> np.ndarray:
             f"like its classes: {', '.join(class_names)}. Received: {dataset.root}"
         )
     index = np.array([class_names.index(name) for name in dataset.class_names], np.int32)
-    return index[dataset.labels]
+    labels: np.ndarray = index[dataset.labels]
+    return labels
 
 
 def evaluate(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -54,7 +54,11 @@ class Prediction:
 
 
 def load_run(
-    run: Run | str | Path, weights: str | Path | None = None, device: str = "auto"
+    run: Run | str | Path,
+    weights: str | Path | None = None,
+    device: str = "auto",
+    *,
+    is_alone: bool = False,
 ) -> "Classifier":
     """Loads the model of a run, and checks that it is the one that the run recorded.
 
@@ -62,6 +66,8 @@ def load_run(
         run: a run or its folder.
         weights: where the backbone's weights lie now, None for where they came from.
         device: `auto`, `cpu`, `gpu` or `gpu:N`.
+        is_alone: this process does nothing but predict, so TensorFlow's threads may be set up for
+            that for good.
 
     Returns:
         The `Classifier`.
@@ -77,7 +83,8 @@ def load_run(
         from pipeline.backbones.engines.embedder import choose_device, use_one_thread_per_operation
         from pipeline.classifier.build import load_parts
 
-        use_one_thread_per_operation()
+        if is_alone:
+            use_one_thread_per_operation()
         chosen = choose_device(device)
     embedding, head = load_parts(opened, None if weights is None else str(weights))
     classifier = Classifier(opened, embedding, head, chosen)
@@ -173,7 +180,8 @@ class Classifier:
         def read(sources: list[Source]) -> list[tuple[np.ndarray, np.ndarray | str]]:
             return [source.read(self.recipe, limits) for source in sources]
 
-        outcomes, features = embed_files(batch, read, engine)
+        # Sources where files are expected: what is asked of either is left to `read`.
+        outcomes, features = embed_files(cast(Any, batch), cast(Any, read), engine)
         rows = iter(self._predict_rows(features) if len(features) else ())
         return [
             self._describe(source.path, digest, reason, next(rows) if reason is None else None)

@@ -57,7 +57,7 @@ def evaluate(
     require_model(opened)
     dataset = scan_dataset(data, class_depth).of_split(split)
     label_as_run(opened.class_names, dataset)  # before the slow start of TensorFlow
-    model = load_run(opened, weights, device)
+    model = load_run(opened, weights, device, is_alone=True)
     with terminal.progress() as on_progress:
         evaluation = score(
             model, dataset, limits=make_limits(max_pixels, max_bytes), on_progress=on_progress

@@ -1,5 +1,6 @@
 """`cli.py fit-head`: stage two."""
 
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from pipeline.commands.shared import (
     output_option,
 )
 from pipeline.heads.options import SplitOptions
+from pipeline.system.options import OptionField, list_options
 
 
 class FitHeadCommand(Command):
@@ -31,7 +33,6 @@ class FitHeadCommand(Command):
 def _head_options() -> list[click.Option]:
     """`--head`, and each head's options; what several heads have is there once."""
     from pipeline.heads.registry import HEADS
-    from pipeline.system.options import list_options
 
     head = click.Option(
         ["--head"],
@@ -40,15 +41,21 @@ def _head_options() -> list[click.Option]:
         show_default=True,
         help="Kind of head.",
     )
-    options = {
-        entry.name: make_option(entry)
-        for kind in reversed(HEADS.values())  # the first has the last word
-        for entry in list_options(kind.options)
-    }
-    order = dict.fromkeys(
-        entry.name for kind in HEADS.values() for entry in list_options(kind.options)
-    )
-    return [head, *(options[name] for name in order)]
+    entries: dict[str, dict[str, OptionField]] = {}
+    for kind in HEADS.values():
+        for entry in list_options(kind.options):
+            entries.setdefault(entry.name, {})[kind.name] = entry
+    return [head, *(make_option(_merge(by_head)) for by_head in entries.values())]
+
+
+def _merge(by_head: dict[str, OptionField]) -> OptionField:
+    """One option for several heads; where their defaults differ, its help tells them."""
+    first, *others = by_head.values()
+    if all(entry.default == first.default for entry in others):
+        return first
+    defaults = ", ".join(f"{entry.default} of {name}" for name, entry in by_head.items())
+    facts = replace(first.facts, default_words=defaults, none_word="")
+    return replace(first, default=None, facts=facts)
 
 
 @command("fit-head", cls=FitHeadCommand)
@@ -105,8 +112,6 @@ def _options_of_head(head: str) -> dict[str, Any]:
     An option that this head does not have is refused, or its user would believe that it did
     something.
     """
-    from dataclasses import fields
-
     from pipeline.heads.registry import HEADS
 
     context = click.get_current_context()

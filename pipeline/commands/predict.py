@@ -46,7 +46,7 @@ def predict(
     images, notes = expand_images(paths)
     for note in notes:
         terminal.say(note)
-    model = load_run(opened, weights, device)
+    model = load_run(opened, weights, device, is_alone=True)
     with terminal.progress() as on_progress:
         predictions = model.predict(
             images, limits=make_limits(max_pixels, max_bytes), on_progress=on_progress

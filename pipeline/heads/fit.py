@@ -12,12 +12,10 @@ import numpy as np
 from pipeline.errors import ParameterError
 from pipeline.heads.head import Features, FittedHead, Head, Progress, TrainingRows
 from pipeline.heads.registry import HEADS, HeadKind, find_head
-from pipeline.images.dataset import SPLITS, UNLABELLED
-from pipeline.images.splits import TRAIN, VAL
+from pipeline.heads.training_rows import split_rows
+from pipeline.images.splits import NO_SPLIT, SPLITS, TRAIN, UNLABELLED, VAL
 from pipeline.runs.scores import Metrics, score_splits
 from pipeline.system.options import check_options
-
-_NO_SPLIT = -1
 
 
 @dataclass(frozen=True)
@@ -93,7 +91,10 @@ def fit(
     settings = make_options(kind, options)
     rows, splits = _arrange(features, labels, split, class_names)
     fitted = kind.import_fit()(rows, settings, seed=seed, on_progress=on_progress)
-    probabilities = fitted.head.predict_proba(rows.features)
+    # In blocks, so that a head gets plain arrays of a few megabytes whatever the features are.
+    probabilities = np.concatenate(
+        [fitted.head.predict_proba(rows.features[block]) for block in split_rows(rows.features)]
+    )
     names = list(rows.class_names)
     metrics = score_splits(splits, rows.labels, probabilities, names)
     return Fit(
@@ -163,7 +164,7 @@ def _arrange(
                 f"Received: shape {array.shape}",
                 name,
             )
-    splits = np.where(numbers == UNLABELLED, _NO_SPLIT, splits).astype(np.int8)
+    splits = np.where(numbers == UNLABELLED, NO_SPLIT, splits).astype(np.int8)
     return TrainingRows(features, numbers, splits == TRAIN, splits == VAL, names), splits
 
 
@@ -173,7 +174,7 @@ def _number_labels(
     """Indices into the class names, int32, and these."""
     if np.issubdtype(labels.dtype, np.integer):
         n_classes = int(labels.max(initial=-1)) + 1
-        names = list(class_names or map(str, range(n_classes)))
+        names = list(map(str, range(n_classes) if class_names is None else class_names))
         if labels.min(initial=0) < UNLABELLED or n_classes > len(names):
             raise ParameterError(
                 f"Expected `labels` from -1 (none) to {len(names) - 1}. Received: "
@@ -188,7 +189,7 @@ def _number_labels(
             "labels",
         )
     found = sorted(set(labels.ravel().tolist()) - {""})
-    names = found if class_names is None else list(class_names)
+    names = list(map(str, found if class_names is None else class_names))
     unknown = sorted(set(found) - set(names))
     if unknown:
         raise ParameterError(
@@ -204,7 +205,7 @@ def _number_labels(
 def _number_splits(split: np.ndarray) -> np.ndarray:
     """0 train, 1 val, 2 test, -1 none, int8."""
     number_of: dict[Any, int] = {name: number for number, name in enumerate(SPLITS)}
-    number_of |= {number: number for number in range(len(SPLITS))} | {"": _NO_SPLIT, -1: _NO_SPLIT}
+    number_of |= {number: number for number in range(len(SPLITS))} | {"": NO_SPLIT, -1: NO_SPLIT}
     found = [number_of.get(value) for value in split.ravel().tolist()]
     if None in found:
         raise ParameterError(

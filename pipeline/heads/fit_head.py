@@ -16,8 +16,7 @@ from pipeline.heads.head import Progress
 from pipeline.heads.options import SplitOptions
 from pipeline.heads.registry import find_head
 from pipeline.heads.write_run import write_head_run
-from pipeline.images.dataset import UNLABELLED
-from pipeline.images.splits import VAL
+from pipeline.images.splits import UNLABELLED, VAL
 from pipeline.runs.manifest import FeaturesPart
 from pipeline.runs.scores import Metrics
 from pipeline.system.memory import available_bytes

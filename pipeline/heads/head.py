@@ -30,11 +30,11 @@ class Features(Protocol):
 class Head(Protocol):
     """What maps features to probabilities of classes."""
 
-    def predict_proba(self, features: Features) -> np.ndarray:
-        """Probabilities of the classes.
+    def predict_proba(self, features: np.ndarray) -> np.ndarray:
+        """Probabilities of the classes. Several threads may call it at once.
 
         Args:
-            features: `(n_samples, n_features)`, raw.
+            features: float32 `(n_samples, n_features)`, raw, at least one row.
 
         Returns:
             float32 `(n_samples, n_classes)`, rows that sum to 1.
@@ -62,7 +62,8 @@ class TrainingRows:
     """What a head is fitted on.
 
     Args:
-        features: float32 `(n_samples, n_features)`.
+        features: float32 `(n_samples, n_features)`; they may lie in a file, so nothing but slices
+            and arrays of row numbers can be taken of them.
         labels: int `(n_samples,)`, indices into `class_names`; -1 = none.
         is_train: bool `(n_samples,)`, the rows to fit; each has a label.
         is_val: bool `(n_samples,)`, the rows that choose.

@@ -32,11 +32,13 @@ class HeadKind:
 
     def import_fit(self) -> FitHead:
         """The function that fits; TensorFlow starts here where it is needed."""
-        return self._import(self.fit)
+        function: FitHead = self._import(self.fit)
+        return function
 
     def import_load(self) -> LoadHead:
         """The function that loads; TensorFlow starts here where it is needed."""
-        return self._import(self.load)
+        function: LoadHead = self._import(self.load)
+        return function
 
     def _import(self, place: str) -> Any:
         module, function = place.split(":")

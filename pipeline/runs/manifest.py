@@ -223,9 +223,9 @@ def read_manifest(folder: Path) -> Manifest:
             f"or `cli.py finetune` wrote. Received: {folder}\n`cli.py runs` lists the runs."
         )
     values = _read_values(path)
-    number = values.get("version", 0)
-    is_run = values.get("format") == FORMAT and type(number) is int
-    if not is_run or number > VERSION:
+    number = values.get("version")
+    is_known = type(number) is int and 1 <= number <= VERSION
+    if values.get("format") != FORMAT or not is_known:
         raise RunError(
             f"Expected format {FORMAT!r}, version {VERSION} or older. Received: {path} with "
             f"format {_shorten(repr(values.get('format')))}, "
@@ -260,8 +260,8 @@ def _read_values(path: Path) -> dict[str, Any]:
 
 def _convert(values: dict[str, Any]) -> Manifest:
     """Checks types, and that every number is one; unknown keys are passed over."""
-    for place in _find_infinite(values, "$"):
-        raise ValueError(f"Expected a finite number - at `{place}`")
+    for place in _find_wild_numbers(values, "$"):
+        raise ValueError(f"Expected a finite number of 64 bits - at `{place}`")
     types = {"features": FeaturesPart, "finetuning": FinetuningPart}
     name = "finetuning" if values.get("kind") == FINETUNED else "features"
     flat = {key: value for key, value in values.items() if key not in _PARTS}
@@ -276,17 +276,23 @@ def _pick(values: dict[str, Any], part: type) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name in names}
 
 
-def _find_infinite(value: Any, place: str) -> Iterator[str]:
-    """Where a number is NaN or infinite."""
-    if isinstance(value, float) and not math.isfinite(value):
-        yield place
-    elif isinstance(value, dict):
+def _find_wild_numbers(value: Any, place: str) -> Iterator[str]:
+    """Where a number is NaN, infinite, or needs more than 64 bits."""
+    if isinstance(value, dict):
         for name, part in value.items():
-            yield from _find_infinite(part, f"{place}.{_shorten(name)}")
+            yield from _find_wild_numbers(part, f"{place}.{_shorten(name)}")
     elif isinstance(value, list):
         for number, part in enumerate(value):
-            if isinstance(part, (float, dict, list)):
-                yield from _find_infinite(part, f"{place}[{number}]")
+            if not _is_tame(part):  # a short cut: a matrix may hold millions
+                yield from _find_wild_numbers(part, f"{place}[{number}]")
+    elif isinstance(value, (int, float)) and not _is_tame(value):
+        yield place
+
+
+def _is_tame(value: Any) -> bool:
+    if isinstance(value, int):
+        return -(2**63) <= value < 2**63
+    return isinstance(value, float) and math.isfinite(value)
 
 
 def _shorten(text: str) -> str:

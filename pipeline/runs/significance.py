@@ -4,7 +4,7 @@ import csv
 import io
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -44,7 +44,7 @@ class Comparison:
     def is_significant(self) -> bool:
         return self.p_value < SIGNIFICANT
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
 
@@ -109,4 +109,5 @@ def write_changed_sides(
 
 
 def _are_right(predictions: "Predictions") -> np.ndarray:
-    return predictions.probabilities.argmax(axis=1) == predictions.labels
+    is_right: np.ndarray = predictions.probabilities.argmax(axis=1) == predictions.labels
+    return is_right
