@@ -86,7 +86,7 @@ def prepare(folder: Path, n_images: int):
     from pipeline.backbones.engines.registry import open_model
     from pipeline.features.extract import make_recipe
     from pipeline.features.update import UpdateOptions, update_features
-    from pipeline.heads.fit_head import FitOptions, fit_head
+    from pipeline.heads.fit_head import fit_head
     from pipeline.images.dataset import scan_dataset
     from pipeline.runs.run_folder import open_run
 
@@ -102,7 +102,7 @@ def prepare(folder: Path, n_images: int):
         lambda size: open_model(model, choose_device("cpu"), batch_size=size),
         UpdateOptions(weights_source=resolved.source),
     )
-    fit_head(folder / "features.h5", FitOptions(), output=folder / "head")
+    fit_head(folder / "features.h5", output=folder / "head")
     return open_run(folder / "head")
 
 

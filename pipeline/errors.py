@@ -72,6 +72,10 @@ class RunError(FrostlineError):
     """A run folder lacks what is needed, or exists where none was expected."""
 
 
+class HeadError(FrostlineError):
+    """This kind of head is not known, or cannot do what is asked of it."""
+
+
 class ParityError(FrostlineError):
     """The rebuilt model does not reproduce what was recorded."""
 

@@ -1,11 +1,10 @@
-"""Backbone and head as one Keras model from RGB 0..255 to probabilities, and the parity check.
+"""Backbone and head as one Keras model from RGB 0..255 to probabilities, for fine-tuning.
 
 Layers of the model: `image`, `preprocessing`, `backbone`, `head`; it is what fine-tuning trains and
-what `model.keras` holds.
+what `model.keras` holds. For prediction the two are kept apart: see `model.py`.
 """
 
 import tempfile
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,86 +12,47 @@ import keras
 import numpy as np
 
 from pipeline.backbones.build import build_embedding_model
-from pipeline.backbones.engines.device import GPU_BATCH_SIZE
 from pipeline.backbones.presets import HUB_PREFIX
 from pipeline.backbones.safe_loading import load_keras_model_safely
 from pipeline.backbones.weights.resolve import resolve_recorded_weights
-from pipeline.errors import BackboneError, ParityError, RunError
-from pipeline.heads.dense import load_dense_head
-from pipeline.heads.logistic import LinearHead, load_linear_head
-from pipeline.images.decoding.read_images import NO_LIMITS, read_image
+from pipeline.classifier.parity import FEATURE_TOLERANCE
+from pipeline.errors import BackboneError, HeadError, RunError
+from pipeline.heads.dense_head import DenseHead
+from pipeline.heads.head import Head
+from pipeline.heads.linear import LinearHead
+from pipeline.heads.saved_head import FINETUNED_MODEL, load_head, require_model
 from pipeline.recipe import Recipe
-from pipeline.runs.records import read_probes
-from pipeline.runs.run_folder import Run, require_model
-
-# Greatest difference relative to the greatest feature.
-FEATURE_TOLERANCE = 1e-3
-REDUCED_FEATURE_TOLERANCE = 2e-2
-# Greatest difference of a probability: a head may amplify a difference of the features.
-PROBABILITY_TOLERANCE = 1e-2
-REDUCED_PROBABILITY_TOLERANCE = 1e-1
+from pipeline.runs.run_folder import Run
 
 
-def build_classifier(
-    embedding: keras.Model, head: LinearHead | keras.Model, class_names: list[str]
-) -> keras.Model:
+def build_classifier(embedding: keras.Model, head: Head, class_names: list[str]) -> keras.Model:
     """Puts a head on an embedding model.
 
     Args:
         embedding: from RGB 0..255 (n, height, width, 3) to features (n, n_features).
-        head: of the same number of features; a linear one becomes a Dense layer.
+        head: of the same number of features.
 
     Returns:
         Keras model from RGB 0..255 to probabilities (n, n_classes), float32.
 
     Raises:
+        HeadError: the head is none that Keras can train.
         RunError: numbers of features or classes differ.
-        ParityError: the head was fitted on other classes.
     """
-    if isinstance(head, LinearHead):
-        _require_same_classes(head.class_names, class_names)
-        n_features, n_classes = head.kernel.shape
-        layer = keras.layers.Dense(n_classes, activation="softmax", dtype="float32", name="head")
-        layer.build((None, n_features))
-        layer.set_weights([head.kernel, head.bias])
-    else:
-        n_features, n_classes = head.input_shape[1], head.output_shape[1]
-        layer = head
-    if n_features != embedding.output_shape[1] or n_classes != len(class_names):
+    layer = head.to_keras()
+    n_features = embedding.output_shape[1]
+    received = layer.compute_output_shape((None, n_features))
+    try:
+        probabilities = layer(embedding.output)
+    except ValueError as error:  # it was built for another number of features
         raise RunError(
-            f"The head does not fit. Expected {embedding.output_shape[1]} features and "
-            f"{len(class_names)} classes. Received: {n_features} features and {n_classes} classes"
+            f"The head does not fit. Expected {n_features} features. Received: {error}"
+        ) from error
+    if received[-1] != len(class_names):
+        raise RunError(
+            f"The head does not fit. Expected {len(class_names)} classes. Received: {received[-1]}"
         )
-    return keras.Model(embedding.input, layer(embedding.output), name="classifier")
-
-
-def _require_same_classes(of_head: Sequence[str], of_run: Sequence[str]) -> None:
-    if list(of_head) == list(of_run):
-        return
-    only_head = [name for name in of_head if name not in set(of_run)]
-    only_run = [name for name in of_run if name not in set(of_head)]
-    differences = [
-        f"{where}: {', '.join(names)}"
-        for where, names in (("only in the head", only_head), ("only in the run", only_run))
-        if names
-    ] or [f"in another order: {', '.join(of_head)}"]
-    raise ParityError(
-        f"The head was fitted on other classes than the run's. Expected {', '.join(of_run)}. "
-        f"Received: {'; '.join(differences)}\nThe head's file is not the one that this run was "
-        "written with; fit it again."
-    )
-
-
-def load_head(run: Run) -> LinearHead | keras.Model:
-    """Reads the head of a run that `fit-head` wrote.
-
-    Raises:
-        RunError: there is none, or it is damaged.
-    """
-    require_model(run)
-    if (run.folder / "head.npz").is_file():
-        return load_linear_head(run.folder / "head.npz")
-    return load_dense_head(run.folder / "head.keras")
+    return keras.Model(embedding.input, probabilities, name="classifier")
 
 
 def load_classifier(
@@ -111,69 +71,77 @@ def load_classifier(
 
     Raises:
         BackboneError: the model cannot be saved.
+        HeadError: the head is none that Keras can train.
         RunError: head or model are missing or damaged.
         WeightsError: the weights are not there, or are others than the run was made with.
     """
-    if run.kind == "finetuned":
-        model = load_keras_model_safely(run.folder / "model.keras")
+    if run.manifest.is_finetuned:
+        model = _load_finetuned(run)
         if precision is not None:
             set_precision(model.get_layer("backbone"), precision)
         return model
     head = load_head(run)
+    embedding = _build_embedding(run, weights, precision)
+    if to_be_saved and run.recipe.backbone.startswith(HUB_PREFIX):
+        _require_savable(embedding, run.recipe)
+    try:
+        return build_classifier(embedding, head, run.class_names)
+    except HeadError as error:
+        raise HeadError(f"The {run.kind} head of {run.folder} cannot be fine-tuned: {error}") from (
+            error
+        )
+
+
+def load_parts(run: Run, weights: str | None = None) -> tuple[keras.Model, Head]:
+    """The two halves of a run's model, for prediction.
+
+    Args:
+        weights: where the backbone's weights lie now, None for where they came from.
+
+    Returns:
+        The Keras model from RGB 0..255 to features, and the head.
+
+    Raises:
+        RunError: head or model are missing or damaged.
+        WeightsError: the weights are not there, or are others than the run was made with.
+    """
+    if not run.manifest.is_finetuned:
+        head = load_head(run)  # first, since the network takes longer
+        return _build_embedding(run, weights), head
+    model = _load_finetuned(run)
+    backbone, preprocessing = model.get_layer("backbone"), model.get_layer("preprocessing")
+    embedding = keras.Model(model.input, backbone(preprocessing(model.input)), name="embedding")
+    layer = model.get_layer("head")
+    if isinstance(layer, keras.layers.Dense):
+        kernel, bias = layer.get_weights()
+        return embedding, LinearHead(kernel, bias, tuple(run.class_names))
+    return embedding, DenseHead(layer)
+
+
+def _build_embedding(run: Run, weights: str | None, precision: str | None = None) -> keras.Model:
     recipe = run.recipe if precision is None else replace(run.recipe, precision=precision)
-    source = weights or run.manifest["weights_source"]
-    embedding = build_embedding_model(recipe, resolve_recorded_weights(recipe, source))
-    if to_be_saved and recipe.backbone.startswith(HUB_PREFIX):
-        _require_savable(embedding, recipe)
-    return build_classifier(embedding, head, run.class_names)
+    source = weights or run.manifest.weights_source
+    return build_embedding_model(recipe, resolve_recorded_weights(recipe, source))
+
+
+def _load_finetuned(run: Run) -> keras.Model:
+    require_model(run)
+    path = run.folder / FINETUNED_MODEL
+    model = load_keras_model_safely(path)
+    missing = {"preprocessing", "backbone", "head"} - {layer.name for layer in model.layers}
+    if missing or model.output_shape[-1] != len(run.class_names):
+        raise RunError(
+            "This is not the model of this run. Expected layers preprocessing, backbone and head "
+            f"and {len(run.class_names)} classes. Received: {path}, "
+            + (f"without {', '.join(sorted(missing))}" if missing else f"of {model.output_shape}")
+        )
+    return model
 
 
 def set_precision(backbone: keras.Model, precision: str) -> None:
     """Lets a backbone compute in a precision, whatever it was built in; weights stay float32."""
     for layer in backbone._flatten_layers():
         layer.dtype_policy = keras.dtype_policies.get(precision)
-
-
-def check_parity(run: Run, model: keras.Model, *, is_gpu: bool, data_root: Path | None) -> float:
-    """Compares a rebuilt model with what the run recorded for its probe images.
-
-    Args:
-        data_root: where the images lie; those that are there are decoded anew and compared too.
-
-    Returns:
-        The greatest difference of the features, relative to the greatest feature.
-
-    Raises:
-        ParityError: pixels, features or predictions differ.
-    """
-    probes = read_probes(run)
-    recipe = run.recipe
-    is_reduced = is_gpu or _was_made_on_gpu(run) or recipe.precision != "float32"
-    if data_root is not None:
-        _compare_pixels(probes.paths, probes.pixels, data_root, recipe)
-    preprocessed = model.get_layer("preprocessing")(probes.pixels.astype(np.float32))
-    features = np.asarray(model.get_layer("backbone")(preprocessed, training=False), np.float32)
-    greatest = float(np.abs(probes.features).max())
-    difference = float(np.abs(features - probes.features).max()) / max(greatest, 1e-30)
-    tolerance = REDUCED_FEATURE_TOLERANCE if is_reduced else FEATURE_TOLERANCE
-    if not difference <= tolerance:
-        raise ParityError(
-            f"The rebuilt backbone gives other features than {run.folder} was made with. Expected "
-            f"a greatest difference of {tolerance:g} of the greatest feature. Received: "
-            f"{difference:.2g}\nWeights or preprocessing differ, or the versions of TensorFlow "
-            f"and Keras do: the run was made with {run.manifest['software']}. Extract again and "
-            "fit the head anew."
-        )
-    probabilities = np.asarray(model(probes.pixels.astype(np.float32), training=False))
-    difference_head = float(np.abs(probabilities - probes.probabilities).max())
-    tolerance = REDUCED_PROBABILITY_TOLERANCE if is_reduced else PROBABILITY_TOLERANCE
-    if not difference_head <= tolerance:
-        raise ParityError(
-            f"The rebuilt head gives other predictions than {run.folder} recorded. Expected "
-            f"probabilities that differ by at most {tolerance:g}. Received: {difference_head:.2g}\n"
-            "The head's file is not the one that this run was written with; fit it again."
-        )
-    return difference
 
 
 def _require_savable(embedding: keras.Model, recipe: Recipe) -> None:
@@ -203,23 +171,3 @@ def _require_savable(embedding: keras.Model, recipe: Recipe) -> None:
             f"--backbone {recipe.backbone}\nIts features and heads are as good as any: stay with "
             "fit-head, or fine-tune another backbone."
         )
-
-
-def _was_made_on_gpu(run: Run) -> bool:
-    """A fine-tuned run says so; features have it from the batch size, which on a CPU is small."""
-    facts = run.manifest
-    by_batch_size = facts.get("features_batch_size", 0) >= GPU_BATCH_SIZE
-    return facts.get("device", "").startswith("GPU") or by_batch_size
-
-
-def _compare_pixels(paths: list[str], pixels: np.ndarray, root: Path, recipe: Recipe) -> None:
-    for path, expected in zip(paths, pixels, strict=True):
-        if not (root / path).exists():
-            continue
-        _, decoded = read_image(root / path, recipe, NO_LIMITS)
-        if isinstance(decoded, str) or not np.array_equal(decoded, expected):
-            raise ParityError(
-                f"This image no longer gives the pixels that its features were made from. "
-                f"Received: {root / path}\nIt was edited, or the decoder is another version. "
-                "Run extract again and fit the head anew."
-            )

@@ -15,7 +15,6 @@ from pipeline.commands.shared import (
     max_pixels_option,
     weights_option,
 )
-from pipeline.system.quiet_start import no_start_up_talk
 
 
 @command("evaluate")
@@ -47,25 +46,22 @@ def evaluate(
     Example:
       python cli.py evaluate runs/photos-efficientnetb0-logreg-1 new-photos
     """
+    from pipeline.classifier.evaluate import evaluate as score
+    from pipeline.classifier.evaluate import label_as_run
+    from pipeline.classifier.model import load_run
+    from pipeline.heads.saved_head import require_model
     from pipeline.images.dataset import scan_dataset
-    from pipeline.runs.run_folder import open_run, require_model
+    from pipeline.runs.run_folder import open_run
 
     opened = open_run(run)
     require_model(opened)
     dataset = scan_dataset(data, class_depth).of_split(split)
-    with no_start_up_talk():
-        from pipeline.backbones.engines.device import choose_device, use_one_thread_per_operation
-        from pipeline.classifier.predict import evaluate_run
-
-        use_one_thread_per_operation()
-        chosen = choose_device(device)
+    label_as_run(opened.class_names, dataset)  # before the slow start of TensorFlow
+    model = load_run(opened, weights, device, is_alone=True)
     with terminal.progress() as on_progress:
-        evaluation = evaluate_run(
-            opened,
-            dataset,
-            chosen,
-            weights=weights,
-            limits=make_limits(max_pixels, max_bytes),
-            on_progress=on_progress,
+        evaluation = score(
+            model, dataset, limits=make_limits(max_pixels, max_bytes), on_progress=on_progress
         )
+    for note in model.notes:
+        terminal.say(note)
     terminal.show_evaluation(evaluation, as_json=as_json)

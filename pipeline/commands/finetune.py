@@ -4,55 +4,27 @@ from pathlib import Path
 
 import click
 
+from pipeline.commands.options import options_of
 from pipeline.commands.shared import (
     EXISTING,
-    class_weight_option,
     command,
     device_option,
     force_option,
     json_option,
-    none_as_none,
-    option,
     output_option,
-    seed_option,
     weights_option,
 )
+from pipeline.finetuning.options import FinetuneOptions
 from pipeline.system.quiet_start import no_start_up_talk
 
 
 @command("finetune")
 @click.argument("run", type=EXISTING)
-@click.option("--unfreeze", help="Frost line to train from, a number of blocks from the top, or "
-              "all.  [default: by the number of images and classes]")  # fmt: skip
-@option("--epochs", default=8, type=click.IntRange(min=1), help="At most.")
-@option("--learning-rate", default=3e-4, help="The highest, after the warm-up.")
-@click.option("--find-learning-rate", is_flag=True, help="Sweep the rate first; take the steepest "
-              "safe one.")  # fmt: skip
-@option("--layer-decay", default=1.0, help="Each block further down learns and decays by this "
-         "factor less.")  # fmt: skip
-@option("--batch-size", default=32, type=click.IntRange(min=1), help="Images per step.")
-@option("--patience", default=5, help="Stop after so many epochs without a new best.")
-@option("--weight-decay", default=1e-2, help="AdamW's.")
-@option("--label-smoothing", default=0.1, help="Share of the target spread over all classes.")
-@option("--average-weights", default=0.0, help="Momentum of the weights' moving average, "
-         "such as 0.98; 0 = none.")  # fmt: skip
-@option("--augment", type=click.Choice(["none", "light", "strong"]), default="light",
-         help="light: shifts, zooms, turns; strong: RandAugment, MixUp, CutMix.")  # fmt: skip
-@click.option("--flip", is_flag=True, help="Mirror images at random. Not for digits or letters.")
-@class_weight_option
-@option("--precision", type=click.Choice(["float32", "mixed_float16", "mixed_bfloat16"]),
-         default="float32", help="Of the computation while training.")  # fmt: skip
-@click.option("--trunk-cache/--no-trunk-cache", default=None, help="Keep the frozen trunk's output "
-              "on disk.  [default: where it saves time]")  # fmt: skip
-@option("--views", default=4, type=click.IntRange(min=1), help="Augmented versions of an image in "
-         "the trunk cache.")  # fmt: skip
-@option("--strategy", type=click.Choice(["single", "mirrored"]), default="single",
-         help="mirrored: all devices of the kind at once.")  # fmt: skip
+@options_of(FinetuneOptions, leave_out=("warmup",))
 @click.option("--resume", is_flag=True, help="Go on after an interruption of the same command.")
 @click.option("--tensorboard", type=EXISTING, help="Folder for TensorBoard's logs.")
 @click.option("--data", type=EXISTING, help="Where the images are now.")
 @weights_option
-@seed_option
 @device_option
 @output_option
 @force_option
@@ -68,12 +40,11 @@ def finetune(terminal, run: Path, data, device, as_json, **options) -> None:
       python cli.py finetune runs/photos-efficientnetb0-logreg-1 --unfreeze block5a --flip
       python cli.py finetune runs/photos-efficientnetb0-logreg-1 --resume
     """
-    from pipeline.finetuning.options import FinetuneOptions
-    from pipeline.runs.run_folder import open_run, require_model
+    from pipeline.heads.saved_head import require_model
+    from pipeline.runs.run_folder import open_run
 
     how = {name: options.pop(name) for name in ("weights", "output", "force", "resume")}
     how["tensorboard"] = options.pop("tensorboard")
-    options["class_weight"] = none_as_none(options["class_weight"])
     opened = open_run(run)
     require_model(opened)
     with no_start_up_talk():

@@ -1,53 +1,81 @@
 """`cli.py fit-head`: stage two."""
 
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import click
-from click.core import ParameterSource
 
+from pipeline.commands.options import given_options, make_option, options_of
 from pipeline.commands.shared import (
     EXISTING,
-    class_weight_option,
+    Command,
     command,
     force_option,
     json_option,
-    none_as_none,
     option,
     output_option,
-    seed_option,
 )
-from pipeline.system.quiet_start import no_start_up_talk
-
-# An option of one head is refused with the other, or its user would believe that it did something.
-_HEAD_OF = {
-    "C": "logreg",
-    "hidden_units": "dense",
-    "dropout": "dense",
-    "learning_rate": "dense",
-    "epochs": "dense",
-}
+from pipeline.heads.options import SplitOptions
+from pipeline.system.options import OptionField, list_options
 
 
-@command("fit-head")
+class FitHeadCommand(Command):
+    """Has the options of all heads in the registry, whichever there are when it is called."""
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """Its own parameters, with those of the heads behind FEATURES."""
+        own = super().get_params(ctx)
+        place = 1 + [isinstance(parameter, click.Argument) for parameter in own].index(True)
+        return [*own[:place], *_head_options(), *own[place:]]
+
+
+def _head_options() -> list[click.Option]:
+    """`--head`, and each head's options; what several heads have is there once."""
+    from pipeline.heads.registry import HEADS
+
+    head = click.Option(
+        ["--head"],
+        type=click.Choice(list(HEADS)),
+        default="logreg",
+        show_default=True,
+        help="Kind of head.",
+    )
+    entries: dict[str, dict[str, OptionField]] = {}
+    for kind in HEADS.values():
+        for entry in list_options(kind.options):
+            entries.setdefault(entry.name, {})[kind.name] = entry
+    return [head, *(make_option(_merge(by_head)) for by_head in entries.values())]
+
+
+def _merge(by_head: dict[str, OptionField]) -> OptionField:
+    """One option for several heads; where their defaults differ, its help tells them."""
+    first, *others = by_head.values()
+    if all(entry.default == first.default for entry in others):
+        return first
+    defaults = ", ".join(f"{entry.default} of {name}" for name, entry in by_head.items())
+    facts = replace(first.facts, default_words=defaults, none_word="")
+    return replace(first, default=None, facts=facts)
+
+
+@command("fit-head", cls=FitHeadCommand)
 @click.argument("features", type=EXISTING, nargs=-1, required=True)
-@option("--head", type=click.Choice(["logreg", "dense"]), default="logreg", help="Kind of head.")
-@option("--C", "C", default="auto", help="Inverse regularisation of logreg: a number, or auto.")
-@option("--hidden", "hidden_units", default=0, help="Width of dense's hidden layer, 0 = none.")
-@option("--dropout", default=0.5, help="Of the dense head.")
-@option("--learning-rate", default=3e-4, help="Of the dense head.")
-@option("--epochs", default=200, help="Of the dense head, at most.")
-@class_weight_option
 @option("--memory", default="50%", help="For features: 2GB, 500MB, or a share of what is free. "
          "Larger files are read again and again.")  # fmt: skip
-@option("--val-fraction", default=0.2, help="Share for validation, where DATA gives none.")
-@option("--test-fraction", default=0.0, help="Share for a test split, where DATA gives none.")
-@click.option("--group-by", help="Regular expression: images in whose paths it finds the same "
-              "text share a split.")  # fmt: skip
-@seed_option
+@options_of(SplitOptions)
 @output_option
 @force_option
 @json_option
-def fit_head(terminal, features: tuple[Path, ...], memory, output, force, as_json, **options):
+def fit_head(
+    terminal: Any,
+    features: tuple[Path, ...],
+    head: str,
+    memory: str,
+    output: Path | None,
+    force: bool,
+    as_json: bool,
+    **_: Any,
+) -> None:
     """Stage two: train a head on cached features, in seconds. Writes a run per file.
 
     \b
@@ -56,43 +84,51 @@ def fit_head(terminal, features: tuple[Path, ...], memory, output, force, as_jso
       python cli.py fit-head cache/photos-*.h5 --head dense --hidden 256 --class-weight balanced
       python cli.py fit-head cache/scans-*.h5 --group-by '(patient[0-9]+)'
     """
-    from pipeline.heads.fit_head import FitOptions
+    from pipeline.heads.fit_head import check_fit_options
     from pipeline.heads.fit_head import fit_head as fit
+    from pipeline.heads.registry import find_head
 
-    _refuse_options_of_other_heads(options["head"])
-    settings = FitOptions(
-        **{
-            **options,
-            "C": _parse_c(options["C"]),
-            "class_weight": none_as_none(options["class_weight"]),
-        }
-    )
-    settings.check()  # before the slow start of TensorFlow
+    options = _options_of_head(head)
+    check_fit_options(head, options)  # before the slow start of TensorFlow
     n_bytes = _parse_memory(memory)
-    if settings.head == "dense":
-        with no_start_up_talk():
-            import pipeline.heads.dense  # noqa: F401 - TensorFlow's start, out of sight
+    find_head(head).import_fit()  # TensorFlow's start, out of sight
     for path in features:
         with terminal.progress() as on_progress:
             result = fit(
-                path, settings, memory=n_bytes, output=output, force=force, on_progress=on_progress
+                path,
+                head=head,
+                memory=n_bytes,
+                output=output,
+                force=force,
+                on_progress=on_progress,
+                **options,
             )
         terminal.show_fit(result, as_json=as_json)
 
 
-def _refuse_options_of_other_heads(head: str) -> None:
-    """Raises a UsageError for an option that was given and that this head does not have."""
+def _options_of_head(head: str) -> dict[str, Any]:
+    """The options that were given; the defaults of all others are the dataclasses' own.
+
+    An option that this head does not have is refused, or its user would believe that it did
+    something.
+    """
+    from pipeline.heads.registry import HEADS
+
     context = click.get_current_context()
-    for parameter in context.command.params:
-        belongs_to = _HEAD_OF.get(parameter.name, head)
-        source = context.get_parameter_source(parameter.name)
-        if belongs_to != head and source is not ParameterSource.DEFAULT:
-            option = parameter.opts[0]
+    given = given_options(context)
+    flags = {parameter.name: parameter.opts[0] for parameter in context.command.get_params(context)}
+    names = {kind.name: {entry.name for entry in fields(kind.options)} for kind in HEADS.values()}
+    for name, value in given.items():
+        owners = [kind for kind in names if name in names[kind]]
+        if owners and head not in owners:
+            flag, others = flags[name], " or ".join(owners)
             raise click.UsageError(
-                f"{option} is an option of the {belongs_to} head. Expected --head {belongs_to} "
-                f"with it. Received: --head {head} {option} {context.params[parameter.name]}\n"
-                f"Leave {option} out, or say --head {belongs_to}."
+                f"{flag} is an option of the {others} head. Expected --head {others} "
+                f"with it. Received: --head {head} {flag} {value}\n"
+                f"Leave {flag} out, or say --head {others}."
             )
+    shared = {entry.name for entry in fields(SplitOptions)}
+    return {name: value for name, value in given.items() if name in names[head] | shared}
 
 
 def _parse_memory(text: str) -> int:
@@ -102,15 +138,3 @@ def _parse_memory(text: str) -> int:
         return parse_memory(text)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--memory") from error
-
-
-def _parse_c(text: str) -> float | None:
-    if text == "auto":
-        return None
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise click.BadParameter(f"expected auto or a number above 0, received {text!r}")
-    return value

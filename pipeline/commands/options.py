@@ -9,7 +9,7 @@ from click.core import ParameterSource
 from pipeline.system.options import OptionField, list_options
 
 
-class WordOr(click.ParamType):
+class WordOr(click.ParamType[Any]):
     """A word that stands for None, or a value: `auto` or a number."""
 
     def __init__(self, entry: OptionField):

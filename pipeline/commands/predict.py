@@ -14,7 +14,6 @@ from pipeline.commands.shared import (
     option,
     weights_option,
 )
-from pipeline.system.quiet_start import no_start_up_talk
 
 
 @command("predict")
@@ -37,29 +36,21 @@ def predict(
       python cli.py predict runs/photos-efficientnetb0-logreg-1 new.jpg
       python cli.py predict runs/photos-efficientnetb0-logreg-1 inbox --top 3 --format csv
     """
+    from pipeline.classifier.model import load_run
+    from pipeline.heads.saved_head import require_model
     from pipeline.images.dataset import expand_images
-    from pipeline.runs.run_folder import open_run, require_model
+    from pipeline.runs.run_folder import open_run
 
     opened = open_run(run)
-    require_model(opened)
+    require_model(opened)  # before a look through many folders
     images, notes = expand_images(paths)
     for note in notes:
         terminal.say(note)
-    with no_start_up_talk():
-        from pipeline.backbones.engines.device import choose_device, use_one_thread_per_operation
-        from pipeline.classifier.predict import classify_images
-
-        use_one_thread_per_operation()
-        chosen = choose_device(device)
+    model = load_run(opened, weights, device, is_alone=True)
     with terminal.progress() as on_progress:
-        predictions = list(
-            classify_images(
-                opened,
-                images,
-                chosen,
-                weights=weights,
-                limits=make_limits(max_pixels, max_bytes),
-                on_progress=on_progress,
-            )
+        predictions = model.predict(
+            images, limits=make_limits(max_pixels, max_bytes), on_progress=on_progress
         )
-    terminal.show_predictions(predictions, opened.class_names, top, form)
+    for note in model.notes:
+        terminal.say(note)
+    terminal.show_predictions(predictions, model.class_names, top, form)

@@ -30,7 +30,7 @@ class Command(click.Command):
             ctx.exit(130)
 
 
-def command(name: str) -> Callable:
+def command(name: str, cls: type[click.Command] = Command) -> Callable:
     """A click command with the options that all have; its function gets a Terminal first."""
 
     def decorate(function: Callable) -> click.Command:
@@ -43,7 +43,7 @@ def command(name: str) -> Callable:
 
             return function(Terminal(quiet=quiet), **options)
 
-        return click.command(name, cls=Command)(quiet(debug(call)))
+        return click.command(name, cls=cls)(quiet(debug(call)))
 
     return decorate
 
@@ -64,13 +64,6 @@ device_option = option(
 )
 weights_option = click.option(
     "--weights", help="Where the backbone's weights are now.  [default: where they came from]"
-)
-seed_option = option("--seed", default=0, help="Decides all that is left to chance.")
-class_weight_option = option(
-    "--class-weight",
-    default="none",
-    help="none; balanced: each class counts the same, however few its images; or a JSON or CSV "
-    "FILE with a weight for each.",
 )
 max_pixels_option = click.option(
     "--max-pixels",
@@ -94,7 +87,3 @@ def make_limits(max_pixels: int | None, max_bytes: int | None):
     given = {"max_pixels": max_pixels, "max_bytes": max_bytes}
     given = {name: value for name, value in given.items() if value is not None}
     return Limits(**given)
-
-
-def none_as_none(text: str) -> str | None:
-    return None if text == "none" else text

@@ -10,7 +10,8 @@ import numpy as np
 
 from pipeline.backbones.engines.device import Device
 from pipeline.backbones.frost_lines import find_frost_lines
-from pipeline.classifier.build import check_parity, load_classifier, set_precision
+from pipeline.classifier.build import load_classifier, set_precision
+from pipeline.classifier.parity import Parity, check_model_parity
 from pipeline.errors import RunError
 from pipeline.finetuning.augment import Augmentation
 from pipeline.finetuning.checkpoint import State
@@ -76,13 +77,13 @@ class _Thawed:
 
     Args:
         n_trainable: parameters.
-        parity: greatest relative difference to what the parent recorded.
+        parity: how near it is to what the parent recorded.
     """
 
     model: keras.Model
     line: ChosenLine
     n_trainable: int
-    parity: float
+    parity: Parity
 
     def neighbours(self) -> tuple[str | None, str | None]:
         """The frost lines above and below."""
@@ -144,7 +145,8 @@ def finetune(
             watch.on_note(f"Mirrored on {replicas.n} device(s).")
         thawed = _thaw(parent, options, device)
         line = thawed.line.name
-        watch.on_note(f"Frost line {line}: {thawed.line.reason}.")
+        for note in (*thawed.parity.notes, f"Frost line {line}: {thawed.line.reason}."):
+            watch.on_note(note)
         watched.lap("prepare")
         job = describe_job(run, output, options, line, class_weights)
         state = job.find_state(resume=resume, force=force, on_note=watch.on_note)
@@ -175,7 +177,7 @@ def finetune(
             "parameters": {**asdict(options), "unfreeze": line},
             "unfreeze_reason": thawed.line.reason,
             "trainable_parameters": thawed.n_trainable,
-            "parity": thawed.parity,
+            "parity": thawed.parity.difference,
             "device": device.description,
             "n_devices": replicas.n,
         },
@@ -191,7 +193,7 @@ def finetune(
         trainable_parameters=thawed.n_trainable,
         best_epoch=state.best_epoch,
         last_epoch=last_epoch,
-        parity=thawed.parity,
+        parity=thawed.parity.difference,
         used_trunk_cache=state.used_trunk_cache,
         notes=state.notes,
         seconds=seconds,
@@ -211,7 +213,7 @@ def _thaw(parent: Parent, options: FinetuneOptions, device: Device) -> _Thawed:
     """Loads the parent's model, proves that it is the one it was, and unfreezes its top."""
     run, weights = parent.run, parent.weights
     model = load_classifier(run, weights, to_be_saved=True)
-    parity = check_parity(run, model, is_gpu=device.is_gpu, data_root=parent.root)
+    parity = check_model_parity(run, model, is_gpu=device.is_gpu, data_root=parent.root)
     if run.recipe.precision != "float32":
         model = load_classifier(run, weights, "float32")
     n_images, n_classes = len(parent.train_labels), len(run.class_names)

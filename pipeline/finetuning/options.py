@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
-from pipeline.errors import FrostlineError
-from pipeline.system.option_rules import require_options
+from pipeline.errors import ParameterError
+from pipeline.heads.options import CLASS_WEIGHT_HELP
+from pipeline.system.options import check_options, option
 
 AUGMENTATIONS = ("none", "light", "strong")
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
@@ -12,7 +13,7 @@ STRATEGIES = ("single", "mirrored")
 
 @dataclass(frozen=True)
 class FinetuneOptions:
-    """How to fine-tune; the defaults are those of the command line.
+    """How to fine-tune; names, defaults and ranges of the command line are made from it.
 
     Args:
         unfreeze: a frost line's name, a number of blocks from the top, or `all`; None = by the
@@ -37,51 +38,72 @@ class FinetuneOptions:
         seed: decides the order of images, augmentation and dropout.
     """
 
-    unfreeze: str | None = None
-    epochs: int = 8
-    learning_rate: float = 3e-4
-    find_learning_rate: bool = False
-    layer_decay: float = 1.0
-    warmup: float = 0.1
-    weight_decay: float = 1e-2
-    average_weights: float = 0.0
-    batch_size: int = 32
-    patience: int = 5
-    augment: str = "light"
-    flip: bool = False
-    class_weight: str | None = None
-    label_smoothing: float = 0.1
-    precision: str = "float32"
-    trunk_cache: bool | None = None
-    views: int = 4
-    strategy: str = "single"
-    seed: int = 0
+    unfreeze: str | None = option(
+        None,
+        help="Frost line to train from, a number of blocks from the top, or all.",
+        default_words="by the number of images and classes",
+    )
+    epochs: int = option(8, help="At most.", least=1)
+    learning_rate: float = option(3e-4, help="The highest, after the warm-up.", above=0, below=1)
+    find_learning_rate: bool = option(
+        False, help="Sweep the rate first; take the steepest safe one."
+    )
+    layer_decay: float = option(
+        1.0,
+        help="Each block further down learns and decays by this factor less.",
+        above=0,
+        most=1,
+    )
+    warmup: float = option(
+        0.1,
+        help="Share of all steps in which the rate rises to its highest.",
+        least=0,
+        most=1,
+    )
+    batch_size: int = option(32, help="Images per step.", least=1)
+    patience: int = option(5, help="Stop after so many epochs without a new best.", least=1)
+    weight_decay: float = option(1e-2, help="AdamW's.", least=0, below=1)
+    label_smoothing: float = option(
+        0.1, help="Share of the target spread over all classes.", least=0, below=1
+    )
+    average_weights: float = option(
+        0.0,
+        help="Momentum of the weights' moving average, such as 0.98; 0 = none.",
+        least=0,
+        below=1,
+    )
+    augment: str = option(
+        "light",
+        help="light: shifts, zooms, turns; strong: RandAugment, MixUp, CutMix.",
+        choices=AUGMENTATIONS,
+    )
+    flip: bool = option(False, help="Mirror images at random. Not for digits or letters.")
+    class_weight: str | None = option(None, help=CLASS_WEIGHT_HELP, none_word="none")
+    precision: str = option(
+        "float32", help="Of the computation while training.", choices=PRECISIONS
+    )
+    trunk_cache: bool | None = option(
+        None,
+        help="Keep the frozen trunk's output on disk.",
+        default_words="where it saves time",
+    )
+    views: int = option(4, help="Augmented versions of an image in the trunk cache.", least=1)
+    strategy: str = option(
+        "single", help="mirrored: all devices of the kind at once.", choices=STRATEGIES
+    )
+    seed: int = option(0, help="Decides all that is left to chance.", least=0, most=2**32 - 1)
 
     @property
     def is_augmented(self) -> bool:
         return self.augment != "none" or self.flip
 
     def check(self) -> None:
-        """Raises a FrostlineError for values that make no sense."""
-        rules = (
-            ("epochs", self.epochs >= 1, "at least 1"),
-            ("batch_size", self.batch_size >= 1, "at least 1"),
-            ("views", self.views >= 1, "at least 1"),
-            ("patience", self.patience >= 1, "at least 1"),
-            ("seed", 0 <= self.seed < 2**32, "from 0 to 4,294,967,295"),
-            ("learning_rate", 0 < self.learning_rate < 1, "between 0 and 1"),
-            ("layer_decay", 0 < self.layer_decay <= 1, "above 0 and at most 1"),
-            ("weight_decay", 0 <= self.weight_decay < 1, "at least 0 and below 1"),
-            ("average_weights", 0 <= self.average_weights < 1, "at least 0 and below 1"),
-            ("label_smoothing", 0 <= self.label_smoothing < 1, "at least 0 and below 1"),
-            ("augment", self.augment in AUGMENTATIONS, f"one of {', '.join(AUGMENTATIONS)}"),
-            ("precision", self.precision in PRECISIONS, f"one of {', '.join(PRECISIONS)}"),
-            ("strategy", self.strategy in STRATEGIES, f"one of {', '.join(STRATEGIES)}"),
-        )
-        require_options("fine-tune", ((name, getattr(self, name), *rule) for name, *rule in rules))
+        """Raises a ParameterError for values that make no sense."""
+        check_options(self, "fine-tune")
         if self.trunk_cache and self.augment == "strong":
-            raise FrostlineError(
+            raise ParameterError(
                 "`strong` augmentation mixes images anew in each step, so nothing below the frost "
                 "line stays the same. Expected --trunk-cache with --augment none or light. "
-                "Received: --trunk-cache --augment strong"
+                "Received: --trunk-cache --augment strong",
+                "trunk_cache",
             )

@@ -56,7 +56,7 @@ def open_parent(
         ParityError: they are others.
     """
     history, before = read_history(run), read_predictions(run)
-    root = data_root or Path(run.manifest["data_root"])
+    root = data_root or Path(run.manifest.data_root)
     paths = locate_images(root, before.paths)
     digests = hash_images(paths, on_progress)
     require_same_images(run, paths, digests)

@@ -1,6 +1,7 @@
 """The run folder of a fine-tuning: model, history, predictions, what changed sides, pictures."""
 
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import keras
@@ -16,6 +17,14 @@ from pipeline.finetuning.pixels import PixelStore
 from pipeline.finetuning.replicas import place
 from pipeline.finetuning.verdict import Assessment
 from pipeline.images.splits import TRAIN
+from pipeline.recipe import EngineRecord
+from pipeline.runs.manifest import (
+    FINETUNED,
+    FinetuningPart,
+    HistoryAxis,
+    Manifest,
+    write_manifest,
+)
 from pipeline.runs.records import (
     Predictions,
     Probes,
@@ -25,7 +34,7 @@ from pipeline.runs.records import (
     write_predictions,
     write_probes,
 )
-from pipeline.runs.run_folder import Run, new_run, write_manifest
+from pipeline.runs.run_folder import Run, describe_software, find_git_commit, new_run, now
 from pipeline.runs.scores import Metrics
 from pipeline.runs.significance import write_changed_sides
 
@@ -57,7 +66,8 @@ def write_finetuned_run(
         device: where to check the saved model.
         augment: what augmented the images and the images, None where nothing did.
         line: the frost line.
-        facts: further values of the manifest.
+        facts: of the manifest: parameters, n_devices, parity, unfreeze_reason and
+            trainable_parameters.
 
     Returns:
         The folder, and the seconds of each stage.
@@ -80,48 +90,62 @@ def write_finetuned_run(
         _draw(folder / "plots", final.name, parent, state, line, assessment.finetuned)
         _draw_augmentation(folder / "plots", augment, parent, state)
         seconds = measure_seconds()
-        facts = {
-            **_inherit(parent),
-            **facts,
-            **_describe_training(state),
-            **_describe_assessment(assessment),
-            "seconds": seconds,
-        }
-        write_manifest(folder, "finetuned", run.class_names, facts)
+        write_manifest(folder, _describe(parent, state, assessment, device, facts, seconds))
     return final, seconds
 
 
-def _inherit(parent: Parent) -> dict:
-    names = ("recipe", "recipe_id", "weights_source", "splits")
-    return {
-        **{name: parent.run.manifest[name] for name in names},
-        "data_root": str(parent.root.resolve()),
-        "parent": str(parent.run.folder.resolve()),
-    }
-
-
-def _describe_training(state: State) -> dict:
-    return {
-        "chosen": f"epoch {state.best_epoch} of {state.history[-1]['epoch']}",
-        "chosen_by": "val",
-        "history": {"x": "epoch", "best": state.best_epoch},
-        "used_trunk_cache": state.used_trunk_cache,
-        "learning_rate_sweep": state.sweep,
-        "learning_rate_found": state.learning_rate,
-        "n_divergences": state.n_divergences,
-        "notes": state.notes,
-    }
-
-
-def _describe_assessment(assessment: Assessment) -> dict:
-    return {
-        "metrics": {name: scores.to_dict() for name, scores in assessment.finetuned.items()},
-        "metrics_frozen": {name: scores.to_dict() for name, scores in assessment.frozen.items()},
-        "log_loss_frozen_calibrated": assessment.calibrated_losses,
-        "comparison": assessment.comparison.to_dict(),
-        "verdict": assessment.verdict,
-        "next_step": assessment.next_step,
-    }
+def _describe(
+    parent: Parent,
+    state: State,
+    assessment: Assessment,
+    device: Device,
+    facts: dict,
+    seconds: dict[str, float],
+) -> Manifest:
+    inherited = parent.run.manifest
+    return Manifest(
+        kind=FINETUNED,
+        created=now(),
+        class_names=inherited.class_names,
+        recipe=inherited.recipe,
+        recipe_id=inherited.recipe_id,
+        weights_source=inherited.weights_source,
+        data_root=str(parent.root.resolve()),
+        splits=inherited.splits,
+        parameters=facts["parameters"],
+        chosen=f"epoch {state.best_epoch} of {state.history[-1]['epoch']}",
+        chosen_by="val",
+        history=HistoryAxis("epoch", state.best_epoch),
+        metrics=assessment.finetuned,
+        seconds=seconds,
+        notes=state.notes,
+        software=describe_software(),
+        git_commit=find_git_commit(),
+        engine=EngineRecord(
+            name="tensorflow",
+            version=version("tensorflow"),
+            device="gpu" if device.is_gpu else "cpu",
+            device_name=device.description,
+            precision="float32",
+        ),
+        finetuning=FinetuningPart(
+            parent=str(parent.run.folder.resolve()),
+            device=device.description,
+            n_devices=facts["n_devices"],
+            parity=facts["parity"],
+            unfreeze_reason=facts["unfreeze_reason"],
+            trainable_parameters=facts["trainable_parameters"],
+            used_trunk_cache=state.used_trunk_cache,
+            learning_rate_sweep=[(rate, loss) for rate, loss in state.sweep],
+            learning_rate_found=state.learning_rate,
+            n_divergences=state.n_divergences,
+            metrics_frozen=assessment.frozen,
+            log_loss_frozen_calibrated=assessment.calibrated_losses,
+            comparison=assessment.comparison,
+            verdict=assessment.verdict,
+            next_step=assessment.next_step,
+        ),
+    )
 
 
 def _save_model(model: keras.Model, path: Path, *, is_gpu: bool) -> None:
@@ -162,8 +186,8 @@ def _draw(
         folder / "learning-curve.png",
         parent.history,
         state.history,
-        head_x=parent.run.manifest["history"]["x"],
-        head_best=parent.run.manifest["history"]["best"],
+        head_x=parent.run.manifest.history.x,
+        head_best=parent.run.manifest.history.best,
         finetune_best=state.best_epoch,
         unfrozen_from=line,
         title=name,

@@ -6,6 +6,7 @@ import json
 import math
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -43,7 +44,7 @@ def weigh_classes(
     return np.array([weights[name] for name in class_names], np.float64)
 
 
-def _read_pairs(path: Path) -> list[tuple[str, object]]:
+def _read_pairs(path: Path) -> list[tuple[str, Any]]:
     """(class, weight as it is written) of each entry."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
@@ -61,7 +62,7 @@ def _read_pairs(path: Path) -> list[tuple[str, object]]:
     return pairs[1:] if is_header else pairs
 
 
-def _read_json_pairs(text: str) -> list[tuple[str, object]]:
+def _read_json_pairs(text: str) -> list[tuple[str, Any]]:
     """The pairs of an object, those with the same name as well: they are told of, none wins."""
     pairs = json.loads(text, object_pairs_hook=tuple)  # so a list stays a list
     if not isinstance(pairs, tuple):
@@ -82,7 +83,7 @@ def _require_each_class_once(names: list[str], class_names: list[str], path: Pat
         )
 
 
-def _parse_weight(name: str, value: object, path: Path) -> float:
+def _parse_weight(name: str, value: Any, path: Path) -> float:
     try:
         weight = float(value)  # a number in JSON, text in CSV
     except (TypeError, ValueError):

@@ -1,20 +1,20 @@
-"""The dense head: a small Keras network on features, trained by shuffled blocks.
+"""Trains the dense head: a small Keras network on features, by shuffled blocks.
 
 Losses of train and validation rows are both measured in inference mode, so that their curves can
 be compared.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
 
 import pipeline.backbones.keras_settings  # noqa: F401 - before the first layer is made
-from pipeline.backbones.safe_loading import load_keras_model_safely
-from pipeline.errors import RunError
 from pipeline.heads.dense_graphs import compile_predict, compile_steps
+from pipeline.heads.head import Features
 from pipeline.heads.shuffled_blocks import draw_blocks
 from pipeline.heads.training_rows import (
     LEAST_RELATIVE_SPREAD,
@@ -40,16 +40,16 @@ class DenseFit:
     """
 
     model: keras.Model
-    history: list[dict]
+    history: list[dict[str, Any]]
     best_epoch: int
 
 
 def fit_dense_head(
-    features: np.ndarray,
+    features: Features,
     labels: np.ndarray,
     is_train: np.ndarray,
     is_val: np.ndarray,
-    class_names,
+    class_names: Sequence[str],
     *,
     hidden_units: int = 0,
     dropout: float = 0.5,
@@ -61,7 +61,7 @@ def fit_dense_head(
     class_weight: str | np.ndarray | None = None,
     label_smoothing: float = 0.0,
     random_state: int = 0,
-    on_epoch: Callable[[dict], None] | None = None,
+    on_epoch: Callable[[dict[str, Any]], None] | None = None,
 ) -> DenseFit:
     """Fits a dense head with AdamW and keeps the epoch with the lowest validation loss.
 
@@ -97,7 +97,7 @@ def fit_dense_head(
     _check_parameters(
         hidden_units=(hidden_units, 0, np.inf),
         dropout=(dropout, 0, 1),
-        learning_rate=(learning_rate, np.finfo(np.float32).tiny, np.inf),
+        learning_rate=(learning_rate, float(np.finfo(np.float32).tiny), np.inf),
         weight_decay=(weight_decay, 0, np.inf),
         batch_size=(batch_size, 1, np.inf),
         epochs=(epochs, 0, np.inf),
@@ -210,34 +210,12 @@ def build_dense_head(
     return keras.Model(features, probabilities, name="head")
 
 
-def load_dense_head(path) -> keras.Model:
-    """Loads a dense head that was saved with `model.save`, safely.
-
-    Args:
-        path: the `.keras` file.
-
-    Returns:
-        The model: float32 `(n, n_features)` to `(n, n_classes)` probabilities.
-
-    Raises:
-        RunError: the file is missing, damaged, unsafe, or no head.
-    """
-    model = load_keras_model_safely(path)
-    shapes = model.input_shape, model.output_shape
-    if not all(isinstance(shape, tuple) and len(shape) == 2 for shape in shapes):
-        raise RunError(
-            f"{path} is no dense head. Expected: a model from (n, n_features) to (n, n_classes). "
-            f"Received: {shapes[0]} to {shapes[1]}"
-        )
-    return model
-
-
 def _score(probabilities: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
     accuracy = float((probabilities.argmax(axis=1) == labels).mean())
     return mean_log_loss(labels, probabilities), accuracy
 
 
-def _check_parameters(**ranges) -> None:
+def _check_parameters(**ranges: tuple[float, float, float]) -> None:
     """Checks that each `(value, least, below)` is a number in its range."""
     for name, (value, least, below) in ranges.items():
         if not (isinstance(value, int | float) and least <= value < below):

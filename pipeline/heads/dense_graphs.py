@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from pipeline.heads.head import Features
 from pipeline.heads.training_rows import split_rows
 
 
@@ -22,7 +23,7 @@ def compile_predict(model: keras.Model) -> Callable[..., np.ndarray]:
         lambda rows: model(rows, training=False), input_signature=signature, jit_compile=False
     )
 
-    def predict(features, chosen: np.ndarray | None = None) -> np.ndarray:
+    def predict(features: Features, chosen: np.ndarray | None = None) -> np.ndarray:
         blocks = []
         for block in split_rows(features):
             rows = features[block]
@@ -70,7 +71,9 @@ def compile_steps(
             tf.TensorSpec((), tf.int32),
         ],
     )
-    def run_steps(rows, labels, n_steps, rows_per_step):
+    def run_steps(
+        rows: tf.Tensor, labels: tf.Tensor, n_steps: tf.Tensor, rows_per_step: tf.Tensor
+    ) -> None:
         for step in tf.range(n_steps):
             first = step * rows_per_step
             batch_labels = labels[first : first + rows_per_step]

@@ -1,13 +1,24 @@
-"""The linear head as a run keeps it: kernel, bias and class names, in an .npz without pickle."""
+"""The linear head as a run keeps it: kernel, bias and class names, in an .npz without pickle.
+
+Nothing here imports TensorFlow, unless the head is to become a Keras layer.
+"""
 
 import io
 import json
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.errors import FeatureFileError, RunError, describe_unread_arrays
+from pipeline.errors import FeatureFileError, ParityError, RunError, describe_unread_arrays
+from pipeline.heads.head import Features
+from pipeline.runs.scores import softmax
+
+if TYPE_CHECKING:
+    import keras
+    from sklearn.pipeline import Pipeline
 
 ROWS_PER_BLOCK = 8192
 
@@ -20,13 +31,16 @@ class LinearHead:
         kernel: float32 `(n_features, n_classes)`.
         bias: float32 `(n_classes,)`.
         class_names: `n_classes` names, in the order of the columns.
+        pipeline: scikit-learn's object with the same probabilities, which is saved beside the head
+            for people; a head that was read from a file has none.
     """
 
     kernel: np.ndarray
     bias: np.ndarray
     class_names: tuple[str, ...]
+    pipeline: "Pipeline | None" = field(default=None, repr=False, compare=False)
 
-    def predict_probabilities(self, features) -> np.ndarray:
+    def predict_proba(self, features: Features) -> np.ndarray:
         """Probabilities of the classes, computed block by block in float64.
 
         Args:
@@ -51,21 +65,55 @@ class LinearHead:
             probabilities[block] = softmax(features[block].astype(np.float64) @ kernel + bias)
         return probabilities
 
+    def save(self, folder: Path) -> None:
+        """Writes `head.npz`, and `head.joblib` where there is a scikit-learn pipeline."""
+        save_linear_head(folder / "head.npz", self)
+        if self.pipeline is not None:
+            import joblib
 
-def softmax(scores: np.ndarray) -> np.ndarray:
-    """Softmax over the last axis, shifted by the greatest score so that nothing overflows.
+            joblib.dump(self.pipeline, folder / "head.joblib")
 
-    Args:
-        scores: `(n_samples, n_classes)`.
+    def to_keras(self) -> "keras.Layer":
+        """A Dense layer `head` with softmax, in float32."""
+        import keras
 
-    Returns:
-        Probabilities of the same shape and dtype.
+        n_features, n_classes = self.kernel.shape
+        layer = keras.layers.Dense(n_classes, activation="softmax", dtype="float32", name="head")
+        layer.build((None, n_features))
+        layer.set_weights([self.kernel, self.bias])
+        return layer
+
+
+def load_logreg(folder: Path, class_names: Sequence[str]) -> LinearHead:
+    """Reads the linear head of a run.
+
+    Raises:
+        RunError: the file is missing or damaged.
+        ParityError: the head was fitted on other classes.
     """
-    powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
-    return powers / powers.sum(axis=-1, keepdims=True)
+    head = load_linear_head(folder / "head.npz")
+    _require_same_classes(head.class_names, class_names)
+    return head
 
 
-def save_linear_head(path, head: LinearHead) -> None:
+def _require_same_classes(of_head: Sequence[str], of_run: Sequence[str]) -> None:
+    if list(of_head) == list(of_run):
+        return
+    only_head = [name for name in of_head if name not in set(of_run)]
+    only_run = [name for name in of_run if name not in set(of_head)]
+    differences = [
+        f"{where}: {', '.join(names)}"
+        for where, names in (("only in the head", only_head), ("only in the run", only_run))
+        if names
+    ] or [f"in another order: {', '.join(of_head)}"]
+    raise ParityError(
+        f"The head was fitted on other classes than the run's. Expected {', '.join(of_run)}. "
+        f"Received: {'; '.join(differences)}\nThe head's file is not the one that this run was "
+        "written with; fit it again."
+    )
+
+
+def save_linear_head(path: str | Path, head: LinearHead) -> None:
     """Writes a head as an .npz that needs no pickle.
 
     Args:
@@ -81,7 +129,7 @@ def save_linear_head(path, head: LinearHead) -> None:
         )
 
 
-def load_linear_head(path) -> LinearHead:
+def load_linear_head(path: str | Path) -> LinearHead:
     """Reads a head that `save_linear_head` wrote, without unpickling anything.
 
     Args:

@@ -5,15 +5,18 @@ the same probabilities, and fitting proves it. Nothing here imports TensorFlow.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pipeline.errors import ParityError
-from pipeline.heads.linear import LinearHead, load_linear_head, save_linear_head
+from pipeline.heads.class_weights import weigh_classes
+from pipeline.heads.head import Features, FittedHead, Progress, TrainingRows
+from pipeline.heads.linear import LinearHead
 from pipeline.heads.multinomial import Regression, Rows, State
+from pipeline.heads.options import LogregOptions
 from pipeline.heads.training_rows import (
     LEAST_RELATIVE_SPREAD,
     check_rows,
@@ -23,17 +26,6 @@ from pipeline.heads.training_rows import (
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
-
-__all__ = [
-    "C_PATH",
-    "LinearHead",
-    "LogisticFit",
-    "PathPoint",
-    "fit_logistic_head",
-    "fold_pipeline",
-    "load_linear_head",
-    "save_linear_head",
-]
 
 # From strong to weak regularisation in half decades. Features are standardised, so these fit
 # every backbone; the path ends early where the validation loss has turned.
@@ -99,12 +91,38 @@ class LogisticFit:
     pipeline: "Pipeline"
 
 
+def fit_logreg(
+    rows: TrainingRows, options: LogregOptions, *, seed: int, on_progress: Progress
+) -> FittedHead:
+    """Fits the linear head of the registry; see `FitHead`."""
+    fit = fit_logistic_head(
+        rows.features,
+        rows.labels,
+        rows.is_train,
+        rows.is_val,
+        rows.class_names,
+        C="auto" if options.C is None else options.C,
+        class_weight=weigh_classes(
+            options.class_weight, rows.labels[rows.is_train], list(rows.class_names)
+        ),
+        random_state=seed,
+        on_path=lambda path: on_progress("Strengths", len(path), len(C_PATH)),
+    )
+    return FittedHead(
+        head=replace(fit.head, pipeline=fit.pipeline),
+        chosen=f"C = {fit.C:g}",
+        history=[asdict(point) for point in fit.path],
+        x="C",
+        best=fit.C,
+    )
+
+
 def fit_logistic_head(
-    features: np.ndarray,
+    features: Features,
     labels: np.ndarray,
     is_train: np.ndarray,
     is_val: np.ndarray,
-    class_names,
+    class_names: Sequence[str],
     *,
     C: float | str = "auto",
     class_weight: str | np.ndarray | None = None,
@@ -155,7 +173,7 @@ def fit_logistic_head(
         solver = _Solver(Regression(rows, survey, scale))
         path = (
             [solver.fit(C, REFINED_TOLERANCE, np.float64)]
-            if C != "auto"
+            if not isinstance(C, str)
             else _search(solver, on_path)
         )
     best = 0 if C != "auto" else lowest_val_loss(path)
@@ -189,7 +207,7 @@ def _make_pipeline(
     return Pipeline([("scaler", scaler), ("regression", regression)])
 
 
-def fold_pipeline(pipeline: "Pipeline", class_names) -> LinearHead:
+def fold_pipeline(pipeline: "Pipeline", class_names: Sequence[str]) -> LinearHead:
     """Folds scaler and regression into one linear map of raw features.
 
     With scores `((x - mean) / scale) @ W + b`, the kernel is `W / scale` and the bias
@@ -215,7 +233,11 @@ def fold_pipeline(pipeline: "Pipeline", class_names) -> LinearHead:
 
 def lowest_val_loss(path: list[PathPoint]) -> int:
     """Index of the point that is chosen; of equals the most regularised."""
-    return min(range(len(path)), key=lambda i: path[i].val_loss)
+    return min(range(len(path)), key=lambda i: _val_loss(path[i]))
+
+
+def _val_loss(point: PathPoint) -> float:
+    return np.inf if point.val_loss is None else point.val_loss
 
 
 class _Solver:
@@ -238,7 +260,7 @@ class _Solver:
         n_iterations, is_converged = self._regression.fit(C, tolerance, MAX_ITERATIONS, dtype)
         return PathPoint(
             C,
-            **asdict(self.state.scores),
+            **vars(self.state.scores),
             n_iterations=n_iterations,
             converged=is_converged,
             seconds=time.perf_counter() - start,
@@ -252,8 +274,8 @@ def _search(solver: _Solver, on_path: Callable[[list[PathPoint]], None]) -> list
         path.append(solver.fit(C, SCAN_TOLERANCE, np.float32))
         states.append(solver.state)
         on_path(path)
-        limit = CLEARLY_WORSE * path[lowest_val_loss(path)].val_loss
-        if all(point.val_loss > limit for point in path[-PATIENCE:]):
+        limit = CLEARLY_WORSE * _val_loss(path[lowest_val_loss(path)])
+        if all(_val_loss(point) > limit for point in path[-PATIENCE:]):
             break
     refined = set()
     while (best := lowest_val_loss(path)) not in refined:
@@ -274,7 +296,7 @@ def _check_parity(head: LinearHead, pipeline: "Pipeline", rows: np.ndarray) -> N
     # In float64, so that the comparison sees the folding and not the rounding of the rows.
     expected = pipeline.predict_proba(rows.astype(np.float64))
     with np.errstate(invalid="ignore"):
-        difference = np.abs(head.predict_probabilities(rows) - expected).max()
+        difference = np.abs(head.predict_proba(rows) - expected).max()
     if not difference <= PARITY_TOLERANCE:
         raise ParityError(
             "The folded head must give the probabilities of the scikit-learn pipeline to "

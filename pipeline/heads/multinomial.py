@@ -6,9 +6,11 @@ passes over the rows: a third of those in plain coordinates, for features that g
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
+from pipeline.heads.head import Features
 from pipeline.heads.training_rows import Survey, split_rows
 from pipeline.system.parallel import count_cores, map_batches
 
@@ -20,7 +22,7 @@ DIRECTIONS = 128  # of greatest variance; along the others it is taken to be 1
 class Rows:
     """The rows to fit and to be judged by; `weights` is float64 `(n_classes,)`."""
 
-    features: np.ndarray
+    features: Features
     labels: np.ndarray
     is_train: np.ndarray
     is_val: np.ndarray
@@ -120,7 +122,7 @@ class Regression:
             loss = there.loss + penalty / 2 * np.square(state.coef).sum()
             return loss, space.gradient(there, state.coef, penalty)
 
-        def look(intermediate_result) -> None:
+        def look(intermediate_result: Any) -> None:
             nonlocal reached
             self.state, there = seen[intermediate_result.x.tobytes()]
             seen.clear()
@@ -166,19 +168,21 @@ class Regression:
             sums = [a + b for a, b in zip(sums, more, strict=True)]
         (loss, coef_gradient, intercept_gradient, curvature, tallies) = sums
         losses, hits, counts = tallies
-        shares = [
-            float(total / count) if count else None
-            for total, count in zip([*losses, *hits], [*counts, *counts], strict=True)
-        ]
+        train, val = ((losses[i], hits[i], counts[i]) for i in range(2))
         return _Pass(
             float(loss / self._weight_sum),
             coef_gradient / self._weight_sum,
             intercept_gradient / self._weight_sum,
             float(curvature / self._weight_sum),
-            Scores(shares[0], shares[2], shares[1], shares[3]),
+            Scores(
+                train_loss=float(train[0] / train[2]),
+                train_accuracy=float(train[1] / train[2]),
+                val_loss=float(val[0] / val[2]) if val[2] else None,
+                val_accuracy=float(val[1] / val[2]) if val[2] else None,
+            ),
         )
 
-    def _evaluate_block(self, block: slice, coef: np.ndarray, intercept: np.ndarray) -> list:
+    def _evaluate_block(self, block: slice, coef: np.ndarray, intercept: np.ndarray) -> list[Any]:
         """Sums over a block: loss, both gradients, curvature; tallies (3, train and val)."""
         rows = self._rows
         is_train = rows.is_train[block]
@@ -257,7 +261,7 @@ class _Space:
 
     def __init__(self, stretches: _Stretches, here: _Pass, coef: np.ndarray, penalty: float):
         self._directions = stretches.directions
-        curvature = max(here.curvature, np.finfo(np.float32).eps)
+        curvature = max(here.curvature, float(np.finfo(np.float32).eps))
         self._along = np.sqrt(curvature * stretches.variances + penalty)
         self._elsewhere = np.sqrt(curvature + penalty)
         self._intercept = np.sqrt(curvature)
@@ -287,4 +291,6 @@ class _Space:
     def _stretch(self, matrix: np.ndarray, along: np.ndarray, elsewhere: float) -> np.ndarray:
         """Multiplies by `along` in the directions and by `elsewhere` in all others."""
         parts = self._directions @ matrix
-        return elsewhere * matrix + self._directions.T @ ((along - elsewhere)[:, None] * parts)
+        stretched: np.ndarray = self._directions.T @ ((along - elsewhere)[:, None] * parts)
+        stretched += elsewhere * matrix
+        return stretched

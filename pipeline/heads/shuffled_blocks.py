@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from pipeline.heads.head import Features
 from pipeline.heads.training_rows import split_rows
 
 # As large as the chunks of a feature file, so that none is read in vain.
@@ -17,7 +18,7 @@ BLOCK_BYTES = 96 * 2**20
 
 
 def draw_blocks(
-    features, chosen: np.ndarray, random: np.random.Generator
+    features: Features, chosen: np.ndarray, random: np.random.Generator
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Gives each chosen row once; while one block is used, the next is being read.
 
@@ -31,7 +32,7 @@ def draw_blocks(
     Yields:
         Rows, float32 `(n_rows, n_features)`, and their numbers, int64 `(n_rows,)`.
     """
-    n_features = np.shape(features)[1]
+    n_features = features.shape[1]
     pieces = split_rows(features, max(1, PIECE_BYTES // (4 * n_features)))
     n_blocks = -(-int(chosen.sum()) * 4 * n_features // BLOCK_BYTES)
     drawn = np.array_split(random.permutation(len(pieces)), max(1, n_blocks))
@@ -47,10 +48,12 @@ def draw_blocks(
                 yield block
 
 
-def _read_block(features, chosen, pieces: list[slice], random) -> tuple[np.ndarray, np.ndarray]:
+def _read_block(
+    features: Features, chosen: np.ndarray, pieces: list[slice], random: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
     numbers = [piece.start + np.flatnonzero(chosen[piece]) for piece in pieces]
     order = random.permutation(sum(map(len, numbers)))
-    rows = np.empty((len(order), np.shape(features)[1]), np.float32)
+    rows = np.empty((len(order), features.shape[1]), np.float32)
     start = 0
     for piece, wanted in zip(pieces, numbers, strict=True):
         if len(wanted):

@@ -3,12 +3,14 @@
 Rows are looked at block by block: an array, or anything that is sliced like one, will do.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from pipeline.errors import FeatureFileError, SplitError
 from pipeline.heads.class_weights import BALANCED, weigh_classes
+from pipeline.heads.head import Features
 from pipeline.system.parallel import count_cores, map_batches
 
 # A feature that varies less than this share of its mean carries float32 rounding, not the image;
@@ -19,7 +21,15 @@ BLOCK_BYTES = 8 * 2**20
 SAMPLE_BYTES = 32 * 2**20
 
 
-def check_rows(features, labels, is_train, is_val, class_names, *, needs_val: bool = True) -> None:
+def check_rows(
+    features: Features,
+    labels: np.ndarray,
+    is_train: np.ndarray,
+    is_val: np.ndarray,
+    class_names: Sequence[str],
+    *,
+    needs_val: bool = True,
+) -> None:
     """Checks that a head can be fitted on these rows; both heads ask this first.
 
     Args:
@@ -36,7 +46,7 @@ def check_rows(features, labels, is_train, is_val, class_names, *, needs_val: bo
     """
     n_samples, n_classes = len(features), len(class_names)
     shapes = [np.shape(array) for array in (labels, is_train, is_val)]
-    if np.ndim(features) != 2 or shapes != [(n_samples,)] * 3:
+    if len(features.shape) != 2 or shapes != [(n_samples,)] * 3:
         raise ValueError(
             "`features` must be (n_samples, n_features) and `labels`, `is_train`, `is_val` "
             f"(n_samples,). Received: features {np.shape(features)}, others {shapes}"
@@ -55,7 +65,7 @@ def check_rows(features, labels, is_train, is_val, class_names, *, needs_val: bo
         )
     counts = np.bincount(labels[is_train], minlength=n_classes)
     if not counts.all():
-        missing = [str(class_names[i]) for i in np.flatnonzero(counts == 0)]
+        missing = [str(class_names[i]) for i in np.flatnonzero(counts == 0).tolist()]
         raise SplitError(
             f"Every class needs at least one train image. Received: none of {', '.join(missing)}. "
             "Add images, change the split, or leave the class out"
@@ -67,7 +77,9 @@ def check_rows(features, labels, is_train, is_val, class_names, *, needs_val: bo
         )
 
 
-def weigh_each_class(class_weight, train_labels: np.ndarray, class_names) -> np.ndarray:
+def weigh_each_class(
+    class_weight: str | np.ndarray | None, train_labels: np.ndarray, class_names: Sequence[str]
+) -> np.ndarray:
     """The weight of each class, float64 `(n_classes,)`.
 
     Args:
@@ -85,11 +97,11 @@ def weigh_each_class(class_weight, train_labels: np.ndarray, class_names) -> np.
             '`class_weight` must be None, "balanced" or an array. '
             f"Received: class_weight={class_weight!r}"
         )
-    weights = weigh_classes(class_weight, train_labels, class_names)
+    weights = weigh_classes(class_weight, train_labels, list(class_names))
     return np.ones(len(class_names)) if weights is None else weights
 
 
-def split_rows(features, rows_per_block: int | None = None) -> list[slice]:
+def split_rows(features: Features, rows_per_block: int | None = None) -> list[slice]:
     """Slices of all rows in order, of about 8 MiB each, so that work stays in the caches."""
     n_samples, n_features = np.shape(features)
     step = rows_per_block or max(1, BLOCK_BYTES // (4 * max(1, n_features)))
@@ -113,7 +125,7 @@ class Survey:
     sample_rows: np.ndarray
 
 
-def survey_rows(features, is_train: np.ndarray) -> Survey:
+def survey_rows(features: Features, is_train: np.ndarray) -> Survey:
     """Checks that all features are finite numbers and measures the train rows, block by block.
 
     Args:
@@ -128,7 +140,7 @@ def survey_rows(features, is_train: np.ndarray) -> Survey:
     n_sample = min(len(train), max(1, SAMPLE_BYTES // (4 * n_features)))
     sample = train[np.linspace(0, len(train) - 1, n_sample).astype(np.int64)]
 
-    def survey(block: slice):
+    def survey(block: slice) -> tuple[int, np.ndarray, np.ndarray, np.ndarray]:
         rows = np.asarray(features[block], np.float32)
         _require_finite(rows, block.start)
         first, last = np.searchsorted(sample, [block.start, block.stop])

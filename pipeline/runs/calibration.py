@@ -3,7 +3,14 @@
 Source: Guo et al., "On calibration of modern neural networks", ICML 2017.
 """
 
+from typing import TYPE_CHECKING
+
 import numpy as np
+
+from pipeline.runs.scores import softmax
+
+if TYPE_CHECKING:
+    import keras
 
 LEAST, GREATEST = 0.01, 100.0
 _AT_BOUND = 1.01  # the search stops a little short of a bound
@@ -42,16 +49,15 @@ def find_temperature(labels: np.ndarray, probabilities: np.ndarray) -> float:
 
 def apply_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:
     """Probabilities of the same scores divided by a temperature."""
-    from scipy.special import softmax
-
-    return softmax(_scores(probabilities) / temperature, axis=1)
+    return softmax(_scores(probabilities) / temperature)
 
 
 def _scores(probabilities: np.ndarray) -> np.ndarray:
-    return np.log(np.clip(probabilities.astype(np.float64), 1e-30, 1.0))
+    scores: np.ndarray = np.log(np.clip(probabilities.astype(np.float64), 1e-30, 1.0))
+    return scores
 
 
-def soften(head, temperature: float) -> None:
+def soften(head: "keras.Layer", temperature: float) -> None:
     """Divides a Keras head's scores by a temperature, in the weights of its last layer."""
     layer = getattr(head, "layers", [head])[-1]
     layer.set_weights([weights / temperature for weights in layer.get_weights()])

@@ -86,4 +86,6 @@ def read_training_digests(run: Run) -> set[bytes] | None:
         return None
     splits = read_splits(run)
     digests = read_digests(run, len(splits))
+    if digests is None:  # it went between the two looks
+        return None
     return {digest.tobytes() for digest in digests[splits == TRAIN]}

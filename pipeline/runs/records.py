@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -105,7 +106,9 @@ def read_splits(run: Run) -> np.ndarray:
         ) from error
 
 
-def _parse_predictions(header: list[str], rows: list, class_names: list[str]) -> Predictions:
+def _parse_predictions(
+    header: list[str], rows: list[list[str]], class_names: list[str]
+) -> Predictions:
     if header != [*_PREDICTION_COLUMNS, *class_names]:
         raise ValueError(f"its first line is not {','.join(_PREDICTION_COLUMNS)} and the classes")
     if not rows:
@@ -125,7 +128,7 @@ def _parse_predictions(header: list[str], rows: list, class_names: list[str]) ->
     )
 
 
-def write_history(path: Path, history: list[dict]) -> None:
+def write_history(path: Path, history: list[dict[str, Any]]) -> None:
     """Writes one CSV row per epoch (or per C)."""
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, list(history[0]), lineterminator="\n")
@@ -212,7 +215,7 @@ def read_digests(run: Run, n_samples: int) -> np.ndarray | None:
     if not path.exists():
         return None
     try:
-        digests = np.load(path, allow_pickle=False)
+        digests: np.ndarray = np.load(path, allow_pickle=False)
         if digests.dtype != np.uint8 or digests.shape != (n_samples, 32):
             raise ValueError(f"{digests.dtype} {digests.shape}")
     except (OSError, ValueError, EOFError) as error:

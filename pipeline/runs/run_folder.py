@@ -1,6 +1,5 @@
 """The run folder: what went into an experiment and what came out, whole or not there at all."""
 
-import json
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,21 +10,19 @@ from pathlib import Path
 
 from pipeline.errors import RunError
 from pipeline.recipe import Recipe
-from pipeline.system.atomic_files import write_json
+from pipeline.runs.manifest import Manifest, read_manifest
 from pipeline.system.atomic_folder import atomic_folder
 from pipeline.system.disk import storage_errors
 
-FORMAT = "frostline-run"
-VERSION = 1
 RUNS_FOLDER = Path("runs")
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder that was read: `manifest` is its `manifest.json`."""
+    """A run folder that was read."""
 
     folder: Path
-    manifest: dict
+    manifest: Manifest
 
     @property
     def name(self) -> str:
@@ -33,58 +30,26 @@ class Run:
 
     @property
     def kind(self) -> str:
-        """`logreg`, `dense` or `finetuned`."""
-        return self.manifest["kind"]
+        """Name of the head in the registry, or `finetuned`."""
+        return self.manifest.kind
 
     @property
     def recipe(self) -> Recipe:
-        return Recipe.from_json(json.dumps(self.manifest["recipe"]))
+        return self.manifest.recipe
 
     @property
     def class_names(self) -> list[str]:
-        return self.manifest["class_names"]
+        return self.manifest.class_names
 
 
-def open_run(folder: Path) -> Run:
+def open_run(folder: str | Path) -> Run:
     """Reads a run's manifest.
 
     Raises:
-        RunError: there is no run, or it is of a newer format.
+        RunError: there is no run, it is damaged, or it is of a newer format.
     """
     folder = Path(folder)
-    path = folder / "manifest.json"
-    if not path.is_file():
-        raise RunError(
-            f"This is not a run: it has no manifest.json. Expected a folder that `cli.py fit-head` "
-            f"or `cli.py finetune` wrote. Received: {folder}\n`cli.py runs` lists the runs."
-        )
-    try:
-        manifest = json.loads(path.read_text("utf-8"))
-        if not isinstance(manifest, dict):
-            raise ValueError(f"it holds a {type(manifest).__name__}")
-    except (OSError, ValueError) as error:
-        raise RunError(
-            f"The manifest of this run cannot be read ({error}). Expected a JSON object, as "
-            f"`cli.py fit-head` or `cli.py finetune` wrote it. Received: {path}"
-        ) from error
-    number = manifest.get("version", 0)
-    is_run = manifest.get("format") == FORMAT and isinstance(number, int)
-    if not is_run or number > VERSION:
-        raise RunError(
-            f"Expected format {FORMAT!r}, version {VERSION} or older. Received: {path} with "
-            f"format {manifest.get('format')!r}, version {manifest.get('version')}"
-        )
-    return Run(folder, manifest)
-
-
-def require_model(run: Run) -> None:
-    """Raises a RunError if a run has nothing to rebuild; before TensorFlow's slow start."""
-    names = ("head.npz", "head.keras", "model.keras")
-    if not any((run.folder / name).is_file() for name in names):
-        raise RunError(
-            f"This run has no head. Expected one of {', '.join(names)} in it. "
-            f"Received: {run.folder}\nFit it again with `cli.py fit-head`."
-        )
+    return Run(folder, read_manifest(folder))
 
 
 @contextmanager
@@ -135,6 +100,11 @@ def _reserve(stem: str) -> Path:
                 return folder
 
 
+def now() -> str:
+    """The time, as manifests have it: ISO 8601, UTC."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
 def describe_software() -> dict[str, str]:
     """Versions of the packages that decide numbers, without importing them."""
     packages = ("frostline", "tensorflow", "keras", "numpy", "scikit-learn", "pillow", "h5py")
@@ -150,21 +120,3 @@ def find_git_commit() -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return found.stdout.strip()
-
-
-def write_manifest(folder: Path, kind: str, class_names: list[str], values: dict) -> None:
-    """Writes `manifest.json` and `classes.json`."""
-    write_json(folder / "classes.json", class_names)
-    write_json(
-        folder / "manifest.json",
-        {
-            "format": FORMAT,
-            "version": VERSION,
-            "kind": kind,
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "class_names": class_names,
-            **values,
-            "software": describe_software(),
-            "git_commit": find_git_commit(),
-        },
-    )

@@ -4,12 +4,16 @@ A number that is not defined (the recall of a class without samples) is None, ne
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 
 from pipeline.images.splits import SPLITS
+
+SCORED_SPLITS = ("test", "val", "train")  # the fairest first
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ class Metrics:
     per_class: list[ClassMetrics]
     confusion_matrix: list[list[int]]
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         """The same as a dict of plain lists, numbers, strings and None, ready for JSON."""
         return {**asdict(self), "accuracy_interval": list(self.accuracy_interval)}
 
@@ -92,6 +96,20 @@ def wilson_interval(n_correct: int, n: int, confidence: float = 0.95) -> tuple[f
     return low, high
 
 
+def softmax(scores: np.ndarray) -> np.ndarray:
+    """Softmax over the last axis, shifted by the greatest score so that nothing overflows.
+
+    Args:
+        scores: `(n_samples, n_classes)`.
+
+    Returns:
+        Probabilities of the same shape and dtype.
+    """
+    powers: np.ndarray = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    powers /= powers.sum(axis=-1, keepdims=True)
+    return powers
+
+
 def mean_log_loss(labels: np.ndarray, probabilities: np.ndarray) -> float:
     """Mean of -ln(probability of the label), in float64, clipped as scikit-learn does.
 
@@ -107,7 +125,9 @@ def mean_log_loss(labels: np.ndarray, probabilities: np.ndarray) -> float:
     return float(np.abs(np.log(np.clip(of_label, np.finfo(np.float64).eps, 1.0))).mean())
 
 
-def score_predictions(labels, probabilities, class_names) -> Metrics:
+def score_predictions(
+    labels: np.ndarray, probabilities: np.ndarray, class_names: Sequence[str]
+) -> Metrics:
     """Scores predicted probabilities against labels.
 
     Args:
@@ -172,7 +192,7 @@ def _number_or_none(value: float) -> float | None:
     return None if math.isnan(value) else float(value)
 
 
-def _check(labels: np.ndarray, probabilities: np.ndarray, class_names) -> None:
+def _check(labels: np.ndarray, probabilities: np.ndarray, class_names: Sequence[str]) -> None:
     n_classes = len(class_names)
     if probabilities.shape != (len(labels), n_classes) or labels.ndim != 1 or not len(labels):
         raise ValueError(

@@ -4,12 +4,15 @@ import csv
 import io
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pipeline.images.splits import SPLITS, TRAIN
-from pipeline.runs.records import Predictions
 from pipeline.system.atomic_files import write_text
+
+if TYPE_CHECKING:
+    from pipeline.runs.records import Predictions
 
 SIGNIFICANT = 0.05
 _COLUMNS = ["path", "split", "label", "before", "after", "change"]
@@ -26,6 +29,7 @@ class Comparison:
         became_wrong: right before, wrong after.
         p_value: of McNemar's exact test: how often chance alone would change sides as unevenly.
         is_optimistic: the split also chose the epoch, so the p-value flatters.
+        test: which test it was.
     """
 
     split: str
@@ -34,13 +38,14 @@ class Comparison:
     became_wrong: int
     p_value: float
     is_optimistic: bool
+    test: str = "McNemar, exact, two-sided"
 
     @property
     def is_significant(self) -> bool:
         return self.p_value < SIGNIFICANT
 
-    def to_dict(self) -> dict:
-        return {**asdict(self), "test": "McNemar, exact, two-sided"}
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
 
 
 def mcnemar_p_value(became_right: int, became_wrong: int) -> float:
@@ -55,7 +60,7 @@ def mcnemar_p_value(became_right: int, became_wrong: int) -> float:
     return float(binomtest(became_right, n_changed, 0.5).pvalue) if n_changed else 1.0
 
 
-def compare_predictions(before: Predictions, after: Predictions) -> Comparison:
+def compare_predictions(before: "Predictions", after: "Predictions") -> Comparison:
     """Compares on the test split, or on validation where there is none."""
     test = SPLITS.index("test")
     has_test = bool(np.any((before.splits == test) & (before.labels >= 0)))
@@ -75,7 +80,7 @@ def compare_predictions(before: Predictions, after: Predictions) -> Comparison:
 
 
 def write_changed_sides(
-    path: Path, before: Predictions, after: Predictions, class_names: list[str]
+    path: Path, before: "Predictions", after: "Predictions", class_names: list[str]
 ) -> None:
     """Writes a CSV of the images that became right or wrong, those that were not trained on first.
 
@@ -103,5 +108,6 @@ def write_changed_sides(
     write_text(path, text.getvalue())
 
 
-def _are_right(predictions: Predictions) -> np.ndarray:
-    return predictions.probabilities.argmax(axis=1) == predictions.labels
+def _are_right(predictions: "Predictions") -> np.ndarray:
+    is_right: np.ndarray = predictions.probabilities.argmax(axis=1) == predictions.labels
+    return is_right

@@ -2,11 +2,13 @@
 
 import json
 import shutil
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 
-from pipeline.classifier.build import check_parity, load_classifier
+from pipeline.classifier.build import load_classifier
+from pipeline.classifier.parity import check_model_parity
 from pipeline.errors import ParityError
 from pipeline.runs.run_folder import open_run
 
@@ -15,6 +17,16 @@ def rewrite_npz(path, **changes):
     with np.load(path, allow_pickle=False) as file:
         arrays = {**file, **changes}
     np.savez(path, **arrays)
+
+
+def write_engine(run, engine):
+    facts = json.loads((run / "manifest.json").read_text())
+    facts |= {"engine": engine} if engine else {"engine": {"name": "unknown"}}
+    (run / "manifest.json").write_text(json.dumps(facts))
+
+
+def check(run, model, *, is_gpu=False):
+    return check_model_parity(run, model, is_gpu=is_gpu, data_root=None)
 
 
 @pytest.fixture
@@ -35,18 +47,50 @@ def test_head_of_other_classes_is_refused_and_they_are_named(copied):
 
 def test_features_made_on_a_gpu_may_differ_more(copied):
     """0.5% of the greatest feature: too much between two CPUs, usual between CPU and GPU."""
+    write_engine(copied, {"name": "litert", "device": "cpu", "batch_size": 128})
     with np.load(copied / "probes.npz", allow_pickle=False) as file:
         features = file["features"]
     rewrite_npz(copied / "probes.npz", features=features + 0.005 * np.abs(features).max())
     model = load_classifier(open_run(copied))
     with pytest.raises(ParityError, match="backbone gives other features"):
-        check_parity(open_run(copied), model, is_gpu=False, data_root=None)
-    facts = json.loads((copied / "manifest.json").read_text())
-    (copied / "manifest.json").write_text(json.dumps({**facts, "features_batch_size": 128}))
-    parity = check_parity(open_run(copied), model, is_gpu=False, data_root=None)
-    assert parity == pytest.approx(0.005, rel=0.05)
-    (copied / "manifest.json").write_text(json.dumps({**facts, "device": "GPU 0, Tesla T4"}))
-    check_parity(open_run(copied), model, is_gpu=False, data_root=None)
+        check(open_run(copied), model)
+    assert check(open_run(copied), model, is_gpu=True).difference == pytest.approx(0.005, rel=0.05)
+    write_engine(copied, {"name": "tensorflow", "device": "gpu", "batch_size": 1})
+    parity = check(open_run(copied), model)
+    assert parity.difference == pytest.approx(0.005, rel=0.05)
+    assert parity.notes == []
+
+
+def test_features_of_which_nobody_knows_what_made_them_may_differ_more_and_that_is_said(copied):
+    """A large batch once stood for a GPU; now nothing is guessed."""
+    with np.load(copied / "probes.npz", allow_pickle=False) as file:
+        features = file["features"]
+    model = load_classifier(open_run(copied))
+    write_engine(copied, None)
+    assert check(open_run(copied), model).notes == []
+    rewrite_npz(copied / "probes.npz", features=features + 0.005 * np.abs(features).max())
+    (note,) = check(open_run(copied), model).notes
+    assert "the run does not say what made them" in note
+    rewrite_npz(copied / "probes.npz", features=features + 0.05 * np.abs(features).max())
+    with pytest.raises(ParityError, match="backbone gives other features"):
+        check(open_run(copied), model)
+
+
+@pytest.mark.parametrize(("device", "is_refused"), [("GPU 0, Tesla T4", False), ("CPU", True)])
+def test_old_fine_tuned_run_is_taken_at_its_word_about_the_device(
+    finetuned, tmp_path, device, is_refused
+):
+    shutil.copytree(finetuned, tmp_path / "run")
+    facts = json.loads((tmp_path / "run/manifest.json").read_text())
+    del facts["engine"]
+    facts |= {"version": 1, "device": device}
+    (tmp_path / "run/manifest.json").write_text(json.dumps(facts))
+    with np.load(tmp_path / "run/probes.npz", allow_pickle=False) as file:
+        features = file["features"]
+    rewrite_npz(tmp_path / "run/probes.npz", features=features + 0.005 * np.abs(features).max())
+    run = open_run(tmp_path / "run")
+    with pytest.raises(ParityError) if is_refused else nullcontext():
+        assert check(run, load_classifier(run)).notes == []
 
 
 def test_a_run_in_half_precision_can_be_rebuilt_in_full(copied):

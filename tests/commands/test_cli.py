@@ -21,7 +21,8 @@ def test_every_command_has_help_with_an_example_and_is_in_the_readme(name):
 
 @pytest.mark.parametrize("name", sorted(main.commands))
 def test_every_option_has_help(name):
-    for parameter in main.commands[name].params:
+    command = main.commands[name]
+    for parameter in command.get_params(click.Context(command)):
         if isinstance(parameter, click.Option):
             assert parameter.help, f"{name} {parameter.opts}"
 

@@ -12,7 +12,7 @@ from conftest import call, make_photos, save_image
 from benchmarks.stand_in import extract
 from pipeline.features.feature_file import FeatureFile
 from pipeline.features.split_rows import divide_images
-from pipeline.heads.fit_head import FitOptions, fit_head
+from pipeline.heads.fit_head import fit_head
 from pipeline.runs.records import read_predictions
 from pipeline.runs.run_folder import open_run
 from pipeline.system.sealed_hdf5 import write_sealed
@@ -20,7 +20,7 @@ from pipeline.system.sealed_hdf5 import write_sealed
 
 def fit(features, tmp_path, **options):
     run = tmp_path / f"run{len(list(tmp_path.glob('run*')))}"
-    fit_head(features, FitOptions(C=1.0, **options), output=run)
+    fit_head(features, C=1.0, **options, output=run)
     return run
 
 
@@ -69,8 +69,8 @@ def test_run_with_equal_images_of_odd_names_can_be_opened_again(tmp_path):
     run = fit(tmp_path / "f.h5", tmp_path)
     assert json.loads((run / "manifest.json").read_text("utf-8"))  # for other programs
     opened = open_run(run)
-    assert opened.manifest["equal_images"]["all"] == [["red/000.png", twin]]
-    assert opened.manifest["notes"][0].endswith("\n  red/000.png = red/tw\\udcff\\n\\x1b.png")
+    assert opened.manifest.features.equal_images["all"] == [["red/000.png", twin]]
+    assert opened.manifest.notes[0].endswith("\n  red/000.png = red/tw\\udcff\\n\\x1b.png")
     assert twin in read_predictions(opened).paths
 
 

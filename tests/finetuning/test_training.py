@@ -19,7 +19,7 @@ from pipeline.finetuning.learning_rate_sweep import choose_rate, sweep_rates
 from pipeline.finetuning.optimizer import decay_factors, learning_rate_at, make_optimizer
 from pipeline.finetuning.options import FinetuneOptions
 from pipeline.finetuning.training import Training
-from pipeline.heads.logistic import LinearHead
+from pipeline.heads.linear import LinearHead
 from pipeline.runs.records import Predictions
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,8 +10,9 @@ from sklearn.metrics import log_loss
 
 from pipeline.backbones.safe_loading import load_keras_model_safely
 from pipeline.errors import FeatureFileError, RunError, SplitError
-from pipeline.heads.dense import build_dense_head, fit_dense_head, load_dense_head
+from pipeline.heads.dense import build_dense_head, fit_dense_head
 from pipeline.heads.dense_graphs import call_in_training
+from pipeline.heads.dense_head import load_dense_head
 
 
 def make_rows(n_samples=240, n_features=12, n_classes=3, spread=1.5, seed=0):

@@ -7,9 +7,11 @@ import pytest
 from conftest import call, make_photos
 
 from benchmarks.stand_in import extract
-from pipeline.errors import FrostlineError
+from pipeline.errors import HeadError, ParameterError
 from pipeline.features.split_rows import describe_small_classes
-from pipeline.heads.fit_head import FitOptions, fit_head
+from pipeline.heads.fit_head import fit_head
+from pipeline.heads.options import DenseOptions, LogregOptions, SplitOptions
+from pipeline.system.options import list_options
 
 
 @pytest.fixture
@@ -19,7 +21,6 @@ def features(photos, tmp_path):
 
 
 WRONG = {
-    "head": "forest",
     "C": float("nan"),
     "hidden_units": -4,
     "dropout": 1.0,
@@ -37,18 +38,37 @@ WRONG = {
 @pytest.mark.parametrize("name", WRONG)
 def test_option_that_makes_no_sense_is_named_before_the_file_is_opened(name, tmp_path):
     option = {"hidden_units": "hidden"}.get(name, name).replace("_", "-")
-    with pytest.raises(FrostlineError, match=f"Expected --{option} to be") as caught:
-        fit_head(tmp_path / "nothing.h5", FitOptions(**{name: WRONG[name]}))
+    head = "logreg" if name == "C" else "dense"
+    with pytest.raises(ParameterError, match=f"Expected --{option} to be") as caught:
+        fit_head(tmp_path / "nothing.h5", head=head, **{name: WRONG[name]})
     assert str(caught.value).endswith(f"Received: {WRONG[name]}")
+    assert caught.value.parameter == name
 
 
 def test_every_number_of_the_options_has_a_rule():
     numbers = {
-        name
-        for name, value in vars(FitOptions()).items()
-        if isinstance(value, int | float) or name == "C"
+        entry.name
+        for options in (LogregOptions, DenseOptions, SplitOptions)
+        for entry in list_options(options)
+        if entry.type in (int, float)
     }
-    assert numbers == set(WRONG) - {"head"}
+    assert numbers == set(WRONG)
+
+
+def test_unknown_head_is_named_with_those_there_are(tmp_path):
+    with pytest.raises(HeadError, match=r"one of logreg, dense\. Received: forest"):
+        fit_head(tmp_path / "nothing.h5", head="forest")
+
+
+def test_option_of_another_head_is_refused_by_the_library_too(tmp_path):
+    with pytest.raises(ParameterError, match="`logreg` has no option `epochs`"):
+        fit_head(tmp_path / "nothing.h5", epochs=3)
+
+
+@pytest.mark.parametrize("value", [2.5, True, "3", None])
+def test_whole_number_is_expected_where_one_makes_sense(value, tmp_path):
+    with pytest.raises(ParameterError, match="Expected --epochs to be a whole number at least 1"):
+        fit_head(tmp_path / "nothing.h5", head="dense", epochs=value)
 
 
 @pytest.mark.parametrize(

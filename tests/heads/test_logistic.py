@@ -15,13 +15,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from pipeline.errors import FeatureFileError, ParityError, RunError, SplitError
-from pipeline.heads.logistic import (
-    LinearHead,
-    fit_logistic_head,
-    fold_pipeline,
-    load_linear_head,
-    save_linear_head,
-)
+from pipeline.heads.linear import LinearHead, load_linear_head, save_linear_head
+from pipeline.heads.logistic import fit_logistic_head, fold_pipeline
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +52,7 @@ def test_the_head_gives_the_probabilities_of_scikit_learn_fitted_the_textbook_wa
     expected = fit_by_scikit_learn(features[is_train], labels[is_train], C).predict_proba(features)
     fit = fit_logistic_head(*rows, C=C)
     assert expected.std() > 0.02
-    assert np.abs(fit.head.predict_probabilities(features) - expected).max() < 1e-3
+    assert np.abs(fit.head.predict_proba(features) - expected).max() < 1e-3
     assert fit.C == C
 
 
@@ -69,7 +64,7 @@ def test_the_folded_head_equals_the_pipeline_beside_it(n_classes):
     assert fit.head.bias.shape == (n_classes,)
     assert fit.head.kernel.dtype == fit.head.bias.dtype == np.float32
     expected = fit.pipeline.predict_proba(rows[0])
-    assert np.abs(fit.head.predict_probabilities(rows[0]) - expected).max() < 1e-5
+    assert np.abs(fit.head.predict_proba(rows[0]) - expected).max() < 1e-5
 
 
 def test_auto_chooses_the_lowest_validation_log_loss_of_its_path():
@@ -83,7 +78,7 @@ def test_auto_chooses_the_lowest_validation_log_loss_of_its_path():
         expected = log_loss(labels[is_val], pipeline.predict_proba(features[is_val]))
         assert point.val_loss == pytest.approx(expected, rel=0.02)
     chosen = next(point for point in fit.path if point.C == fit.C)
-    probabilities = fit.head.predict_probabilities(features)
+    probabilities = fit.head.predict_proba(features)
     assert chosen.val_loss == pytest.approx(
         log_loss(labels[is_val], probabilities[is_val]), abs=1e-5
     )
@@ -99,9 +94,7 @@ def test_the_refined_head_of_the_path_is_the_one_that_a_fixed_strength_gives():
     rows = make_rows(spread=3.0)
     by_path = fit_logistic_head(*rows)
     alone = fit_logistic_head(*rows, C=by_path.C)
-    difference = by_path.head.predict_probabilities(rows[0]) - alone.head.predict_probabilities(
-        rows[0]
-    )
+    difference = by_path.head.predict_proba(rows[0]) - alone.head.predict_proba(rows[0])
     assert np.abs(difference).max() < 1e-3
 
 
@@ -142,29 +135,29 @@ def test_balanced_weights_are_those_of_scikit_learn():
         features[is_train], labels[is_train], 0.1, class_weight="balanced"
     ).predict_proba(features)
     fit = fit_logistic_head(*rows, C=0.1, class_weight="balanced")
-    assert np.abs(fit.head.predict_probabilities(features) - expected).max() < 1e-3
-    plain = fit_logistic_head(*rows, C=0.1).head.predict_probabilities(features)
+    assert np.abs(fit.head.predict_proba(features) - expected).max() < 1e-3
+    plain = fit_logistic_head(*rows, C=0.1).head.predict_proba(features)
     assert expected[:, 2].mean() > plain[:, 2].mean() + 0.05
 
 
 @pytest.mark.parametrize("scale", [1e-20, 1e-5, 1e5, 1e20])
 def test_the_scale_of_features_does_not_matter(scale):
     rows = make_rows()
-    expected = fit_logistic_head(*rows, C=0.1).head.predict_probabilities(rows[0])
+    expected = fit_logistic_head(*rows, C=0.1).head.predict_proba(rows[0])
     rows[0] = rows[0] * np.float32(scale)
-    actual = fit_logistic_head(*rows, C=0.1).head.predict_probabilities(rows[0])
+    actual = fit_logistic_head(*rows, C=0.1).head.predict_proba(rows[0])
     assert np.abs(actual - expected).max() < 1e-3
 
 
 def test_constant_features_change_nothing_even_where_they_carry_rounding_noise():
     rows = make_rows()
     features, n_samples = rows[0], len(rows[0])
-    expected = fit_logistic_head(*rows, C=0.1).head.predict_probabilities(features)
+    expected = fit_logistic_head(*rows, C=0.1).head.predict_proba(features)
     noise = np.random.default_rng(0).standard_normal(n_samples).astype(np.float32)
     constants = [np.zeros(n_samples), np.full(n_samples, 7e4), 3 + 2e-7 * noise]
     rows[0] = np.column_stack([features, *constants]).astype(np.float32)
     fit = fit_logistic_head(*rows, C=0.1)
-    assert np.abs(fit.head.predict_probabilities(rows[0]) - expected).max() < 1e-3
+    assert np.abs(fit.head.predict_proba(rows[0]) - expected).max() < 1e-3
 
 
 def test_rows_of_no_split_are_neither_fitted_nor_chosen_by():
@@ -234,13 +227,13 @@ def test_folding_by_hand():
     head = fold_pipeline(pipeline, ["no", "yes"])
     assert np.diff(head.kernel, axis=1) == pytest.approx(1.5)
     assert np.diff(head.bias) == pytest.approx(-1.0)
-    yes = head.predict_probabilities(np.array([[2.0]], np.float32))[0, 1]
+    yes = head.predict_proba(np.array([[2.0]], np.float32))[0, 1]
     assert yes == pytest.approx(1 / (1 + np.exp(-2.0)))
 
 
 def test_softmax_stays_finite_for_huge_scores():
     head = LinearHead(np.float32([[1000, -1000]]), np.float32([0, 0]), ("a", "b"))
-    probabilities = head.predict_probabilities(np.float32([[50], [0], [-50]]))
+    probabilities = head.predict_proba(np.float32([[50], [0], [-50]]))
     assert probabilities.dtype == np.float32
     assert np.array_equal(probabilities, np.float32([[1, 0], [0.5, 0.5], [0, 1]]))
 
@@ -248,16 +241,16 @@ def test_softmax_stays_finite_for_huge_scores():
 def test_many_rows_are_predicted_like_few():
     head = fit_logistic_head(*make_rows(), C=1.0).head
     features = np.random.default_rng(3).standard_normal((20_000, 12)).astype(np.float32)
-    all_at_once = head.predict_probabilities(features)
-    assert np.allclose(all_at_once[8190:8195], head.predict_probabilities(features[8190:8195]))
+    all_at_once = head.predict_proba(features)
+    assert np.allclose(all_at_once[8190:8195], head.predict_proba(features[8190:8195]))
     assert np.allclose(all_at_once.sum(axis=1), 1, atol=1e-6)
-    assert head.predict_probabilities(features[:0]).shape == (0, 3)
+    assert head.predict_proba(features[:0]).shape == (0, 3)
 
 
 def test_features_of_another_backbone_are_refused():
     head = fit_logistic_head(*make_rows(), C=1.0).head
     with pytest.raises(FeatureFileError, match=r"\(n_samples, 12\).*\(5, 13\)"):
-        head.predict_probabilities(np.zeros((5, 13), np.float32))
+        head.predict_proba(np.zeros((5, 13), np.float32))
 
 
 HEAD = LinearHead(

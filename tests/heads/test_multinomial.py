@@ -61,9 +61,7 @@ def test_small_blocks_give_the_probabilities_of_one_large_one(monkeypatch):
     monkeypatch.setattr(training_rows, "BLOCK_BYTES", 7 * 4 * 30)
     parts = fit_logistic_head(*rows)
     assert parts.C == whole.C
-    difference = parts.head.predict_probabilities(features) - whole.head.predict_probabilities(
-        features
-    )
+    difference = parts.head.predict_proba(features) - whole.head.predict_proba(features)
     assert np.abs(difference).max() < 1e-3
 
 

@@ -116,6 +116,43 @@ def decode_image(
         raise ImageError(describe_damage(image.format, error)) from error
 
 
+def render_image(
+    image: Image.Image,
+    image_size: int,
+    resize: str = "stretch",
+    background: tuple[int, int, int] = (255, 255, 255),
+    *,
+    max_pixels: int = MAX_PIXELS,
+) -> np.ndarray:
+    """Bring an image that is decoded already to size, as `decode_image` does with a file.
+
+    The same pixels come out as from a file of them in a format without loss. (From a JPEG that is
+    far larger than wanted `decode_image` gets other ones: it shrinks while it decodes.)
+
+    Args:
+        image: of any of Pillow's modes; it is not changed.
+        image_size, resize, background, max_pixels: as in `decode_image`.
+
+    Returns:
+        uint8 array `(image_size, image_size, 3)`, RGB, upright.
+
+    Raises:
+        ImageError: if it cannot be rendered; its text is a reason for people.
+    """
+    silence_pillow()
+    if image.width * image.height > max_pixels:
+        raise ImageError(_describe_too_large(image, max_pixels))
+    turnstile = (
+        _large_image if image.width * image.height > LARGE_PIXELS else contextlib.nullcontext()
+    )
+    try:
+        with turnstile:
+            image.load()
+            return _render(image, image.size, image_size, resize, tuple(background))
+    except Exception as error:  # a file that is damaged is found out while its pixels are loaded
+        raise ImageError(describe_damage(image.format, error)) from error
+
+
 def share_turnstile(lock: AbstractContextManager[object]) -> None:
     """Decodes large images one at a time in all processes that share this lock."""
     global _large_image  # noqa: PLW0603 - set once, when a worker process starts

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from pipeline.errors import ImageError
-from pipeline.images.decoding.decode import MAX_BYTES, MAX_PIXELS, decode_image
+from pipeline.images.decoding.decode import MAX_BYTES, MAX_PIXELS, decode_image, render_image
 from pipeline.recipe import Recipe
 
 NO_DIGEST = np.zeros(32, np.uint8)
@@ -73,7 +74,17 @@ def read_images(
 
 
 def _read(path: Path, recipe: Recipe, limits: Limits) -> tuple[np.ndarray, np.ndarray | str]:
-    data = path.read_bytes()
+    return read_image_bytes(path.read_bytes(), recipe, limits)
+
+
+def read_image_bytes(
+    data: bytes, recipe: Recipe, limits: Limits = DEFAULT_LIMITS
+) -> tuple[np.ndarray, np.ndarray | str]:
+    """As `read_image`, of a file's bytes."""
+    if len(data) > limits.max_bytes:
+        return _to_array(hashlib.sha256(data)), (
+            f"too large: {len(data):,} bytes is more than the limit of {limits.max_bytes:,}"
+        )
     digest = _to_array(hashlib.sha256(data))
     try:
         return digest, decode_image(
@@ -86,6 +97,22 @@ def _read(path: Path, recipe: Recipe, limits: Limits) -> tuple[np.ndarray, np.nd
         )
     except ImageError as error:
         return digest, str(error)
+
+
+def read_decoded_image(
+    image: Image.Image, recipe: Recipe, limits: Limits = DEFAULT_LIMITS
+) -> tuple[np.ndarray, np.ndarray | str]:
+    """As `read_image`, of an image that Pillow decoded; it has no file, so its digest is zeros."""
+    try:
+        return NO_DIGEST, render_image(
+            image,
+            recipe.image_size,
+            recipe.resize,
+            recipe.background,
+            max_pixels=limits.max_pixels,
+        )
+    except ImageError as error:
+        return NO_DIGEST, str(error)
 
 
 def _measure(path: Path) -> int:

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from conftest import call
+from manifests import make_manifest, make_scores
 
 from pipeline.backbones.registry import BACKBONES
 from pipeline.commands.terminal.terminal import Terminal
@@ -55,23 +56,9 @@ def entry(run: str, accuracy=0.9, root="/data/flowers", split="val") -> dict:
 
 
 def write_run(folder, accuracy, root="/data/flowers", split="val") -> None:
-    scores = {
-        "n_samples": 20,
-        "accuracy": accuracy,
-        "accuracy_interval": [0.1, 0.9],
-        "log_loss": 0.5,
-        "macro_f1": accuracy,
-    }
-    facts = {
-        "format": "frostline-run",
-        "version": 1,
-        "kind": "logreg",
-        "created": "2026-11-24T20:01:00+00:00",
-        "recipe": {"backbone": "efficientnet-lite0"},
-        "data_root": root,
-        "chosen": "C = 1",
-        "metrics": {split: scores},
-    }
+    facts = make_manifest()
+    facts["data_root"] = root
+    facts["metrics"] = {split: make_scores(accuracy=accuracy)}
     folder.mkdir(parents=True)
     (folder / "manifest.json").write_text(json.dumps(facts))
 

@@ -1,0 +1,143 @@
+"""Scores the model of a run on a labelled data set."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pipeline.classifier.model import Classifier, Prediction
+from pipeline.errors import DatasetError
+from pipeline.images.dataset import Dataset
+from pipeline.images.decoding.read_images import DEFAULT_LIMITS, Limits
+from pipeline.images.splits import UNLABELLED
+from pipeline.runs.images_of_run import read_training_digests
+from pipeline.runs.scores import Metrics, score_predictions
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """How many of the images that were evaluated trained the run, and how it does on the others.
+
+    `others` is None where there are no others.
+    """
+
+    n_images: int
+    n_trained_on: int
+    others: Metrics | None
+
+    def describe(self) -> list[str]:
+        """What people must know of it: scores on images that trained a run flatter it."""
+        if self.n_trained_on == 0:
+            return []
+        if self.others is None:
+            return [
+                f"All {self.n_images:,} of these images trained this run, so the scores say "
+                "nothing of how it does on new ones."
+            ]
+        return [
+            f"{self.n_trained_on:,} of these {self.n_images:,} images trained this run; without "
+            f"them: accuracy {self.others.accuracy:.4f} ({self.others.n_samples:,} images)."
+        ]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How well a run does on a labelled folder.
+
+    `overlap` is None for a run from before there were digests of its images.
+    """
+
+    metrics: Metrics
+    class_names: list[str]
+    skipped: list[Prediction]
+    overlap: Overlap | None
+
+    @property
+    def notes(self) -> list[str]:
+        return [] if self.overlap is None else self.overlap.describe()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The scores, ready for JSON; what is not known is None."""
+        others = self.overlap and self.overlap.others
+        return {
+            **self.metrics.to_dict(),
+            "n_trained_on": self.overlap and self.overlap.n_trained_on,
+            "without_trained_on": others and others.to_dict(),
+        }
+
+
+def label_as_run(class_names: list[str], dataset: Dataset) -> np.ndarray:
+    """The data set's labels as indices into a run's class names, int32, which may be more.
+
+    Raises:
+        DatasetError: no labels, or a class that the run does not know.
+    """
+    if np.any(dataset.labels == UNLABELLED):
+        raise DatasetError(
+            f"These images have no labels. Expected a folder per class. Received: {dataset.root}\n"
+            "`cli.py predict` classifies images without labels."
+        )
+    unknown = sorted(set(dataset.class_names) - set(class_names))
+    if unknown:
+        raise DatasetError(
+            f"The run does not know the classes {', '.join(unknown)}. Expected folders named "
+            f"like its classes: {', '.join(class_names)}. Received: {dataset.root}"
+        )
+    index = np.array([class_names.index(name) for name in dataset.class_names], np.int32)
+    labels: np.ndarray = index[dataset.labels]
+    return labels
+
+
+def evaluate(
+    classifier: Classifier,
+    dataset: Dataset,
+    *,
+    limits: Limits = DEFAULT_LIMITS,
+    on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+) -> Evaluation:
+    """Scores a run on a labelled data set.
+
+    Args:
+        limits: what an image may be at most.
+        on_progress: called with a stage, the number done and the number to do.
+
+    Raises:
+        DatasetError: no labels, a class that the run does not know, or no usable image.
+        RunError: the run's own images cannot be read from it.
+    """
+    class_names = classifier.class_names
+    labels = label_as_run(class_names, dataset)
+    trained = read_training_digests(classifier.run)
+    paths = [dataset.root / path for path in dataset.paths]
+    predictions = classifier.predict(paths, limits=limits, on_progress=on_progress)
+    skipped = [prediction for prediction in predictions if prediction.reason is not None]
+    if len(skipped) == len(predictions):
+        raise DatasetError(
+            f"Not one of the {len(paths):,} images could be used. Received: {dataset.root}\n"
+            f"The first: {predictions[0].path}: {predictions[0].reason}"
+        )
+    is_usable = np.array([prediction.reason is None for prediction in predictions])
+    labels = labels[is_usable]
+    probabilities = np.stack([p.probabilities for p in predictions if p.probabilities is not None])
+    overlap = None
+    if trained is not None:
+        digests = [p.digest.tobytes() for p in predictions if p.reason is None]
+        is_new = np.array([digest not in trained for digest in digests])
+        overlap = _find_overlap(is_new, labels, probabilities, class_names)
+    return Evaluation(
+        metrics=score_predictions(labels, probabilities, class_names),
+        class_names=class_names,
+        skipped=skipped,
+        overlap=overlap,
+    )
+
+
+def _find_overlap(
+    is_new: np.ndarray, labels: np.ndarray, probabilities: np.ndarray, class_names: list[str]
+) -> Overlap:
+    n_new = int(is_new.sum())
+    others = None
+    if n_new:
+        others = score_predictions(labels[is_new], probabilities[is_new], class_names)
+    return Overlap(len(is_new), len(is_new) - n_new, others)

@@ -1,0 +1,246 @@
+"""The model of a run, loaded once and used often: images in, probabilities of classes out."""
+
+import json
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from pipeline.classifier.parity import Parity, check_parity
+from pipeline.classifier.sources import Source, list_images, make_source
+from pipeline.errors import RunError, StorageError
+from pipeline.features.embed import embed_files
+from pipeline.heads.head import Head
+from pipeline.heads.saved_head import require_model
+from pipeline.images.decoding.read_images import DEFAULT_LIMITS, Limits
+from pipeline.recipe import Recipe
+from pipeline.runs.run_folder import Run, describe_software, open_run
+from pipeline.system.atomic_files import write_json
+from pipeline.system.parallel import map_batches
+from pipeline.system.quiet_start import no_start_up_talk
+
+if TYPE_CHECKING:
+    import keras
+
+    from pipeline.backbones.engines.device import Device
+    from pipeline.backbones.engines.embedder import Embedder
+
+# So many images at most are not padded to the large batch that a GPU takes.
+SMALL_BATCH = 8
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the model says of one image.
+
+    Args:
+        path: of its file; None for an image that came without one.
+        probabilities: float32 (n_classes,); None where the image cannot be used.
+        label: name of the most probable class, likewise.
+        reason: why the image cannot be used; None where it can.
+        digest: sha256 of its file, uint8 (32,), zeros where there is none or it cannot be read.
+    """
+
+    path: Path | None
+    probabilities: np.ndarray | None
+    label: str | None
+    reason: str | None
+    digest: np.ndarray
+
+
+def load_run(
+    run: Run | str | Path,
+    weights: str | Path | None = None,
+    device: str = "auto",
+    *,
+    is_alone: bool = False,
+) -> "Classifier":
+    """Loads the model of a run, and checks that it is the one that the run recorded.
+
+    Args:
+        run: a run or its folder.
+        weights: where the backbone's weights lie now, None for where they came from.
+        device: `auto`, `cpu`, `gpu` or `gpu:N`.
+        is_alone: this process does nothing but predict, so TensorFlow's threads may be set up for
+            that for good.
+
+    Returns:
+        The `Classifier`.
+
+    Raises:
+        RunError, HeadError, WeightsError: the model cannot be rebuilt.
+        ParityError: it is not the model that the run recorded (checked on first use).
+        DeviceError: the device is not there.
+    """
+    opened = run if isinstance(run, Run) else open_run(run)
+    require_model(opened)
+    with no_start_up_talk():
+        from pipeline.backbones.engines.device import choose_device
+        from pipeline.classifier.build import load_parts
+
+        chosen = choose_device(device, is_alone=is_alone)
+    embedding, head = load_parts(opened, None if weights is None else str(weights))
+    classifier = Classifier(opened, embedding, head, chosen)
+    classifier.notes += _check_parity_once(classifier)
+    return classifier
+
+
+class Classifier:
+    """Backbone and head of a run, ready to predict. Any number of threads may use it at once.
+
+    Args:
+        run: that it is the model of.
+        embedding: from RGB 0..255 to features.
+        head: from features to probabilities.
+        device: where the backbone computes.
+    """
+
+    def __init__(self, run: Run, embedding: "keras.Model", head: Head, device: "Device"):
+        self.run = run
+        self.head = head
+        self.device = device
+        self.notes: list[str] = []
+        self._embedding = embedding
+        self._engines: dict[int | None, Embedder] = {}
+        self._opening = threading.Lock()
+
+    @property
+    def class_names(self) -> list[str]:
+        """In the order of the probabilities."""
+        return self.run.class_names
+
+    @property
+    def recipe(self) -> Recipe:
+        """What decides the features of an image."""
+        return self.run.recipe
+
+    def predict(
+        self,
+        images: Iterable[Any],
+        *,
+        limits: Limits = DEFAULT_LIMITS,
+        on_progress: Progress = lambda stage, done, total: None,
+    ) -> list[Prediction]:
+        """Classifies images; one that cannot be used comes with its reason.
+
+        Whatever form an image comes in, it gives what its file gives. (One exception: Pillow
+        images and arrays hold all pixels of a photo, while a JPEG file that is four times larger
+        than wanted is shrunk as it is decoded, which rounds differently. A Pillow image that was
+        opened and not used yet is read from its file.)
+
+        Args:
+            images: each a path, the bytes of an image file, a Pillow image, or an RGB array,
+                uint8 (height, width, 3).
+            limits: what an image may be at most.
+            on_progress: called with a stage, the number done and the number to do.
+
+        Returns:
+            A `Prediction` for each, in the same order.
+
+        Raises:
+            ParameterError: an image is none of these.
+            DeviceError: the device's memory is too small.
+        """
+        found = list_images(images)
+        return list(self._predict_each(found, limits, on_progress))
+
+    def embed(self, pixels: np.ndarray) -> np.ndarray:
+        """Features, float32 (n, n_features), of RGB uint8 (n, height, width, 3) of the recipe's
+        size.
+        """
+        return self._engine_for(len(pixels))(pixels)
+
+    def _predict_each(
+        self, images: list[Any], limits: Limits, on_progress: Progress
+    ) -> Iterator[Prediction]:
+        engine = self._engine_for(len(images))
+        size = engine.images_per_task
+        batches = (
+            [make_source(image, start + place) for place, image in enumerate(images[start:][:size])]
+            for start in range(0, len(images), size)
+        )
+        done = 0
+        for predictions in map_batches(
+            lambda batch: self._predict_batch(batch, engine, limits), batches, engine.n_streams
+        ):
+            yield from predictions
+            done += len(predictions)
+            on_progress("Classifying", done, len(images))
+
+    def _predict_batch(
+        self, batch: list[Source], engine: "Embedder", limits: Limits
+    ) -> list[Prediction]:
+        def read(sources: list[Source]) -> list[tuple[np.ndarray, np.ndarray | str]]:
+            return [source.read(self.recipe, limits) for source in sources]
+
+        # Sources where files are expected: what is asked of either is left to `read`.
+        outcomes, features = embed_files(cast(Any, batch), cast(Any, read), engine)
+        rows = iter(self._predict_rows(features) if len(features) else ())
+        return [
+            self._describe(source.path, digest, reason, next(rows) if reason is None else None)
+            for source, (digest, reason) in zip(batch, outcomes, strict=True)
+        ]
+
+    def _predict_rows(self, features: np.ndarray) -> np.ndarray:
+        probabilities = self.head.predict_proba(features)
+        if probabilities.shape != (len(features), len(self.class_names)):
+            raise RunError(
+                f"The head does not fit. Expected probabilities of {len(self.class_names)} "
+                f"classes. Received: shape {probabilities.shape}, from {self.run.folder}"
+            )
+        return probabilities
+
+    def _describe(
+        self,
+        path: Path | None,
+        digest: np.ndarray,
+        reason: str | None,
+        probabilities: np.ndarray | None,
+    ) -> Prediction:
+        label = None
+        if probabilities is not None:
+            label = self.class_names[int(probabilities.argmax())]
+        return Prediction(path, probabilities, label, reason, digest)
+
+    def _engine_for(self, n_images: int) -> "Embedder":
+        """The engine for so many images; it is opened once and kept."""
+        from pipeline.backbones.engines.registry import open_model
+
+        is_small = self.device.is_gpu and n_images <= SMALL_BATCH
+        batch_size = SMALL_BATCH if is_small else None
+        with self._opening:
+            if batch_size not in self._engines:
+                is_tuned = self.run.manifest.finetuning is not None
+                engine = open_model(
+                    self._embedding,
+                    self.device,
+                    batch_size=batch_size,
+                    precision="float32" if is_tuned else self.recipe.precision,
+                )
+                self.notes += [note for note in engine.notes if note not in self.notes]
+                self._engines[batch_size] = engine
+            return self._engines[batch_size]
+
+
+def _check_parity_once(classifier: Classifier) -> list[str]:
+    """The parity check, once per run, device and versions of the software; what it has to say."""
+    run, device = classifier.run, classifier.device
+    marker = run.folder / "parity.json"
+    circumstances = {"software": describe_software(), "device": device.description}
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        if json.loads(marker.read_text())["circumstances"] == circumstances:
+            return []
+    found: Parity = check_parity(
+        run, classifier.embed, classifier.head.predict_proba, is_gpu=device.is_gpu
+    )
+    with suppress(StorageError):  # a run that may not be written is checked every time
+        write_json(
+            marker, {"circumstances": circumstances, "greatest_difference": found.difference}
+        )
+    return found.notes

@@ -1,0 +1,102 @@
+"""Images in the forms that people have them in: files, bytes of files, Pillow's images, arrays."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageFile
+
+from pipeline.errors import ParameterError
+from pipeline.images.decoding.read_images import (
+    Limits,
+    read_decoded_image,
+    read_image,
+    read_image_bytes,
+)
+from pipeline.recipe import Recipe
+
+# A digest, uint8 (32,), and pixels or the reason why there are none.
+ReadPixels = Callable[[Recipe, Limits], tuple[np.ndarray, np.ndarray | str]]
+
+
+@dataclass(frozen=True)
+class Source:
+    """An image that can be read.
+
+    Args:
+        name: for people: its path, or its place in the list.
+        path: of its file; None where it came without one.
+        read: its pixels as a recipe wants them.
+    """
+
+    name: str
+    path: Path | None
+    read: ReadPixels
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def list_images(images: Iterable[Any]) -> list[Any]:
+    """The images as a list, all of a kind that can be read.
+
+    Raises:
+        ParameterError: one is not, or there is one image where a list was expected.
+    """
+    if isinstance(images, (str, bytes, Path, Image.Image)):
+        raise ParameterError(
+            f"Expected `images` to be a list. Received: one {type(images).__name__}. Put it in "
+            "brackets: predict([image])",
+            "images",
+        )
+    found = list(images)
+    for place, image in enumerate(found):
+        is_array = isinstance(image, np.ndarray)
+        if not is_array and not isinstance(image, (str, bytes, Path, Image.Image)):
+            received = type(image).__name__
+        elif is_array and not (
+            image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3 and image.size
+        ):
+            received = f"an array of {image.dtype} {image.shape}"
+        else:
+            continue
+        raise ParameterError(
+            "Expected `images` to be paths, bytes of image files, Pillow images or RGB arrays, "
+            f"uint8 (height, width, 3). Received: {received} at place {place}",
+            "images",
+        )
+    return found
+
+
+def make_source(image: Any, place: int) -> Source:
+    """One of the images that `list_images` gives.
+
+    An image that Pillow opened and whose pixels nobody asked for yet is read from its file's
+    bytes, so that it gives what the file gives.
+
+    Args:
+        place: in the list.
+    """
+    if isinstance(image, (str, Path)):
+        path = Path(image)
+        return Source(str(path), path, lambda *how: read_image(path, *how))
+    data = image if isinstance(image, bytes) else _read_unloaded(image)
+    name = f"image {place}"
+    if data is not None:
+        return Source(name, None, lambda *how: read_image_bytes(data, *how))
+    picture = Image.fromarray(image) if isinstance(image, np.ndarray) else image
+    return Source(name, None, lambda *how: read_decoded_image(picture, *how))
+
+
+def _read_unloaded(image: Any) -> bytes | None:
+    """The bytes of the file that an image is still to be loaded from; None for any other image."""
+    if not isinstance(image, ImageFile.ImageFile) or not image.tile or image.fp is None:
+        return None
+    place = image.fp.tell()
+    try:
+        image.fp.seek(0)
+        return image.fp.read()
+    finally:
+        image.fp.seek(place)

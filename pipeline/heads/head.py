@@ -1,0 +1,131 @@
+"""The seam between heads and everything else: what a head can do, and what fitting one takes.
+
+A new head is a file and a line in `registry.py`. Nothing here imports TensorFlow.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import keras
+
+Progress = Callable[[str, int, int], None]
+
+
+class Features(Protocol):
+    """Rows of features, float32 `(n_samples, n_features)`: an array, or what is sliced like one."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: Any, /) -> np.ndarray: ...
+
+
+class Head(Protocol):
+    """What maps features to probabilities of classes."""
+
+    def predict_proba(self, features: np.ndarray) -> np.ndarray:
+        """Probabilities of the classes. Several threads may call it at once.
+
+        Args:
+            features: float32 `(n_samples, n_features)`, raw, at least one row.
+
+        Returns:
+            float32 `(n_samples, n_classes)`, rows that sum to 1.
+
+        Raises:
+            FeatureFileError: the features are not as wide as the head's.
+        """
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Writes the files that the registry names into an existing folder."""
+        ...
+
+    def to_keras(self) -> "keras.Layer":
+        """The same map as a layer or model from features to probabilities, for fine-tuning.
+
+        Raises:
+            HeadError: it is none that Keras can train; the message says why not.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class TrainingRows:
+    """What a head is fitted on.
+
+    Args:
+        features: float32 `(n_samples, n_features)`; they may lie in a file, so nothing but slices
+            and arrays of row numbers can be taken of them.
+        labels: int `(n_samples,)`, indices into `class_names`; -1 = none.
+        is_train: bool `(n_samples,)`, the rows to fit; each has a label.
+        is_val: bool `(n_samples,)`, the rows that choose.
+        class_names: in the order of the labels.
+    """
+
+    features: Features
+    labels: np.ndarray
+    is_train: np.ndarray
+    is_val: np.ndarray
+    class_names: Sequence[str]
+
+
+@dataclass(frozen=True)
+class FittedHead:
+    """A head and how it was found.
+
+    Args:
+        head: ready to predict.
+        chosen: what was chosen, in words such as `C = 1`.
+        history: a record of `x` and losses per epoch, or per value tried; empty where there is
+            but one.
+        x: name of the column that the history runs over.
+        best: the value in it that was chosen.
+        notes: sentences for people.
+    """
+
+    head: Head
+    chosen: str
+    history: list[dict[str, Any]] = field(default_factory=list)
+    x: str = "epoch"
+    best: int | float = 0
+    notes: list[str] = field(default_factory=list)
+
+
+class FitHead(Protocol):
+    """A function that fits a head of one kind."""
+
+    def __call__(
+        self, rows: TrainingRows, options: Any, *, seed: int, on_progress: Progress
+    ) -> FittedHead:
+        """Fits a head.
+
+        Args:
+            options: of the kind's own dataclass, checked.
+            seed: decides all that is left to chance.
+            on_progress: called with a stage, the number done and the number to do.
+        """
+        ...
+
+
+class LoadHead(Protocol):
+    """A function that reads a head of one kind."""
+
+    def __call__(self, folder: Path, class_names: Sequence[str]) -> Head:
+        """Reads what `Head.save` wrote.
+
+        Args:
+            class_names: that the head must have been fitted on.
+
+        Raises:
+            RunError: a file is missing or damaged.
+            ParityError: the head was fitted on other classes.
+        """
+        ...

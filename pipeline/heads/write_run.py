@@ -1,0 +1,121 @@
+"""The run folder of a fitted head: the head, its manifest, its records and its pictures."""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.features.feature_file import Contents
+from pipeline.features.split_rows import Division
+from pipeline.heads.fit import Fit
+from pipeline.heads.options import SplitOptions
+from pipeline.runs.manifest import (
+    FeaturesPart,
+    HistoryAxis,
+    Manifest,
+    SplitFacts,
+    write_manifest,
+)
+from pipeline.runs.records import (
+    Predictions,
+    Probes,
+    write_digests,
+    write_history,
+    write_predictions,
+    write_probes,
+)
+from pipeline.runs.run_folder import describe_software, find_git_commit, new_run, now
+
+
+def write_head_run(
+    fitted: Fit,
+    contents: Contents,
+    source: FeaturesPart,
+    division: Division,
+    options: SplitOptions,
+    probe_features: np.ndarray,
+    *,
+    notes: list[str],
+    measure_seconds: Callable[[], dict[str, float]],
+    output: Path | None,
+    force: bool,
+) -> Path:
+    """Writes everything and gives the folder its name at the end.
+
+    Args:
+        fitted: on all rows of the feature file.
+        contents: of the feature file.
+        source: which file it was.
+        division: of its images.
+        options: how they were divided.
+        probe_features: float32 `(n_probes, n_features)`.
+        notes: sentences for people.
+        measure_seconds: seconds by stage, up to now.
+        output: the run's folder, None for `runs/DATA-BACKBONE-HEAD-NUMBER`.
+
+    Returns:
+        The folder.
+
+    Raises:
+        RunError: the output exists.
+    """
+    backbone = contents.recipe.backbone_in_file_names
+    stem = f"{Path(contents.data_root).name}-{backbone}-{fitted.kind}"
+    with new_run(output, stem, force=force) as (folder, final):
+        fitted.head.save(folder)
+        write_history(folder / "history.csv", fitted.history)
+        _write_images(folder, contents, fitted, probe_features)
+        _draw(folder / "plots", final.name, fitted)
+        manifest = Manifest(
+            kind=fitted.kind,
+            created=now(),
+            class_names=fitted.class_names,
+            recipe=contents.recipe,
+            recipe_id=contents.recipe.id,
+            weights_source=contents.weights_source,
+            data_root=contents.data_root,
+            splits=SplitFacts(**division.facts),
+            parameters={"head": fitted.kind, **fitted.parameters, **asdict(options)},
+            chosen=fitted.chosen,
+            chosen_by="val",
+            history=HistoryAxis(fitted.x, fitted.best),
+            metrics=fitted.metrics,
+            seconds=measure_seconds(),
+            notes=notes,
+            software=describe_software(),
+            git_commit=find_git_commit(),
+            engine=contents.engine,
+            features=source,
+        )
+        write_manifest(folder, manifest)
+    return final
+
+
+def _write_images(
+    folder: Path, contents: Contents, fitted: Fit, probe_features: np.ndarray
+) -> None:
+    """What the run says of each image, and which images these were."""
+    images, rows = contents.images, contents.probe_rows
+    probabilities = fitted.probabilities
+    predictions = Predictions(images.paths, fitted.splits, fitted.labels, probabilities)
+    write_predictions(folder / "predictions.csv", predictions, fitted.class_names)
+    write_digests(folder, images.digests)
+    paths = [images.paths[row] for row in rows.tolist()]
+    write_probes(folder, Probes(paths, contents.probe_pixels, probe_features, probabilities[rows]))
+
+
+def _draw(folder: Path, name: str, fitted: Fit) -> None:
+    from pipeline.report.plots import plot_confusion_matrix, plot_learning_curve
+
+    folder.mkdir()
+    plot_learning_curve(
+        folder / "learning-curve.png", fitted.history, x=fitted.x, best=fitted.best, title=name
+    )
+    split = next(split for split in ("test", "val", "train") if split in fitted.metrics)
+    plot_confusion_matrix(
+        folder / "confusion-matrix.png",
+        fitted.metrics[split].confusion_matrix,
+        fitted.class_names,
+        title=f"{name}, {split} split",
+    )

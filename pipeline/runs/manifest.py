@@ -1,0 +1,312 @@
+"""A run's manifest: what went into an experiment and what came out, typed, versioned, checked.
+
+Both stages write it and everything reads it as a `Manifest`. On disk it is one flat JSON object for
+people: the keys of the optional parts (`FeaturesPart`, `FinetuningPart`) stand beside all others.
+"""
+
+import json
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from pipeline.errors import RunError
+from pipeline.recipe import EngineRecord, Recipe
+from pipeline.runs.scores import SCORED_SPLITS, Metrics
+from pipeline.runs.significance import Comparison
+from pipeline.system.atomic_files import to_json, write_text
+
+FORMAT = "frostline-run"
+VERSION = 2  # 1 had no record of the engine
+FINETUNED = "finetuned"
+MAX_BYTES = 64 * 2**20
+
+_PARTS = ("features", "finetuning")
+
+
+@dataclass(frozen=True)
+class SplitFacts:
+    """How the images were divided.
+
+    Args:
+        seed: of the division.
+        val_fraction: 0..1, of the images that the source gave no split.
+        test_fraction: 0..1, likewise.
+        group_by: regular expression that found an image's group in its path; None = no groups.
+        n_groups: how many groups there are; None without groups.
+        given: names of the splits that the source gave.
+        n_images: by name of the split.
+    """
+
+    seed: int
+    val_fraction: float
+    test_fraction: float
+    group_by: str | None
+    n_groups: int | None
+    given: list[str]
+    n_images: dict[str, int]
+
+
+@dataclass(frozen=True)
+class HistoryAxis:
+    """What `history.csv` runs over, and where the best is.
+
+    Args:
+        x: name of the column: `C` or `epoch`.
+        best: the value in it that was chosen.
+    """
+
+    x: str
+    best: int | float
+
+
+@dataclass(frozen=True)
+class FeaturesPart:
+    """Of a run that `fit_head` wrote: the feature file that it was made from.
+
+    Args:
+        features_file: absolute path.
+        features_file_seal: sha256 of the file, hex.
+        features_sha256: of the rows, hex.
+        features_batch_size: images per call of the network that made them.
+        equal_images: paths of images that are there more than once, a list per image: `all`,
+            those with `different_labels`, those in `different_given_splits`.
+    """
+
+    features_file: str
+    features_file_seal: str
+    features_sha256: str
+    features_batch_size: int
+    equal_images: dict[str, list[list[str]]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class FinetuningPart:
+    """Of a fine-tuned run: how it was trained, and how it compares with its frozen head.
+
+    Args:
+        parent: absolute path of the run that was fine-tuned.
+        device: where, in words that begin with `CPU` or `GPU`.
+        n_devices: how many at once.
+        parity: greatest difference of the rebuilt backbone's features to the recorded ones,
+            relative to the greatest feature.
+        unfreeze_reason: why this frost line.
+        trainable_parameters: how many.
+        used_trunk_cache: whether the frozen part was computed once.
+        learning_rate_sweep: (rate, smoothed loss) of each step; empty without a sweep.
+        learning_rate_found: the highest rate used; None for a run without training.
+        n_divergences: how often training went astray and was set back.
+        metrics_frozen: scores of the frozen head by split.
+        log_loss_frozen_calibrated: log-loss of the frozen head by split, after one temperature.
+        comparison: frozen against fine-tuned.
+        verdict: did it help.
+        next_step: what to try next.
+    """
+
+    parent: str
+    device: str
+    n_devices: int
+    parity: float
+    unfreeze_reason: str
+    trainable_parameters: int
+    used_trunk_cache: bool
+    learning_rate_sweep: list[tuple[float, float]]
+    learning_rate_found: float | None
+    n_divergences: int
+    metrics_frozen: dict[str, Metrics]
+    log_loss_frozen_calibrated: dict[str, float]
+    comparison: Comparison
+    verdict: str
+    next_step: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a run says of itself.
+
+    Args:
+        kind: name of the head in the registry, or `finetuned`.
+        created: ISO 8601, UTC.
+        class_names: in the order of the columns of probabilities.
+        recipe: of the features.
+        recipe_id: of the recipe, when the run was made.
+        weights_source: `imagenet`, `random`, or the file that the backbone's weights came from.
+        data_root: the folder of the images.
+        splits: how the images were divided.
+        parameters: all options by name.
+        chosen: what was chosen, in words such as `C = 1`.
+        chosen_by: the split that chose.
+        history: what `history.csv` runs over.
+        metrics: scores by split; at least one of train, val and test.
+        seconds: by stage.
+        notes: sentences for people.
+        software: versions of the packages that decide numbers.
+        git_commit: of the folder that the program ran in; None where there is no git.
+        engine: what computed the features of the probes; unknown in version 1.
+        features: of a run with a head on features.
+        finetuning: of a fine-tuned run.
+        version: of the format.
+    """
+
+    kind: str
+    created: str
+    class_names: list[str]
+    recipe: Recipe
+    recipe_id: str
+    weights_source: str
+    data_root: str
+    splits: SplitFacts
+    parameters: dict[str, str | int | float | bool | None]
+    chosen: str
+    chosen_by: str
+    history: HistoryAxis
+    metrics: dict[str, Metrics]
+    seconds: dict[str, float]
+    notes: list[str]
+    software: dict[str, str]
+    git_commit: str | None
+    engine: EngineRecord = field(default_factory=EngineRecord)
+    features: FeaturesPart | None = None
+    finetuning: FinetuningPart | None = None
+    version: int = VERSION
+
+    def __post_init__(self) -> None:
+        if len(self.class_names) < 2 or len(set(self.class_names)) < len(self.class_names):
+            raise ValueError("Expected two or more different `class_names`")
+        if not set(SCORED_SPLITS) & set(self.metrics):
+            raise ValueError(f"Expected `metrics` of one of {', '.join(SCORED_SPLITS)}")
+
+    @property
+    def is_finetuned(self) -> bool:
+        return self.kind == FINETUNED
+
+    @property
+    def scored_split(self) -> str:
+        """The split whose scores are the fairest there are: test, val or train."""
+        return next(name for name in SCORED_SPLITS if name in self.metrics)
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Writes `manifest.json`, and `classes.json` beside it for other programs."""
+    values = msgspec.to_builtins(manifest, enc_hook=_number_of_numpy)
+    parts = [values.pop(name) or {} for name in _PARTS]
+    flat = {"format": FORMAT, "version": values.pop("version"), **values}
+    for part in parts:
+        flat |= part
+    write_text(folder / "classes.json", to_json(manifest.class_names) + "\n")
+    write_text(folder / "manifest.json", _numbers_on_one_line(to_json(flat)) + "\n")
+
+
+def _number_of_numpy(value: Any) -> Any:
+    """numpy's numbers, which callers hand over as options, as Python's."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"A manifest holds no {type(value).__name__}")
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Reads a run's manifest; of version 1, too.
+
+    Raises:
+        RunError: there is none, it is of a newer version, or not what it should be; the message
+            names the file and the field.
+    """
+    path = folder / "manifest.json"
+    if not path.is_file():
+        raise RunError(
+            f"This is not a run: it has no manifest.json. Expected a folder that `cli.py fit-head` "
+            f"or `cli.py finetune` wrote. Received: {folder}\n`cli.py runs` lists the runs."
+        )
+    values = _read_values(path)
+    number = values.get("version")
+    is_known = type(number) is int and 1 <= number <= VERSION
+    if values.get("format") != FORMAT or not is_known:
+        raise RunError(
+            f"Expected format {FORMAT!r}, version {VERSION} or older. Received: {path} with "
+            f"format {_shorten(repr(values.get('format')))}, "
+            f"version {_shorten(str(values.get('version')))}"
+        )
+    try:
+        return _convert(values)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise RunError(
+            f"The manifest of this run is not complete, or not what it should be: {error}. "
+            f"Received: {path}\nMake the run again."
+        ) from error
+
+
+def _read_values(path: Path) -> dict[str, Any]:
+    """The JSON object of a file."""
+    try:
+        n_bytes = path.stat().st_size
+        if n_bytes > MAX_BYTES:
+            raise ValueError(f"it has {n_bytes:,} bytes, more than {MAX_BYTES:,}")
+        values = json.loads(path.read_text("utf-8"))
+        if not isinstance(values, dict):
+            raise ValueError(f"it holds a {type(values).__name__}")
+    except (OSError, ValueError, RecursionError) as error:
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else error
+        raise RunError(
+            f"The manifest of this run cannot be read ({reason}). Expected a JSON object, as "
+            f"`cli.py fit-head` or `cli.py finetune` wrote it. Received: {path}"
+        ) from error
+    return values
+
+
+def _convert(values: dict[str, Any]) -> Manifest:
+    """Checks types, and that every number is one; unknown keys are passed over."""
+    for place in _find_wild_numbers(values, "$"):
+        raise ValueError(f"Expected a finite number of 64 bits - at `{place}`")
+    types = {"features": FeaturesPart, "finetuning": FinetuningPart}
+    name = "finetuning" if values.get("kind") == FINETUNED else "features"
+    flat = {key: value for key, value in values.items() if key not in _PARTS}
+    if flat["version"] < VERSION:
+        flat.pop("engine", None)
+    return msgspec.convert({**flat, name: _pick(flat, types[name])}, Manifest)
+
+
+def _pick(values: dict[str, Any], part: type) -> dict[str, Any]:
+    """Those that are fields of a part."""
+    names = {entry.name for entry in fields(part)}
+    return {name: value for name, value in values.items() if name in names}
+
+
+def _find_wild_numbers(value: Any, place: str) -> Iterator[str]:
+    """Where a number is NaN, infinite, or needs more than 64 bits."""
+    if isinstance(value, dict):
+        for name, part in value.items():
+            yield from _find_wild_numbers(part, f"{place}.{_shorten(name)}")
+    elif isinstance(value, list):
+        for number, part in enumerate(value):
+            if not _is_tame(part):  # a short cut: a matrix may hold millions
+                yield from _find_wild_numbers(part, f"{place}[{number}]")
+    elif isinstance(value, (int, float)) and not _is_tame(value):
+        yield place
+
+
+def _is_tame(value: Any) -> bool:
+    if isinstance(value, int):
+        return -(2**63) <= value < 2**63
+    return isinstance(value, float) and math.isfinite(value)
+
+
+def _shorten(text: str) -> str:
+    """Something from a file in a message, however long it is."""
+    return text if len(text) <= 100 else text[:97] + "..."
+
+
+def _numbers_on_one_line(text: str) -> str:
+    """Indented JSON with each list of nothing but numbers on one line: a matrix a row a line.
+
+    A line break stands in JSON only between values, so nothing inside a string is touched.
+    """
+    return re.sub(
+        r"\[\n\s*(-?\d[^\]\[{}\"]*?)\n\s*\]",
+        lambda found: "[" + re.sub(r",\s+", ", ", found[1]) + "]",
+        text,
+    )

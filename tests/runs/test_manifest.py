@@ -1,0 +1,181 @@
+"""The manifest: one typed reading, of both versions, that no file can bring down."""
+
+import dataclasses
+import json
+
+import msgspec
+import pytest
+from conftest import call
+from manifests import make_manifest, make_scores
+
+from pipeline.errors import RunError
+from pipeline.recipe import EngineRecord
+from pipeline.runs.listing import list_runs
+from pipeline.runs.manifest import MAX_BYTES, VERSION, read_manifest, write_manifest
+from pipeline.runs.scores import ClassMetrics
+
+
+def put(folder, text):
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "manifest.json").write_text(text if isinstance(text, str) else json.dumps(text))
+    return folder
+
+
+def test_version_1_opens_and_says_that_the_engine_is_unknown(tmp_path):
+    manifest = read_manifest(put(tmp_path / "run", make_manifest()))
+    assert manifest.version == 1
+    assert not manifest.engine.is_known
+    assert manifest.recipe.scale == (0.0078125, 0.0078125, 0.0078125)
+    assert manifest.features.features_file == "/cache/flowers.h5"
+    assert manifest.finetuning is None
+    assert manifest.metrics["val"].per_class[0] == ClassMetrics("daisy", 10, 0.9, 0.9, 0.9)
+    assert manifest.scored_split == "val"
+
+
+def test_what_is_written_is_read_back_and_its_keys_are_those_of_version_1(tmp_path):
+    before = read_manifest(put(tmp_path / "old", make_manifest()))
+    engine = EngineRecord(name="litert", version="2.3", device="cpu", batch_size=1)
+    manifest = dataclasses.replace(before, version=VERSION, engine=engine)
+    (tmp_path / "new").mkdir()
+    write_manifest(tmp_path / "new", manifest)
+    assert read_manifest(tmp_path / "new") == manifest
+    values = json.loads((tmp_path / "new/manifest.json").read_text())
+    assert set(values) == set(make_manifest()) | {"engine"}
+    assert values["version"] == 2
+    assert values["engine"]["name"] == "litert"
+    assert json.loads((tmp_path / "new/classes.json").read_text()) == ["daisy", "rose"]
+
+
+def test_a_matrix_takes_a_line_a_row_and_names_are_left_alone(tmp_path):
+    manifest = read_manifest(put(tmp_path / "run", make_manifest()))
+    notes = ["[\n  1,\n  2\n]", "a\udcff"]
+    write_manifest(tmp_path / "run", dataclasses.replace(manifest, notes=notes))
+    text = (tmp_path / "run/manifest.json").read_text()
+    assert "[9, 1],\n" in text
+    assert read_manifest(tmp_path / "run").notes == notes
+
+
+@pytest.mark.parametrize("name", sorted(set(make_manifest()) - {"equal_images"}))
+def test_each_missing_key_is_named(tmp_path, name):
+    values = make_manifest()
+    del values[name]
+    with pytest.raises(RunError, match=name) as caught:
+        read_manifest(put(tmp_path / "run", values))
+    assert str(tmp_path / "run/manifest.json") in str(caught.value)
+
+
+def change(values, path, value):
+    *way, last = path
+    for step in way:
+        values = values[step]
+    values[last] = value
+
+
+DAMAGES = [
+    (("class_names",), "daisy", "$.class_names"),
+    (("class_names",), ["daisy", "daisy"], "class_names"),
+    (("recipe", "image_size"), "224", "$.recipe.image_size"),
+    (("recipe", "scale"), [1, 2], "$.recipe.scale"),
+    (("metrics",), {}, "metrics"),
+    (("metrics", "val", "accuracy"), None, "accuracy"),
+    (("metrics", "val", "accuracy_interval"), [0.5], "accuracy_interval"),
+    (("metrics", "val", "log_loss"), float("nan"), "$.metrics.val.log_loss"),
+    (("metrics", "val", "confusion_matrix"), [[float("inf")]], "confusion_matrix[0][0]"),
+    (("metrics", "val", "n_samples"), 10**400, "n_samples"),
+    (("splits",), [], "$.splits"),
+    (("seconds", "fit"), "long", "$.seconds"),
+    (("data_root",), 7, "$.data_root"),
+    (("kind",), {"x": 1}, "$.kind"),
+    (("features_batch_size",), 1.5, "features_batch_size"),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "named"), DAMAGES, ids=[d[2] for d in DAMAGES])
+def test_wrong_values_are_one_error_that_names_their_place(tmp_path, path, value, named):
+    values = make_manifest()
+    change(values, path, value)
+    with pytest.raises(RunError) as caught:
+        read_manifest(put(tmp_path / "run", values))
+    assert named in str(caught.value)
+    assert "run/manifest.json" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 200_000,
+        '{"format": "frostline-run", "version": 1, "x": ' + "[" * 900 + "]" * 900 + "}",
+        '{"format": "frostline-run", "version": ' + "9" * 5000 + "}",
+        '{"format": "frostline-run", "version": true}',
+        "\udcff".encode("utf-8", "surrogatepass").decode("latin-1"),
+        "",
+    ],
+    ids=["deep", "deep but whole", "huge number", "true", "no text", "empty"],
+)
+def test_hostile_text_is_one_error(tmp_path, text):
+    with pytest.raises(RunError) as caught:
+        read_manifest(put(tmp_path / "run", text))
+    assert "manifest.json" in str(caught.value)
+    assert len(str(caught.value)) < 1000
+
+
+def test_a_file_of_100_megabytes_is_not_read(tmp_path):
+    put(tmp_path / "run", "{")
+    with (tmp_path / "run/manifest.json").open("r+b") as file:
+        file.truncate(100_000_000)
+    with pytest.raises(RunError, match="100,000,000 bytes, more than 67,108,864"):
+        read_manifest(tmp_path / "run")
+    assert MAX_BYTES == 64 * 2**20
+
+
+def test_a_newer_version_is_refused(tmp_path):
+    with pytest.raises(RunError, match=r"version 2 or older.*version 3"):
+        read_manifest(put(tmp_path / "run", make_manifest() | {"version": 3}))
+
+
+def test_bad_manifests_hide_no_good_one(tmp_path):
+    put(tmp_path / "runs/good", make_manifest())
+    for number, (path, value, _) in enumerate(DAMAGES):
+        values = make_manifest()
+        change(values, path, value)
+        put(tmp_path / f"runs/bad{number:02d}", values)
+    put(tmp_path / "runs/deep", "[" * 200_000)
+    (entry,), problems = list_runs(tmp_path / "runs")
+    assert entry["run"] == str(tmp_path / "runs/good")
+    assert len(problems) == len(DAMAGES) + 1
+    outcome = call("runs")
+    assert outcome.exit_code == 0
+    assert outcome.stderr.count("Left out: ") == len(DAMAGES) + 1
+
+
+def test_a_class_that_nobody_was_called_has_no_precision(tmp_path):
+    values = make_manifest()
+    scores = make_scores()
+    scores["per_class"][1]["precision"] = None
+    values["metrics"] = {"test": scores, "val": make_scores()}
+    manifest = read_manifest(put(tmp_path / "run", values))
+    assert manifest.metrics["test"].per_class[1].precision is None
+    assert manifest.scored_split == "test"
+
+
+def test_numbers_of_numpy_are_written_as_numbers(tmp_path):
+    import numpy as np
+
+    manifest = read_manifest(put(tmp_path / "run", make_manifest()))
+    parameters = {"C": np.float32(0.5), "epochs": np.int64(3)}
+    write_manifest(tmp_path / "run", dataclasses.replace(manifest, parameters=parameters))
+    assert read_manifest(tmp_path / "run").parameters == {"C": 0.5, "epochs": 3}
+    with pytest.raises(TypeError):
+        write_manifest(tmp_path / "run", dataclasses.replace(manifest, parameters={"C": object()}))
+
+
+def test_fine_tuned_run_keeps_its_keys_and_says_what_computed_it(finetuned):
+    manifest = read_manifest(finetuned)
+    assert manifest.features is None
+    assert manifest.finetuning.device.startswith("CPU")
+    assert (manifest.engine.name, manifest.engine.device) == ("tensorflow", "cpu")
+    values = json.loads((finetuned / "manifest.json").read_text())
+    names = {field.name for field in dataclasses.fields(manifest.finetuning)}
+    assert names <= set(values)
+    assert values["comparison"]["test"] == "McNemar, exact, two-sided"
+    assert msgspec.to_builtins(manifest.metrics["val"])["n_samples"] > 0
