@@ -66,13 +66,15 @@ def find_origins(finished: FinishedRows, digests: np.ndarray, old: Contents | No
     """
     rows_of: dict[tuple[EngineRecord, ...], list[int]] = {}
     if old is not None:
-        rows_of[_without_batch_sizes(old.engines)] = []
+        rows_of[tuple(old.engines)] = []
     for row, digest in enumerate(digests):
         key = digest.tobytes()
         if key in finished:
-            engines = _without_batch_sizes(finished.source_of(key).engines)
-            rows_of.setdefault(engines, []).append(row)
-    return [Origin(engines, rows) for engines, rows in rows_of.items()]
+            rows_of.setdefault(finished.source_of(key).engines, []).append(row)
+    alike: dict[tuple[EngineRecord, ...], list[int]] = {}
+    for engines, rows in rows_of.items():
+        alike.setdefault(_without_batch_sizes(engines), []).extend(rows)
+    return [Origin(engines, rows) for engines, rows in alike.items()]
 
 
 def list_engines(finished: FinishedRows, digests: Iterable[np.ndarray]) -> list[EngineRecord]:

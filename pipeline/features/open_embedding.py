@@ -40,6 +40,7 @@ def open_embedding(
                 )
             yield embedding
             return
+    del embedding  # before another takes its memory
     if batch_size is not None:
         tell(f"The batch size stays {kept}, as for the rows that are there already.")
     with _open(make_embedder, kept, settings, n_processes) as embedding:
