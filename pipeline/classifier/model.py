@@ -87,6 +87,7 @@ def load_run(
         chosen = choose_device(device, is_alone=is_alone)
     embedding, head = load_parts(opened, None if weights is None else str(weights))
     classifier = Classifier(opened, embedding, head, chosen)
+    classifier.open_engine(n_images=1)  # now, so that the first prediction is as quick as any
     classifier.notes += _check_parity_once(classifier)
     return classifier
 
@@ -154,12 +155,12 @@ class Classifier:
         """Features, float32 (n, n_features), of RGB uint8 (n, height, width, 3) of the recipe's
         size.
         """
-        return self._engine_for(len(pixels))(pixels)
+        return self.open_engine(len(pixels))(pixels)
 
     def _predict_each(
         self, images: list[Any], limits: Limits, on_progress: Progress
     ) -> Iterator[Prediction]:
-        engine = self._engine_for(len(images))
+        engine = self.open_engine(len(images))
         size = engine.images_per_task
         batches = (
             [make_source(image, start + place) for place, image in enumerate(images[start:][:size])]
@@ -208,7 +209,7 @@ class Classifier:
             label = self.class_names[int(probabilities.argmax())]
         return Prediction(path, probabilities, label, reason, digest)
 
-    def _engine_for(self, n_images: int) -> "Embedder":
+    def open_engine(self, n_images: int) -> "Embedder":
         """The engine for so many images; it is opened once and kept."""
         from pipeline.backbones.engines.registry import open_model
 
