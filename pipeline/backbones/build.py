@@ -10,14 +10,13 @@ import functools
 import importlib
 import math
 import re
-from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import keras
 import numpy as np
-from keras.src.backend.common import global_state
 
 import pipeline.backbones.keras_settings  # noqa: F401 - before the first layer is made
+from pipeline.backbones.keras_internals import layers_numbered_from_0
 from pipeline.backbones.networks.hub import build_preset
 from pipeline.backbones.presets import find_backbone, require_image_size
 from pipeline.backbones.registry import Backbone, Preset
@@ -73,7 +72,7 @@ def build_backbone(
         raise BackboneError(
             f"No such pooling. Expected avg, max, flatten or none. Received: pooling={pooling!r}"
         )
-    with _dtype_policy(precision), _layers_numbered_from_0():
+    with _dtype_policy(precision), layers_numbered_from_0():
         if isinstance(backbone.weights, Preset):
             model = build_preset(weights.source, image_size, precision)
             is_pooled = False
@@ -309,20 +308,6 @@ def _name_some(names: list[str], wanted: str) -> str:
     close = difflib.get_close_matches(wanted, names, n=4)
     chosen = list(dict.fromkeys(close + names[-8:]))
     return ", ".join(chosen) + (", ..." if len(chosen) < len(names) else "")
-
-
-@contextlib.contextmanager
-def _layers_numbered_from_0() -> Iterator[None]:
-    """Keras numbers layers without a name by what else the process has built.
-
-    The name `activation_7` must mean the same layer wherever a recipe is used.
-    """
-    before = global_state.get_global_attribute("object_name_uids")
-    global_state.set_global_attribute("object_name_uids", defaultdict(int))
-    try:
-        yield
-    finally:
-        global_state.set_global_attribute("object_name_uids", before)
 
 
 @contextlib.contextmanager

@@ -245,11 +245,11 @@ def _get_file(location: str, name: str) -> Path:
             f"Received: hub:{location}"
         )
     import_keras_hub()
-    from keras_hub.src.utils.preset_utils import get_file
+    from pipeline.backbones.keras_internals import fetch_preset_file
 
     try:
         with contextlib.redirect_stdout(sys.stderr):
-            return Path(get_file(location, name))
+            return Path(fetch_preset_file(location, name))
     except Exception as error:
         # kagglehub, huggingface_hub and requests have errors of their own.
         raise WeightsError(

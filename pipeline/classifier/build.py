@@ -14,6 +14,7 @@ import numpy as np
 
 from pipeline.backbones.build import build_embedding_model
 from pipeline.backbones.engines.embedder import GPU_BATCH_SIZE
+from pipeline.backbones.keras_internals import flatten_layers
 from pipeline.backbones.presets import HUB_PREFIX
 from pipeline.backbones.safe_loading import load_keras_model_safely
 from pipeline.backbones.weights.resolve import resolve_recorded_weights
@@ -130,7 +131,7 @@ def load_classifier(
 
 def set_precision(backbone: keras.Model, precision: str) -> None:
     """Lets a backbone compute in a precision, whatever it was built in; weights stay float32."""
-    for layer in backbone._flatten_layers():
+    for layer in flatten_layers(backbone):
         layer.dtype_policy = keras.dtype_policies.get(precision)
 
 

@@ -20,6 +20,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import tensorflow as tf
 
+from pipeline.backbones.keras_internals import replace_variables_by_constants
 from pipeline.errors import DeviceError
 from pipeline.system.parallel import count_cores
 from pipeline.system.quiet_start import no_start_up_talk
@@ -188,11 +189,7 @@ def _trace(
 
 def freeze(function: Callable):
     """The function's graph with its variables replaced by constants."""
-    from tensorflow.python.framework.convert_to_constants import (
-        convert_variables_to_constants_v2,
-    )
-
-    return convert_variables_to_constants_v2(function.get_concrete_function())
+    return replace_variables_by_constants(function.get_concrete_function())
 
 
 def _fold_constants(function: Callable) -> Callable[[np.ndarray], np.ndarray]:
