@@ -11,12 +11,14 @@ import tensorflow as tf
 
 from pipeline.backbones.build import build_embedding_model
 from pipeline.backbones.frost_lines import find_frost_lines, thaw
+from pipeline.backbones.keras_internals import flatten_layers
 from pipeline.classifier.build import build_classifier
 from pipeline.errors import BackboneError
 from pipeline.features.extract import make_recipe
 from pipeline.finetuning.choose_line import choose_line
+from pipeline.finetuning.learning_rate_schedule import learning_rate_at
 from pipeline.finetuning.learning_rate_sweep import choose_rate, sweep_rates
-from pipeline.finetuning.optimizer import decay_factors, learning_rate_at, make_optimizer
+from pipeline.finetuning.optimizer import decay_factors, make_optimizer
 from pipeline.finetuning.options import FinetuneOptions
 from pipeline.finetuning.training import Training
 from pipeline.heads.logistic import LinearHead
@@ -89,7 +91,7 @@ def test_frozen_layers_and_batchnorm_are_bit_identical_after_training(backbone, 
     ]
     norms = [
         variable
-        for layer in model._flatten_layers()
+        for layer in flatten_layers(model)
         if isinstance(layer, keras.layers.BatchNormalization)
         for variable in layer.variables
     ]
@@ -207,6 +209,7 @@ tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfigur
 from test_training import Noise, build, thaw_classifier
 import keras
 from pipeline.backbones.engines.embedder import Device
+from pipeline.backbones.keras_internals import flatten_layers
 from pipeline.finetuning.options import FinetuneOptions
 from pipeline.finetuning.replicas import place
 from pipeline.runs.records import Predictions
@@ -218,7 +221,7 @@ before = Predictions([""] * 25, splits, labels, np.full((25, 3), 1 / 3, np.float
 for strategy in ("single", "mirrored"):
     with place(strategy, Device("/CPU:0", "")) as replicas:
         model = build()
-        for layer in model._flatten_layers():
+        for layer in flatten_layers(model):
             if isinstance(layer, keras.layers.Dropout):
                 layer.rate = 0.0
         thaw_classifier(model, "block7a")
@@ -235,7 +238,7 @@ for strategy in ("single", "mirrored"):
 def test_two_devices_give_the_loss_curve_of_one_with_the_same_global_batch():
     """13 images in batches of 5: shares of 3 and 2, and of 2 and 1."""
     done = subprocess.run(
-        [sys.executable, "-c", MIRRORED, ROOT, ROOT / "tests"],
+        [sys.executable, "-c", MIRRORED, ROOT, Path(__file__).parent],
         capture_output=True,
         text=True,
         check=False,

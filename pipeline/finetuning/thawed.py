@@ -1,0 +1,66 @@
+"""The parent run's model, proven to be the one it was, with its top unfrozen."""
+
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+
+from pipeline.backbones.engines.embedder import Device
+from pipeline.backbones.frost_lines import find_frost_lines, thaw
+from pipeline.classifier.build import check_parity, load_classifier
+from pipeline.finetuning.choose_line import ChosenLine, choose_line
+from pipeline.finetuning.parent import Parent
+
+
+@dataclass(frozen=True)
+class Thawed:
+    """A classifier to train from a frost line up.
+
+    Args:
+        model: in float32, from pixels to probabilities.
+        n_trainable: parameters.
+        parity: greatest difference of the features to what the parent recorded, relative to the
+            greatest feature.
+    """
+
+    model: keras.Model
+    line: ChosenLine
+    n_trainable: int
+    parity: float
+
+    def neighbours(self) -> tuple[str | None, str | None]:
+        """The frost lines above and below."""
+        names = [line.name for line in find_frost_lines(self.model.get_layer("backbone"))]
+        if self.line.name not in names:  # all
+            return names[-1], None
+        place = names.index(self.line.name)
+        above, below = names[:place][-1:], names[place + 1 :][:1]
+        return (above or [None])[0], (below or [None])[0]
+
+
+def thaw_parent(parent: Parent, wanted: str | None, device: Device) -> Thawed:
+    """Loads the parent's model, checks it against what was recorded, and unfreezes its top.
+
+    Args:
+        wanted: a frost line's name, a number of blocks from the top, `all`, or None.
+
+    Raises:
+        ParityError: the model or the images are not those that the run recorded.
+        BackboneError: no such frost line, or the network cannot be saved.
+    """
+    run, weights = parent.run, parent.weights
+    model = load_classifier(run, weights, to_be_saved=True)
+    parity = check_parity(run, model, is_gpu=device.is_gpu, data_root=parent.root)
+    if run.recipe.precision != "float32":
+        model = load_classifier(run, weights, "float32")
+    n_images, n_classes = len(parent.train_labels), len(run.class_names)
+    line = choose_line(model.get_layer("backbone"), wanted, n_images, n_classes)
+    return Thawed(model, line, thaw_classifier(model, line.name), parity)
+
+
+def thaw_classifier(model: keras.Model, line: str) -> int:
+    """Thaws the backbone from a frost line up, and the head; returns the trainable parameters."""
+    model.trainable = True
+    model.get_layer("preprocessing").trainable = False
+    thaw(model.get_layer("backbone"), line)
+    return int(sum(np.prod(weight.shape) for weight in model.trainable_weights))
