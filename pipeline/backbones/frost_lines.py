@@ -9,8 +9,6 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 
-import keras
-
 from pipeline.backbones.keras_internals import flatten_layers, trainable_weights_when_thawed
 from pipeline.backbones.layer_graph import (
     Call,
@@ -21,6 +19,7 @@ from pipeline.backbones.layer_graph import (
 )
 from pipeline.backbones.multiply_adds import call_multiply_adds, is_made_of_layers
 from pipeline.errors import BackboneError
+from pipeline.system.keras_on_tensorflow import keras
 
 # What the layers of one block have in common, family by family. The first match counts.
 BLOCK_NAMES = (
@@ -86,7 +85,8 @@ def find_layers_by_line(model: keras.Model) -> dict[str, list[keras.Layer]]:
     Args:
         model: as for `find_frost_lines`.
     """
-    layers_by_line, seen = {}, set()
+    layers_by_line: dict[str, list[keras.Layer]] = {}
+    seen: set[keras.Operation] = set()
     for found in _find_lines(read_layer_graph(model)):
         layers_by_line[found.line.name] = [
             layer for layer in model.layers if layer in found.layers_above - seen
@@ -156,7 +156,8 @@ def _find_lines(graph: LayerGraph) -> list[_Found]:
     total = sum(call_multiply_adds(call) for call in graph.calls)
 
     lines = []
-    trainable, multiply_adds, above = 0, 0, set()
+    trainable, multiply_adds = 0, 0
+    above: set[keras.Operation] = set()
     for name, block in reversed(blocks):
         layers = {call.layer for call in block}
         trainable_here = sum(_count_trainable(layer) for layer in layers - above)
@@ -166,7 +167,7 @@ def _find_lines(graph: LayerGraph) -> list[_Found]:
         if trainable_here == 0:
             continue
         crossing = _incoming_tensor(block)
-        shape = graph.shapes[crossing][1:]
+        shape = graph.shapes[crossing]
         below = total - multiply_adds
         line = FrostLine(
             name=name,

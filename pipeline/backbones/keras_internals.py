@@ -8,8 +8,7 @@ import contextlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 
-import keras
-from keras.src.backend.common import global_state
+from pipeline.system.keras_on_tensorflow import keras
 
 CHECKED_WITH = {"keras": "3.15.1", "keras_hub": "0.32.0", "tensorflow": "2.21.0"}
 
@@ -40,6 +39,8 @@ def layers_numbered_from_0() -> Iterator[None]:
     `activation_7` must mean the same layer wherever a recipe is used. `keras.utils.clear_session`
     is public but resets everything else, too, and for good.
     """
+    from keras.src.backend.common import global_state
+
     before = global_state.get_global_attribute("object_name_uids")
     global_state.set_global_attribute("object_name_uids", defaultdict(int))
     try:

@@ -3,13 +3,12 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import keras
-
 from pipeline.errors import BackboneError
+from pipeline.system.keras_on_tensorflow import keras
 
 # Which layer made it, in which of its calls, and as which of the call's outputs.
 Tensor = tuple[str, int, int]
-Shape = tuple[int | None, ...]
+Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -21,7 +20,7 @@ class Call:
         number: 0 for the first call of the layer in this network.
         inputs: the tensors that it takes, one for each place where it takes it.
         outputs: those of its tensors that somebody takes.
-        output_shape: of the first of these, with the batch.
+        output_shape: of the first of these, without the batch.
     """
 
     layer: keras.Operation
@@ -38,7 +37,7 @@ class LayerGraph:
     Args:
         calls: each after those whose outputs it takes; inputs are no calls.
         inputs, outputs: of the network.
-        shapes: of every tensor that somebody takes, with the batch.
+        shapes: of every tensor that somebody takes, without the batch.
     """
 
     calls: tuple[Call, ...]
@@ -70,7 +69,8 @@ def read_layer_graph(model: keras.Model) -> LayerGraph:
             inputs_of[entry["name"], number] = tuple(tensor for tensor, _ in taken)
     outputs = tuple(_as_tensors(config["output_layers"]))
     shapes.update(
-        (tensor, tuple(output.shape)) for tensor, output in zip(outputs, plain.outputs, strict=True)
+        (tensor, tuple(output.shape[1:]))
+        for tensor, output in zip(outputs, plain.outputs, strict=True)
     )
     return LayerGraph(
         calls=tuple(_sort_calls(layers, inputs_of, shapes)),
@@ -83,30 +83,41 @@ def read_layer_graph(model: keras.Model) -> LayerGraph:
 def find_keras_tensor(model: keras.Model, graph: LayerGraph, tensor: Tensor) -> keras.KerasTensor:
     """The symbolic tensor to cut a network at.
 
-    Keras gives away what the first call of a layer took, so that of a layer which takes it.
+    Keras gives away what a layer took and made in its first call, but not of a network in the
+    network.
 
     Args:
         graph: of the model.
 
     Raises:
-        BackboneError: it goes only to networks in the network, or to layers called before.
+        BackboneError: none of the layers on both sides of it says.
     """
     for call in graph.calls:
-        if tensor in call.inputs and call.number == 0 and not is_network(call.layer):
-            taken = call.layer.input
-            tensors = taken if isinstance(taken, list | tuple) else [taken]
-            return tensors[call.inputs.index(tensor)]
+        if call.number == 0 and not is_network(call.layer):
+            if tensor in call.outputs:
+                return _at(call.layer.output, tensor[2])
+            if tensor in call.inputs:
+                return _at(call.layer.input, call.inputs.index(tensor))
+    if tensor in graph.inputs:
+        return model.inputs[graph.inputs.index(tensor)]
     raise BackboneError(
         f"Keras does not give away the output of {tensor[0]!r}, so {model.name} cannot be cut "
         "there. Expected: another frost line."
     )
 
 
+def _at(
+    tensors: keras.KerasTensor | list[keras.KerasTensor] | tuple[keras.KerasTensor, ...], place: int
+) -> keras.KerasTensor:
+    """Keras does not wrap a single tensor in a list."""
+    return tensors[place] if isinstance(tensors, list | tuple) else tensors
+
+
 def _find_tensors(value: object) -> Iterator[tuple[Tensor, Shape]]:
     """Each tensor, with its shape, in the serialized arguments of a call."""
     if isinstance(value, dict):
         if value.get("class_name") == "__keras_tensor__":
-            yield tuple(value["config"]["keras_history"]), tuple(value["config"]["shape"])
+            yield tuple(value["config"]["keras_history"]), tuple(value["config"]["shape"][1:])
         else:
             for part in value.values():
                 yield from _find_tensors(part)

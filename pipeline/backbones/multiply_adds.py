@@ -2,10 +2,9 @@
 
 import math
 
-import keras
-
 from pipeline.backbones.keras_internals import flatten_layers
 from pipeline.backbones.layer_graph import Call, is_network, read_layer_graph
+from pipeline.system.keras_on_tensorflow import keras
 
 # The weights that each position of a layer's output is multiplied with.
 KERNELS = {
@@ -34,7 +33,7 @@ def call_multiply_adds(call: Call) -> int:
     if is_network(layer):
         return count_multiply_adds(layer)
     # Positions at which a kernel is applied; the kernel's own axes hold the rest.
-    n_positions = math.prod(call.output_shape[1:-1])
+    n_positions = math.prod(call.output_shape[:-1])
     for kind, names in KERNELS.items():
         if isinstance(layer, kind):
             return n_positions * sum(math.prod(getattr(layer, name).shape) for name in names)

@@ -73,7 +73,10 @@ def import_keras_hub():
     """
     try:
         with no_start_up_talk():
+            # Before KerasHub imports Keras.
             import keras_hub
+
+            import pipeline.system.keras_on_tensorflow  # noqa: F401
     except Exception as error:
         # A tensorflow-text that was built for another TensorFlow raises TensorFlow's own errors.
         reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import keras
 import numpy as np
 
 from pipeline.backbones.build import build_embedding_model
 from pipeline.backbones.engines.embedder import GPU_BATCH_SIZE
 from pipeline.backbones.keras_internals import flatten_layers
+from pipeline.backbones.keras_settings import keras_settings
 from pipeline.backbones.presets import HUB_PREFIX
 from pipeline.backbones.safe_loading import load_keras_model_safely
 from pipeline.backbones.weights.resolve import resolve_recorded_weights
@@ -25,6 +25,7 @@ from pipeline.images.decoding.read_images import NO_LIMITS, read_image
 from pipeline.recipe import Recipe
 from pipeline.runs.records import read_probes
 from pipeline.runs.run_folder import Run, require_model
+from pipeline.system.keras_on_tensorflow import keras
 
 # Greatest difference relative to the greatest feature.
 FEATURE_TOLERANCE = 1e-3
@@ -34,6 +35,7 @@ PROBABILITY_TOLERANCE = 1e-2
 REDUCED_PROBABILITY_TOLERANCE = 1e-1
 
 
+@keras_settings()
 def build_classifier(
     embedding: keras.Model, head: LinearHead | keras.Model, class_names: list[str]
 ) -> keras.Model:
@@ -135,6 +137,7 @@ def set_precision(backbone: keras.Model, precision: str) -> None:
         layer.dtype_policy = keras.dtype_policies.get(precision)
 
 
+@keras_settings()
 def check_parity(run: Run, model: keras.Model, *, is_gpu: bool, data_root: Path | None) -> float:
     """Compares a rebuilt model with what the run recorded for its probe images.
 

@@ -2,9 +2,11 @@
 
 import threading
 
-import keras
 import numpy as np
 import tensorflow as tf
+
+from pipeline.backbones.keras_settings import keras_settings
+from pipeline.system.keras_on_tensorflow import keras
 
 MIX_UP_ALPHA = 0.2
 # To be raised by hand whenever equal arguments would give other images than before.
@@ -38,6 +40,7 @@ class Augmentation:
         seed: with epoch and image it decides everything.
     """
 
+    @keras_settings()
     def __init__(self, preset: str, *, flip: bool, seed: int):
         self.kind = f"{preset}{' flip' if flip else ''}"
         self.name = f"{self.kind} seed {seed}"
@@ -89,15 +92,16 @@ class Augmentation:
         sequence = np.random.SeedSequence([self._seed, epoch, image])
         return sequence.generate_state(2 * len(self._states)).reshape(-1, 2)
 
-    def _augment_all(self, images, states):
-        return tf.map_fn(
-            self._augment_one,
-            (images, states),
-            fn_output_signature=tf.float32,
-            parallel_iterations=1,  # one image's states at a time
-        )
+    def _augment_all(self, images: tf.Tensor, states: tf.Tensor) -> tf.Tensor:
+        with keras_settings():
+            return tf.map_fn(
+                self._augment_one,
+                (images, states),
+                fn_output_signature=tf.float32,
+                parallel_iterations=1,  # one image's states at a time
+            )
 
-    def _augment_one(self, image_and_states):
+    def _augment_one(self, image_and_states: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
         image, states = image_and_states
         for number, state in enumerate(self._states):
             state.assign(states[number])

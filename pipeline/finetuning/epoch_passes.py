@@ -86,12 +86,12 @@ class EpochPasses:
 
     def sweep_rates(self) -> list[list[float]]:
         """[rate, smoothed loss] of each step of a sweep; the network is another one afterwards."""
+
+        def step(batch: Batch, rate: float) -> tuple[float, float]:
+            return self._network.step(*batch, rate)
+
         self._network.seed_dropout(self._options.seed, 0)
-        return sweep_rates(
-            self._endless_batches(),
-            lambda batch, rate: self._network.step(*batch, rate),
-            self._on_progress,
-        )
+        return sweep_rates(self._endless_batches(), step, self._on_progress)
 
     def _n_batches(self) -> int:
         return -(-len(self._train_rows) // self._options.batch_size)

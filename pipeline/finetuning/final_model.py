@@ -2,7 +2,6 @@
 below the frozen head.
 """
 
-import keras
 import numpy as np
 
 from pipeline.backbones.engines.embedder import Device, Embedder
@@ -15,6 +14,7 @@ from pipeline.finetuning.parent import Parent
 from pipeline.finetuning.pixels import PixelStore
 from pipeline.finetuning.thawed import thaw_classifier
 from pipeline.runs.records import Predictions
+from pipeline.system.keras_on_tensorflow import keras
 from pipeline.system.parallel import map_batches
 
 

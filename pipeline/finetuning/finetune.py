@@ -3,11 +3,12 @@
 import time
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
-import keras
 import numpy as np
 
 from pipeline.backbones.engines.embedder import Device, choose_device
+from pipeline.backbones.keras_settings import keras_settings
 from pipeline.classifier.build import set_precision
 from pipeline.errors import RunError
 from pipeline.finetuning.augment import Augmentation
@@ -28,6 +29,7 @@ from pipeline.finetuning.write_run import write_finetuned_run
 from pipeline.heads.class_weights import weigh_classes
 from pipeline.runs.records import Predictions
 from pipeline.runs.run_folder import Run, open_run, require_free_output, require_model
+from pipeline.system.keras_on_tensorflow import keras
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class FinetuneResult:
     seconds: dict[str, float]
 
 
+@keras_settings()
 def finetune(
     run: Run | str | Path,
     options: FinetuneOptions | None = None,
@@ -68,7 +71,7 @@ def finetune(
     resume: bool = False,
     tensorboard: str | Path | None = None,
     watch: Watch = NOBODY,
-    **settings,
+    **settings: Any,
 ) -> FinetuneResult:
     """Fine-tunes the model of a run and writes a run of its own.
 
@@ -219,7 +222,7 @@ def _train(
     training = Training(
         thawed.model,
         thawed.line.name,
-        images.trunk if uses_cache else PixelInputs(images.store, images.augment),
+        images.trunk or PixelInputs(images.store, images.augment),
         task.parent.before,
         task.options,
         from_line=uses_cache,

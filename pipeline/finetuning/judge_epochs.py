@@ -9,8 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.images.dataset import SPLITS
-from pipeline.images.splits import VAL
+from pipeline.images.splits import SPLITS, VAL
 from pipeline.runs.calibration import apply_temperature, find_temperature
 from pipeline.runs.records import Predictions
 from pipeline.runs.scores import mean_log_loss

@@ -1,6 +1,5 @@
 """The network that training runs: a frozen trunk below a top that learns, and one step of it."""
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -11,7 +10,8 @@ from pipeline.errors import RunError
 from pipeline.finetuning.augment import find_random_states
 from pipeline.finetuning.optimizer import decay_factors, make_optimizer
 from pipeline.finetuning.options import FinetuneOptions
-from pipeline.finetuning.replicas import ONE_DEVICE, Replicas
+from pipeline.finetuning.replicas import ONE_DEVICE, Replicas, Share
+from pipeline.system.keras_on_tensorflow import keras
 
 
 class TrunkAndTop(keras.Model):
@@ -28,10 +28,11 @@ class TrunkAndTop(keras.Model):
         self.preprocessing = classifier.get_layer("preprocessing")
         self.head = classifier.get_layer("head")
         backbone = classifier.get_layer("backbone")
+        self.trunk: keras.Model | None
         self.trunk, self.top = (None, backbone) if line == "all" else split_at(backbone, line)
         self.from_line = from_line
 
-    def call(self, inputs, training=False):
+    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         x = inputs
         if not self.from_line:
             x = self.preprocessing(x)
@@ -138,10 +139,12 @@ class Network:
         """Puts the moving averages of the weights in their place."""
         self.optimizer.finalize_variable_values(self.model.trainable_variables)
 
-    def _step_on_all(self, x, y, shares):
+    def _step_on_all(self, x: Share, y: Share, shares: Share) -> tuple[tf.Tensor, ...]:
         return self._replicas.run_and_sum(self._step_on_one, x, y, shares)
 
-    def _step_on_one(self, x, y, shares):
+    def _step_on_one(
+        self, x: tf.Tensor, y: tf.Tensor, shares: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """One device's part of a step; its summed loss, and how many it got right.
 
         Args:
@@ -170,11 +173,11 @@ def _computes_in_float16(model: keras.Model) -> bool:
     return any(layer.compute_dtype == "float16" for layer in flatten_layers(model))
 
 
-def _values(variables: list) -> list[np.ndarray]:
+def _values(variables: list[keras.Variable]) -> list[np.ndarray]:
     return [np.array(variable.numpy()) for variable in variables]
 
 
-def _assign(variables: list, values: list[np.ndarray]) -> None:
+def _assign(variables: list[keras.Variable], values: list[np.ndarray]) -> None:
     shapes = [tuple(variable.shape) for variable in variables]
     if shapes != [value.shape for value in values]:
         raise RunError(

@@ -1,10 +1,10 @@
 """AdamW whose rate and weight decay shrink from block to block, clipped over all blocks."""
 
-import keras
 import tensorflow as tf
 
 from pipeline.backbones.frost_lines import find_layers_by_line
 from pipeline.finetuning.options import FinetuneOptions
+from pipeline.system.keras_on_tensorflow import keras
 
 CLIP_NORM = 1.0
 
@@ -16,7 +16,11 @@ class ClippedAdamW(keras.optimizers.AdamW):
     result would depend on the number of devices.
     """
 
-    def apply(self, grads, trainable_variables=None):
+    def apply(
+        self,
+        grads: list[tf.Tensor],
+        trainable_variables: list[keras.Variable] | None = None,
+    ) -> None:
         super().apply(_clip_together(grads), trainable_variables)
 
 
@@ -30,7 +34,7 @@ class LayerwiseAdamW(keras.optimizers.MultiOptimizer):
         settings: of each AdamW.
     """
 
-    def __init__(self, factors: dict[str, float], **settings):
+    def __init__(self, factors: dict[str, float], **settings: float):
         by_factor = {
             factor: _make_adamw(keras.optimizers.AdamW, **settings)
             for factor in sorted({1.0, *factors.values()}, reverse=True)
@@ -39,7 +43,7 @@ class LayerwiseAdamW(keras.optimizers.MultiOptimizer):
         self._by_factor = by_factor
 
     @property
-    def learning_rate(self):
+    def learning_rate(self) -> keras.Variable:
         """The rate of what has the factor 1."""
         return self._by_factor[1.0].learning_rate
 
@@ -48,7 +52,11 @@ class LayerwiseAdamW(keras.optimizers.MultiOptimizer):
         for factor, optimizer in self._by_factor.items():
             optimizer.learning_rate = rate * factor
 
-    def apply(self, grads, trainable_variables=None):
+    def apply(
+        self,
+        grads: list[tf.Tensor],
+        trainable_variables: list[keras.Variable] | None = None,
+    ) -> None:
         super().apply(_clip_together(grads), trainable_variables)
 
 
@@ -93,13 +101,13 @@ def decay_factors(backbone: keras.Model, line: str, layer_decay: float) -> dict[
     return factors
 
 
-def _make_adamw(kind: type[keras.optimizers.AdamW], **settings) -> keras.optimizers.AdamW:
+def _make_adamw(kind: type[keras.optimizers.AdamW], **settings: float) -> keras.optimizers.AdamW:
     optimizer = kind(**settings)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return optimizer
 
 
-def _clip_together(gradients: list) -> list:
+def _clip_together(gradients: list[tf.Tensor]) -> list[tf.Tensor]:
     """This device's equal share of the gradients summed over all devices and clipped.
 
     Keras sums what the devices hand in once more.

@@ -2,12 +2,16 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any, TypeAlias
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from pipeline.backbones.engines.embedder import Device
+from pipeline.system.keras_on_tensorflow import keras
+
+# A tensor, or one for each copy.
+Share: TypeAlias = Any
 
 
 class Replicas:
@@ -32,20 +36,23 @@ class Replicas:
             return list(batch)
         return [np.concatenate([values] * self.n) for values in batch]
 
-    def divide(self, *batch: np.ndarray) -> list:
+    def divide(self, *batch: np.ndarray) -> list[Share]:
         """Each array of a batch in nearly equal shares, one for each copy."""
-        if self._strategy is None:
+        strategy = self._strategy
+        if strategy is None:
             return [tf.constant(values) for values in batch]
         rows = np.array_split(np.arange(len(batch[0])), self.n)
 
-        def take_share(values: np.ndarray):
-            return self._strategy.experimental_distribute_values_from_function(
+        def take_share(values: np.ndarray) -> Share:
+            return strategy.experimental_distribute_values_from_function(
                 lambda context: tf.constant(values[rows[context.replica_id_in_sync_group]])
             )
 
         return [take_share(values) for values in batch]
 
-    def run_and_sum(self, function: Callable[..., tuple], *shares) -> tuple:
+    def run_and_sum(
+        self, function: Callable[..., tuple[tf.Tensor, ...]], *shares: Share
+    ) -> tuple[tf.Tensor, ...]:
         """Calls a function on each copy with its share; the sums of what it returns."""
         if self._strategy is None:
             return function(*shares)
@@ -64,7 +71,10 @@ def place(strategy: str, device: Device) -> Iterator[Replicas]:
     if strategy == "mirrored":
         kind = "GPU" if device.is_gpu else "CPU"
         names = [found.name for found in tf.config.list_logical_devices(kind)]
-        replicas = Replicas(tf.distribute.MirroredStrategy(names))
+        # On CPUs TensorFlow's default fails for a second strategy of the process whose gradients
+        # have other shapes.
+        reduction = None if device.is_gpu else tf.distribute.ReductionToOneDevice()
+        replicas = Replicas(tf.distribute.MirroredStrategy(names, reduction))
         with replicas.scope():
             yield replicas
     else:

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import keras
 import numpy as np
 
 from pipeline.backbones.engines.embedder import Device
@@ -10,6 +9,7 @@ from pipeline.backbones.frost_lines import find_frost_lines, thaw
 from pipeline.classifier.build import check_parity, load_classifier
 from pipeline.finetuning.choose_line import ChosenLine, choose_line
 from pipeline.finetuning.parent import Parent
+from pipeline.system.keras_on_tensorflow import keras
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,9 @@ class Thawed:
         if self.line.name not in names:  # all
             return names[-1], None
         place = names.index(self.line.name)
-        above, below = names[:place][-1:], names[place + 1 :][:1]
-        return (above or [None])[0], (below or [None])[0]
+        above = names[place - 1] if place > 0 else None
+        below = names[place + 1] if place + 1 < len(names) else None
+        return above, below
 
 
 def thaw_parent(parent: Parent, wanted: str | None, device: Device) -> Thawed:

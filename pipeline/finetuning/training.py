@@ -8,7 +8,6 @@ Each epoch depends on nothing but the state after the one before, so that it can
 import time
 from collections.abc import Callable
 
-import keras
 import numpy as np
 
 from pipeline.finetuning.checkpoint import State
@@ -33,6 +32,7 @@ from pipeline.images.splits import TRAIN
 from pipeline.runs.calibration import soften
 from pipeline.runs.records import Predictions
 from pipeline.runs.scores import mean_log_loss
+from pipeline.system.keras_on_tensorflow import keras
 
 
 class Training:
@@ -75,7 +75,7 @@ class Training:
         )
 
     @property
-    def history(self) -> list[dict]:
+    def history(self) -> list[dict[str, float]]:
         return self.state.history
 
     @property

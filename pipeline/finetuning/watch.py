@@ -18,13 +18,13 @@ class Watch:
     """
 
     on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None
-    on_epoch: Callable[[dict], None] = lambda record: None
+    on_epoch: Callable[[dict[str, float]], None] = lambda record: None
     on_note: Callable[[str], None] = lambda note: None
 
     def with_tensorboard(self, folder: Path) -> "Watch":
         """The same, and each epoch's record goes to event files in a folder, too."""
 
-        def on_epoch(record: dict) -> None:
+        def on_epoch(record: dict[str, float]) -> None:
             self.on_epoch(record)
             log_epoch(folder, record)
 
@@ -34,7 +34,7 @@ class Watch:
 NOBODY = Watch()
 
 
-def log_epoch(folder: Path, record: dict) -> None:
+def log_epoch(folder: Path, record: dict[str, float]) -> None:
     """Adds an epoch's record to TensorBoard's event files in a folder.
 
     TensorFlow alone writes them; the tensorboard package only reads.

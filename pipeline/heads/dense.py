@@ -8,10 +8,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import keras
 import numpy as np
 
-import pipeline.backbones.keras_settings  # noqa: F401 - before the first layer is made
+from pipeline.backbones.keras_settings import keras_settings
 from pipeline.backbones.safe_loading import load_keras_model_safely
 from pipeline.errors import RunError
 from pipeline.heads.dense_graphs import compile_predict, compile_steps
@@ -23,6 +22,7 @@ from pipeline.heads.training_rows import (
     weigh_each_class,
 )
 from pipeline.runs.scores import mean_log_loss
+from pipeline.system.keras_on_tensorflow import keras
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ class DenseFit:
     best_epoch: int
 
 
+@keras_settings()
 def fit_dense_head(
     features: np.ndarray,
     labels: np.ndarray,
@@ -156,6 +157,7 @@ def fit_dense_head(
     return DenseFit(model=model, history=history, best_epoch=best)
 
 
+@keras_settings()
 def build_dense_head(
     mean: np.ndarray,
     spread: np.ndarray,

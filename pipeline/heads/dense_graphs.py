@@ -5,11 +5,11 @@ All steps of a block are one graph, so that no Python stands between them.
 
 from collections.abc import Callable
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from pipeline.heads.training_rows import split_rows
+from pipeline.system.keras_on_tensorflow import keras
 
 
 def compile_predict(model: keras.Model) -> Callable[..., np.ndarray]:

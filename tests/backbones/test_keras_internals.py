@@ -101,25 +101,3 @@ def test_nothing_private_of_keras_or_tensorflow_is_used_anywhere_else():
         if private.search(line) and path.name != "keras_internals.py"
     ]
     assert found == []
-
-
-def test_a_layer_called_twice_and_a_network_in_the_network_are_cut_where_keras_lets_one():
-    """Both weigh in the work, the network by its own layers; numbers by hand."""
-    from pipeline.backbones.frost_lines import find_frost_lines, split_at
-    from pipeline.backbones.multiply_adds import count_multiply_adds
-
-    twice = keras.layers.Dense(6, name="twice")
-    inner = keras.Sequential([keras.Input((6,)), keras.layers.Dense(5)], name="inner")
-    inputs = keras.Input((6,))
-    x = twice(twice(inputs))
-    x = keras.layers.Dense(6, name="block1_a")(x)
-    x = inner(x)
-    x = keras.layers.Dense(4, name="block2_a")(x)
-    model = keras.Model(inputs, x)
-    assert count_multiply_adds(model) == 2 * 6 * 6 + 6 * 6 + 6 * 5 + 5 * 4
-    values = np.random.default_rng(0).normal(size=(3, 6)).astype(np.float32)
-    lines = find_frost_lines(model)
-    assert len(lines) >= 1
-    for line in lines:
-        trunk, top = split_at(model, line.name)
-        np.testing.assert_allclose(top(trunk(values)), model(values), rtol=1e-5)

@@ -17,11 +17,12 @@ import numpy as np
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import keras
 import tensorflow as tf
 
 from pipeline.backbones.keras_internals import replace_variables_by_constants
+from pipeline.backbones.keras_settings import keras_settings
 from pipeline.errors import DeviceError
+from pipeline.system.keras_on_tensorflow import keras
 from pipeline.system.parallel import count_cores
 from pipeline.system.quiet_start import no_start_up_talk
 
@@ -181,7 +182,7 @@ def _trace(
     signature = tf.TensorSpec((batch_size, *image_shape), tf.uint8)
 
     def run(pixels):
-        with tf.device(device.name):
+        with keras_settings(), tf.device(device.name):
             return tf.cast(model(tf.cast(pixels, tf.float32), training=False), tf.float32)
 
     return tf.function(run, input_signature=[signature], jit_compile=device.is_gpu)
