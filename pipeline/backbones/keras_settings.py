@@ -11,8 +11,9 @@ from pipeline.system.keras_on_tensorflow import keras
 def keras_settings(precision: str = "float32") -> Iterator[None]:
     """Inside, Keras is set as after its installation, whatever a notebook or keras.json says.
 
-    Data format and fuzz factor decide what a layer computes; afterwards all is as it was. To be
-    around whatever makes layers, and whatever calls them for the first time.
+    Data format and fuzz factor decide what a layer computes. Afterwards all is as it was, and so is
+    the state of Python's `random`, from which Keras draws the seeds of layers. To be around
+    whatever makes layers, and whatever calls them for the first time.
 
     Args:
         precision: dtype policy of the layers that do not name one: `float32`, `mixed_float16` or
@@ -20,7 +21,7 @@ def keras_settings(precision: str = "float32") -> Iterator[None]:
     """
     config = keras.config
     floatx, data_format, epsilon = config.floatx(), config.image_data_format(), config.epsilon()
-    policy = config.dtype_policy()
+    policy, random_state = config.dtype_policy(), random.getstate()
     config.set_floatx("float32")
     config.set_image_data_format("channels_last")
     config.set_epsilon(1e-7)
@@ -32,13 +33,14 @@ def keras_settings(precision: str = "float32") -> Iterator[None]:
         config.set_image_data_format(data_format)
         config.set_epsilon(epsilon)
         config.set_dtype_policy(policy)
+        random.setstate(random_state)
 
 
 @contextmanager
 def seeded_weights(seed: int) -> Iterator[None]:
     """Inside, layers begin with the weights that `keras.utils.set_random_seed(seed)` would give.
 
-    Keras draws the seed of each initializer from Python's `random`, whose state is put back.
+    Of all that it sets, weights depend on Python's `random` alone, whose state is put back.
     """
     before = random.getstate()
     random.seed(seed)

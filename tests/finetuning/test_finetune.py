@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import random
 import shutil
 import signal
 import subprocess
@@ -31,7 +33,7 @@ from pipeline.runs.run_folder import open_run
 
 ROOT = Path(__file__).resolve().parents[2]
 # At 32 pixels the top sees 1 x 1 maps: the default rate is too high for so little.
-FROZEN_LITE0 = {
+FROZEN = {
     "unfreeze": "block7a",
     "epochs": 2,
     "trunk_cache": False,
@@ -43,7 +45,7 @@ FROZEN_LITE0 = {
 def tune(run, output, *, notes=None, **options):
     watch = Watch(on_note=(notes if notes is not None else []).append)
     how = {name: options.pop(name) for name in ("resume", "tensorboard") if name in options}
-    settings = FinetuneOptions(**{**FROZEN_LITE0, **options})
+    settings = FinetuneOptions(**{**FROZEN, **options})
     return finetune(
         open_run(run), settings, choose_device("cpu"), output=output, watch=watch, **how
     )
@@ -56,6 +58,37 @@ def history(folder, name="val_loss"):
 
 def manifest(folder):
     return json.loads((folder / "manifest.json").read_text())
+
+
+def test_as_a_function_it_takes_a_path_prints_nothing_and_leaves_no_trace(fitted, tmp_path, capsys):
+    random.seed(1)
+    np.random.seed(1)
+    keras.utils.set_random_seed(1)
+    expected = random.random(), np.random.random(), keras.random.uniform((3,)).numpy().tolist()
+    environment = dict(os.environ)
+    random.seed(1)
+    np.random.seed(1)
+    keras.utils.set_random_seed(1)
+    keras.config.set_epsilon(1e-3)
+    try:
+        result = finetune(
+            str(fitted), device="cpu", output=str(tmp_path / "run"), tensorboard="board", **FROZEN
+        )
+        assert keras.config.epsilon() == 1e-3
+    finally:
+        keras.config.set_epsilon(1e-7)
+    received = random.random(), np.random.random(), keras.random.uniform((3,)).numpy().tolist()
+    assert received == expected
+    assert dict(os.environ) == environment
+    assert capsys.readouterr() == ("", "")
+    assert result.folder == tmp_path / "run"
+    assert manifest(result.folder)["parameters"]["epochs"] == FROZEN["epochs"]
+    assert list(Path("board").iterdir())
+
+
+def test_an_option_that_there_is_not_is_named(fitted):
+    with pytest.raises(TypeError, match="epoch"):
+        finetune(fitted, epoch=1)
 
 
 def test_trunk_cache_gives_the_same_loss_curve(fitted, tmp_path):
