@@ -38,6 +38,7 @@ PEERS = {
     "torch": "PyTorch (Keras's backend), batches of 32",
 }
 PREDICT_BATCH = 32
+NETWORK = "network.keras"
 PACKAGES = ("tensorflow", "keras", "ai-edge-litert", "openvino", "torch", "numpy")
 
 
@@ -145,8 +146,12 @@ def work(peer: str, backbone: str, weights: str, pixels_path: str, features_path
     channel = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what libraries print must not mix with the answers
     if peer == "torch":
-        import keras  # noqa: F401 - with that backend, before Frostline asks for TensorFlow
-    run = MAKERS[peer](build_model(backbone, weights))
+        import keras  # with that backend, on which Frostline itself does not run
+
+        model = keras.saving.load_model(Path(weights).with_name(NETWORK), compile=False)
+    else:
+        model = build_model(backbone, weights)
+    run = MAKERS[peer](model)
     pixels = np.load(pixels_path)
     np.save(features_path, run(pixels))
     print("ready", file=channel)
@@ -193,6 +198,7 @@ def save_weights_of_order_one(backbone: str, folder: Path) -> str:
     inner(model.get_layer("preprocessing")(pixels.astype(np.float32)), training=True)
     path = folder / "order-one.weights.h5"
     inner.save_weights(path)
+    model.save(folder / NETWORK)
     return str(path)
 
 

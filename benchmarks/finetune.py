@@ -110,6 +110,7 @@ def build_training(run, inputs, options, line: str, from_line: bool):
     import keras
 
     from pipeline.backbones.frost_lines import thaw
+    from pipeline.backbones.keras_internals import flatten_layers
     from pipeline.classifier.build import load_classifier
     from pipeline.finetuning.training import Training
     from pipeline.runs.records import read_predictions
@@ -117,7 +118,7 @@ def build_training(run, inputs, options, line: str, from_line: bool):
     model = load_classifier(run)
     model.trainable = True
     thaw(model.get_layer("backbone"), line)
-    for layer in model._flatten_layers():
+    for layer in flatten_layers(model):
         if isinstance(layer, keras.layers.Dropout):
             layer.rate = 0.0  # drop-connect, so that the two loss curves may be compared
     return model, Training(model, line, inputs, read_predictions(run), options, from_line=from_line)
@@ -153,12 +154,11 @@ def run_benchmark(folder: Path, n_images: int, n_rounds: int) -> dict:
         "without": build_training(run, plain, options, line, False),
     }
     for _, training in trainings.values():
-        training._record_frozen_head()
-        training._keep()
+        training.begin()
     for epoch in range(1, n_rounds + 2):  # the first one compiles
         order = sorted(trainings, reverse=epoch % 2 == 0)
         for name in order:
-            trainings[name][1]._run_epoch(epoch)
+            trainings[name][1].run_epoch(epoch)
     seconds = {
         name: [record["seconds"] for record in training.history[2:]]
         for name, (_, training) in trainings.items()

@@ -80,6 +80,10 @@ class ParityError(FrostlineError):
     """The rebuilt model does not reproduce what was recorded."""
 
 
+class BackendError(FrostlineError):
+    """Keras runs in this process on something else than TensorFlow."""
+
+
 class MissingExtraError(FrostlineError):
     """An optional package is not installed; the message names the extra."""
 

@@ -4,21 +4,18 @@ Features depend on the graph as much as on the weights, so every backbone is bui
 wherever its weights come from.
 """
 
-import contextlib
-import difflib
 import functools
 import importlib
-import math
 import re
-from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
-import keras
 import numpy as np
-from keras.src.backend.common import global_state
 
-import pipeline.backbones.keras_settings  # noqa: F401 - before the first layer is made
+from pipeline.backbones.feature_output import POOLINGS, require_layer_of, take_features
+from pipeline.backbones.keras_internals import layers_numbered_from_0
+from pipeline.backbones.keras_settings import keras_settings, seeded_weights
 from pipeline.backbones.networks.hub import build_preset
+from pipeline.backbones.networks.keras_efficientnet import complete_efficientnet
 from pipeline.backbones.presets import find_backbone, require_image_size
 from pipeline.backbones.registry import Backbone, Preset
 from pipeline.backbones.weights.keras_weights import load_keras_weights
@@ -26,17 +23,7 @@ from pipeline.backbones.weights.resolve import TORCH_SUFFIXES, ResolvedWeights, 
 from pipeline.backbones.weights.torch_checkpoints import read_state_dict
 from pipeline.errors import BackboneError, WeightsError
 from pipeline.recipe import Recipe
-
-POOLINGS = ("avg", "max", "flatten", "none")
-# By pooling and the number of axes of what is pooled: feature maps have 4, rows of tokens 3.
-POOLING_LAYERS = {
-    ("avg", 4): keras.layers.GlobalAveragePooling2D,
-    ("max", 4): keras.layers.GlobalMaxPooling2D,
-    ("avg", 3): keras.layers.GlobalAveragePooling1D,
-    ("max", 3): keras.layers.GlobalMaxPooling1D,
-}
-# Standard deviations in keras.applications.efficientnet, IMAGENET_STDDEV_RGB.
-IMAGENET_STDDEV_RGB = (0.229, 0.224, 0.225)
+from pipeline.system.keras_on_tensorflow import keras
 
 
 def build_backbone(
@@ -48,8 +35,6 @@ def build_backbone(
     precision: str = "float32",
 ) -> keras.Model:
     """Builds a backbone and gives it its weights.
-
-    With random weights, the random seeds of Python, NumPy and Keras are set to `weights.seed`.
 
     Args:
         backbone: from `find_backbone`.
@@ -73,7 +58,7 @@ def build_backbone(
         raise BackboneError(
             f"No such pooling. Expected avg, max, flatten or none. Received: pooling={pooling!r}"
         )
-    with _dtype_policy(precision), _layers_numbered_from_0():
+    with keras_settings(precision), layers_numbered_from_0():
         if isinstance(backbone.weights, Preset):
             model = build_preset(weights.source, image_size, precision)
             is_pooled = False
@@ -82,7 +67,7 @@ def build_backbone(
             model = _build_with_weights(
                 backbone, weights, image_size, layer, pooling if is_pooled else None
             )
-        features = _take_features(model, layer, pooling, is_pooled=is_pooled)
+        features = take_features(model, layer, pooling, is_pooled=is_pooled)
         return keras.Model(model.inputs[0], features, name="backbone")
 
 
@@ -101,9 +86,10 @@ def build_untrained(backbone: Backbone, image_size: int | None = None) -> keras.
 def require_layer(backbone: Backbone, layer: str) -> None:
     """Raises a BackboneError if a backbone has no layer of that name, with or without its top."""
     if layer not in ("top", backbone.feature_layer, *backbone.top_layers):
-        _require_layer(build_untrained(backbone), layer)
+        require_layer_of(build_untrained(backbone), layer)
 
 
+@keras_settings()
 def build_embedding_model(recipe: Recipe, weights: ResolvedWeights) -> keras.Model:
     """Builds the model that maps plain pixels to features.
 
@@ -141,6 +127,7 @@ def build_embedding_model(recipe: Recipe, weights: ResolvedWeights) -> keras.Mod
     return keras.Model(image, features, name="embedding")
 
 
+@keras_settings()
 def preprocessing_layer(
     channel_order: str, scale: tuple[float, ...], offset: tuple[float, ...]
 ) -> keras.layers.Layer:
@@ -172,11 +159,9 @@ def _build_with_weights(
     backbone: Backbone, weights: ResolvedWeights, image_size: int, layer: str, pooling: str | None
 ) -> keras.Model:
     """The network down to its classifier, or with it; pooled where it can do that itself."""
-    if weights.path is None:
-        keras.utils.set_random_seed(weights.seed)
-    model = _build_graph(
-        backbone, image_size, include_top=layer in backbone.top_layers, pooling=pooling
-    )
+    include_top = layer in backbone.top_layers
+    with seeded_weights(weights.seed):
+        model = _build_graph(backbone, image_size, include_top=include_top, pooling=pooling)
     if weights.path is not None:
         _load(backbone, model, weights, layer)
     return model
@@ -201,7 +186,7 @@ def _build_graph(
             f"Its usual size is --image-size {backbone.image_size}."
         ) from error
     if backbone.builder.startswith("keras.applications:EfficientNetB"):
-        model = _complete_efficientnet(model)
+        model = complete_efficientnet(model)
     return model
 
 
@@ -214,30 +199,6 @@ def _plain_words(error: ValueError) -> str:
     if bold := re.search(r"\x1b\[1m(.*?)\x1b\[0m", text, re.DOTALL):
         text = bold[1]
     return re.sub(r"\x1b\[[0-9;]*m", "", text).strip().rstrip(".")
-
-
-def _complete_efficientnet(model: keras.Model) -> keras.Model:
-    """Adds the second Rescaling that Keras gives EfficientNet only with `weights="imagenet"`.
-
-    See keras/src/applications/efficientnet.py: the pretrained weights want the pixels divided by
-    the square root of the standard deviation once more. A graph without it would take the same
-    weights without a word and give other features.
-    """
-    # Keras numbers these two by what else the process has built.
-    names = {keras.layers.Rescaling: "rescaling", keras.layers.Normalization: "normalization"}
-
-    def clone(layer):
-        config = layer.get_config()
-        return type(layer).from_config(config | {"name": names.get(type(layer), layer.name)})
-
-    def call(layer, *args, **kwargs):
-        outputs = layer(*args, **kwargs)
-        if layer.name == "normalization":
-            scale = [1.0 / math.sqrt(stddev) for stddev in IMAGENET_STDDEV_RGB]
-            outputs = keras.layers.Rescaling(scale, name="rescaling_imagenet")(outputs)
-        return outputs
-
-    return keras.models.clone_model(model, clone_function=clone, call_function=call)
 
 
 def _load(backbone: Backbone, model: keras.Model, weights: ResolvedWeights, layer: str) -> None:
@@ -261,76 +222,3 @@ def _load(backbone: Backbone, model: keras.Model, weights: ResolvedWeights, laye
         raise WeightsError(
             f"{weights.path} does not fit --backbone {backbone.name}. {error}{hint}"
         ) from error
-
-
-def _take_features(model: keras.Model, layer: str, pooling: str, *, is_pooled: bool):
-    """One row for an image, from the output of a layer.
-
-    Args:
-        is_pooled: whether the network was built with that pooling, which ConvNeXt has below its
-            last layer.
-    """
-    _require_layer(model, layer)
-    tensor = model.outputs[0] if layer == "top" else model.get_layer(layer).output
-    shape = tuple(getattr(tensor, "shape", ()))[1:]
-    if len(shape) == 1:
-        if pooling not in ("avg", "none") and not is_pooled:
-            raise BackboneError(
-                f"The output of layer {layer!r} is one row of {shape[0]} numbers already, with "
-                f"nothing to pool. Expected: --pooling none. Received: --pooling {pooling}"
-            )
-        return tensor
-    if pooling == "none":
-        raise BackboneError(
-            f"Features must be one row for an image, but the output of layer {layer!r} has the "
-            f"shape {shape}. Expected: --pooling avg, max or flatten. Received: --pooling none"
-        )
-    if pooling == "flatten":
-        return keras.layers.Flatten(name="flatten_pool")(tensor)
-    if (pooling, 1 + len(shape)) not in POOLING_LAYERS:
-        raise BackboneError(
-            f"The output of layer {layer!r} has the shape {shape}, which is no feature map. "
-            f"Expected: --pooling flatten, or another layer. Received: --pooling {pooling}"
-        )
-    return POOLING_LAYERS[pooling, 1 + len(shape)](name=f"{pooling}_pool")(tensor)
-
-
-def _require_layer(model: keras.Model, layer: str) -> None:
-    names = [candidate.name for candidate in model.layers]
-    if layer != "top" and layer not in names:
-        raise BackboneError(
-            f"The backbone has no layer {layer!r}. Expected top or one of "
-            f"{_name_some(names, layer)}. Received: --layer {layer}"
-        )
-
-
-def _name_some(names: list[str], wanted: str) -> str:
-    """The layers whose names come close, then the last ones."""
-    close = difflib.get_close_matches(wanted, names, n=4)
-    chosen = list(dict.fromkeys(close + names[-8:]))
-    return ", ".join(chosen) + (", ..." if len(chosen) < len(names) else "")
-
-
-@contextlib.contextmanager
-def _layers_numbered_from_0() -> Iterator[None]:
-    """Keras numbers layers without a name by what else the process has built.
-
-    The name `activation_7` must mean the same layer wherever a recipe is used.
-    """
-    before = global_state.get_global_attribute("object_name_uids")
-    global_state.set_global_attribute("object_name_uids", defaultdict(int))
-    try:
-        yield
-    finally:
-        global_state.set_global_attribute("object_name_uids", before)
-
-
-@contextlib.contextmanager
-def _dtype_policy(precision: str):
-    """keras.applications take the dtype from Keras's global policy only."""
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(precision)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)

@@ -6,11 +6,20 @@ A line is named by the block above it: to thaw from `block7a` is to train `block
 
 import math
 import re
+from collections import Counter
 from dataclasses import dataclass
 
-import keras
-
+from pipeline.backbones.keras_internals import flatten_layers, trainable_weights_when_thawed
+from pipeline.backbones.layer_graph import (
+    Call,
+    LayerGraph,
+    Tensor,
+    find_keras_tensor,
+    read_layer_graph,
+)
+from pipeline.backbones.multiply_adds import call_multiply_adds, is_made_of_layers
 from pipeline.errors import BackboneError
+from pipeline.system.keras_on_tensorflow import keras
 
 # What the layers of one block have in common, family by family. The first match counts.
 BLOCK_NAMES = (
@@ -67,7 +76,23 @@ def find_frost_lines(model: keras.Model) -> list[FrostLine]:
         The lines from the top to the bottom. Each has something to train above it that the line
         before has not.
     """
-    return [line for line, _, _ in _find_lines(model)]
+    return [found.line for found in _find_lines(read_layer_graph(model))]
+
+
+def find_layers_by_line(model: keras.Model) -> dict[str, list[keras.Layer]]:
+    """The layers between each frost line and the one above it, from the top down.
+
+    Args:
+        model: as for `find_frost_lines`.
+    """
+    layers_by_line: dict[str, list[keras.Layer]] = {}
+    seen: set[keras.Operation] = set()
+    for found in _find_lines(read_layer_graph(model)):
+        layers_by_line[found.line.name] = [
+            layer for layer in model.layers if layer in found.layers_above - seen
+        ]
+        seen |= found.layers_above
+    return layers_by_line
 
 
 def thaw(model: keras.Model, name: str) -> int:
@@ -86,10 +111,8 @@ def thaw(model: keras.Model, name: str) -> int:
     Raises:
         BackboneError: if there is no line of that name.
     """
-    if name == "all":
-        above = set(model.layers)
-    else:
-        _, _, above = _line_named(model, name)
+    graph = read_layer_graph(model)
+    above = model.layers if name == "all" else _line_named(graph, name).layers_above
     model.trainable = True
     for layer in model.layers:
         _set_trainable(layer, layer in above)
@@ -110,118 +133,94 @@ def split_at(model: keras.Model, name: str) -> tuple[keras.Model, keras.Model]:
     Raises:
         BackboneError: if there is no line of that name.
     """
-    _, tensor, _ = _line_named(model, name)
+    graph = read_layer_graph(model)
+    tensor = find_keras_tensor(model, graph, _line_named(graph, name).tensor)
     return (
         keras.Model(model.inputs[0], tensor, name="trunk"),
         keras.Model(tensor, model.outputs[0], name="top"),
     )
 
 
-def count_multiply_adds(model: keras.Model) -> int:
-    """Counts the multiplications with an addition that one image costs.
+@dataclass(frozen=True)
+class _Found:
+    """A frost line with the tensor that crosses it and the layers above it."""
 
-    Convolutions and dense layers count, as in the published figures; biases, normalisation and
-    activations do not.
-
-    Args:
-        model: a functional or sequential model whose image size is known.
-    """
-    return sum(
-        _node_multiply_adds(node) for nodes in _nodes_by_depth(model).values() for node in nodes
-    )
+    line: FrostLine
+    tensor: Tensor
+    layers_above: frozenset[keras.Operation]
 
 
-def _find_lines(model: keras.Model) -> list[tuple[FrostLine, object, set]]:
-    """The frost lines from top to bottom, each with its tensor and the layers above."""
-    nodes = [node for node in _nodes_in_order(model) if node.input_tensors]
-    blocks = _name_blocks(_cut_into_segments(model, nodes))
-    total = sum(_node_multiply_adds(node) for node in nodes)
+def _find_lines(graph: LayerGraph) -> list[_Found]:
+    """The frost lines from top to bottom."""
+    blocks = _name_blocks(_cut_into_segments(graph))
+    total = sum(call_multiply_adds(call) for call in graph.calls)
 
     lines = []
-    trainable, multiply_adds, above = 0, 0, set()
+    trainable, multiply_adds = 0, 0
+    above: set[keras.Operation] = set()
     for name, block in reversed(blocks):
-        layers = {node.operation for node in block}
+        layers = {call.layer for call in block}
         trainable_here = sum(_count_trainable(layer) for layer in layers - above)
         trainable += trainable_here
         above |= layers
-        multiply_adds += sum(_node_multiply_adds(node) for node in block)
+        multiply_adds += sum(call_multiply_adds(call) for call in block)
         if trainable_here == 0:
             continue
-        tensor = _incoming_tensor(block)
-        shape = tuple(tensor.shape[1:])
+        crossing = _incoming_tensor(block)
+        shape = graph.shapes[crossing]
         below = total - multiply_adds
         line = FrostLine(
             name=name,
-            tensor_of=tensor._keras_history.operation.name,
-            first_layers_above=tuple(
-                node.operation.name
-                for node in block
-                if any(x is tensor for x in node.input_tensors)
-            ),
+            tensor_of=crossing[0],
+            first_layers_above=tuple(call.layer.name for call in block if crossing in call.inputs),
             shape=shape,
             trainable_parameters_above=trainable,
             multiply_adds_below=below,
             share_below=below / total if total else 0.0,
             bytes_per_image=2 * math.prod(shape),
         )
-        lines.append((line, tensor, set(above)))
+        lines.append(_Found(line, crossing, frozenset(above)))
     return lines
 
 
-def _line_named(model, name):
-    lines = _find_lines(model)
+def _line_named(graph: LayerGraph, name: str) -> _Found:
+    lines = _find_lines(graph)
     for found in lines:
-        if found[0].name == name:
+        if found.line.name == name:
             return found
-    names = ", ".join(line.name for line, _, _ in lines)
+    names = ", ".join(found.line.name for found in lines)
     raise BackboneError(
         f"This backbone has no frost line {name!r}. Expected one of, from the top: {names}; or "
         f"all. Received: {name!r}."
     )
 
 
-def _nodes_by_depth(model) -> dict:
-    if isinstance(model, keras.Sequential):
-        model = model._functional
-    return model._nodes_by_depth
-
-
-def _nodes_in_order(model) -> list:
-    """The calls of layers, each after those whose outputs it takes."""
-    by_depth = _nodes_by_depth(model)
-    return [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth]]
-
-
-def _cut_into_segments(model, nodes) -> list[list]:
-    """Divides the nodes at every tensor that alone carries everything.
+def _cut_into_segments(graph: LayerGraph) -> list[list[Call]]:
+    """Divides the calls at every tensor that alone carries everything.
 
     Walks through the graph with the set of tensors that somebody still waits for; where there is
-    just one, a segment ends. Any topological order finds every such tensor: a node is either below
+    just one, a segment ends. Any topological order finds every such tensor: a call is either below
     or above it, so all below are done, and none above, when the tensor is made.
     """
-    n_waiting = {}
-    for node in nodes:
-        for tensor in node.input_tensors:
-            n_waiting[id(tensor)] = n_waiting.get(id(tensor), 0) + 1
-    for tensor in model.outputs:
-        n_waiting[id(tensor)] = n_waiting.get(id(tensor), 0) + 1
+    n_waiting = Counter(tensor for call in graph.calls for tensor in call.inputs)
+    n_waiting.update(graph.outputs)
 
-    open_tensors = {id(tensor) for tensor in model.inputs}
+    open_tensors = set(graph.inputs)
     segments, segment = [], []
-    for node in nodes:
-        segment.append(node)
-        for tensor in node.input_tensors:
-            n_waiting[id(tensor)] -= 1
-            if n_waiting[id(tensor)] == 0:
-                open_tensors.discard(id(tensor))
-        open_tensors |= {id(tensor) for tensor in node.output_tensors if id(tensor) in n_waiting}
+    for call in graph.calls:
+        segment.append(call)
+        for tensor in call.inputs:
+            n_waiting[tensor] -= 1
+            if n_waiting[tensor] == 0:
+                open_tensors.discard(tensor)
+        open_tensors |= set(call.outputs)
         if len(open_tensors) == 1:
             segments.append(segment)
             segment = []
     return segments
 
 
-def _name_blocks(segments: list[list]) -> list[tuple[str, list]]:
+def _name_blocks(segments: list[list[Call]]) -> list[tuple[str, list[Call]]]:
     """Joins neighbouring segments of one block, from the bottom to the top.
 
     A segment whose layers have no block's name is a block of its own if it can be trained and
@@ -229,26 +228,18 @@ def _name_blocks(segments: list[list]) -> list[tuple[str, list]]:
     names it. Otherwise it belongs to the block below, or to the `stem` before the first block;
     after the last one it is the `top`.
     """
-    labels = []
-    for segment in segments:
-        label = _common_label(segment)
-        if (
-            label is None
-            and (len(segment) > 1 or _is_composite(segment[0].operation))
-            and any(_count_trainable(n.operation) for n in segment)
-        ):
-            label = segment[-1].operation.name
-        labels.append(label)
+    labels = [_common_label(segment) or _own_label(segment) for segment in segments]
     last_block = max((i for i, label in enumerate(labels) if label), default=-1)
 
-    blocks, used = [], set()
+    blocks: list[tuple[str, list[Call]]] = []
+    used: set[str] = set()
     for i, (segment, label) in enumerate(zip(segments, labels, strict=True)):
-        if label is None and i > last_block:
-            name = "top"
-        elif label is None:
-            name = blocks[-1][0] if blocks else "stem"
-        else:
+        if label is not None:
             name = label
+        elif i > last_block:
+            name = "top"
+        else:
+            name = blocks[-1][0] if blocks else "stem"
         if blocks and (blocks[-1][0] == name or name in used):
             blocks[-1][1].extend(segment)
             continue
@@ -257,9 +248,16 @@ def _name_blocks(segments: list[list]) -> list[tuple[str, list]]:
     return blocks
 
 
-def _common_label(segment: list) -> str | None:
-    labels = [label for node in segment if (label := _label(node.operation.name))]
+def _common_label(segment: list[Call]) -> str | None:
+    labels = [label for call in segment if (label := _label(call.layer.name))]
     return max(labels, key=labels.count) if labels else None
+
+
+def _own_label(segment: list[Call]) -> str | None:
+    is_block = len(segment) > 1 or is_made_of_layers(segment[0].layer)
+    if is_block and any(_count_trainable(call.layer) for call in segment):
+        return segment[-1].layer.name
+    return None
 
 
 def _label(layer_name: str) -> str | None:
@@ -269,57 +267,26 @@ def _label(layer_name: str) -> str | None:
     return None
 
 
-def _incoming_tensor(block: list):
+def _incoming_tensor(block: list[Call]) -> Tensor:
     """The one tensor that a block takes from below."""
-    made_here = {id(tensor) for node in block for tensor in node.output_tensors}
-    return next(x for node in block for x in node.input_tensors if id(x) not in made_here)
+    made_here = {tensor for call in block for tensor in call.outputs}
+    return next(tensor for call in block for tensor in call.inputs if tensor not in made_here)
 
 
-def _count_trainable(layer) -> int:
+def _count_trainable(layer: keras.Operation) -> int:
     """Parameters that thawing the layer trains, whatever is frozen at the moment."""
     if not isinstance(layer, keras.Layer):
         return 0
     return sum(
         math.prod(weight.shape)
-        for inner in layer._flatten_layers()
+        for inner in flatten_layers(layer)
         if not isinstance(inner, keras.layers.BatchNormalization)
-        for weight in inner._trainable_variables
+        for weight in trainable_weights_when_thawed(inner)
     )
 
 
-def _set_trainable(layer, trainable: bool) -> None:
+def _set_trainable(layer: keras.Layer, trainable: bool) -> None:
     layer.trainable = trainable
-    if isinstance(layer, keras.Layer):
-        for inner in layer._flatten_layers():
-            if isinstance(inner, keras.layers.BatchNormalization):
-                inner.trainable = False
-
-
-def _node_multiply_adds(node) -> int:
-    """Work of one call of a layer, for one image, from the shapes of its weights and output."""
-    layer = node.operation
-    if isinstance(layer, keras.Model):
-        return count_multiply_adds(layer)
-    # Positions at which a kernel is applied; the kernel's own axes hold the rest.
-    n_positions = math.prod(node.output_tensors[0].shape[1:-1])
-    kernels = {
-        keras.layers.Dense: ("kernel",),
-        keras.layers.Conv2D: ("kernel",),
-        keras.layers.DepthwiseConv2D: ("kernel",),
-        keras.layers.SeparableConv2D: ("depthwise_kernel", "pointwise_kernel"),
-    }
-    for kind, names in kernels.items():
-        if isinstance(layer, kind):
-            return n_positions * sum(math.prod(getattr(layer, name).shape) for name in names)
-    if _is_composite(layer):
-        # A transformer's encoder, say. The products of tokens with each other are left out.
-        kernels = [weight for weight in layer.weights if weight.path.endswith("/kernel")]
-        return n_positions * sum(math.prod(kernel.shape) for kernel in kernels)
-    return 0
-
-
-def _is_composite(layer) -> bool:
-    """Whether it is made of layers, without being a model whose graph can be looked into."""
-    if not isinstance(layer, keras.Layer) or isinstance(layer, keras.Model):
-        return False
-    return any(inner.weights for inner in layer._flatten_layers(include_self=False))
+    for inner in flatten_layers(layer):
+        if isinstance(inner, keras.layers.BatchNormalization):
+            inner.trainable = False

@@ -1,10 +1,50 @@
-"""Keras's settings as Frostline needs them, whatever ~/.keras/keras.json says for other work.
+"""Keras's settings as Frostline needs them, for as long as a network is built or traced."""
 
-To be imported by each module that makes the first network of a process.
-"""
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-import keras
+from pipeline.system.keras_on_tensorflow import keras
 
-keras.config.set_floatx("float32")
-keras.config.set_image_data_format("channels_last")
-keras.config.set_epsilon(1e-7)
+
+@contextmanager
+def keras_settings(precision: str = "float32") -> Iterator[None]:
+    """Inside, Keras is set as after its installation, whatever a notebook or keras.json says.
+
+    Data format and fuzz factor decide what a layer computes. Afterwards all is as it was, and so is
+    the state of Python's `random`, from which Keras draws the seeds of layers. To be around
+    whatever makes layers, and whatever calls them for the first time.
+
+    Args:
+        precision: dtype policy of the layers that do not name one: `float32`, `mixed_float16` or
+            `mixed_bfloat16`.
+    """
+    config = keras.config
+    floatx, data_format, epsilon = config.floatx(), config.image_data_format(), config.epsilon()
+    policy, random_state = config.dtype_policy(), random.getstate()
+    config.set_floatx("float32")
+    config.set_image_data_format("channels_last")
+    config.set_epsilon(1e-7)
+    config.set_dtype_policy(precision)
+    try:
+        yield
+    finally:
+        config.set_floatx(floatx)
+        config.set_image_data_format(data_format)
+        config.set_epsilon(epsilon)
+        config.set_dtype_policy(policy)
+        random.setstate(random_state)
+
+
+@contextmanager
+def seeded_weights(seed: int) -> Iterator[None]:
+    """Inside, layers begin with the weights that `keras.utils.set_random_seed(seed)` would give.
+
+    Of all that it sets, weights depend on Python's `random` alone, whose state is put back.
+    """
+    before = random.getstate()
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(before)

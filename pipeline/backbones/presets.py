@@ -73,7 +73,10 @@ def import_keras_hub():
     """
     try:
         with no_start_up_talk():
+            # Before KerasHub imports Keras.
             import keras_hub
+
+            import pipeline.system.keras_on_tensorflow  # noqa: F401
     except Exception as error:
         # A tensorflow-text that was built for another TensorFlow raises TensorFlow's own errors.
         reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
@@ -245,11 +248,11 @@ def _get_file(location: str, name: str) -> Path:
             f"Received: hub:{location}"
         )
     import_keras_hub()
-    from keras_hub.src.utils.preset_utils import get_file
+    from pipeline.backbones.keras_internals import fetch_preset_file
 
     try:
         with contextlib.redirect_stdout(sys.stderr):
-            return Path(get_file(location, name))
+            return Path(fetch_preset_file(location, name))
     except Exception as error:
         # kagglehub, huggingface_hub and requests have errors of their own.
         raise WeightsError(

@@ -10,11 +10,10 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import keras
-
-import pipeline.backbones.keras_settings  # noqa: F401 - before the first layer is made
+from pipeline.backbones.keras_settings import keras_settings
 from pipeline.backbones.presets import import_keras_hub
 from pipeline.errors import RunError
+from pipeline.system.keras_on_tensorflow import keras
 
 # What a file may name, by Keras module. All of it is arithmetic on what the file itself holds:
 # no code, no files or addresses to read, no other frameworks.
@@ -53,6 +52,7 @@ VALUES = {"__keras_tensor__", "__tensor__", "__numpy__", "__ellipsis__", "__slic
 CONFIG_BYTES_AT_MOST = 64 * 2**20
 
 
+@keras_settings()
 def load_keras_model_safely(path) -> keras.Model:
     """Loads a model for inference from a `.keras` file, after reading what it is made of.
 

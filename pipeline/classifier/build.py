@@ -8,10 +8,11 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-import keras
 import numpy as np
 
 from pipeline.backbones.build import build_embedding_model
+from pipeline.backbones.keras_internals import flatten_layers
+from pipeline.backbones.keras_settings import keras_settings
 from pipeline.backbones.presets import HUB_PREFIX
 from pipeline.backbones.safe_loading import load_keras_model_safely
 from pipeline.backbones.weights.resolve import resolve_recorded_weights
@@ -23,8 +24,10 @@ from pipeline.heads.linear import LinearHead
 from pipeline.heads.saved_head import FINETUNED_MODEL, load_head, require_model
 from pipeline.recipe import Recipe
 from pipeline.runs.run_folder import Run
+from pipeline.system.keras_on_tensorflow import keras
 
 
+@keras_settings()
 def build_classifier(embedding: keras.Model, head: Head, class_names: list[str]) -> keras.Model:
     """Puts a head on an embedding model.
 
@@ -140,7 +143,7 @@ def _load_finetuned(run: Run) -> keras.Model:
 
 def set_precision(backbone: keras.Model, precision: str) -> None:
     """Lets a backbone compute in a precision, whatever it was built in; weights stay float32."""
-    for layer in backbone._flatten_layers():
+    for layer in flatten_layers(backbone):
         layer.dtype_policy = keras.dtype_policies.get(precision)
 
 

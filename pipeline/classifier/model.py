@@ -24,10 +24,9 @@ from pipeline.system.parallel import map_batches
 from pipeline.system.quiet_start import no_start_up_talk
 
 if TYPE_CHECKING:
-    import keras
-
     from pipeline.backbones.engines.device import Device
     from pipeline.backbones.engines.embedder import Embedder
+    from pipeline.system.keras_on_tensorflow import keras
 
 # So many images at most are not padded to the large batch that a GPU takes.
 SMALL_BATCH = 8

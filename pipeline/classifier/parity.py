@@ -19,7 +19,7 @@ from pipeline.runs.records import Probes, read_probes
 from pipeline.runs.run_folder import Run
 
 if TYPE_CHECKING:
-    import keras
+    from pipeline.system.keras_on_tensorflow import keras
 
 # Greatest difference relative to the greatest feature.
 FEATURE_TOLERANCE = 1e-3
@@ -83,6 +83,8 @@ def check_model_parity(
     run: Run, model: "keras.Model", *, is_gpu: bool, data_root: Path | None
 ) -> Parity:
     """`check_parity` of backbone and head as one Keras model, see `build.py`."""
+    from pipeline.backbones.keras_settings import keras_settings
+
     preprocessing, backbone = model.get_layer("preprocessing"), model.get_layer("backbone")
 
     def embed(pixels: np.ndarray) -> np.ndarray:
@@ -92,7 +94,8 @@ def check_model_parity(
     def predict_proba(features: np.ndarray) -> np.ndarray:
         return np.asarray(model.get_layer("head")(features, training=False))
 
-    return check_parity(run, embed, predict_proba, is_gpu=is_gpu, data_root=data_root)
+    with keras_settings():
+        return check_parity(run, embed, predict_proba, is_gpu=is_gpu, data_root=data_root)
 
 
 def _is_reduced(manifest: Manifest) -> bool:

@@ -49,8 +49,8 @@ def finetune(terminal, run: Path, data, device, as_json, **options) -> None:
     require_model(opened)
     with no_start_up_talk():
         from pipeline.backbones.engines.device import choose_device
-        from pipeline.finetuning.finetune import Watch
         from pipeline.finetuning.finetune import finetune as tune
+        from pipeline.finetuning.watch import Watch
 
         chosen = choose_device(device)
     terminal.say(f"Computing on {chosen.description}.")

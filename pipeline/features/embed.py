@@ -17,7 +17,7 @@ from pipeline.system.parallel import map_batches
 from pipeline.system.quiet_start import no_start_up_talk
 
 if TYPE_CHECKING:
-    import keras
+    from pipeline.system.keras_on_tensorflow import keras
 
 Progress = Callable[[str, int, int], None]
 # From paths to (digest, pixels or the reason why there are none) of each.

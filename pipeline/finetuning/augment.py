@@ -2,9 +2,11 @@
 
 import threading
 
-import keras
 import numpy as np
 import tensorflow as tf
+
+from pipeline.backbones.keras_settings import keras_settings
+from pipeline.system.keras_on_tensorflow import keras
 
 MIX_UP_ALPHA = 0.2
 # To be raised by hand whenever equal arguments would give other images than before.
@@ -20,6 +22,12 @@ def number_images(digests: np.ndarray) -> np.ndarray:
     return digests[:, :8].copy().view("<u8")[:, 0]
 
 
+def find_random_states(layer: keras.Layer) -> list[keras.Variable]:
+    """What decides the random numbers that a layer and those inside it draw: two integers each."""
+    weights = {id(weight) for weight in layer.weights}
+    return [variable for variable in layer.variables if id(variable) not in weights]
+
+
 class Augmentation:
     """Augments batches of images; safe to call from several threads.
 
@@ -32,6 +40,7 @@ class Augmentation:
         seed: with epoch and image it decides everything.
     """
 
+    @keras_settings()
     def __init__(self, preset: str, *, flip: bool, seed: int):
         self.kind = f"{preset}{' flip' if flip else ''}"
         self.name = f"{self.kind} seed {seed}"
@@ -40,8 +49,8 @@ class Augmentation:
         self._seed = seed
         self._layers = _make_layers(preset, flip)
         self._mixers = _make_mixers() if preset == "strong" else []
-        self._generators = _find_generators(self._layers)
-        self._lock = threading.Lock()  # the generators' states belong to one call at a time
+        self._states = [state for layer in self._layers for state in find_random_states(layer)]
+        self._lock = threading.Lock()  # the layers' states belong to one call at a time
         self._run = tf.function(self._augment_all, reduce_retracing=True)
 
     def __call__(self, images: np.ndarray, ids: np.ndarray, epoch: int) -> np.ndarray:
@@ -79,22 +88,23 @@ class Augmentation:
         return np.asarray(mixed["images"]), np.asarray(mixed["labels"])
 
     def _draw_states(self, epoch: int, image: int) -> np.ndarray:
-        """uint32 (n_generators, 2)."""
+        """uint32 (n_states, 2)."""
         sequence = np.random.SeedSequence([self._seed, epoch, image])
-        return sequence.generate_state(2 * len(self._generators)).reshape(-1, 2)
+        return sequence.generate_state(2 * len(self._states)).reshape(-1, 2)
 
-    def _augment_all(self, images, states):
-        return tf.map_fn(
-            self._augment_one,
-            (images, states),
-            fn_output_signature=tf.float32,
-            parallel_iterations=1,  # one image's states at a time
-        )
+    def _augment_all(self, images: tf.Tensor, states: tf.Tensor) -> tf.Tensor:
+        with keras_settings():
+            return tf.map_fn(
+                self._augment_one,
+                (images, states),
+                fn_output_signature=tf.float32,
+                parallel_iterations=1,  # one image's states at a time
+            )
 
-    def _augment_one(self, image_and_states):
+    def _augment_one(self, image_and_states: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
         image, states = image_and_states
-        for number, generator in enumerate(self._generators):
-            generator.state.assign(states[number])
+        for number, state in enumerate(self._states):
+            state.assign(states[number])
         images = image[None]
         for layer in self._layers:
             images = layer(images, training=True)
@@ -123,12 +133,3 @@ def _make_layers(preset: str, flip: bool) -> list[keras.Layer]:
 
 def _make_mixers() -> list[keras.Layer]:
     return [keras.layers.MixUp(alpha=MIX_UP_ALPHA), keras.layers.CutMix()]
-
-
-def _find_generators(layers: list[keras.Layer]) -> list[keras.random.SeedGenerator]:
-    return [
-        generator
-        for layer in layers
-        for inner in layer._flatten_layers()
-        for generator in inner._seed_generators
-    ]

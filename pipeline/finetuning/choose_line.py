@@ -2,10 +2,9 @@
 
 from dataclasses import dataclass
 
-import keras
-
 from pipeline.backbones.frost_lines import FrostLine, find_frost_lines
 from pipeline.errors import BackboneError
+from pipeline.system.keras_on_tensorflow import keras
 
 # (training images per class, at least; share of the backbone's work to thaw, at most). Few images
 # bear few free parameters; two fifths paid on 110 photos per class (docs/fine-tuning.md).

@@ -2,29 +2,21 @@
 below the frozen head.
 """
 
-import keras
 import numpy as np
 
 from pipeline.backbones.engines.device import Device
 from pipeline.backbones.engines.registry import open_model
-from pipeline.backbones.frost_lines import thaw
 from pipeline.classifier.build import load_classifier
 from pipeline.finetuning.checkpoint import State
+from pipeline.finetuning.epoch_passes import in_batches
+from pipeline.finetuning.judge_epochs import beats, score_validation
 from pipeline.finetuning.options import FinetuneOptions
 from pipeline.finetuning.parent import Parent
 from pipeline.finetuning.pixels import PixelStore
-from pipeline.finetuning.training import in_batches
-from pipeline.finetuning.winner import beats, score_validation
+from pipeline.finetuning.thawed import thaw_classifier
 from pipeline.runs.records import Predictions
+from pipeline.system.keras_on_tensorflow import keras
 from pipeline.system.parallel import map_batches
-
-
-def thaw_classifier(model: keras.Model, line: str) -> int:
-    """Thaws the backbone from a frost line up, and the head; returns the trainable parameters."""
-    model.trainable = True
-    model.get_layer("preprocessing").trainable = False
-    thaw(model.get_layer("backbone"), line)
-    return int(sum(np.prod(weight.shape) for weight in model.trainable_weights))
 
 
 def make_final_model(

@@ -5,6 +5,7 @@ the reading of the curve is ours.
 """
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -18,8 +19,8 @@ SAFETY = 10.0
 
 
 def sweep_rates(
-    batches: Iterator,
-    step: Callable[[tuple, float], tuple[float, float]],
+    batches: Iterator[Any],
+    step: Callable[[Any, float], tuple[float, float]],
     on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
     n_steps: int = N_STEPS,
 ) -> list[list[float]]:

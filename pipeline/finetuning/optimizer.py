@@ -1,83 +1,83 @@
-"""AdamW whose rate and weight decay shrink from block to block, and the rate over time."""
+"""AdamW whose rate and weight decay shrink from block to block, clipped over all blocks."""
 
-import math
-
-import keras
 import tensorflow as tf
 
-from pipeline.backbones.frost_lines import find_frost_lines, split_at
+from pipeline.backbones.frost_lines import find_layers_by_line
 from pipeline.finetuning.options import FinetuneOptions
+from pipeline.system.keras_on_tensorflow import keras
 
 CLIP_NORM = 1.0
-FINAL_SHARE = 0.01
 
 
-class LayerwiseAdamW(keras.optimizers.AdamW):
-    """AdamW with a factor per variable on its rate, and so on its weight decay, too.
+class ClippedAdamW(keras.optimizers.AdamW):
+    """AdamW that clips the gradients by their common norm, over all devices.
 
-    Keras applies the decay outside `update_step`, so both need the factor. The gradients are
-    clipped by their global norm after they were summed over all devices: Keras clips before.
+    Keras's `global_clipnorm` clips each device's share before the shares are summed, so that the
+    result would depend on the number of devices.
+    """
+
+    def apply(
+        self,
+        grads: list[tf.Tensor],
+        trainable_variables: list[keras.Variable] | None = None,
+    ) -> None:
+        super().apply(_clip_together(grads), trainable_variables)
+
+
+class LayerwiseAdamW(keras.optimizers.MultiOptimizer):
+    """An AdamW for each factor on the rate, and so on the weight decay; clipped together.
+
+    The factor has to be on the rate: AdamW divides a factor on the gradients out again.
 
     Args:
         factors: by variable path; 1 for those that are not in it.
+        settings: of each AdamW.
     """
 
-    def __init__(self, factors: dict[str, float], **settings):
-        super().__init__(**settings)
-        self._factor_of_path = factors
-        self._factor_of_key: dict = {}
-
-    def build(self, variables):
-        super().build(variables)
-        self._factor_of_key = {
-            self._var_key(variable): self._factor_of_path.get(variable.path, 1.0)
-            for variable in variables
+    def __init__(self, factors: dict[str, float], **settings: float):
+        by_factor = {
+            factor: _make_adamw(keras.optimizers.AdamW, **settings)
+            for factor in sorted({1.0, *factors.values()}, reverse=True)
         }
+        super().__init__(lambda variable: by_factor[factors.get(variable.path, 1.0)])
+        self._by_factor = by_factor
 
-    def _factor(self, variable) -> float:
-        return self._factor_of_key[self._var_key(variable)]
+    @property
+    def learning_rate(self) -> keras.Variable:
+        """The rate of what has the factor 1."""
+        return self._by_factor[1.0].learning_rate
 
-    def update_step(self, gradient, variable, learning_rate):
-        super().update_step(gradient, variable, learning_rate * self._factor(variable))
+    @learning_rate.setter
+    def learning_rate(self, rate: float) -> None:
+        for factor, optimizer in self._by_factor.items():
+            optimizer.learning_rate = rate * factor
 
-    def _apply_weight_decay(self, variables):
-        def decay_all(distribution, variables):
-            def decay(variable):
-                if self._use_weight_decay(variable):
-                    rate = tf.cast(self.learning_rate, variable.dtype) * self._factor(variable)
-                    variable.assign_sub(variable * self.weight_decay * rate)
-
-            for variable in variables:
-                distribution.extended.update(variable.value, decay, group=False)
-
-        tf.__internal__.distribute.interim.maybe_merge_call(
-            decay_all, self._distribution_strategy, variables
-        )
-
-    def _backend_update_step(self, grads, trainable_variables, learning_rate):
-        variables = [variable.value for variable in trainable_variables]
-        pairs = self._all_reduce_sum_gradients(list(zip(grads, variables, strict=True)))
-        clipped, _ = tf.clip_by_global_norm([gradient for gradient, _ in pairs], CLIP_NORM)
-        tf.__internal__.distribute.interim.maybe_merge_call(
-            self._distributed_tf_update_step,
-            self._distribution_strategy,
-            list(zip(clipped, variables, strict=True)),
-            learning_rate,
-        )
+    def apply(
+        self,
+        grads: list[tf.Tensor],
+        trainable_variables: list[keras.Variable] | None = None,
+    ) -> None:
+        super().apply(_clip_together(grads), trainable_variables)
 
 
-def make_optimizer(options: FinetuneOptions, factors: dict[str, float]) -> LayerwiseAdamW:
-    """The optimizer of fine-tuning; its rate is set before each step."""
-    averaged = options.average_weights > 0
-    optimizer = LayerwiseAdamW(
-        factors,
-        learning_rate=options.learning_rate,
-        weight_decay=options.weight_decay,
-        use_ema=averaged,
-        ema_momentum=options.average_weights if averaged else 0.99,
-    )
-    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    return optimizer
+def make_optimizer(
+    options: FinetuneOptions, factors: dict[str, float]
+) -> ClippedAdamW | LayerwiseAdamW:
+    """The optimizer of fine-tuning; its rate is set before each step.
+
+    Args:
+        factors: on the rate, by variable path; from `decay_factors`.
+    """
+    is_averaged = options.average_weights > 0
+    settings = {
+        "learning_rate": options.learning_rate,
+        "weight_decay": options.weight_decay,
+        "use_ema": is_averaged,
+        "ema_momentum": options.average_weights if is_averaged else 0.99,
+    }
+    if factors:
+        return LayerwiseAdamW(factors, **settings)
+    return _make_adamw(ClippedAdamW, **settings)
 
 
 def decay_factors(backbone: keras.Model, line: str, layer_decay: float) -> dict[str, float]:
@@ -90,27 +90,31 @@ def decay_factors(backbone: keras.Model, line: str, layer_decay: float) -> dict[
         return {}
     factors: dict[str, float] = {}
     depth = 0
-    for depth, found in enumerate(find_frost_lines(backbone), start=1):
-        for layer in split_at(backbone, found.name)[1].layers:
+    for depth, (name, layers) in enumerate(find_layers_by_line(backbone).items(), start=1):
+        for layer in layers:
             for variable in layer.trainable_variables:
                 factors.setdefault(variable.path, layer_decay**depth)
-        if found.name == line:
+        if name == line:
             return factors
     for variable in backbone.trainable_variables:
         factors.setdefault(variable.path, layer_decay ** (depth + 1))
     return factors
 
 
-def learning_rate_at(step: int, n_steps: int, greatest: float, warmup: float) -> float:
-    """A linear warm-up and a cosine down to a hundredth.
+def _make_adamw(kind: type[keras.optimizers.AdamW], **settings: float) -> keras.optimizers.AdamW:
+    optimizer = kind(**settings)
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    return optimizer
 
-    Args:
-        step: 0..`n_steps` - 1.
-        warmup: share of the steps.
+
+def _clip_together(gradients: list[tf.Tensor]) -> list[tf.Tensor]:
+    """This device's equal share of the gradients summed over all devices and clipped.
+
+    Keras sums what the devices hand in once more.
     """
-    n_warmup = max(1, round(warmup * n_steps))
-    if step < n_warmup:
-        return greatest * (step + 1) / n_warmup
-    progress = (step - n_warmup + 1) / max(1, n_steps - n_warmup)
-    cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
-    return greatest * (FINAL_SHARE + (1 - FINAL_SHARE) * cosine)
+    context = tf.distribute.get_replica_context()
+    n_devices = context.num_replicas_in_sync
+    if n_devices > 1:
+        gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, list(gradients))
+    clipped, _ = tf.clip_by_global_norm(gradients, CLIP_NORM)
+    return [gradient / n_devices for gradient in clipped] if n_devices > 1 else clipped

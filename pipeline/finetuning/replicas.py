@@ -1,13 +1,17 @@
 """One device or several: where the model's variables live, and how a batch is divided."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any, TypeAlias
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from pipeline.backbones.engines.device import Device
+from pipeline.system.keras_on_tensorflow import keras
+
+# A tensor, or one for each copy.
+Share: TypeAlias = Any
 
 
 class Replicas:
@@ -19,31 +23,43 @@ class Replicas:
 
     @contextmanager
     def scope(self) -> Iterator[None]:
+        """What is made inside has a copy on each device."""
         if self._strategy is None:
             yield
         else:
             with self._strategy.scope():
                 yield
 
-    def divide(self, x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> tuple:
-        """A batch for Keras's train function, divided among the copies.
+    def fill(self, *batch: np.ndarray) -> list[np.ndarray]:
+        """The batch; several times over where it has fewer images than there are copies."""
+        if len(batch[0]) >= self.n:
+            return list(batch)
+        return [np.concatenate([values] * self.n) for values in batch]
 
-        The loss of a copy is the mean over its share, and the mean over the copies is taken of
-        that; so where shares differ in size the weights make up for it.
-        """
-        if self.n == 1:
-            return tuple(tf.constant(values) for values in (x, y, weights))
-        if len(x) < self.n:  # each copy needs something to do
-            x, y, weights = (np.concatenate([values] * self.n) for values in (x, y, weights))
-        shares = np.array_split(np.arange(len(x)), self.n)
+    def divide(self, *batch: np.ndarray) -> list[Share]:
+        """Each array of a batch in nearly equal shares, one for each copy."""
+        strategy = self._strategy
+        if strategy is None:
+            return [tf.constant(values) for values in batch]
+        rows = np.array_split(np.arange(len(batch[0])), self.n)
 
-        def pick(values):
-            return self._strategy.experimental_distribute_values_from_function(
-                lambda context: tf.constant(values[shares[context.replica_id_in_sync_group]])
+        def take_share(values: np.ndarray) -> Share:
+            return strategy.experimental_distribute_values_from_function(
+                lambda context: tf.constant(values[rows[context.replica_id_in_sync_group]])
             )
 
-        balance = np.concatenate([np.full(len(s), len(s) * self.n / len(x)) for s in shares])
-        return pick(x), pick(y), pick((weights * balance).astype(np.float32))
+        return [take_share(values) for values in batch]
+
+    def run_and_sum(
+        self, function: Callable[..., tuple[tf.Tensor, ...]], *shares: Share
+    ) -> tuple[tf.Tensor, ...]:
+        """Calls a function on each copy with its share; the sums of what it returns."""
+        if self._strategy is None:
+            return function(*shares)
+        return tuple(
+            self._strategy.reduce(tf.distribute.ReduceOp.SUM, result, axis=None)
+            for result in self._strategy.run(function, args=shares)
+        )
 
 
 ONE_DEVICE = Replicas(None)
@@ -55,7 +71,10 @@ def place(strategy: str, device: Device) -> Iterator[Replicas]:
     if strategy == "mirrored":
         kind = "GPU" if device.is_gpu else "CPU"
         names = [found.name for found in tf.config.list_logical_devices(kind)]
-        replicas = Replicas(tf.distribute.MirroredStrategy(names))
+        # On CPUs TensorFlow's default fails for a second strategy of the process whose gradients
+        # have other shapes.
+        reduction = None if device.is_gpu else tf.distribute.ReductionToOneDevice()
+        replicas = Replicas(tf.distribute.MirroredStrategy(names, reduction))
         with replicas.scope():
             yield replicas
     else:

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from pipeline.finetuning.checkpoint import State
+from pipeline.finetuning.judge_epochs import calibrated_losses
 from pipeline.finetuning.options import FinetuneOptions
-from pipeline.finetuning.winner import calibrated_losses
 from pipeline.runs.records import Predictions
 from pipeline.runs.scores import Metrics, score_splits
 from pipeline.runs.significance import Comparison, compare_predictions
@@ -64,7 +64,7 @@ def judge(
     best_epoch: int,
     calibrated_loss: float,
 ) -> str:
-    """Says whether fine-tuning helped, on the images of one split.
+    """Says whether fine-tuning helped, on the images of one split; only what is significant did.
 
     Args:
         frozen, finetuned: of the comparison's split.
@@ -85,23 +85,24 @@ def judge(
         f"log-loss {frozen.log_loss:.4f} to {finetuned.log_loss:.4f}, where calibration alone "
         f"gives {calibrated_loss:.4f}"
     )
-    if change > 0:
-        what = f"Fine-tuning helped: {change:+.1f} points ({loss}); {sides}"
-    elif change == 0:
-        what = f"Fine-tuning changed the accuracy by nothing ({loss}); {sides}"
-    else:
-        what = f"Fine-tuning hurt: {change:+.1f} points ({loss}); {sides}"
+    if change == 0:
+        return f"Fine-tuning changed the accuracy by nothing ({loss}); {sides}."
+    helped = "helped" if change > 0 else "hurt"
     p = f"p = {comparison.p_value:.2g}" if comparison.p_value >= 1e-3 else "p < 0.001"
     if comparison.is_significant:
-        sure = f"That is significant (McNemar's exact test, {p})"
+        what, sure = f"Fine-tuning {helped}", "is significant"
     else:
-        sure = f"That may be chance (McNemar's exact test, {p})"
-    if comparison.is_optimistic:
-        sure += (
-            ", with the reservation that validation also chose the epoch and its temperature, so "
-            "both flatter; fit the head with --test-fraction for a fair test"
-        )
-    return f"{what}. {sure}."
+        what, sure = f"Whether fine-tuning {helped} is not clear", "may be chance"
+    reservation = (
+        ", with the reservation that validation also chose the epoch and its temperature, so both "
+        "flatter; fit the head with --test-fraction for a fair test"
+        if comparison.is_optimistic
+        else ""
+    )
+    return (
+        f"{what}: {change:{'+.1f' if abs(change) >= 0.05 else '+.1g'}} points ({loss}); {sides}. "
+        f"That {sure} (McNemar's exact test, {p}){reservation}."
+    )
 
 
 def suggest(

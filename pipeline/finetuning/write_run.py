@@ -4,7 +4,6 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
-import keras
 import numpy as np
 
 from pipeline.backbones.engines.device import Device
@@ -37,6 +36,7 @@ from pipeline.runs.records import (
 from pipeline.runs.run_folder import Run, describe_software, find_git_commit, new_run, now
 from pipeline.runs.scores import Metrics
 from pipeline.runs.significance import write_changed_sides
+from pipeline.system.keras_on_tensorflow import keras
 
 SAVED_MODEL_TOLERANCE = 1e-5
 SAVED_MODEL_TOLERANCE_ON_GPU = 1e-3  # two copies may be given different kernels

@@ -9,10 +9,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import keras
 import numpy as np
 
-import pipeline.backbones.keras_settings  # noqa: F401 - before the first layer is made
+from pipeline.backbones.keras_settings import keras_settings
 from pipeline.heads.dense_graphs import compile_predict, compile_steps
 from pipeline.heads.head import Features
 from pipeline.heads.shuffled_blocks import draw_blocks
@@ -23,6 +22,7 @@ from pipeline.heads.training_rows import (
     weigh_each_class,
 )
 from pipeline.runs.scores import mean_log_loss
+from pipeline.system.keras_on_tensorflow import keras
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ class DenseFit:
     best_epoch: int
 
 
+@keras_settings()
 def fit_dense_head(
     features: Features,
     labels: np.ndarray,
@@ -156,6 +157,7 @@ def fit_dense_head(
     return DenseFit(model=model, history=history, best_epoch=best)
 
 
+@keras_settings()
 def build_dense_head(
     mean: np.ndarray,
     spread: np.ndarray,

@@ -5,12 +5,13 @@ All steps of a block are one graph, so that no Python stands between them.
 
 from collections.abc import Callable
 
-import keras
 import numpy as np
 import tensorflow as tf
 
+from pipeline.backbones.keras_settings import keras_settings
 from pipeline.heads.head import Features
 from pipeline.heads.training_rows import split_rows
+from pipeline.system.keras_on_tensorflow import keras
 
 
 def compile_predict(model: keras.Model) -> Callable[..., np.ndarray]:
@@ -19,9 +20,11 @@ def compile_predict(model: keras.Model) -> Callable[..., np.ndarray]:
     It takes the rows block by block, so all that is sliced like an array will do.
     """
     signature = [tf.TensorSpec((None, model.input_shape[1]), tf.float32)]
-    predict_block = tf.function(
-        lambda rows: model(rows, training=False), input_signature=signature, jit_compile=False
-    )
+
+    @tf.function(input_signature=signature, jit_compile=False)
+    def predict_block(rows: tf.Tensor) -> tf.Tensor:
+        with keras_settings():  # it is traced when it is first called, by whomever
+            return model(rows, training=False)
 
     def predict(features: Features, chosen: np.ndarray | None = None) -> np.ndarray:
         blocks = []

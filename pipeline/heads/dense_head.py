@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-import keras
 import numpy as np
 
 from pipeline.backbones.safe_loading import load_keras_model_safely
@@ -14,6 +13,7 @@ from pipeline.heads.dense import fit_dense_head
 from pipeline.heads.dense_graphs import compile_predict
 from pipeline.heads.head import Features, FittedHead, Progress, TrainingRows
 from pipeline.heads.options import DenseOptions
+from pipeline.system.keras_on_tensorflow import keras
 
 
 class DenseHead:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 if TYPE_CHECKING:
-    import keras
+    from pipeline.system.keras_on_tensorflow import keras
 
 Progress = Callable[[str, int, int], None]
 

@@ -17,8 +17,9 @@ from pipeline.heads.head import Features
 from pipeline.runs.scores import softmax
 
 if TYPE_CHECKING:
-    import keras
     from sklearn.pipeline import Pipeline
+
+    from pipeline.system.keras_on_tensorflow import keras
 
 ROWS_PER_BLOCK = 8192
 
@@ -75,7 +76,7 @@ class LinearHead:
 
     def to_keras(self) -> "keras.Layer":
         """A Dense layer `head` with softmax, in float32."""
-        import keras
+        from pipeline.system.keras_on_tensorflow import keras
 
         n_features, n_classes = self.kernel.shape
         layer = keras.layers.Dense(n_classes, activation="softmax", dtype="float32", name="head")

@@ -233,7 +233,7 @@ def _lift(wrapper: Path) -> None:
 
 def _download(download: Download) -> Path:
     """The archive in Keras's folder, its hash checked; downloaded where it is not there."""
-    import keras
+    from pipeline.system.keras_on_tensorflow import keras
 
     name = download.url.rsplit("/", 1)[-1]
     try:

@@ -10,7 +10,7 @@ import numpy as np
 from pipeline.runs.scores import softmax
 
 if TYPE_CHECKING:
-    import keras
+    from pipeline.system.keras_on_tensorflow import keras
 
 LEAST, GREATEST = 0.01, 100.0
 _AT_BOUND = 1.01  # the search stops a little short of a bound

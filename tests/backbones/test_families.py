@@ -15,7 +15,7 @@ from keras.src.utils import file_utils
 from networks import features_of, random_images, set_statistics
 
 from pipeline.backbones.build import build_backbone, build_embedding_model
-from pipeline.backbones.frost_lines import count_multiply_adds
+from pipeline.backbones.multiply_adds import count_multiply_adds
 from pipeline.backbones.registry import BACKBONES, get_backbone
 from pipeline.backbones.weights.resolve import resolve_weights
 from pipeline.errors import BackboneError, WeightsError

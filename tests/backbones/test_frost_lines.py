@@ -4,7 +4,8 @@ import pytest
 from networks import random_images, set_statistics
 
 from pipeline.backbones.build import build_backbone
-from pipeline.backbones.frost_lines import count_multiply_adds, find_frost_lines, split_at, thaw
+from pipeline.backbones.frost_lines import find_frost_lines, split_at, thaw
+from pipeline.backbones.multiply_adds import count_multiply_adds
 from pipeline.backbones.registry import get_backbone
 from pipeline.backbones.weights.resolve import resolve_weights
 from pipeline.errors import BackboneError

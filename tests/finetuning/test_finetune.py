@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import random
 import shutil
 import signal
 import subprocess
@@ -18,17 +20,21 @@ from PIL import Image
 from pipeline.backbones.engines import tensorflow_graph
 from pipeline.backbones.engines.device import choose_device
 from pipeline.backbones.engines.registry import ENGINES
+from pipeline.backbones.keras_internals import flatten_layers
 from pipeline.errors import DeviceError, FrostlineError, ParityError, RunError
-from pipeline.finetuning import training
-from pipeline.finetuning.finetune import Watch, finetune
-from pipeline.finetuning.inputs import PixelInputs
+from pipeline.finetuning.epoch_passes import EpochPasses
+from pipeline.finetuning.finetune import finetune
+from pipeline.finetuning.judge_epochs import Scores
+from pipeline.finetuning.network import Network, TrunkAndTop
 from pipeline.finetuning.options import FinetuneOptions
-from pipeline.finetuning.winner import Scores
+from pipeline.finetuning.replicas import Replicas
+from pipeline.finetuning.training import Training
+from pipeline.finetuning.watch import Watch
 from pipeline.runs.run_folder import open_run
 
 ROOT = Path(__file__).resolve().parents[2]
 # At 32 pixels the top sees 1 x 1 maps: the default rate is too high for so little.
-FROZEN_LITE0 = {
+FROZEN = {
     "unfreeze": "block7a",
     "epochs": 2,
     "trunk_cache": False,
@@ -40,7 +46,7 @@ FROZEN_LITE0 = {
 def tune(run, output, *, notes=None, **options):
     watch = Watch(on_note=(notes if notes is not None else []).append)
     how = {name: options.pop(name) for name in ("resume", "tensorboard") if name in options}
-    settings = FinetuneOptions(**{**FROZEN_LITE0, **options})
+    settings = FinetuneOptions(**{**FROZEN, **options})
     return finetune(
         open_run(run), settings, choose_device("cpu"), output=output, watch=watch, **how
     )
@@ -53,6 +59,37 @@ def history(folder, name="val_loss"):
 
 def manifest(folder):
     return json.loads((folder / "manifest.json").read_text())
+
+
+def test_as_a_function_it_takes_a_path_prints_nothing_and_leaves_no_trace(fitted, tmp_path, capsys):
+    random.seed(1)
+    np.random.seed(1)
+    keras.utils.set_random_seed(1)
+    expected = random.random(), np.random.random(), keras.random.uniform((3,)).numpy().tolist()
+    environment = dict(os.environ)
+    random.seed(1)
+    np.random.seed(1)
+    keras.utils.set_random_seed(1)
+    keras.config.set_epsilon(1e-3)
+    try:
+        result = finetune(
+            str(fitted), device="cpu", output=str(tmp_path / "run"), tensorboard="board", **FROZEN
+        )
+        assert keras.config.epsilon() == 1e-3
+    finally:
+        keras.config.set_epsilon(1e-7)
+    received = random.random(), np.random.random(), keras.random.uniform((3,)).numpy().tolist()
+    assert received == expected
+    assert dict(os.environ) == environment
+    assert capsys.readouterr() == ("", "")
+    assert result.folder == tmp_path / "run"
+    assert manifest(result.folder)["parameters"]["epochs"] == FROZEN["epochs"]
+    assert list(Path("board").iterdir())
+
+
+def test_an_option_that_there_is_not_is_named(fitted):
+    with pytest.raises(TypeError, match="epoch"):
+        finetune(fitted, epoch=1)
 
 
 def test_trunk_cache_gives_the_same_loss_curve(fitted, tmp_path):
@@ -109,18 +146,16 @@ def test_strong_augmentation_with_everything_else_switched_on(fitted, tmp_path):
 
 
 def test_divergence_takes_up_the_last_good_weights_with_a_lower_rate(fitted, tmp_path, monkeypatch):
-    step = training.Training._step
+    step = Network.step
     calls = []
 
-    def poisoned(self, batch, rate):
-        calls.append(rate)
+    def poisoned(self, *batch_and_rate):
+        calls.append(batch_and_rate)
         if len(calls) == 3:
-            self._model.trainable_variables[0].assign(
-                self._model.trainable_variables[0] * float("nan")
-            )
-        return step(self, batch, rate)
+            self.weights = [value * float("nan") for value in self.weights]
+        return step(self, *batch_and_rate)
 
-    monkeypatch.setattr(training.Training, "_step", poisoned)
+    monkeypatch.setattr(Network, "step", poisoned)
     notes = []
     result = tune(fitted, tmp_path / "run", batch_size=16, notes=notes)
     assert result.last_epoch == 2
@@ -143,14 +178,16 @@ def test_too_high_a_rate_is_lowered_until_it_stops_and_is_never_worse(fitted, tm
 
 @pytest.mark.parametrize("stage", ["a step", "validation", "the end"])
 def test_out_of_memory_says_which_batch_size_to_try(fitted, tmp_path, monkeypatch, stage):
-    def exhausted(self, *batch):
-        if stage == "validation" and len(batch[0]) == 1:
-            return np.zeros((1, 32, 32, 3), np.float32)  # to build the model
+    call = TrunkAndTop.call
+
+    def exhausted(self, *batch, training=False):
+        if stage == "validation" and training:
+            return call(self, *batch, training=training)
         raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
 
     place = {
-        "a step": (training.Replicas, "divide"),
-        "validation": (PixelInputs, "plain"),
+        "a step": (Replicas, "divide"),
+        "validation": (TrunkAndTop, "call"),
         "the end": (tensorflow_graph, "_fold_constants"),
     }
     monkeypatch.delitem(ENGINES, "litert")
@@ -169,7 +206,7 @@ def test_the_head_is_not_overwritten_by_what_is_made_of_it(fitted):
 
 
 def test_existing_output_is_refused_before_training_starts(fitted, monkeypatch):
-    monkeypatch.setattr(training.Training, "run", lambda self: pytest.fail("it trained"))
+    monkeypatch.setattr(Training, "run", lambda self: pytest.fail("it trained"))
     with pytest.raises(RunError, match="exists already"):
         tune(fitted, fitted)
 
@@ -192,7 +229,7 @@ def test_values_that_make_no_sense_are_named(fitted, tmp_path, option, value):
 def test_history_that_cannot_be_drawn_is_an_error_before_training_starts(
     fitted, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(training.Training, "run", lambda self: pytest.fail("it trained"))
+    monkeypatch.setattr(Training, "run", lambda self: pytest.fail("it trained"))
     shutil.copytree(fitted, tmp_path / "run")
     (tmp_path / "run/history.csv").write_text("C,val_loss\nhalf,a\n")
     with pytest.raises(RunError, match=r"history\.csv"):
@@ -214,28 +251,27 @@ def test_stopping_says_how_to_go_on(fitted, monkeypatch):
 
 KILLER = """
 import os, signal, sys
-from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from pipeline.finetuning import training
-from pipeline.backbones.engines.device import choose_device
 from pipeline.finetuning.finetune import finetune
+from pipeline.finetuning.network import Network
 from pipeline.finetuning.options import FinetuneOptions
-from pipeline.finetuning.inputs import PixelInputs
-from pipeline.runs.run_folder import open_run
+from pipeline.finetuning.training import Training
 run, output, resume, fatal_epoch = sys.argv[2:]
-step, calls = training.Training._step, []
-def dying(self, batch, rate):
-    calls.append(rate)
-    if self.state.epoch + 1 == int(fatal_epoch) and len(calls) % 4 == 2:
+run_epoch, step, epochs, calls = Training.run_epoch, Network.step, [], []
+def noting(self, epoch):
+    epochs.append(epoch)
+    run_epoch(self, epoch)
+def dying(self, *batch_and_rate):
+    calls.append(batch_and_rate)
+    if epochs[-1] == int(fatal_epoch) and len(calls) % 4 == 2:
         os.kill(os.getpid(), signal.SIGKILL)
-    return step(self, batch, rate)
-training.Training._step = dying
+    return step(self, *batch_and_rate)
+Training.run_epoch, Network.step = noting, dying
 options = FinetuneOptions(
     unfreeze="block6d", epochs=4, batch_size=8, learning_rate=3e-3, trunk_cache=False,
     average_weights=0.9, layer_decay=0.8,
 )
-finetune(open_run(Path(run)), options, choose_device("cpu"), output=Path(output),
-         resume=resume == "resume")
+finetune(run, options, "cpu", output=output, resume=resume == "resume")
 """
 
 
@@ -268,16 +304,16 @@ def check_killed_and_resumed(fitted, tmp_path, fatal_epochs):
 def test_interrupted_epoch_resumes_with_the_same_metrics(fitted, tmp_path, monkeypatch):
     options = {"epochs": 3, "batch_size": 16, "average_weights": 0.9}
     tune(fitted, tmp_path / "reference", **options)
-    step, calls = training.Training._step, []
+    step, calls = Network.step, []
 
-    def dying(self, batch, rate):
-        calls.append(rate)
+    def dying(self, *batch_and_rate):
+        calls.append(batch_and_rate)
         if len(calls) == 4:
             raise KeyboardInterrupt
-        return step(self, batch, rate)
+        return step(self, *batch_and_rate)
 
     with monkeypatch.context() as patched:
-        patched.setattr(training.Training, "_step", dying)
+        patched.setattr(Network, "step", dying)
         with pytest.raises(KeyboardInterrupt):
             tune(fitted, tmp_path / "run", **options)
     notes = []
@@ -364,13 +400,13 @@ def test_a_winner_that_is_worse_as_the_model_that_is_kept_gives_way_to_the_froze
     from a fine-tuned run.
     """
 
-    def spoil(self, epoch):
-        for variable in self._model.head.trainable_variables:
+    def spoil(self, epoch, rate):
+        for variable in self._network.model.head.trainable_variables:
             variable.assign(-variable)
-        return 0.1, 1.0
+        return 0.1, 1.0, rate
 
-    monkeypatch.setattr(training.Training, "_train_epoch", spoil)
-    monkeypatch.setattr(training.Training, "_evaluate", lambda self: Scores(1.0, 0.0, 1.0, -1.0))
+    monkeypatch.setattr(EpochPasses, "train", spoil)
+    monkeypatch.setattr(EpochPasses, "evaluate", lambda self: Scores(1.0, 0.0, 1.0, -1.0))
     notes = []
     result = tune(finetuned, tmp_path / "run", epochs=1, notes=notes)
     assert result.best_epoch == 0
@@ -392,7 +428,7 @@ def test_half_precision_features_are_fine_tuned_and_saved_in_float32(fitted, tmp
     tune(tmp_path / "run", tmp_path / "out", epochs=1, resume=True, notes=notes)
     assert any("begins from the start" in note for note in notes)
     model = keras.saving.load_model(tmp_path / "out/model.keras", compile=False)
-    assert {layer.compute_dtype for layer in model._flatten_layers()} == {"float32"}
+    assert {layer.compute_dtype for layer in flatten_layers(model)} == {"float32"}
 
 
 def test_rate_sweep_tensorboard_and_class_weights_through_the_command_line(fitted, tmp_path):

@@ -1,5 +1,6 @@
 """The parts of a training step: optimizer, rates, frost line, devices; and what must not change."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -11,12 +12,14 @@ import tensorflow as tf
 
 from pipeline.backbones.build import build_embedding_model
 from pipeline.backbones.frost_lines import find_frost_lines, thaw
+from pipeline.backbones.keras_internals import flatten_layers
 from pipeline.classifier.build import build_classifier
-from pipeline.errors import BackboneError
+from pipeline.errors import BackboneError, RunError
 from pipeline.features.extract import make_recipe
 from pipeline.finetuning.choose_line import choose_line
+from pipeline.finetuning.learning_rate_schedule import learning_rate_at
 from pipeline.finetuning.learning_rate_sweep import choose_rate, sweep_rates
-from pipeline.finetuning.optimizer import decay_factors, learning_rate_at, make_optimizer
+from pipeline.finetuning.optimizer import decay_factors, make_optimizer
 from pipeline.finetuning.options import FinetuneOptions
 from pipeline.finetuning.training import Training
 from pipeline.heads.linear import LinearHead
@@ -59,12 +62,14 @@ class Noise:
         return self.images[rows]
 
 
-def train(model, line, **options):
+def train(model, line, state=None, **options):
     labels = np.arange(24) % 3
     splits = np.repeat([0, 1], 12).astype(np.int8)
     before = Predictions([""] * 24, splits, labels, np.full((24, 3), 1 / 3, np.float32))
     settings = FinetuneOptions(**{"epochs": 1, "batch_size": 4, **options})
-    training = Training(model, line, Noise(labels, model.input_shape[1]), before, settings)
+    training = Training(
+        model, line, Noise(labels, model.input_shape[1]), before, settings, state=state
+    )
     training.run()
     return training
 
@@ -89,7 +94,7 @@ def test_frozen_layers_and_batchnorm_are_bit_identical_after_training(backbone, 
     ]
     norms = [
         variable
-        for layer in model._flatten_layers()
+        for layer in flatten_layers(model)
         if isinstance(layer, keras.layers.BatchNormalization)
         for variable in layer.variables
     ]
@@ -101,6 +106,16 @@ def test_frozen_layers_and_batchnorm_are_bit_identical_after_training(backbone, 
         np.testing.assert_array_equal(variable.numpy(), value)
     after = training.state.weights  # of the last epoch, which need not have won
     assert sum(not np.array_equal(v, w) for v, w in zip(after, top_before, strict=True)) > 3
+
+
+def test_a_state_of_another_optimizer_is_refused_in_words():
+    """As old versions left it where each block has a rate of its own."""
+    model = build()
+    thaw_classifier(model, "block7a")
+    state = train(model, "block7a").state
+    state.epoch, state.is_over = 0, False
+    with pytest.raises(RunError, match="belongs to another network or optimizer"):
+        train(model, "block7a", state=state, layer_decay=0.5)
 
 
 def adamw(weights, gradients, rate, decay, is_decayed):
@@ -199,7 +214,7 @@ def test_default_frost_line_goes_down_with_more_images_per_class_and_says_why():
 
 
 MIRRORED = """
-import sys
+import json, sys
 sys.path[:0] = sys.argv[1:3]
 import numpy as np, tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
@@ -207,6 +222,7 @@ tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfigur
 from test_training import Noise, build, thaw_classifier
 import keras
 from pipeline.backbones.engines.device import Device
+from pipeline.backbones.keras_internals import flatten_layers
 from pipeline.finetuning.options import FinetuneOptions
 from pipeline.finetuning.replicas import place
 from pipeline.runs.records import Predictions
@@ -215,25 +231,29 @@ from pipeline.finetuning.training import Training
 labels = np.arange(25) % 3
 splits = np.repeat([0, 1], [13, 12]).astype(np.int8)
 before = Predictions([""] * 25, splits, labels, np.full((25, 3), 1 / 3, np.float32))
-for strategy in ("single", "mirrored"):
+averaged = {"layer_decay": 0.5, "average_weights": 0.9}
+for strategy, settings in zip(["single", "mirrored"] * 2, [{}, {}, averaged, averaged]):
     with place(strategy, Device("/CPU:0", "")) as replicas:
         model = build()
-        for layer in model._flatten_layers():
+        for layer in flatten_layers(model):
             if isinstance(layer, keras.layers.Dropout):
                 layer.rate = 0.0
         thaw_classifier(model, "block7a")
-        options = FinetuneOptions(epochs=3, batch_size=5, learning_rate=1e-3, strategy=strategy)
+        options = FinetuneOptions(epochs=3, batch_size=5, learning_rate=1e-3, strategy=strategy,
+                                  **settings)
         weights = np.array([0.5, 1.0, 2.0])
         training = Training(model, "block7a", Noise(labels, 32), before, options,
                             class_weights=weights, replicas=replicas)
         training.run()
-    print(replicas.n, [r["train_loss"] for r in training.history[1:]],
-          [r["val_loss"] for r in training.history[1:]])
+    losses = [[record["train_loss"], record["val_loss"]] for record in training.history[1:]]
+    print(json.dumps({"devices": replicas.n, "losses": losses}))
 """
 
 
 def test_two_devices_give_the_loss_curve_of_one_with_the_same_global_batch():
-    """13 images in batches of 5: shares of 3 and 2, and of 2 and 1."""
+    """13 images in batches of 5: shares of 3 and 2, and of 2 and 1. And again in the same process
+    with a rate for each block and averaged weights.
+    """
     done = subprocess.run(
         [sys.executable, "-c", MIRRORED, ROOT, Path(__file__).parent],
         capture_output=True,
@@ -242,12 +262,8 @@ def test_two_devices_give_the_loss_curve_of_one_with_the_same_global_batch():
         timeout=200,
     )
     assert done.returncode == 0, done.stderr
-    (n_one, *one), (n_two, *two) = (
-        [
-            line.split(" ", 1)[0],
-            *np.array(eval(line.split(" ", 1)[1].replace("] [", "], ["))).ravel(),
-        ]
-        for line in done.stdout.splitlines()
-    )
-    assert (n_one, n_two) == ("1", "2")
-    np.testing.assert_allclose(np.array(two, float), np.array(one, float), rtol=1e-3)
+    runs = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [run["devices"] for run in runs] == [1, 2, 1, 2]
+    for one, two in (runs[:2], runs[2:]):
+        np.testing.assert_allclose(two["losses"], one["losses"], rtol=1e-3)
+    assert not np.allclose(runs[0]["losses"], runs[2]["losses"], rtol=1e-3)

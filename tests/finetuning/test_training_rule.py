@@ -8,9 +8,11 @@ import pytest
 from keras import layers
 
 from pipeline.classifier.build import set_precision
+from pipeline.finetuning.epoch_passes import EpochPasses
+from pipeline.finetuning.judge_epochs import Scores
+from pipeline.finetuning.network import Network
 from pipeline.finetuning.options import FinetuneOptions
 from pipeline.finetuning.training import Training
-from pipeline.finetuning.winner import Scores
 from pipeline.runs.records import Predictions
 
 N_ROWS = 20
@@ -63,18 +65,18 @@ def scripted(monkeypatch):
         original = [value.copy() for value in model.get_weights()]
         said = iter(script)
 
-        def train_epoch(self, epoch):
-            for variable in self._model.trainable_variables:
+        def train_epoch(self, epoch, rate):
+            for variable in model.trainable_variables:
                 variable.assign(np.full(variable.shape, float(epoch)))
-            return 1.0, 0.5
+            return 1.0, 0.5, rate
 
         def evaluate(self):
             accuracy, loss, *temperature = next(said)
             return Scores(accuracy, loss, *(temperature or [1.0]), loss)
 
         with monkeypatch.context() as patched:
-            patched.setattr(Training, "_train_epoch", train_epoch)
-            patched.setattr(Training, "_evaluate", evaluate)
+            patched.setattr(EpochPasses, "train", train_epoch)
+            patched.setattr(EpochPasses, "evaluate", evaluate)
             training.run()
         return model, training, original
 
@@ -161,9 +163,9 @@ def test_the_loss_is_scaled_where_gradients_could_vanish_in_float16(precision, i
     """Whatever the options say: what counts is what the layers compute in."""
     model = make_classifier()
     set_precision(model.get_layer("backbone"), precision)
+    network = Network(model, "all", FinetuneOptions())
+    assert (float(network.optimizer.scale_loss(1.0)) > 1) is is_scaled
     _, training = start(model, epochs=1)
-    scaled = float(training._model.optimizer.scale_loss(1.0))
-    assert (scaled > 1) is is_scaled
     training.run()
     assert np.isfinite([record["train_loss"] for record in training.history]).all()
 
@@ -177,13 +179,13 @@ def test_the_next_validation_batch_is_made_while_one_is_predicted(monkeypatch):
                 second.set()
             return self.images[rows]
 
-    images = np.zeros((N_ROWS, 2, 2, 3), np.float32)
-    _, training = start(inputs=Slow(images))
-    predict = training._predict
+    predict = Network.predict
 
-    def waiting(batch):
+    def waiting(self, batch):
         assert second.wait(20), "the second batch is not made before the first is predicted"
-        return predict(batch)
+        return predict(self, batch)
 
-    monkeypatch.setattr(training, "_predict", waiting)
-    assert 0 <= training._evaluate().accuracy <= 1
+    monkeypatch.setattr(Network, "predict", waiting)
+    _, training = start(inputs=Slow(np.zeros((N_ROWS, 2, 2, 3), np.float32)), epochs=1)
+    training.run()
+    assert 0 <= training.history[1]["val_accuracy"] <= 1

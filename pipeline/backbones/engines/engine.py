@@ -14,7 +14,7 @@ from pipeline.backbones.engines.device import Device
 from pipeline.recipe import EngineRecord, Recipe
 
 if TYPE_CHECKING:
-    import keras
+    from pipeline.system.keras_on_tensorflow import keras
 
 
 @dataclass(frozen=True)

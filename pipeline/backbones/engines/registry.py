@@ -12,7 +12,7 @@ from pipeline.backbones.engines.engine import CannotRunError, Network, OpenEngin
 from pipeline.errors import EngineError
 
 if TYPE_CHECKING:
-    import keras
+    from pipeline.system.keras_on_tensorflow import keras
 
 _HERE = "pipeline.backbones.engines"
 

@@ -5,12 +5,14 @@ It runs every network that Keras builds, so it is the one to fall back on.
 
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from pipeline.backbones.engines.device import Device, memory_errors
 from pipeline.backbones.engines.engine import Network
+from pipeline.backbones.keras_internals import replace_variables_by_constants
+from pipeline.backbones.keras_settings import keras_settings
+from pipeline.system.keras_on_tensorflow import keras
 
 
 class TensorFlowEngine:
@@ -59,7 +61,7 @@ def trace(model: keras.Model, batch_size: int, device: Device) -> Any:
     signature = tf.TensorSpec((batch_size, *model.input_shape[1:]), tf.uint8)
 
     def run(pixels: tf.Tensor) -> tf.Tensor:
-        with tf.device(device.name):
+        with keras_settings(), tf.device(device.name):
             return tf.cast(model(tf.cast(pixels, tf.float32), training=False), tf.float32)
 
     return tf.function(run, input_signature=[signature], jit_compile=device.is_gpu)
@@ -67,11 +69,7 @@ def trace(model: keras.Model, batch_size: int, device: Device) -> Any:
 
 def freeze(function: Any) -> Any:
     """The function's graph with its variables replaced by constants."""
-    from tensorflow.python.framework.convert_to_constants import (
-        convert_variables_to_constants_v2,
-    )
-
-    return convert_variables_to_constants_v2(function.get_concrete_function())
+    return replace_variables_by_constants(function.get_concrete_function())
 
 
 def _fold_constants(function: Any) -> Any:

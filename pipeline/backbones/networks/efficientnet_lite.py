@@ -7,11 +7,10 @@ https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite
 
 import math
 
-import keras
 import numpy as np
-from keras import layers
 
 from pipeline.backbones.weights.state_dicts import assign_state_dict
+from pipeline.system.keras_on_tensorflow import keras
 
 # kernel size, blocks, stride of the first block, expansion, filters out; for scale 1.
 STAGES = (
@@ -118,19 +117,19 @@ def _build(
     inputs = keras.Input(input_shape)
     x = _last_feature_map(inputs, width=width, depth=depth)
     if include_top or pooling == "avg":
-        x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
+        x = keras.layers.GlobalAveragePooling2D(name="avg_pool")(x)
     elif pooling == "max":
-        x = layers.GlobalMaxPooling2D(name="max_pool")(x)
+        x = keras.layers.GlobalMaxPooling2D(name="max_pool")(x)
     if include_top:
-        x = layers.Dropout(TOP_DROPOUT_RATE, name="top_dropout")(x)
-        x = layers.Dense(classes, activation=classifier_activation, name="predictions")(x)
+        x = keras.layers.Dropout(TOP_DROPOUT_RATE, name="top_dropout")(x)
+        x = keras.layers.Dense(classes, activation=classifier_activation, name="predictions")(x)
     return keras.Model(inputs, x, name=name)
 
 
 def _last_feature_map(inputs, *, width: float, depth: float):
     """From preprocessed pixels to `(n, height / 32, width / 32, 1280)`."""
     x = _convolve(inputs, STEM_FILTERS, 3, 2, "stem_")
-    x = layers.ReLU(6.0, name="stem_activation")(x)
+    x = keras.layers.ReLU(6.0, name="stem_activation")(x)
 
     repeats = [
         blocks if stage in (0, len(STAGES) - 1) else math.ceil(blocks * depth)
@@ -152,7 +151,7 @@ def _last_feature_map(inputs, *, width: float, depth: float):
             done, filters_in = done + 1, filters_out
 
     x = _convolve(x, TOP_FILTERS, 1, 1, "top_")
-    return layers.ReLU(6.0, name="top_activation")(x)
+    return keras.layers.ReLU(6.0, name="top_activation")(x)
 
 
 def _block(x, prefix, *, kernel_size, stride, filters, filters_out, drop_rate):
@@ -160,8 +159,8 @@ def _block(x, prefix, *, kernel_size, stride, filters, filters_out, drop_rate):
     inputs = x
     if x.shape[-1] != filters:
         x = _convolve(x, filters, 1, 1, f"{prefix}expand_")
-        x = layers.ReLU(6.0, name=f"{prefix}expand_activation")(x)
-    x = layers.DepthwiseConv2D(
+        x = keras.layers.ReLU(6.0, name=f"{prefix}expand_activation")(x)
+    x = keras.layers.DepthwiseConv2D(
         kernel_size,
         stride,
         padding="same",
@@ -169,18 +168,21 @@ def _block(x, prefix, *, kernel_size, stride, filters, filters_out, drop_rate):
         depthwise_initializer=KERNEL_INITIALIZER,
         name=f"{prefix}dwconv",
     )(x)
-    x = layers.BatchNormalization(**BATCH_NORM, name=f"{prefix}bn")(x)
-    x = layers.ReLU(6.0, name=f"{prefix}activation")(x)
+    x = keras.layers.BatchNormalization(**BATCH_NORM, name=f"{prefix}bn")(x)
+    x = keras.layers.ReLU(6.0, name=f"{prefix}activation")(x)
     x = _convolve(x, filters_out, 1, 1, f"{prefix}project_")
     if stride == 1 and inputs.shape[-1] == filters_out:
         if drop_rate > 0:
-            x = layers.Dropout(drop_rate, noise_shape=(None, 1, 1, 1), name=f"{prefix}drop")(x)
-        x = layers.Add(name=f"{prefix}add")([x, inputs])
+            drop_connect = keras.layers.Dropout(
+                drop_rate, noise_shape=(None, 1, 1, 1), name=f"{prefix}drop"
+            )
+            x = drop_connect(x)
+        x = keras.layers.Add(name=f"{prefix}add")([x, inputs])
     return x
 
 
 def _convolve(x, filters, kernel_size, stride, prefix):
-    x = layers.Conv2D(
+    x = keras.layers.Conv2D(
         filters,
         kernel_size,
         stride,
@@ -189,7 +191,7 @@ def _convolve(x, filters, kernel_size, stride, prefix):
         kernel_initializer=KERNEL_INITIALIZER,
         name=f"{prefix}conv",
     )(x)
-    return layers.BatchNormalization(**BATCH_NORM, name=f"{prefix}bn")(x)
+    return keras.layers.BatchNormalization(**BATCH_NORM, name=f"{prefix}bn")(x)
 
 
 def _scale_filters(filters: int, width: float) -> int:

@@ -4,10 +4,9 @@ import contextlib
 import inspect
 import sys
 
-import keras
-
 from pipeline.backbones.presets import import_keras_hub
 from pipeline.errors import BackboneError
+from pipeline.system.keras_on_tensorflow import keras
 
 # Networks whose first token stands for the whole image, besides those that say so themselves.
 CLASS_TOKEN_FIRST = ("DeiTBackbone", "DINOV2Backbone", "DINOV3Backbone")

@@ -7,11 +7,10 @@ torchvision/models: alexnet.py, squeezenet.py, resnet.py.
 
 import re
 
-import keras
 import numpy as np
-from keras import layers
 
 from pipeline.backbones.weights.state_dicts import assign_state_dict
+from pipeline.system.keras_on_tensorflow import keras
 
 # Side of the feature map on which AlexNet's first dense layer works, in cells.
 ALEXNET_MAP = 6
@@ -70,27 +69,27 @@ def AlexNet(  # noqa: N802 - these are named and called like the functions of ke
         )
     inputs = keras.Input(input_shape)
     x = _convolve(inputs, 64, 11, "conv1", stride=4, padding=2, activation="relu")
-    x = layers.MaxPooling2D(3, 2, name="pool1")(x)
+    x = keras.layers.MaxPooling2D(3, 2, name="pool1")(x)
     x = _convolve(x, 192, 5, "conv2", padding=2, activation="relu")
-    x = layers.MaxPooling2D(3, 2, name="pool2")(x)
+    x = keras.layers.MaxPooling2D(3, 2, name="pool2")(x)
     x = _convolve(x, 384, 3, "conv3", padding=1, activation="relu")
     x = _convolve(x, 256, 3, "conv4", padding=1, activation="relu")
     x = _convolve(x, 256, 3, "conv5", padding=1, activation="relu")
-    x = layers.MaxPooling2D(3, 2, name="pool5")(x)
+    x = keras.layers.MaxPooling2D(3, 2, name="pool5")(x)
     if tuple(x.shape[1:3]) != (ALEXNET_MAP, ALEXNET_MAP):
         if x.shape[1:3] == (1, 1):
             # One cell is repeated; Keras's layer wants two of them when it runs in a graph.
-            x = layers.UpSampling2D(ALEXNET_MAP, name="adaptive_pool")(x)
+            x = keras.layers.UpSampling2D(ALEXNET_MAP, name="adaptive_pool")(x)
         else:
-            x = layers.AdaptiveAveragePooling2D(ALEXNET_MAP, name="adaptive_pool")(x)
+            x = keras.layers.AdaptiveAveragePooling2D(ALEXNET_MAP, name="adaptive_pool")(x)
     # PyTorch flattens channel by channel.
-    x = layers.Permute((3, 1, 2), name="channels_first")(x)
-    x = layers.Flatten(name="flatten")(x)
+    x = keras.layers.Permute((3, 1, 2), name="channels_first")(x)
+    x = keras.layers.Flatten(name="flatten")(x)
     for name in ("fc6", "fc7"):
-        x = layers.Dropout(0.5, name=f"{name}_dropout")(x)
-        x = layers.Dense(4096, "relu", kernel_initializer="he_normal", name=name)(x)
+        x = keras.layers.Dropout(0.5, name=f"{name}_dropout")(x)
+        x = keras.layers.Dense(4096, "relu", kernel_initializer="he_normal", name=name)(x)
     if include_top:
-        x = layers.Dense(classes, activation=classifier_activation, name="predictions")(x)
+        x = keras.layers.Dense(classes, activation=classifier_activation, name="predictions")(x)
     return keras.Model(inputs, x, name="alexnet")
 
 
@@ -132,17 +131,17 @@ def ResNet18(  # noqa: N802
     _require_random(weights)
     inputs = keras.Input(input_shape)
     x = _convolve_and_normalise(inputs, 64, 7, "conv1", stride=2, padding=3)
-    x = layers.ReLU(name="conv1_relu")(x)
+    x = keras.layers.ReLU(name="conv1_relu")(x)
     # What is pooled is never negative, so zeros can stand for PyTorch's minus infinity.
-    x = layers.ZeroPadding2D(1, name="pool1_pad")(x)
-    x = layers.MaxPooling2D(3, 2, name="pool1_pool")(x)
+    x = keras.layers.ZeroPadding2D(1, name="pool1_pad")(x)
+    x = keras.layers.MaxPooling2D(3, 2, name="pool1_pool")(x)
     for stage, filters in enumerate(RESNET18_FILTERS):
         for block in (1, 2):
             stride = 2 if stage > 0 and block == 1 else 1
             x = _basic_block(x, filters, stride, f"conv{stage + 2}_block{block}")
     x = _pool(x, "avg" if include_top else pooling)
     if include_top:
-        x = layers.Dense(classes, activation=classifier_activation, name="predictions")(x)
+        x = keras.layers.Dense(classes, activation=classifier_activation, name="predictions")(x)
     return keras.Model(inputs, x, name="resnet18")
 
 
@@ -206,10 +205,10 @@ def _squeezenet(
             x = _fire(x, squeeze, f"fire{number}")
             number += 1
     if include_top:
-        x = layers.Dropout(0.5, name="top_dropout")(x)
+        x = keras.layers.Dropout(0.5, name="top_dropout")(x)
         x = _convolve(x, classes, 1, "top_conv", activation="relu")
-        x = layers.GlobalAveragePooling2D(name="top_pool")(x)
-        x = layers.Activation(classifier_activation or "linear", name="predictions")(x)
+        x = keras.layers.GlobalAveragePooling2D(name="top_pool")(x)
+        x = keras.layers.Activation(classifier_activation or "linear", name="predictions")(x)
     else:
         x = _pool(x, pooling)
     return keras.Model(inputs, x, name=name)
@@ -220,7 +219,7 @@ def _fire(x, squeeze: int, name: str):
     x = _convolve(x, squeeze, 1, f"{name}_squeeze", activation="relu")
     small = _convolve(x, 4 * squeeze, 1, f"{name}_expand1x1", activation="relu")
     large = _convolve(x, 4 * squeeze, 3, f"{name}_expand3x3", padding=1, activation="relu")
-    return layers.Concatenate(name=f"{name}_concat")([small, large])
+    return keras.layers.Concatenate(name=f"{name}_concat")([small, large])
 
 
 def _pool_up(x, name: str):
@@ -231,7 +230,7 @@ def _pool_up(x, name: str):
     height, width = x.shape[1:3]
     if height != width:
         raise ValueError(f"The images must be square. Received a map of {height} x {width}")
-    return layers.MaxPooling2D(3, 2, padding="valid" if height % 2 else "same", name=name)(x)
+    return keras.layers.MaxPooling2D(3, 2, padding="valid" if height % 2 else "same", name=name)(x)
 
 
 def _basic_block(x, filters: int, stride: int, name: str):
@@ -240,24 +239,24 @@ def _basic_block(x, filters: int, stride: int, name: str):
     if stride > 1 or x.shape[-1] != filters:
         shortcut = _convolve_and_normalise(x, filters, 1, f"{name}_0", stride=stride)
     x = _convolve_and_normalise(x, filters, 3, f"{name}_1", stride=stride, padding=1)
-    x = layers.ReLU(name=f"{name}_1_relu")(x)
+    x = keras.layers.ReLU(name=f"{name}_1_relu")(x)
     x = _convolve_and_normalise(x, filters, 3, f"{name}_2", padding=1)
-    x = layers.Add(name=f"{name}_add")([shortcut, x])
-    return layers.ReLU(name=f"{name}_out")(x)
+    x = keras.layers.Add(name=f"{name}_add")([shortcut, x])
+    return keras.layers.ReLU(name=f"{name}_out")(x)
 
 
 def _convolve_and_normalise(x, filters, kernel_size, name, stride=1, padding=0):
     x = _convolve(x, filters, kernel_size, f"{name}_conv", stride, padding, use_bias=False)
     # PyTorch's momentum of 0.1 is the share of the new, Keras's is that of the old.
-    return layers.BatchNormalization(epsilon=1e-5, momentum=0.9, name=f"{name}_bn")(x)
+    return keras.layers.BatchNormalization(epsilon=1e-5, momentum=0.9, name=f"{name}_bn")(x)
 
 
 def _convolve(x, filters, kernel_size, name, stride=1, padding=0, activation=None, use_bias=True):
     """A convolution with so many rows and columns of zeros on every side, as PyTorch counts."""
     is_same = stride == 1 and padding == kernel_size // 2
     if padding and not is_same:
-        x = layers.ZeroPadding2D(padding, name=f"{name.removesuffix('_conv')}_pad")(x)
-    return layers.Conv2D(
+        x = keras.layers.ZeroPadding2D(padding, name=f"{name.removesuffix('_conv')}_pad")(x)
+    return keras.layers.Conv2D(
         filters,
         kernel_size,
         stride,
@@ -271,9 +270,9 @@ def _convolve(x, filters, kernel_size, name, stride=1, padding=0, activation=Non
 
 def _pool(x, pooling: str | None):
     if pooling == "avg":
-        return layers.GlobalAveragePooling2D(name="avg_pool")(x)
+        return keras.layers.GlobalAveragePooling2D(name="avg_pool")(x)
     if pooling == "max":
-        return layers.GlobalMaxPooling2D(name="max_pool")(x)
+        return keras.layers.GlobalMaxPooling2D(name="max_pool")(x)
     return x
 
 

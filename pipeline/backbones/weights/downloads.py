@@ -103,7 +103,7 @@ class _FetchError(Exception):
 def _fetch(source: Download, temporary: Path) -> None:
     """Downloads to a path that does not exist yet."""
     with no_start_up_talk():
-        import keras
+        from pipeline.system.keras_on_tensorflow import keras
 
     if not os.access(temporary.parent, os.W_OK):
         raise _FetchError(f"{temporary.parent} cannot be written.")  # Keras would go elsewhere

@@ -12,10 +12,10 @@ from collections.abc import Collection
 from pathlib import Path
 
 import h5py
-import keras
 import numpy as np
 
 from pipeline.errors import WeightsError
+from pipeline.system.keras_on_tensorflow import keras
 
 # A file may hold so many times its own size, in zipped, compressed or unwritten numbers. Trained
 # weights shrink by a tenth or so, and pruned ones, mostly zeros, hardly by more than ten times.

@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -20,6 +19,7 @@ from pipeline.finetuning.trunk.plan import TrunkPlan, plan_trunk_cache
 from pipeline.finetuning.trunk.worker import TrunkJob, fill_trunk_cache
 from pipeline.images.splits import TRAIN, VAL
 from pipeline.runs.records import read_probes
+from pipeline.system.keras_on_tensorflow import keras
 from pipeline.system.paths import sha256_of_file
 
 TRUNK_FOLDER = CACHE_FOLDER / "trunk"

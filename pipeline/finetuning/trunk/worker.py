@@ -140,18 +140,19 @@ def embed_missing(job: TrunkJob, on_progress: Progress) -> list[str]:
 
 def _build_embedder(job: TrunkJob, batch_size: int | None):
     """The trunk as an embedder of flat rows."""
-    import keras
-
     from pipeline.backbones.engines.device import choose_device
     from pipeline.backbones.engines.registry import open_model
     from pipeline.backbones.frost_lines import split_at
+    from pipeline.backbones.keras_settings import keras_settings
     from pipeline.classifier.build import load_classifier
+    from pipeline.system.keras_on_tensorflow import keras
 
     device = choose_device(job.device, is_alone=True)
-    classifier = load_classifier(job.run, job.weights, "float32")
-    trunk, _ = split_at(classifier.get_layer("backbone"), job.trunk.line)
-    x = trunk(classifier.get_layer("preprocessing")(classifier.input), training=False)
-    model = keras.Model(classifier.input, keras.layers.Flatten()(x))
+    with keras_settings():
+        classifier = load_classifier(job.run, job.weights, "float32")
+        trunk, _ = split_at(classifier.get_layer("backbone"), job.trunk.line)
+        x = trunk(classifier.get_layer("preprocessing")(classifier.input), training=False)
+        model = keras.Model(classifier.input, keras.layers.Flatten()(x))
     return open_model(model, device, batch_size=batch_size)
 
 

@@ -196,7 +196,7 @@ def test_alexnet_averages_maps_of_other_sizes_like_adaptive_pooling(size, side):
     ],
 )
 def test_sizes_are_those_that_torchvision_publishes(name, n_parameters, gigaflops, least):
-    from pipeline.backbones.frost_lines import count_multiply_adds
+    from pipeline.backbones.multiply_adds import count_multiply_adds
 
     model = NETWORKS[name](classifier_activation=None)
     trainable = sum(np.prod(weight.shape) for weight in model.trainable_weights)

@@ -365,8 +365,10 @@ def test_a_nested_tuple_is_never_hashed(use, tmp_path):
     """Each level holds the one below twice, so 60 levels would take a million years."""
     nested = b"K\x01\x85" + b"q\x01h\x01\x86" * 60 + b"q\x01"
     path = _write_pickle(tmp_path / "a.pth", b"\x80\x02}q\x00" + nested + use + b".")
-    module = "pipeline.backbones.weights.torch_checkpoints"
-    code = f"from {module} import read_state_dict; read_state_dict({str(path)!r})"
+    code = (
+        "from pipeline.backbones.weights.torch_checkpoints import read_state_dict\n"
+        f"read_state_dict({str(path)!r})"
+    )
     result = subprocess.run(
         [sys.executable, "-c", code],
         env={"PYTHONPATH": ":".join(filter(None, sys.path))},

@@ -1,4 +1,4 @@
-"""Which epoch wins: the scores of validation, and the rule that compares them.
+"""What an epoch is worth: whether it has diverged, its scores on validation, whether it wins.
 
 Training end to end makes a network too sure of itself (and label smoothing too unsure) without
 making it worse. So what is compared are losses after one temperature each, the frozen head's too:
@@ -16,6 +16,14 @@ from pipeline.runs.scores import mean_log_loss
 
 # Nats. Less than this lies within the rounding of the trunk cache and of the recorded predictions.
 LEAST_GAIN = 1e-4
+# A divergence is stepped back from so often, and the rate multiplied by that each time.
+MAX_DIVERGENCES = 3
+RATE_AFTER_DIVERGENCE = 0.3
+_LAST_STEPS = 10
+
+
+class DivergedError(Exception):
+    """Training has gone astray; the message says how."""
 
 
 @dataclass(frozen=True)
@@ -70,3 +78,37 @@ def beats(accuracy: float, loss: float, frozen: Scores) -> bool:
         loss: calibrated.
     """
     return accuracy >= frozen.accuracy and loss < frozen.calibrated_loss - LEAST_GAIN
+
+
+def require_bounded(losses: list[float], n_classes: int) -> None:
+    """Raises a DivergedError if the last steps' losses are beyond what chance would give."""
+    last = losses[-_LAST_STEPS:]
+    chance = np.log(n_classes)
+    if not np.isfinite(last[-1]):
+        raise DivergedError(f"the loss became {last[-1]}")
+    if len(last) == _LAST_STEPS and np.mean(last) > 2 * chance + 1:
+        raise DivergedError(
+            f"the loss of the last {_LAST_STEPS} steps rose to {np.mean(last):.1f}, chance is "
+            f"{chance:.1f}"
+        )
+
+
+def require_finite(weights: list[np.ndarray]) -> None:
+    """Raises a DivergedError if a weight is infinite or no number."""
+    if not all(np.isfinite(values).all() for values in weights):
+        raise DivergedError("weights are not finite")
+
+
+def require_sense(scores: Scores, frozen: Scores, n_classes: int) -> None:
+    """Raises a DivergedError if validation lost half of what the frozen head has above chance.
+
+    That is a step too far, not a detour.
+    """
+    chance = 1 / n_classes
+    if not np.isfinite(scores.calibrated_loss):
+        raise DivergedError(f"the validation loss became {scores.calibrated_loss}")
+    if frozen.accuracy > chance + 0.1 and scores.accuracy < (frozen.accuracy + chance) / 2:
+        raise DivergedError(
+            f"validation accuracy fell from {frozen.accuracy:.3f} to {scores.accuracy:.3f}, "
+            f"chance is {chance:.3f}"
+        )

@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from pipeline.finetuning.winner import Scores, beats, calibrated_losses, score, score_validation
+from pipeline.finetuning.judge_epochs import (
+    Scores,
+    beats,
+    calibrated_losses,
+    score,
+    score_validation,
+)
 from pipeline.runs.records import Predictions
 
 FROZEN = Scores(accuracy=0.8, loss=0.6, temperature=2.0, calibrated_loss=0.5)

@@ -1,0 +1,189 @@
+"""The network that training runs: a frozen trunk below a top that learns, and one step of it."""
+
+import numpy as np
+import tensorflow as tf
+
+from pipeline.backbones.engines.device import memory_errors
+from pipeline.backbones.frost_lines import split_at
+from pipeline.backbones.keras_internals import flatten_layers
+from pipeline.errors import RunError
+from pipeline.finetuning.augment import find_random_states
+from pipeline.finetuning.optimizer import decay_factors, make_optimizer
+from pipeline.finetuning.options import FinetuneOptions
+from pipeline.finetuning.replicas import ONE_DEVICE, Replicas, Share
+from pipeline.system.keras_on_tensorflow import keras
+
+
+class TrunkAndTop(keras.Model):
+    """The classifier with its frozen trunk in inference mode, whatever the top is in.
+
+    Shares all layers with the classifier.
+
+    Args:
+        from_line: begin at the frost line, with what the trunk cache holds.
+    """
+
+    def __init__(self, classifier: keras.Model, line: str, *, from_line: bool = False):
+        super().__init__(name="trunk_and_top")
+        self.preprocessing = classifier.get_layer("preprocessing")
+        self.head = classifier.get_layer("head")
+        backbone = classifier.get_layer("backbone")
+        self.trunk: keras.Model | None
+        self.trunk, self.top = (None, backbone) if line == "all" else split_at(backbone, line)
+        self.from_line = from_line
+
+    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+        x = inputs
+        if not self.from_line:
+            x = self.preprocessing(x)
+            if self.trunk is not None:
+                x = self.trunk(x, training=False)
+        return self.head(self.top(x, training=training), training=training)
+
+
+class Network:
+    """A classifier in training: its step, its predictions, and the values that a step changes.
+
+    Args:
+        classifier: thawed from `line` up; its weights are trained in place.
+        line: the frost line, or `all`.
+        from_line: inputs are rows of the trunk cache, not pixels.
+    """
+
+    def __init__(
+        self,
+        classifier: keras.Model,
+        line: str,
+        options: FinetuneOptions,
+        *,
+        from_line: bool = False,
+        replicas: Replicas = ONE_DEVICE,
+    ):
+        self._options = options
+        self._replicas = replicas
+        self.model = TrunkAndTop(classifier, line, from_line=from_line)
+        factors = decay_factors(classifier.get_layer("backbone"), line, options.layer_decay)
+        with replicas.scope():
+            self.optimizer = make_optimizer(options, factors)
+            if _computes_in_float16(self.model):
+                self.optimizer = keras.optimizers.LossScaleOptimizer(self.optimizer)
+            self.optimizer.build(self.model.trainable_variables)
+        self._run_step = tf.function(self._step_on_all, reduce_retracing=True)
+        self._run_prediction = tf.function(
+            lambda inputs: self.model(inputs, training=False), reduce_retracing=True
+        )
+        # From the top of each part down: a seed gives the dropout that it always gave.
+        parts = [part for part in (self.model.trunk, self.model.top) if part is not None]
+        self._random_states = [
+            state for part in parts for state in reversed(find_random_states(part))
+        ]
+
+    def step(
+        self, x: np.ndarray, y: np.ndarray, weights: np.ndarray, rate: float
+    ) -> tuple[float, float]:
+        """Trains on one batch.
+
+        Args:
+            x: float32 (n, height, width, channels).
+            y: targets, float32 (n, n_classes).
+            weights: of the images, float32 (n,).
+            rate: the learning rate.
+
+        Returns:
+            The batch's loss without label smoothing and weights, and its accuracy.
+
+        Raises:
+            DeviceError: the device's memory is too small for the batch size.
+        """
+        self.optimizer.learning_rate = rate
+        with memory_errors(self._options.batch_size):
+            x, y, weights = self._replicas.fill(x, y, weights)
+            shares = self._replicas.divide(x, y, (weights / len(x)).astype(np.float32))
+            loss, n_right = self._run_step(*shares)
+            return float(loss) / len(x), float(n_right) / len(x)
+
+    def predict(self, inputs: np.ndarray) -> np.ndarray:
+        """Probabilities, float32 (n, n_classes).
+
+        Raises:
+            DeviceError: the device's memory is too small for the batch size.
+        """
+        with memory_errors(self._options.batch_size):
+            return self._run_prediction(tf.constant(inputs)).numpy()
+
+    def seed_dropout(self, *seeds: int) -> None:
+        """Makes dropout depend on some numbers, not on what went before."""
+        for number, state in enumerate(self._random_states):
+            sequence = np.random.SeedSequence([*seeds, number])
+            state.assign(sequence.generate_state(2))
+
+    @property
+    def weights(self) -> list[np.ndarray]:
+        """Copies of what is trained."""
+        return _values(self.model.trainable_variables)
+
+    @weights.setter
+    def weights(self, values: list[np.ndarray]) -> None:
+        _assign(self.model.trainable_variables, values)
+
+    @property
+    def optimizer_state(self) -> list[np.ndarray]:
+        """Copies of all that the optimizer remembers."""
+        return _values(self.optimizer.variables)
+
+    @optimizer_state.setter
+    def optimizer_state(self, values: list[np.ndarray]) -> None:
+        _assign(self.optimizer.variables, values)
+
+    def take_averages(self) -> None:
+        """Puts the moving averages of the weights in their place."""
+        self.optimizer.finalize_variable_values(self.model.trainable_variables)
+
+    def _step_on_all(self, x: Share, y: Share, shares: Share) -> tuple[tf.Tensor, ...]:
+        return self._replicas.run_and_sum(self._step_on_one, x, y, shares)
+
+    def _step_on_one(
+        self, x: tf.Tensor, y: tf.Tensor, shares: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """One device's part of a step; its summed loss, and how many it got right.
+
+        Args:
+            shares: what each image counts for in the loss of the whole batch.
+        """
+        variables = self.model.trainable_variables
+        smoothing = self._options.label_smoothing
+        with tf.GradientTape() as tape:
+            y_predicted = self.model(x, training=True)
+            losses = _cross_entropy(y, y_predicted, label_smoothing=smoothing)
+            loss = tf.reduce_sum(losses * shares)
+            if self.model.losses:  # regularisation that a layer brings along
+                loss += tf.add_n(self.model.losses) / self._replicas.n
+            scaled = self.optimizer.scale_loss(loss)
+        self.optimizer.apply(tape.gradient(scaled, variables), variables)
+        is_right = tf.equal(tf.argmax(y, axis=1), tf.argmax(y_predicted, axis=1))
+        plain = tf.reduce_sum(_cross_entropy(y, y_predicted))
+        return plain, tf.reduce_sum(tf.cast(is_right, tf.float32))
+
+
+_cross_entropy = keras.losses.categorical_crossentropy
+
+
+def _computes_in_float16(model: keras.Model) -> bool:
+    """Whether gradients may be too small for the precision, so that the loss must be scaled."""
+    return any(layer.compute_dtype == "float16" for layer in flatten_layers(model))
+
+
+def _values(variables: list[keras.Variable]) -> list[np.ndarray]:
+    return [np.array(variable.numpy()) for variable in variables]
+
+
+def _assign(variables: list[keras.Variable], values: list[np.ndarray]) -> None:
+    shapes = [tuple(variable.shape) for variable in variables]
+    if shapes != [value.shape for value in values]:
+        raise RunError(
+            "This state of training belongs to another network or optimizer. Expected values for "
+            f"{len(shapes)} variables, of the same shapes. Received: {len(values)} values\n"
+            "Another version of Frostline wrote it; begin anew."
+        )
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)

@@ -1,0 +1,59 @@
+"""Who wants to know how fine-tuning goes, and when; TensorBoard is one of them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pipeline.system.atomic_files import storage_errors
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Functions to be called, each in the thread that trains.
+
+    Args:
+        on_progress: with a stage, the number done and the number to do.
+        on_epoch: with the record of an epoch, as in `history.csv`.
+        on_note: with a sentence that people should know.
+    """
+
+    on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None
+    on_epoch: Callable[[dict[str, float]], None] = lambda record: None
+    on_note: Callable[[str], None] = lambda note: None
+
+    def with_tensorboard(self, folder: Path) -> "Watch":
+        """The same, and each epoch's record goes to event files in a folder, too."""
+
+        def on_epoch(record: dict[str, float]) -> None:
+            self.on_epoch(record)
+            log_epoch(folder, record)
+
+        return replace(self, on_epoch=on_epoch)
+
+
+NOBODY = Watch()
+
+
+def log_epoch(folder: Path, record: dict[str, float]) -> None:
+    """Adds an epoch's record to TensorBoard's event files in a folder.
+
+    TensorFlow alone writes them; the tensorboard package only reads.
+
+    Raises:
+        StorageError: they cannot be written.
+    """
+    import tensorflow as tf
+
+    metadata = tf.compat.v1.SummaryMetadata(
+        plugin_data=tf.compat.v1.SummaryMetadata.PluginData(plugin_name="scalars")
+    )
+    with storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        writer = tf.summary.create_file_writer(str(folder))
+        with writer.as_default():
+            for name, value in record.items():
+                if name != "epoch":
+                    tf.summary.write(
+                        name, tf.constant(value, tf.float32), record["epoch"], metadata
+                    )
+        writer.close()

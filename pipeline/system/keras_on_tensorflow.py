@@ -1,0 +1,40 @@
+"""The one place that imports Keras: on TensorFlow, whatever the environment asks for.
+
+All others write `from pipeline.system.keras_on_tensorflow import keras`. An environment variable or
+~/.keras/keras.json may name another backend for other work; both stay as they are.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pipeline.errors import BackendError
+
+__all__ = ["keras"]
+
+_VARIABLE = "KERAS_BACKEND"
+
+
+@contextmanager
+def _tensorflow_asked_for() -> Iterator[None]:
+    before = os.environ.get(_VARIABLE)
+    os.environ[_VARIABLE] = "tensorflow"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_VARIABLE]
+        else:
+            os.environ[_VARIABLE] = before
+
+
+with _tensorflow_asked_for():
+    import keras
+
+if keras.backend.backend() != "tensorflow":
+    raise BackendError(
+        "Frostline computes with Keras on TensorFlow, and this process has imported Keras with "
+        "another backend already. Expected: the backend tensorflow. Received: "
+        f"{keras.backend.backend()}\nStart a new process, or notebook kernel, in which Frostline "
+        "is used before Keras is imported, or Keras is imported with KERAS_BACKEND=tensorflow."
+    )

@@ -1,0 +1,67 @@
+"""What is said of a fine-tuning agrees with its numbers."""
+
+from dataclasses import dataclass
+
+import pytest
+
+from pipeline.finetuning.verdict import judge
+from pipeline.runs.significance import Comparison, mcnemar_p_value
+
+N_IMAGES = 200
+
+
+@dataclass(frozen=True)
+class Scores:
+    accuracy: float
+    log_loss: float
+
+
+def judge_sides(became_right, became_wrong, *, n_images=N_IMAGES, is_optimistic=False):
+    comparison = Comparison(
+        split="test",
+        n_samples=n_images,
+        became_right=became_right,
+        became_wrong=became_wrong,
+        p_value=mcnemar_p_value(became_right, became_wrong),
+        is_optimistic=is_optimistic,
+    )
+    before = Scores(0.8, 0.5)
+    after = Scores(0.8 + (became_right - became_wrong) / n_images, 0.4)
+    return judge(comparison, before, after, 3, 0.45)
+
+
+# Two-sided, by hand: 2 * 0.5 ** 6 = 0.03; 2 * 0.5 ** 5 = 0.06.
+@pytest.mark.parametrize(
+    ("sides", "words", "points", "p"),
+    [
+        ((6, 0), "Fine-tuning helped: ", "+3.0 points", "significant (McNemar's exact test, p = 0"),
+        ((0, 6), "Fine-tuning hurt: ", "-3.0 points", "significant (McNemar's exact test, p = 0"),
+        ((5, 0), "Whether fine-tuning helped is not clear: ", "+2.5 points", "p = 0.062"),
+        ((0, 1), "Whether fine-tuning hurt is not clear: ", "-0.5 points", "p = 1)"),
+        ((3, 2), "Whether fine-tuning helped is not clear: ", "+0.5 points", "p = 1)"),
+    ],
+)
+def test_only_what_is_no_chance_helped_or_hurt(sides, words, points, p):
+    text = judge_sides(*sides)
+    assert text.startswith(words)
+    assert points in text
+    assert p in text
+    assert ("may be chance" in text) is ("not clear" in words)
+
+
+def test_as_many_right_as_before_is_neither_gain_nor_chance():
+    text = judge_sides(4, 4)
+    assert text.startswith("Fine-tuning changed the accuracy by nothing (log-loss 0.5000 to 0.4000")
+    assert "4 of 200 test images became right and 4 wrong" in text
+    assert "chance" not in text
+    assert "significant" not in text
+
+
+def test_a_small_gain_on_many_images_is_not_said_to_be_none():
+    assert "+0.01 points" in judge_sides(1, 0, n_images=10_000)
+
+
+def test_a_split_that_chose_the_epoch_has_its_reservation_whatever_the_outcome():
+    for sides in ((9, 0), (2, 1)):
+        assert "validation also chose the epoch" in judge_sides(*sides, is_optimistic=True)
+        assert "reservation" not in judge_sides(*sides)
