@@ -26,7 +26,7 @@ class Outcome:
 
 def call(*arguments) -> Outcome:
     """Runs the command line in this process."""
-    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments], prog_name="cli.py")
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return Outcome(result.exit_code, result.stdout, result.stderr)

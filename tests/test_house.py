@@ -1,5 +1,6 @@
 """The house: what lies in it, and that a package imports only from the floors below it."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -59,3 +60,15 @@ def test_the_picture_of_the_house_is_drawn_from_the_imports_as_they_are():
     finally:
         sys.path.pop(0)
     assert PICTURE.read_text() == draw(), "run: python docs/draw_architecture.py"
+
+
+def test_the_library_speaks_of_parameters_and_only_commands_of_options():
+    spoken = re.compile(r"(?<![\w-])--[a-z]|cli\.py")
+    found = [
+        f"{path.relative_to(ROOT)}: {line.strip()}"
+        for path in sorted((ROOT / "pipeline").rglob("*.py"))
+        if "commands" not in path.parts
+        for line in path.read_text().splitlines()
+        if spoken.search(line) and "pip install" not in line
+    ]
+    assert found == []

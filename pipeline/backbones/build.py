@@ -109,7 +109,7 @@ def build_embedding_model(recipe: Recipe, weights: ResolvedWeights) -> keras.Mod
     if weights.key != recipe.weights:
         raise WeightsError(
             f"These are other weights than those of the recipe. Expected {recipe.weights}. "
-            f"Received {weights.key} from {weights.source}. Give the right file with --weights."
+            f"Received {weights.key} from {weights.source}. Give the right file with `weights`."
         )
     backbone = build_backbone(
         find_backbone(recipe.backbone, weights.source),
@@ -183,7 +183,7 @@ def _build_graph(
         raise BackboneError(
             f"{backbone.name} cannot be built for images of {image_size} x {image_size} pixels"
             f"{f' with pooling {pooling}' if pooling == 'max' else ''}: {_plain_words(error)}. "
-            f"Its usual size is --image-size {backbone.image_size}."
+            f"Its usual size is `image_size={backbone.image_size}`."
         ) from error
     if backbone.builder.startswith("keras.applications:EfficientNetB"):
         model = complete_efficientnet(model)
@@ -220,5 +220,5 @@ def _load(backbone: Backbone, model: keras.Model, weights: ResolvedWeights, laye
             else ""
         )
         raise WeightsError(
-            f"{weights.path} does not fit --backbone {backbone.name}. {error}{hint}"
+            f"{weights.path} does not fit `backbone={backbone.name}`. {error}{hint}"
         ) from error

@@ -36,20 +36,20 @@ def take_features(
         if pooling not in ("avg", "none") and not is_pooled:
             raise BackboneError(
                 f"The output of layer {layer!r} is one row of {shape[0]} numbers already, with "
-                f"nothing to pool. Expected: --pooling none. Received: --pooling {pooling}"
+                f"nothing to pool. Expected: `pooling='none'`. Received: `pooling={pooling}`"
             )
         return tensor
     if pooling == "none":
         raise BackboneError(
             f"Features must be one row for an image, but the output of layer {layer!r} has the "
-            f"shape {shape}. Expected: --pooling avg, max or flatten. Received: --pooling none"
+            f"shape {shape}. Expected: `pooling` avg, max or flatten. Received: `pooling='none'`"
         )
     if pooling == "flatten":
         return keras.layers.Flatten(name="flatten_pool")(tensor)
     if (pooling, 1 + len(shape)) not in POOLING_LAYERS:
         raise BackboneError(
             f"The output of layer {layer!r} has the shape {shape}, which is no feature map. "
-            f"Expected: --pooling flatten, or another layer. Received: --pooling {pooling}"
+            f"Expected: `pooling` flatten, or another layer. Received: `pooling={pooling}`"
         )
     return POOLING_LAYERS[pooling, 1 + len(shape)](name=f"{pooling}_pool")(tensor)
 
@@ -60,7 +60,7 @@ def require_layer_of(model: keras.Model, layer: str) -> None:
     if layer != "top" and layer not in names:
         raise BackboneError(
             f"The backbone has no layer {layer!r}. Expected top or one of "
-            f"{_name_some(names, layer)}. Received: --layer {layer}"
+            f"{_name_some(names, layer)}. Received: `layer={layer}`"
         )
 
 

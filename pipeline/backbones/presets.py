@@ -1,4 +1,4 @@
-"""`--backbone hub:PRESET`: what a preset of KerasHub says of itself, before any network is built.
+"""`backbone="hub:PRESET"`: what a preset of KerasHub says of itself, before any network is built.
 
 A preset that is a folder is read without loading TensorFlow. Any other is fetched by KerasHub,
 which loads it.
@@ -29,7 +29,7 @@ def find_backbone(name: str, location: str | None = None) -> Backbone:
     """Finds a backbone by its name: a line of the table, or a preset of KerasHub.
 
     Args:
-        name: as in `--backbone NAME`; `hub:PRESET` for a preset.
+        name: as in `backbone='NAME'`; `hub:PRESET` for a preset.
         location: where a preset is now, if not where its name says.
 
     Raises:
@@ -55,12 +55,12 @@ def require_image_size(backbone: Backbone, image_size: int | None) -> int:
         raise BackboneError(
             f"The maps of a network for images of {size:,} x {size:,} pixels fit no memory. "
             f"Expected: an image size of at most {GREATEST_IMAGE_SIZE:,}. "
-            f"Received: --image-size {size}"
+            f"Received: `image_size={size}`"
         )
     if size is None:
         raise BackboneError(
-            f"{backbone.name} does not say which image size it expects. Expected: --image-size N. "
-            "Received: no --image-size"
+            f"{backbone.name} does not say which image size it expects. Expected: `image_size=N`. "
+            "Received: no `image_size`"
         )
     return size
 
@@ -105,7 +105,7 @@ def locate_preset(name: str) -> str:
 
 def _how_to_install(received: str, reason: str) -> str:
     return (
-        f"Presets need KerasHub, and it cannot be used: {reason}. Received: --backbone {received}\n"
+        f"Presets need KerasHub, and it cannot be used: {reason}. Received: `backbone={received}`\n"
         "Run: pip install '.[hub]' in Frostline's folder, which installs keras-hub and a "
         "tensorflow-text that fits (2.21.1 for TensorFlow 2.21; 2.21.0 cannot be imported beside "
         "it)."
@@ -259,5 +259,5 @@ def _get_file(location: str, name: str) -> Path:
             f"The preset's file {name} cannot be had: {error}\nExpected: the name of one of "
             "KerasHub's presets, hf://OWNER/NAME, kaggle://..., or a folder. "
             f"Received: hub:{location}. Without a network, fetch the preset elsewhere and give "
-            "its folder: --backbone hub:FOLDER."
+            "its folder: `backbone=hub:FOLDER`."
         ) from error

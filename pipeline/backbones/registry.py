@@ -64,7 +64,7 @@ class Backbone:
     `channel_order` first.
 
     Args:
-        name: as in `--backbone NAME`.
+        name: as in `backbone='NAME'`.
         builder: `module:function`; the function takes what those of keras.applications take.
             Empty for a preset, which KerasHub builds.
         image_size: usual side of the square images, in pixels.
@@ -73,10 +73,10 @@ class Backbone:
         parameters: number of weights without the classifier.
         multiply_adds: work for one image of the usual size.
         top1: published accuracy on ImageNet's validation images, 0..1.
-        feature_layer: the layer that `--layer top`, the default, stands for: the last one below the
+        feature_layer: the layer that `layer='top'`, the default, stands for: the last one below the
             classifier and its pooling. A layer that its family gave no name is called by its kind
             and a number.
-        weights: where `--weights imagenet` comes from.
+        weights: where `weights='imagenet'` comes from.
         weights_with_top: where they come from with the classifier; None where `weights` hold it.
         top_layers: layers that the network has only with its classifier.
         scale: one factor per channel.
@@ -121,6 +121,11 @@ RGB_MINUS_1_TO_1 = {"scale": (1 / 127.5,) * 3, "offset": (-1.0,) * 3, "channel_o
 RGB_UNCHANGED = {"scale": (1.0,) * 3, "offset": (0.0,) * 3, "channel_order": "RGB"}
 
 
+def list_backbones() -> list[Backbone]:
+    """All that can be used without more being said, in the order of the table."""
+    return list(BACKBONES.values())
+
+
 def get_backbone(name: str) -> Backbone:
     """Finds a backbone by its name or an alias; case, `-` and `_` do not count.
 
@@ -139,7 +144,7 @@ def get_backbone(name: str) -> Backbone:
     raise BackboneError(
         f"There is no backbone {name!r}. Expected "
         f"{'for example ' + ', '.join(close_names) if close_names else 'a name from the list'}. "
-        f"Received: {name}\n`python cli.py backbones` lists them all."
+        f"Received: {name}\n`frostline.list_backbones()` lists them all."
     )
 
 

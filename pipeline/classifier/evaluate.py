@@ -2,16 +2,18 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pipeline.classifier.model import Classifier, Prediction
+from pipeline.classifier.model import Classifier, Prediction, load_run, open_either
 from pipeline.errors import DatasetError
-from pipeline.images.dataset import Dataset
-from pipeline.images.decoding.read_images import DEFAULT_LIMITS, Limits
+from pipeline.images.dataset import Dataset, scan_dataset
+from pipeline.images.decoding.read_images import DEFAULT_LIMITS, Limits, make_limits
 from pipeline.images.splits import UNLABELLED
 from pipeline.runs.images_of_run import read_training_digests
+from pipeline.runs.run_folder import Run
 from pipeline.runs.scores import Metrics, score_predictions
 
 
@@ -76,7 +78,7 @@ def label_as_run(class_names: list[str], dataset: Dataset) -> np.ndarray:
     if np.any(dataset.labels == UNLABELLED):
         raise DatasetError(
             f"These images have no labels. Expected a folder per class. Received: {dataset.root}\n"
-            "`cli.py predict` classifies images without labels."
+            "`frostline.predict()` classifies images without labels."
         )
     unknown = sorted(set(dataset.class_names) - set(class_names))
     if unknown:
@@ -90,13 +92,56 @@ def label_as_run(class_names: list[str], dataset: Dataset) -> np.ndarray:
 
 
 def evaluate(
+    run: Run | Classifier | str | Path,
+    data: str | Path,
+    *,
+    split: str | None = None,
+    class_depth: int = 1,
+    max_pixels: int | None = None,
+    max_bytes: int | None = None,
+    weights: str | Path | None = None,
+    device: str = "auto",
+    is_alone: bool = False,
+    on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+    on_note: Callable[[str], None] = lambda note: None,
+) -> Evaluation:
+    """Scores a run on a labelled data set.
+
+    Args:
+        run: a run, its folder, or its model as `load_run` gives it.
+        data: a folder with a folder per class, or a CSV with the columns path and label.
+        split: only this split of the data: `train`, `val` or `test`.
+        class_depth: how many folders down the classes are.
+        max_pixels, max_bytes: what an image may be at most, None for the defaults.
+        weights: where the backbone's weights lie now, None for where they came from.
+        device: `auto`, `cpu`, `gpu` or `gpu:N`.
+        is_alone: see `load_run`.
+        on_progress: called with a stage, the number done and the number to do.
+        on_note: called with what people should know.
+
+    Raises:
+        DatasetError: no labels, a class that the run does not know, or no usable image.
+        RunError, ParityError, WeightsError, DeviceError: the run's model cannot be had.
+    """
+    opened, model = open_either(run)
+    dataset = scan_dataset(Path(data), class_depth).of_split(split)
+    label_as_run(opened.class_names, dataset)  # before the slow start of TensorFlow
+    model = model or load_run(opened, weights, device, is_alone=is_alone)
+    limits = make_limits(max_pixels, max_bytes)
+    evaluation = score_dataset(model, dataset, limits=limits, on_progress=on_progress)
+    for note in model.notes:
+        on_note(note)
+    return evaluation
+
+
+def score_dataset(
     classifier: Classifier,
     dataset: Dataset,
     *,
     limits: Limits = DEFAULT_LIMITS,
     on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
 ) -> Evaluation:
-    """Scores a run on a labelled data set.
+    """Scores a model on a data set that was looked through before.
 
     Args:
         limits: what an image may be at most.

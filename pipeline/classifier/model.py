@@ -77,8 +77,7 @@ def load_run(
         ParityError: it is not the model that the run recorded (checked on first use).
         DeviceError: the device is not there.
     """
-    opened = run if isinstance(run, Run) else open_run(run)
-    require_model(opened)
+    opened, _ = open_either(run)
     with no_start_up_talk():
         from pipeline.backbones.engines.device import choose_device
         from pipeline.classifier.build import load_parts
@@ -89,6 +88,19 @@ def load_run(
     classifier.open_engine(n_images=1)  # now, so that the first prediction is as quick as any
     classifier.notes += _check_parity_once(classifier)
     return classifier
+
+
+def open_either(run: "Run | Classifier | str | Path") -> "tuple[Run, Classifier | None]":
+    """A run, and its model where that is loaded already.
+
+    Raises:
+        RunError: there is no run, or nothing to rebuild its model from.
+    """
+    if isinstance(run, Classifier):
+        return run.run, run
+    opened = run if isinstance(run, Run) else open_run(run)
+    require_model(opened)
+    return opened, None
 
 
 class Classifier:

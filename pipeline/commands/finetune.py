@@ -56,7 +56,5 @@ def finetune(terminal, run: Path, data, device, as_json, **options) -> None:
     terminal.say(f"Computing on {chosen.description}.")
     with terminal.progress() as on_progress:
         watch = Watch(on_progress, terminal.show_epoch, terminal.say)
-        result = tune(
-            opened, FinetuneOptions(**options), chosen, data_root=data, watch=watch, **how
-        )
+        result = tune(opened, FinetuneOptions(**options), chosen, data=data, watch=watch, **how)
     terminal.show_finetuning(result, as_json=as_json)

@@ -60,9 +60,10 @@ def given_options(context: click.Context) -> dict[str, Any]:
 
 
 def _names(entry: OptionField) -> list[str]:
+    flag = "--" + (entry.facts.flag or entry.name.replace("_", "-"))
     if entry.type is bool and entry.may_be_none:
-        return [f"{entry.flag}/--no-{entry.flag[2:]}", entry.name]
-    return [entry.flag, entry.name]
+        return [f"{flag}/--no-{flag[2:]}", entry.name]
+    return [flag, entry.name]
 
 
 def _settings(entry: OptionField) -> dict[str, Any]:

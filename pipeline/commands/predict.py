@@ -1,6 +1,7 @@
 """`cli.py predict`: classify images."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -8,7 +9,6 @@ from pipeline.commands.shared import (
     EXISTING,
     command,
     device_option,
-    make_limits,
     max_bytes_option,
     max_pixels_option,
     option,
@@ -27,7 +27,7 @@ from pipeline.commands.shared import (
 @weights_option
 @device_option
 def predict(
-    terminal, run: Path, paths: tuple[Path, ...], top, form, max_pixels, max_bytes, weights, device
+    terminal: Any, run: Path, paths: tuple[Path, ...], top: int, form: str, **how: Any
 ) -> None:
     """Classify images, or all images in folders, with RUN's model.
 
@@ -36,21 +36,12 @@ def predict(
       python cli.py predict runs/photos-efficientnetb0-logreg-1 new.jpg
       python cli.py predict runs/photos-efficientnetb0-logreg-1 inbox --top 3 --format csv
     """
-    from pipeline.classifier.model import load_run
-    from pipeline.heads.saved_head import require_model
-    from pipeline.images.dataset import expand_images
+    from pipeline.classifier.predict import predict as classify
     from pipeline.runs.run_folder import open_run
 
     opened = open_run(run)
-    require_model(opened)  # before a look through many folders
-    images, notes = expand_images(paths)
-    for note in notes:
-        terminal.say(note)
-    model = load_run(opened, weights, device, is_alone=True)
     with terminal.progress() as on_progress:
-        predictions = model.predict(
-            images, limits=make_limits(max_pixels, max_bytes), on_progress=on_progress
+        predictions = classify(
+            opened, paths, is_alone=True, on_progress=on_progress, on_note=terminal.say, **how
         )
-    for note in model.notes:
-        terminal.say(note)
-    terminal.show_predictions(predictions, model.class_names, top, form)
+    terminal.show_predictions(predictions, opened.class_names, top, form)

@@ -13,6 +13,7 @@ class Command(click.Command):
     """A command that prints a FrostlineError as one message and leaves with exit code 1."""
 
     def invoke(self, ctx: click.Context):
+        from pipeline.commands.terminal.words import say_in_commands
         from pipeline.errors import FrostlineError
         from pipeline.system.printable import printable_lines
 
@@ -21,7 +22,7 @@ class Command(click.Command):
         except FrostlineError as error:
             if ctx.params.get("debug"):
                 raise
-            click.echo(f"Error: {printable_lines(str(error))}", err=True)
+            click.echo(f"Error: {printable_lines(say_in_commands(str(error)))}", err=True)
             ctx.exit(1)
         except KeyboardInterrupt:
             how = " with --resume" if self.name == "finetune" else ""
@@ -79,11 +80,3 @@ class_depth_option = option(
     type=click.IntRange(min=1),
     help="How many folders down the classes are.",
 )
-
-
-def make_limits(max_pixels: int | None, max_bytes: int | None):
-    from pipeline.images.decoding.read_images import Limits
-
-    given = {"max_pixels": max_pixels, "max_bytes": max_bytes}
-    given = {name: value for name, value in given.items() if value is not None}
-    return Limits(**given)

@@ -191,7 +191,7 @@ def embed_files(paths: list[Path], read: ReadBatch, embed: Embed) -> Embedded:
         raise BackboneError(
             "The network gives numbers that are not finite. Expected features without NaN and "
             f"infinity. Received: such for {usable[int(is_finite.argmin())]}\n"
-            "Its weights may be damaged, or 16 bits too few for it: use other --weights, or "
-            "--precision float32."
+            "Its weights may be damaged, or 16 bits too few for it: use other `weights`, or "
+            "`precision='float32'`."
         )
     return outcomes, features

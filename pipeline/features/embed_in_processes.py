@@ -129,7 +129,7 @@ class _EmbeddingProcess(HelperProcess):
                 "A worker process ended early: out of memory, or killed by an image that crashes "
                 f"the decoder. Expected it to run to the end. Received: {lost}\n"
                 "What was finished is kept. Run the same command again: images that were being "
-                "decoded are looked at one by one then. Fewer --jobs take less memory."
+                "decoded are looked at one by one then. Fewer `jobs` take less memory."
             ) from lost
 
 

@@ -14,7 +14,7 @@ from pipeline.features.skipped import write_skipped_csv
 from pipeline.features.update import UpdateOptions, update_features
 from pipeline.images.dataset import Dataset, scan_dataset
 from pipeline.images.decoding.decode import DECODER_VERSION
-from pipeline.images.decoding.read_images import DEFAULT_LIMITS, Limits
+from pipeline.images.decoding.read_images import make_limits
 from pipeline.images.fetch import unpack_if_archive
 from pipeline.recipe import Recipe
 from pipeline.system.parallel import count_cores
@@ -101,10 +101,7 @@ def extract(
 def _update_options(wanted: ExtractOptions, weights_source: str, n_processes: int) -> UpdateOptions:
     limits = None
     if wanted.max_pixels is not None or wanted.max_bytes is not None:
-        limits = Limits(
-            wanted.max_pixels or DEFAULT_LIMITS.max_pixels,
-            wanted.max_bytes or DEFAULT_LIMITS.max_bytes,
-        )
+        limits = make_limits(wanted.max_pixels, wanted.max_bytes)
     return UpdateOptions(
         rehash=wanted.rehash,
         retry_skipped=wanted.retry_skipped,

@@ -1,4 +1,4 @@
-"""What `extract` gives: the feature file, what was done, and the features as arrays."""
+"""A feature file as a library gives it: its features as arrays, its images as a table."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,10 +6,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipeline.features.feature_file import Contents, FeatureFile
+from pipeline.features.feature_file import Contents, FeatureFile, find_feature_files
 from pipeline.features.split_rows import divide_images
 from pipeline.features.summary import ExtractSummary
 from pipeline.images.splits import NO_SPLIT, SPLITS
+from pipeline.recipe import EngineRecord, Recipe
+from pipeline.system.sealed_hdf5 import verify_seal
 
 
 class Arrays(NamedTuple):
@@ -27,16 +29,31 @@ class Arrays(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Extraction:
-    """A feature file that is up to date.
+class Features:
+    """A feature file.
 
     Args:
         path: of the file.
-        summary: what was kept, computed and skipped.
     """
 
     path: Path
-    summary: ExtractSummary
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    def __len__(self) -> int:
+        """How many images have features."""
+        return len(self._read_contents().images)
+
+    @property
+    def recipe(self) -> Recipe:
+        """What decided the features."""
+        return self._read_contents().recipe
+
+    @property
+    def engines(self) -> tuple[EngineRecord, ...]:
+        """What computed the rows."""
+        return tuple(self._read_contents().engines)
 
     @property
     def class_names(self) -> list[str]:
@@ -98,3 +115,36 @@ class Extraction:
     def _read_contents(self) -> Contents:
         with FeatureFile(self.path) as file:
             return file.contents
+
+
+@dataclass(frozen=True)
+class Extraction(Features):
+    """A feature file that was brought up to date.
+
+    Args:
+        summary: what was kept, computed and skipped.
+    """
+
+    summary: ExtractSummary
+
+
+def open_features(path: str | Path, *, verify: bool = False) -> Features:
+    """Opens a feature file.
+
+    Args:
+        verify: compare every byte with the file's seal, even where nothing of it is read.
+
+    Raises:
+        FeatureFileError: it is none, or is damaged.
+    """
+    features = Features(Path(path))
+    if verify:
+        verify_seal(features.path)
+    with FeatureFile(features.path):
+        return features
+
+
+def list_features(folder: str | Path = "cache") -> tuple[list[Features], list[str]]:
+    """The feature files of a folder, and a sentence for each that cannot be read."""
+    found, problems = find_feature_files(Path(folder))
+    return [Features(path) for path, _, _ in found], problems

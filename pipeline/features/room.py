@@ -22,7 +22,7 @@ def describe_room(target: Path, n_missing: int, n_rows: int, n_features: int) ->
         raise StorageError(
             f"Not enough room for {target}. Expected {needed / 1e9:.2f} GB free (the finished rows "
             f"and, at the end, the one file made from them). Received: {free / 1e9:.2f} GB\n"
-            "Make room, or choose another disk with --output."
+            "Make room, or choose another disk with `output`."
         )
     return (
         f"{n_missing:,} of {n_rows:,} images to compute. The file will take "

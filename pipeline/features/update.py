@@ -101,7 +101,7 @@ class _Job:
             raise DatasetError(
                 f"Stopped at the first image that cannot be used. Expected an image that Pillow "
                 f"can decode. Received: {path}: {reason}\nWhat was finished is kept. Repair or "
-                "remove the image, or say --on-error skip."
+                "remove the image, or say `on_error='skip'`."
             )
 
 
@@ -184,14 +184,14 @@ def _read_existing(job: _Job) -> Contents | None:
         raise FeatureFileError(
             f"{target} was made by another recipe, and rows of two recipes are never mixed.\n"
             "What differs: " + "; ".join(old.recipe.differences(job.recipe)) + "\n"
-            "Choose another --output, or leave it out: the default name tells recipes apart."
+            "Choose another `output`, or leave it out: the default name tells recipes apart."
         )
     if Path(old.data_root) != root.resolve() and not job.options.moved:
         raise FeatureFileError(
             f"{target} was made from another folder. Expected {old.data_root}. "
             f"Received: {root.resolve()}\n"
-            "If the data set was moved there, say --moved; if it is another one, choose another "
-            "--output."
+            "If the data set was moved there, say `moved=True`; if it is another one, choose "
+            "another `output`."
         )
     return old
 

@@ -81,7 +81,7 @@ def read_checkpoint(path: Path) -> tuple[State, dict]:
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise RunError(
             f"This checkpoint cannot be read ({describe_unread_arrays(error)}). Received: {path}\n"
-            "Remove it, or leave out --resume: training starts anew then."
+            "Remove it, or leave out `resume=True`: training starts anew then."
         ) from error
 
 

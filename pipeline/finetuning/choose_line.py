@@ -40,7 +40,7 @@ def choose_line(
         if not 1 <= int(wanted) <= len(lines):
             raise BackboneError(
                 f"This backbone has {len(lines)} frost lines. Expected 1 to {len(lines)} blocks "
-                f"from the top, a line's name, or all. Received: --unfreeze {wanted}"
+                f"from the top, a line's name, or all. Received: `unfreeze={wanted}`"
             )
         name = lines[int(wanted) - 1].name
         return ChosenLine(name, f"as asked, {wanted} block(s) from the top")
@@ -49,7 +49,7 @@ def choose_line(
         raise BackboneError(
             f"This backbone has no frost line {wanted!r}. Expected one of, from the top: "
             f"{', '.join(names)}; a number of blocks from the top; or all. "
-            f"Received: --unfreeze {wanted}"
+            f"Received: `unfreeze={wanted}`"
         )
     return ChosenLine(wanted, "as asked")
 

@@ -58,6 +58,9 @@ class FinetuneResult:
     notes: list[str]
     seconds: dict[str, float]
 
+    def __fspath__(self) -> str:
+        return str(self.folder)
+
 
 @keras_settings()
 def finetune(
@@ -65,7 +68,7 @@ def finetune(
     options: FinetuneOptions | None = None,
     device: Device | str = "auto",
     *,
-    data_root: str | Path | None = None,
+    data: str | Path | None = None,
     weights: str | Path | None = None,
     output: str | Path | None = None,
     force: bool = False,
@@ -80,7 +83,7 @@ def finetune(
         run: with a fitted head, or its folder.
         options: how to fine-tune, None for the defaults.
         device: `auto`, `cpu`, `gpu` or `gpu:N`.
-        data_root: where the images lie now, None for where they lay at extraction.
+        data: where the images lie now, None for where they lay at extraction.
         weights: where the backbone's weights lie now, None for where they came from.
         output: folder of the new run, None for the next free name under `runs/`.
         force: replace an output that exists.
@@ -112,7 +115,7 @@ def finetune(
     parent = open_parent(
         run,
         None if weights is None else str(weights),
-        None if data_root is None else Path(data_root),
+        None if data is None else Path(data),
         watch.on_progress,
     )
     class_weights = weigh_classes(options.class_weight, parent.train_labels, run.class_names)
@@ -171,8 +174,8 @@ def _require_possible(run: Run, output: Path | None, *, force: bool) -> None:
     require_free_output(output, force=force)
     if output is not None and output.resolve() == run.folder.resolve():
         raise RunError(
-            "The result of fine-tuning is a run of its own. Expected another --output than the run "
-            f"that is fine-tuned. Received: --output {output}"
+            "The result of fine-tuning is a run of its own. Expected another `output` than the run "
+            f"that is fine-tuned. Received: `output={output}`"
         )
 
 

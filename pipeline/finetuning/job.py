@@ -68,8 +68,8 @@ class FinetuneJob:
         if n_epochs:
             raise RunError(
                 f"This very fine-tuning was interrupted, and {n_epochs} finished epoch(s) lie in "
-                f"{self.path}. Expected --resume to go on from there, or --force to begin anew and "
-                "lose them. Received: neither"
+                f"{self.path}. Expected `resume=True` to go on from there, or `force=True` "
+                "to begin anew and lose them. Received: neither"
             )
 
     def _require_no_others(self) -> None:
@@ -79,8 +79,8 @@ class FinetuneJob:
                 "There is nothing to resume. Expected a checkpoint of this run with these options. "
                 f"Received: {self.path}, which does not exist.\n"
                 + "\n".join(["Checkpoints of other jobs:", *others])
-                + "\nRepeat the interrupted command word for word and add --resume; or leave out "
-                "--resume to start anew."
+                + "\nRepeat the interrupted command word for word and add `resume=True`; or leave "
+                "that out to start anew."
             )
 
 

@@ -103,7 +103,7 @@ class FinetuneOptions:
         if self.trunk_cache and self.augment == "strong":
             raise ParameterError(
                 "`strong` augmentation mixes images anew in each step, so nothing below the frost "
-                "line stays the same. Expected --trunk-cache with --augment none or light. "
-                "Received: --trunk-cache --augment strong",
+                "line stays the same. Expected `trunk_cache=True` with `augment='none'` or light. "
+                "Received: `trunk_cache=True` `augment='strong'`",
                 "trunk_cache",
             )

@@ -95,7 +95,7 @@ def judge(
         what, sure = f"Whether fine-tuning {helped} is not clear", "may be chance"
     reservation = (
         ", with the reservation that validation also chose the epoch and its temperature, so both "
-        "flatter; fit the head with --test-fraction for a fair test"
+        "flatter; fit the head with `test_fraction` for a fair test"
         if comparison.is_optimistic
         else ""
     )
@@ -121,14 +121,14 @@ def suggest(
     """
     last, frozen, best = history[-1], history[0], history[best_epoch]
     above, below = lines
-    fewer_blocks = f"--unfreeze {above}" if above else ""
-    lower_rate = f"--learning-rate {options.learning_rate / 3:.1g}"
-    stronger = "--augment strong" if options.augment != "strong" else ""
-    averages = "" if options.average_weights else "--average-weights 0.98"
-    find_rate = "" if options.find_learning_rate else "--find-learning-rate"
+    fewer_blocks = f"`unfreeze={above}`" if above else ""
+    lower_rate = f"`learning_rate={options.learning_rate / 3:.1g}`"
+    stronger = "`augment='strong'`" if options.augment != "strong" else ""
+    averages = "" if options.average_weights else "`average_weights=0.98`"
+    find_rate = "" if options.find_learning_rate else "`find_learning_rate=True`"
     if diverged and options.find_learning_rate:
         what = "training diverged at the rate that the sweep found"
-        ways = [f"{lower_rate} without --find-learning-rate"]
+        ways = [f"{lower_rate} without `find_learning_rate=True`"]
     elif diverged:
         what, ways = "training diverged", [find_rate, lower_rate]
     elif best_epoch > 0 and comparison.became_wrong > comparison.became_right:
@@ -140,12 +140,12 @@ def suggest(
     elif best_epoch == 0:
         what, ways = "", [find_rate, "leaving it at the frozen head"]
     elif best_epoch == last["epoch"] == options.epochs:
-        what, ways = "the last epoch won", [f"more: --epochs {2 * options.epochs}"]
+        what, ways = "the last epoch won", [f"more: `epochs={2 * options.epochs}`"]
     elif best["train_accuracy"] - best["val_accuracy"] > 0.1:
         what = "training images go far better than validation's"
         ways = [stronger, averages, "more images"]
     elif below is not None:
-        what, ways = "", [f"one block further down with --unfreeze {below}"]
+        what, ways = "", [f"one block further down with `unfreeze={below}`"]
     else:
         what, ways = "", ["more images", "a larger backbone"]
     return f"Next: {f'{what}, so ' if what else ''}try {_join([way for way in ways if way])}."

@@ -56,7 +56,7 @@ def _read_pairs(path: Path) -> list[tuple[str, Any]]:
         raise ClassWeightError(
             f"The class weights cannot be read: {error}. Expected balanced, none, a JSON file "
             '{"class": weight, ...} or a CSV file with a line class,weight for each class. '
-            f"Received: --class-weight {path}"
+            f"Received: `class_weight={path}`"
         ) from error
     is_header = bool(pairs) and [word.lower() for word in pairs[0]] == ["class", "weight"]
     return pairs[1:] if is_header else pairs
@@ -79,7 +79,7 @@ def _require_each_class_once(names: list[str], class_names: list[str], path: Pat
         words = "; ".join(f"{how}: {', '.join(which)}" for how, which in wrong.items() if which)
         raise ClassWeightError(
             f"The file with class weights does not fit the classes. Expected one weight for each "
-            f"of {', '.join(class_names)}. Received: --class-weight {path}, with {words}"
+            f"of {', '.join(class_names)}. Received: `class_weight={path}`, with {words}"
         )
 
 
@@ -91,6 +91,6 @@ def _parse_weight(name: str, value: Any, path: Path) -> float:
     if not 0 < weight < math.inf:
         raise ClassWeightError(
             f"The weight of class {name!r} is not one. Expected a number above 0. "
-            f"Received: {value!r} in --class-weight {path}"
+            f"Received: {value!r} in `class_weight={path}`"
         )
     return weight

@@ -71,7 +71,7 @@ def fit_dense(
     notes = []
     if fit.best_epoch == options.epochs:
         more = 2 * options.epochs
-        notes = [f"The last epoch was the best, so more may help: --epochs {more}"]
+        notes = [f"The last epoch was the best, so more may help: `epochs={more}`"]
     return FittedHead(
         head=DenseHead(fit.model),
         chosen=f"epoch {fit.best_epoch} of {fit.history[-1]['epoch']}",

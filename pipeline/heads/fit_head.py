@@ -39,6 +39,9 @@ class FitResult:
     class_names: list[str]
     n_images: np.ndarray
 
+    def __fspath__(self) -> str:
+        return str(self.folder)
+
 
 def fit_head(
     features: str | Path,
@@ -169,5 +172,6 @@ def _require_classes(contents: Contents, path: Path) -> None:
         ]
         raise SplitError(
             f"No image of class {', '.join(map(repr, absent))} could be used. Expected at least "
-            f"two of each class. Received: {path}\n`cli.py features {path}` lists what was skipped."
+            f"two of each class. Received: {path}\n`frostline.features({path})` lists what was "
+            "skipped."
         )

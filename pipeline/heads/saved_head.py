@@ -22,7 +22,7 @@ def require_model(run: Run) -> None:
         raise RunError(
             f"This run has no head. Expected {', '.join(names)} in it. "
             f"Received: {run.folder}, without {', '.join(missing)}\n"
-            f"Make it again with `cli.py {'finetune' if is_finetuned else 'fit-head'}`."
+            f"Make it again with `frostline.{'finetune' if is_finetuned else 'fit_head'}()`."
         )
 
 

@@ -149,7 +149,7 @@ def expand_images(paths: Iterable[Path]) -> tuple[list[Path], list[str]]:
 
 
 def is_archive(path: Path) -> bool:
-    """Whether a file's name is that of an archive that `cli.py fetch` unpacks."""
+    """Whether a file's name is that of an archive that `frostline.fetch` unpacks."""
     return path.name.lower().endswith(ARCHIVE_SUFFIXES) and not is_folder(path)
 
 
@@ -160,7 +160,7 @@ def _require_there(path: Path) -> None:
         raise DatasetError(
             "There is no such folder or file. Expected images in a folder, or a CSV that lists "
             f"some. Received: {path}\n"
-            "Check the path; `cli.py fetch digits` makes a small data set to try."
+            "Check the path; `frostline.fetch('digits')` makes a small data set to try."
         ) from None
     except OSError as error:
         raise DatasetError(
@@ -181,14 +181,14 @@ def _require_csv(path: Path, class_depth: int) -> None:
         if class_depth != 1:
             raise DatasetError(
                 "A CSV names the label of each image; how deep it lies decides nothing. Expected "
-                f"no --class-depth. Received: --class-depth {class_depth} for {path}\n"
+                f"no `class_depth`. Received: `class_depth={class_depth}` for {path}\n"
                 "Leave it out, or name the folder instead of the CSV."
             )
         return
     if is_archive(path):
         raise DatasetError(
             f"This is an archive. Expected a folder of images. Received: {path}\n"
-            f"Unpack it with `cli.py fetch {path}`."
+            f"Unpack it with `frostline.fetch({path})`."
         )
     raise DatasetError(
         "This is a file. Expected a folder of images, or a CSV with the columns path and label. "
@@ -258,12 +258,12 @@ def _describe_empty(source: Path, findings: Findings, class_depth: int = 1) -> s
         seen = _describe_contents(source)
     expected = "a folder per class with images in it"
     if class_depth > 1:
-        expected += f", {class_depth} levels down (--class-depth {class_depth})"
+        expected += f", {class_depth} levels down (`class_depth={class_depth}`)"
     return "\n".join(
         [
             f"No images in this data set: {seen}. Expected {expected}. Received: {source}",
             *findings.notes[:_N_NOTES_SHOWN],
-            "Check the path; an archive is unpacked by `cli.py fetch ARCHIVE`.",
+            "Check the path; an archive is unpacked by `frostline.fetch(ARCHIVE)`.",
         ]
     )
 

@@ -50,19 +50,29 @@ class Fetched:
     n_files: int
     notes: list[str] = field(default_factory=list)
 
+    def __fspath__(self) -> str:
+        return str(self.folder)
+
 
 def fetch(
-    source: str,
-    output: Path | None = None,
+    source: str | Path,
+    output: str | Path | None = None,
     *,
     force: bool = False,
     max_bytes: int = MAX_BYTES,
 ) -> Fetched:
     """Makes a data set from `digits`, `flowers`, `tfds:NAME`, or an archive's path.
 
+    Args:
+        output: the folder, None for one in `data/`.
+        force: replace it if it exists.
+        max_bytes: refuse an archive that expands to more.
+
     Raises:
         DatasetError: no such source, the folder exists, or the source cannot be used.
     """
+    source = str(source)
+    output = None if output is None else Path(output)
     if source == "digits":
         return fetch_digits(output, force=force)
     if source == "flowers":
@@ -174,7 +184,7 @@ def unpack_if_archive(source: Path, max_bytes: int = MAX_BYTES) -> tuple[Path, l
         raise DatasetError(
             f"{source} would be unpacked to {folder}/, which exists and came from elsewhere. "
             f"Expected no such folder, or one unpacked from this very file.\nUse the folder "
-            f"itself, or unpack anew: `cli.py fetch {source} --force` (or --output FOLDER)."
+            f"itself, or unpack anew: `frostline.fetch({source}, force=True)` (or `output=FOLDER`)."
         )
     return folder, [f"{source} was unpacked to {folder}/ before; that is used."]
 
@@ -183,7 +193,7 @@ def _require_new(folder: Path, force: bool) -> None:
     if folder.exists() and not force and (not folder.is_dir() or any(folder.iterdir())):
         raise DatasetError(
             f"This folder exists already. Expected a new one. Received: {folder}\n"
-            "It may be the data set that you want; fetch it anew with --force."
+            "It may be the data set that you want; fetch it anew with `force=True`."
         )
 
 
@@ -248,8 +258,8 @@ def _download(download: Download) -> Path:
         raise DatasetError(
             f"{download.url} cannot be downloaded: {error}. Expected {download.n_bytes / 1e6:.0f} "
             "MB over the network.\nFetch it elsewhere and unpack it with "
-            f"`cli.py fetch {name} --output data/flowers`; or take a data set that needs no "
-            "network: `cli.py fetch digits`."
+            f"`frostline.fetch({name}, output='data/flowers')`; or take a data set that needs no "
+            "network: `frostline.fetch('digits')`."
         ) from error
 
 

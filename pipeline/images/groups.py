@@ -25,13 +25,13 @@ def find_groups(paths: list[str], pattern: str) -> list[str | None]:
     except re.error as error:
         raise SplitError(
             f"This is no regular expression: {error}. Expected one that finds the group in a "
-            f"path, such as '(patient[0-9]+)_'. Received: --group-by {pattern!r}"
+            f"path, such as '(patient[0-9]+)_'. Received: `group_by={pattern!r}`"
         ) from error
     matches = [compiled.search(path) for path in paths]
     if not any(matches):
         raise SplitError(
             f"The pattern matches none of the {len(paths):,} paths. Expected one that finds the "
-            f"group in a path such as {paths[0]!r}. Received: --group-by {pattern!r}"
+            f"group in a path such as {paths[0]!r}. Received: `group_by={pattern!r}`"
         )
     return [match and _name(match) for match in matches]
 

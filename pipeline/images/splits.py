@@ -77,7 +77,7 @@ def assign_splits(
     if not (0 < val_fraction < 1 and 0 <= test_fraction < 1 and val_fraction + test_fraction < 1):
         raise SplitError(
             "The fractions leave nothing to train on. Expected 0 < val, 0 <= test, and their sum "
-            f"below 1. Received: --val-fraction {val_fraction} --test-fraction {test_fraction}"
+            f"below 1. Received: `val_fraction={val_fraction}` `test_fraction={test_fraction}`"
         )
     labelled = labels != UNLABELLED
     wanted = {VAL: val_fraction, TEST: test_fraction}
@@ -138,7 +138,7 @@ class _Division:
                 names = ", ".join(SPLITS[split] for split in self._needed)
                 raise SplitError(
                     f"Class {name!r} is too small to be split. Expected at least "
-                    f"{len(self._needed)} different images (groups, with --group-by), one each "
+                    f"{len(self._needed)} different images (groups, with `group_by`), one each "
                     f"for {names}. Received: {len(keys)}\n"
                     "Add images to it, or take its folder out and run extract again."
                 )
@@ -148,7 +148,7 @@ class _Division:
                     f"Class {name!r} has no image for {SPLITS[lacking[0]]}: it shares its groups "
                     "(or equal images) with classes that need them in other splits. Expected one "
                     f"that can be spared. Received: {len(keys)} groups\n"
-                    "Add images of other groups to it; or try another --seed or fewer splits."
+                    "Add images of other groups to it; or try another `seed` or fewer splits."
                 )
 
     def _split_at(self, u: float) -> int:
@@ -213,7 +213,7 @@ def _require_training_images(
             raise SplitError(
                 f"Class {name!r} has no image in the training split. Expected at least one. "
                 f"Received: {np.sum(labels == label)} image(s), all in other splits.\n"
-                "Add images to it; or, with --group-by, try another --seed."
+                "Add images to it; or, with `group_by`, try another `seed`."
             )
 
 

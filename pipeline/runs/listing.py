@@ -26,7 +26,7 @@ def list_runs(folder: str | Path | None = None) -> tuple[list[dict[str, Any]], l
     if folder is not None and not folder.is_dir():
         raise RunError(
             f"There is no such folder. Expected one with runs in it. Received: {folder}\n"
-            "Check the path, or leave it out: `cli.py runs` lists those in runs/."
+            "Check the path, or leave it out: `frostline.list_runs()` lists those in runs/."
         )
     entries, problems = [], []
     for path in sorted((folder or RUNS_FOLDER).glob("*/manifest.json")):

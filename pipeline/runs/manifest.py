@@ -219,8 +219,9 @@ def read_manifest(folder: Path) -> Manifest:
     path = folder / "manifest.json"
     if not path.is_file():
         raise RunError(
-            f"This is not a run: it has no manifest.json. Expected a folder that `cli.py fit-head` "
-            f"or `cli.py finetune` wrote. Received: {folder}\n`cli.py runs` lists the runs."
+            f"This is not a run: it has no manifest.json. Expected a folder that "
+            f"`frostline.fit_head()` or `frostline.finetune()` wrote. Received: {folder}\n"
+            "`frostline.list_runs()` lists the runs."
         )
     values = _read_values(path)
     number = values.get("version")
@@ -253,7 +254,7 @@ def _read_values(path: Path) -> dict[str, Any]:
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else error
         raise RunError(
             f"The manifest of this run cannot be read ({reason}). Expected a JSON object, as "
-            f"`cli.py fit-head` or `cli.py finetune` wrote it. Received: {path}"
+            f"`frostline.fit_head()` or `frostline.finetune()` wrote it. Received: {path}"
         ) from error
     return values
 

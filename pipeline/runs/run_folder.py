@@ -80,8 +80,8 @@ def require_free_output(output: Path | None, *, force: bool) -> None:
         return
     if not output.is_dir() or any(output.iterdir()):
         raise RunError(
-            f"This output exists already. Expected a new name. Received: --output {output}\n"
-            "Choose another name, or overwrite it with --force."
+            f"This output exists already. Expected a new name. Received: `output={output}`\n"
+            "Choose another name, or overwrite it with `force=True`."
         )
 
 

@@ -16,12 +16,12 @@ from pipeline.errors import StorageError
 _REASONS = {
     errno.ENOSPC: "the disk is full. Make room and run the same command again",
     errno.EDQUOT: "the disk quota is used up. Make room and run the same command again",
-    errno.EACCES: "permission denied. Choose another place with --output, or change its rights",
-    errno.EPERM: "permission denied. Choose another place with --output, or change its rights",
-    errno.EROFS: "the file system is read-only. Choose another place with --output",
+    errno.EACCES: "permission denied. Choose another place with `output`, or change its rights",
+    errno.EPERM: "permission denied. Choose another place with `output`, or change its rights",
+    errno.EROFS: "the file system is read-only. Choose another place with `output`",
     errno.ENOENT: "the folder is no longer there. Was it moved, or a disk unmounted?",
-    errno.ENOTDIR: "a part of that path is a file, not a folder. Choose another --output",
-    errno.EEXIST: "a file of that name is in the way. Move it, or choose another --output",
+    errno.ENOTDIR: "a part of that path is a file, not a folder. Choose another `output`",
+    errno.EEXIST: "a file of that name is in the way. Move it, or choose another `output`",
 }
 
 

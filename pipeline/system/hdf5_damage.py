@@ -33,7 +33,8 @@ def damage_named(path: Path, what: str) -> Iterator[None]:
 def damaged(path: Path, what: str, how: str) -> FeatureFileError:
     return FeatureFileError(
         f"{path} is damaged in {what}: {how}.\n"
-        "Move the file away and run extract again; `cli.py features FILE --verify` checks a file."
+        "Move the file away and run extract again; `frostline.features(FILE, verify=True)` checks "
+        "a file."
     )
 
 

@@ -41,11 +41,11 @@ def hold_lock(target: Path) -> Iterator[None]:
             if not lock_path.exists():
                 raise StorageError(
                     f"No lock file can be made in {target.parent}. Expected a folder that files "
-                    f"can be written to. Received: {target}\nChoose another place with --output."
+                    f"can be written to. Received: {target}\nChoose another place with `output`."
                 ) from None
             raise LockedError(
                 f"{target} is being written by {_read_holder(lock_path)}.\n"
-                "Wait until it is done, or give this run an --output of its own."
+                "Wait until it is done, or give this run an `output` of its own."
             ) from None
     try:
         with storage_errors(lock_path):

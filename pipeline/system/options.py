@@ -56,11 +56,6 @@ class OptionField:
     may_be_none: bool
     facts: OptionFacts
 
-    @property
-    def flag(self) -> str:
-        """As on the command line: `--batch-size`."""
-        return "--" + (self.facts.flag or self.name.replace("_", "-"))
-
     def accepts(self, value: Any) -> bool:
         """Whether it may have this value."""
         if value is None:
@@ -148,7 +143,7 @@ def check_options(options: Any, purpose: str) -> None:
         value = getattr(options, entry.name)
         if not entry.accepts(value):
             raise ParameterError(
-                f"This cannot be used to {purpose}. Expected {entry.flag} to be "
+                f"This cannot be used to {purpose}. Expected `{entry.name}` to be "
                 f"{entry.expect(value)}. Received: {value}",
                 entry.name,
             )

@@ -158,7 +158,8 @@ def open_sealed(path: Path, expected_format: str) -> Iterator[h5py.File]:
     if not path.is_file():
         raise FeatureFileError(
             f"There is no such feature file. Received: {path}\n"
-            "`cli.py features` lists those in cache/, `cli.py extract DATA` makes one."
+            "`frostline.list_features()` lists those in cache/; `frostline.extract(DATA)` makes "
+            "one."
         )
     _require_signature(path)
     try:
@@ -191,10 +192,10 @@ def _require_signature(path: Path) -> None:
     if start.startswith(_HDF5_SIGNATURE):
         raise FeatureFileError(
             f"This HDF5 file was not written by Frostline: its first {SEAL_BYTES} bytes are no "
-            f"seal. Expected a file that `cli.py extract` wrote. Received: {path}"
+            f"seal. Expected a file that `frostline.extract()` wrote. Received: {path}"
         )
     if not start.startswith(_SEAL_START) and start[SEAL_BYTES:] != _HDF5_SIGNATURE:
         raise FeatureFileError(
-            f"This is not a feature file. Expected an HDF5 file that `cli.py extract` wrote. "
+            f"This is not a feature file. Expected an HDF5 file that `frostline.extract()` wrote. "
             f"Received: {path}, which starts with {start[:16]!r}"
         )

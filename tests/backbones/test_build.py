@@ -315,7 +315,7 @@ def _reshape_weight(file):
 def test_a_file_that_does_not_fit_is_refused(file, change, what, b0_files, tmp_path):
     path = _edit(b0_files / file, tmp_path / file, change)
     backbone = get_backbone("efficientnetb0")
-    with pytest.raises(WeightsError, match=rf"does not fit --backbone efficientnetb0.*{what}"):
+    with pytest.raises(WeightsError, match=rf"does not fit `backbone=efficientnetb0`.*{what}"):
         build_backbone(backbone, resolve_weights(backbone, path), SIZE)
 
 
@@ -324,7 +324,7 @@ def test_a_file_that_does_not_fit_is_refused(file, change, what, b0_files, tmp_p
 )
 def test_weights_of_another_network_are_refused(file, b0_files):
     backbone = get_backbone("efficientnet-lite0")
-    with pytest.raises(WeightsError, match="does not fit --backbone efficientnet-lite0"):
+    with pytest.raises(WeightsError, match="does not fit `backbone=efficientnet-lite0`"):
         build_backbone(backbone, resolve_weights(backbone, b0_files / file), SIZE)
 
 
@@ -448,13 +448,13 @@ def test_an_impossible_layer_or_pooling_is_refused(changes, what):
 
 def test_an_image_size_that_a_backbone_cannot_take_is_refused():
     backbone = get_backbone("efficientnetb0")
-    with pytest.raises(BackboneError, match=r"16 x 16 pixels.*usual size is --image-size 224"):
+    with pytest.raises(BackboneError, match=r"16 x 16 pixels.*usual size is `image_size=224`"):
         build_backbone(backbone, resolve_weights(backbone, "random"), 16)
 
 
 @pytest.mark.parametrize("size", [4097, 100_000, 2**31])
 def test_an_image_size_that_no_memory_can_take_is_refused(size):
-    with pytest.raises(BackboneError, match=f"at most 4,096. Received: --image-size {size}"):
+    with pytest.raises(BackboneError, match=f"at most 4,096. Received: `image_size={size}`"):
         make_recipe("efficientnet-lite0", "random", image_size=size)
 
 
@@ -467,7 +467,7 @@ def test_too_small_an_image_is_refused_in_one_plain_sentence(name, size):
     message = str(error.value)
     assert message.isprintable()
     assert "Arguments received" not in message
-    assert message.endswith("`padding=valid`. Its usual size is --image-size 224.")
+    assert message.endswith("`padding=valid`. Its usual size is `image_size=224`.")
 
 
 def test_reduced_precision_gives_float32_features_and_leaves_the_policy_alone():

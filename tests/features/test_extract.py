@@ -67,7 +67,7 @@ def test_features_that_are_no_numbers_are_an_error_that_names_the_image(
     _, decoded = read_image(photos / "green/005.png", RECIPE)
     worst = int(decoded.sum())
     monkeypatch.setattr(StandIn, "__call__", overflow)
-    with pytest.raises(BackboneError, match=r"not finite.*green/005\.png\n.*--precision float32"):
+    with pytest.raises(BackboneError, match=r"not finite.*green/005\.png\n.*`precision='float32'`"):
         extract(photos, target)
     assert not target.exists()
     monkeypatch.setattr(StandIn, "__call__", embed)
@@ -258,7 +258,7 @@ def test_data_set_of_which_nothing_can_be_used_is_an_error_and_leaves_nothing(tm
 def test_file_of_another_data_set_is_refused_unless_it_was_moved(photos, target, tmp_path):
     extract(photos, target)
     photos.rename(tmp_path / "elsewhere")
-    with pytest.raises(FeatureFileError, match="--moved"):
+    with pytest.raises(FeatureFileError, match="`moved=True`"):
         extract(tmp_path / "elsewhere", target)
     _, stand_in = extract(tmp_path / "elsewhere", target, moved=True)
     assert stand_in.n_calls == 0

@@ -193,7 +193,7 @@ def test_out_of_memory_says_which_batch_size_to_try(fitted, tmp_path, monkeypatc
     monkeypatch.delitem(ENGINES, "litert")
     way = (lambda graph: exhausted) if stage == "the end" else exhausted
     monkeypatch.setattr(*place[stage], way)
-    with pytest.raises(DeviceError, match="--batch-size 32\nTry --batch-size 16"):
+    with pytest.raises(DeviceError, match="`batch_size=32`\nTry `batch_size=16`"):
         tune(fitted, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

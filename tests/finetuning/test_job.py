@@ -37,7 +37,7 @@ def find(job, *, resume=False, force=False):
 def test_finished_epochs_are_resumed_and_never_lost_by_accident(run):
     job = job_of(run)
     job.save(TWO_EPOCHS)
-    with pytest.raises(RunError, match=r"2 finished epoch.*--resume.*--force"):
+    with pytest.raises(RunError, match=r"2 finished epoch.*`resume=True`.*`force=True`"):
         find(job)
     state, notes = find(job, resume=True)
     assert state.epoch == 2

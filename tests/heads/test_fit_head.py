@@ -37,9 +37,8 @@ WRONG = {
 
 @pytest.mark.parametrize("name", WRONG)
 def test_option_that_makes_no_sense_is_named_before_the_file_is_opened(name, tmp_path):
-    option = {"hidden_units": "hidden"}.get(name, name).replace("_", "-")
     head = "logreg" if name == "C" else "dense"
-    with pytest.raises(ParameterError, match=f"Expected --{option} to be") as caught:
+    with pytest.raises(ParameterError, match=f"Expected `{name}` to be") as caught:
         fit_head(tmp_path / "nothing.h5", head=head, **{name: WRONG[name]})
     assert str(caught.value).endswith(f"Received: {WRONG[name]}")
     assert caught.value.parameter == name
@@ -67,7 +66,7 @@ def test_option_of_another_head_is_refused_by_the_library_too(tmp_path):
 
 @pytest.mark.parametrize("value", [2.5, True, "3", None])
 def test_whole_number_is_expected_where_one_makes_sense(value, tmp_path):
-    with pytest.raises(ParameterError, match="Expected --epochs to be a whole number at least 1"):
+    with pytest.raises(ParameterError, match="Expected `epochs` to be a whole number at least 1"):
         fit_head(tmp_path / "nothing.h5", head="dense", epochs=value)
 
 

@@ -179,7 +179,7 @@ def test_classes_further_down_are_found_by_their_depth(tmp_path):
     ]
     assert "Passed over 1 image outside the class folders, in cats/." in dataset.notes
     assert "Passed over 1 image outside the class folders, in ./." in dataset.notes
-    with pytest.raises(DatasetError, match="--class-depth 4"):
+    with pytest.raises(DatasetError, match="`class_depth=4`"):
         scan_dataset(tmp_path, class_depth=4)
 
 

@@ -135,7 +135,7 @@ def test_to_fill_one_class_empties_no_other_that_shares_its_groups(n_splits):
         try:
             labels, splits = _divide_at_random(number, n_splits)
         except SplitError as error:
-            assert "is too small" in str(error) or "another --seed" in str(error)
+            assert "is too small" in str(error) or "another `seed`" in str(error)
             continue
         n_divided += 1
         for label in np.unique(labels):
@@ -147,7 +147,7 @@ def test_classes_that_cannot_all_be_divided_are_an_error_that_says_what_to_do():
     """Three groups, each in two of three classes: two splits are never enough."""
     keys = _digests(3)[[0, 1, 1, 2, 2, 0]]
     for seed in range(10):
-        with pytest.raises(SplitError, match=r"has no image for (train|val): .*\n.*another --seed"):
+        with pytest.raises(SplitError, match=r"has no image for (train|val): .*\n.*another `seed`"):
             assign_splits(
                 keys,
                 np.array([0, 0, 1, 1, 2, 2], np.int32),
@@ -187,5 +187,5 @@ def test_equal_images_across_given_splits_are_found():
 
 @pytest.mark.parametrize("val,test", [(0, 0), (1, 0), (0.6, 0.5), (-0.1, 0)])
 def test_fractions_that_leave_nothing_are_refused(val, test):
-    with pytest.raises(SplitError, match="--val-fraction"):
+    with pytest.raises(SplitError, match="`val_fraction"):
         _assign(_digests(20), np.arange(20) % 2, val_fraction=val, test_fraction=test)

@@ -96,14 +96,14 @@ def choose_device(wanted: str = "auto", *, is_alone: bool = False) -> Device:
     index = int(number) if number.isdigit() else 0
     if kind not in {"auto", "gpu"} or (number and not number.isdigit()):
         raise DeviceError(
-            f"Unknown device. Expected auto, cpu, gpu or gpu:N. Received: --device {wanted}"
+            f"Unknown device. Expected auto, cpu, gpu or gpu:N. Received: `device={wanted}`"
         )
     if index >= len(gpus):
         raise DeviceError(
             f"TensorFlow sees {len(gpus)} GPU(s). Expected GPU {index} to be there. "
-            f"Received: --device {wanted}\n"
+            f"Received: `device={wanted}`\n"
             "Check `nvidia-smi`, install the CUDA libraries with `pip install '.[gpu]'` "
-            "(Linux), or leave out --device."
+            "(Linux), or leave out `device`."
         )
     details = tf.config.experimental.get_device_details(gpus[index])
     model = details.get("device_name", "unknown model")
@@ -143,6 +143,6 @@ def memory_errors(batch_size: int) -> Iterator[None]:
         smaller = max(1, batch_size // 2)
         raise DeviceError(
             f"Not enough memory for a batch of {batch_size} images. Expected it to fit the "
-            f"device. Received: --batch-size {batch_size}\nTry --batch-size {smaller}"
+            f"device. Received: `batch_size={batch_size}`\nTry `batch_size={smaller}`"
             + (", or a smaller image size at extraction." if batch_size == 1 else ".")
         ) from error

@@ -40,7 +40,7 @@ def build_preset(location: str, image_size: int, precision: str) -> keras.Model:
         raise BackboneError(
             f"KerasHub cannot build the preset for images of {image_size} x {image_size} pixels: "
             f"{error}\nExpected: an image network. Received: hub:{location}. Most vision "
-            "transformers take images of one size only; leave out --image-size."
+            "transformers take images of one size only; leave out `image_size`."
         ) from error
     shapes = [tuple(tensor.shape) for tensor in (*backbone.inputs, *backbone.outputs)]
     if len(shapes) != 2 or len(shapes[0]) != 4 or len(shapes[1]) not in (3, 4):

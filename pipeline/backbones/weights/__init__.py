@@ -1,1 +1,1 @@
-"""From `--weights` to arrays in a network: files, downloads, PyTorch checkpoints."""
+"""From `weights` to arrays in a network: files, downloads, PyTorch checkpoints."""

@@ -47,14 +47,14 @@ def fetch_if_absent(backbone: Backbone, source: Download) -> Path:
         except (_FetchError, StorageError) as error:
             problem, home = str(error), "that has models/ with the file in it"
             if isinstance(error, StorageError):
-                # Its own advice is about --output, which is not where the weights go.
+                # Its own advice is about `output`, which is not where the weights go.
                 reason = getattr(error.__cause__, "strerror", None) or error
                 problem, home = f"{target.parent} cannot be written: {reason}.", "that can be"
             raise WeightsError(
                 f"The weights of {backbone.name} are not here and cannot be downloaded: {problem}\n"
                 f"Ways out: fetch {source.url} elsewhere and put it at {target}; or set "
                 f"KERAS_HOME to a folder {home}; or give a file with "
-                "--weights FILE; or use --backbone efficientnet-lite0, whose weights were "
+                "`weights=FILE`; or use `backbone='efficientnet-lite0'`, whose weights were "
                 "installed with Frostline."
             ) from error
     return target
@@ -83,12 +83,12 @@ def check_download(source: Download, path: Path) -> str:
             f"{path} is no longer the file that was used before. Expected: the SHA-256 "
             f"{' '.join(recorded) or 'none'}, as in {record}. Received: {digest}\n"
             "Delete both, and the file is fetched anew; or delete the record alone if you know "
-            "that the file is right; or give weights of your own with --weights FILE."
+            "that the file is right; or give weights of your own with `weights=FILE`."
         )
     if problem := _compare_with_published(source, path):
         raise WeightsError(
             f"{path} is not the file that {source.url} is: {problem}\n"
-            "Delete it, and it is fetched anew; or give weights of your own with --weights FILE."
+            "Delete it, and it is fetched anew; or give weights of your own with `weights=FILE`."
         )
     # A folder that several people share may be read-only.
     with contextlib.suppress(StorageError):

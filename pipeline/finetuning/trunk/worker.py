@@ -103,7 +103,7 @@ def fill_trunk_cache(job: TrunkJob, on_progress: Progress) -> list[str]:
         except ChildLostError as lost:
             raise FrostlineError(
                 f"The process that fills the trunk cache ended early: {lost}. Out of memory, "
-                "perhaps. What was finished is kept. Try again, or say --no-trunk-cache."
+                "perhaps. What was finished is kept. Try again, or say `trunk_cache=False`."
             ) from lost
         except ChildFailedError as failed:
             raise FrostlineError(f"The trunk cache could not be filled:\n{failed}") from failed
@@ -204,8 +204,8 @@ def _embed_batch(
         if not greatest <= GREATEST_FLOAT16:
             raise FrostlineError(
                 f"The trunk's output at {job.trunk.line} does not fit float16. Expected values up "
-                f"to {GREATEST_FLOAT16:g}. Received: {greatest:g}\nTrain with --no-trunk-cache, or "
-                "from another frost line."
+                f"to {GREATEST_FLOAT16:g}. Received: {greatest:g}\nTrain with `trunk_cache=False`, "
+                "or from another frost line."
             )
         keys += [key_of(job.digests[image], view) for image in images]
         values.append(rows.astype(np.float16))

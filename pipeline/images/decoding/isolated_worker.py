@@ -112,7 +112,7 @@ class _Worker(ChildProcess):
             raise FrostlineError(
                 "A worker process for decoding images could not be started. Expected it to be "
                 f"ready within {_START_SECONDS:.0f} seconds. Received: {end}\n"
-                "Try again without --isolate, or with more free memory."
+                "Try again without `isolate=True`, or with more free memory."
             )
 
     def ask(self, path: Path, seconds: float) -> bytes:

@@ -35,6 +35,14 @@ DEFAULT_LIMITS = Limits()
 NO_LIMITS = Limits(max_pixels=2**63, max_bytes=2**62)
 
 
+def make_limits(max_pixels: int | None = None, max_bytes: int | None = None) -> Limits:
+    """The limits that were asked for; None for the default of each."""
+    return Limits(
+        DEFAULT_LIMITS.max_pixels if max_pixels is None else max_pixels,
+        DEFAULT_LIMITS.max_bytes if max_bytes is None else max_bytes,
+    )
+
+
 def hash_image_file(path: Path) -> tuple[np.ndarray, str | None]:
     """A file's digest, uint8 (32,), and None; or zeros and the reason why it cannot be read."""
     try:

@@ -199,8 +199,8 @@ def _require_below(n_bytes: int, limit: int, archive: Path) -> None:
     if limit < MAX_EXPANSION * size:
         raise DatasetError(
             f"This archive is not unpacked: {what}. Expected at most {limit:,} bytes. Received: "
-            f"{archive}\nNothing was left behind. If there is room for it, allow more: `cli.py "
-            f"fetch {archive} --max-bytes N`."
+            f"{archive}\nNothing was left behind. If there is room for it, allow more: "
+            f"`frostline.fetch({archive}, max_bytes=N)`."
         )
     raise _refusal(
         archive,

@@ -171,7 +171,7 @@ def test_a_preset_that_is_gone_is_an_error_that_says_how_to_name_its_folder(
     prefix, presets, tmp_path
 ):
     recipe, _ = make_recipe(f"hub:{presets / 'vit'}", "imagenet")
-    with pytest.raises(WeightsError, match=rf"(?s){tmp_path}/gone.*--weights FOLDER"):
+    with pytest.raises(WeightsError, match=rf"(?s){tmp_path}/gone.*`weights=FOLDER`"):
         resolve_recorded_weights(recipe, f"{prefix}{tmp_path / 'gone'}")
 
 
@@ -258,9 +258,9 @@ def test_layer_pooling_and_image_size_hold_for_presets_too(presets):
     mean = _build(presets / "vit", layer="vit_encoder")(_images())
     by_hand = np.asarray(tokens(_images())).reshape(3, 17, 16).mean(1)
     np.testing.assert_allclose(mean, by_hand, rtol=1e-4, atol=1e-5)
-    with pytest.raises(BackboneError, match=r"one row of 16 numbers.*--pooling none"):
+    with pytest.raises(BackboneError, match=r"one row of 16 numbers.*`pooling='none'`"):
         _build(presets / "vit", pooling="max")
-    with pytest.raises(BackboneError, match=r"64 x 64 pixels(?s:.*)leave out --image-size"):
+    with pytest.raises(BackboneError, match=r"64 x 64 pixels(?s:.*)leave out `image_size`"):
         _build(presets / "vit", image_size=64)
 
 

@@ -161,7 +161,7 @@ def test_a_file_put_there_by_hand_is_compared_with_what_was_published(server, ho
     assert resolve_weights(_backbone(server), "imagenet").key == f"sha256:{SHA256}"
     assert server.asked == []
     (home / "models" / "other.h5").write_bytes(b"other")
-    with pytest.raises(WeightsError, match=r"(?s)is not the file that.*--weights FILE"):
+    with pytest.raises(WeightsError, match=r"(?s)is not the file that.*`weights=FILE`"):
         resolve_weights(_backbone(server, file="other.h5"), "imagenet")
     assert not (home / "models" / "other.h5.sha256").exists()
 

@@ -1,0 +1,70 @@
+"""Frostline as a library: freeze a backbone once, keep what it sees, try heads in seconds.
+
+    import frostline
+
+    features = frostline.extract("photos", backbone="efficientnet-lite0")
+    X, y, split = features.arrays()
+    fit = frostline.fit(X, y, split=split, head="logreg")  # pure: writes nothing
+    run = frostline.fit_head(features, head="dense")  # writes a run
+    tuned = frostline.finetune(run)
+    model = frostline.load(tuned)  # loaded once, used often
+    model.predict(["a.jpg", b"...the bytes of a file...", pillow_image, rgb_array])
+
+Each function is a command of the same name, less the printing. Paths are `str` or `Path`; what one
+function returns the next one takes. What can be wrong is raised as a `FrostlineError`. Importing
+this costs nothing and changes nothing; docs/library.md tells more.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    pass
+
+# Public name -> where it lies; imported when it is first used.
+_PLACES = {
+    "evaluate": "pipeline.classifier.evaluate:evaluate",
+    "extract": "pipeline.features.extract:extract",
+    "features": "pipeline.features.extraction:open_features",
+    "fetch": "pipeline.images.fetch:fetch",
+    "finetune": "pipeline.finetuning.finetune:finetune",
+    "fit": "pipeline.heads.fit:fit",
+    "fit_head": "pipeline.heads.fit_head:fit_head",
+    "list_backbones": "pipeline.backbones.registry:list_backbones",
+    "list_features": "pipeline.features.extraction:list_features",
+    "list_runs": "pipeline.runs.listing:list_runs",
+    "load": "pipeline.classifier.model:load_run",
+    "predict": "pipeline.classifier.predict:predict",
+    "open_run": "pipeline.runs.run_folder:open_run",
+    "Classifier": "pipeline.classifier.model:Classifier",
+    "Evaluation": "pipeline.classifier.evaluate:Evaluation",
+    "Extraction": "pipeline.features.extraction:Extraction",
+    "Features": "pipeline.features.extraction:Features",
+    "Fetched": "pipeline.images.fetch:Fetched",
+    "FinetuneResult": "pipeline.finetuning.finetune:FinetuneResult",
+    "Fit": "pipeline.heads.fit:Fit",
+    "FitResult": "pipeline.heads.fit_head:FitResult",
+    "FrostlineError": "pipeline.errors:FrostlineError",
+    "ParameterError": "pipeline.errors:ParameterError",
+    "Prediction": "pipeline.classifier.model:Prediction",
+    "Run": "pipeline.runs.run_folder:Run",
+}
+
+__all__ = list(_PLACES)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("frostline")
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, _, attribute = _PLACES[name].partition(":")
+    found = getattr(importlib.import_module(module), attribute)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_PLACES, "__version__"})
