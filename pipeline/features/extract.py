@@ -10,7 +10,7 @@ from pipeline.backbones.weights.resolve import ResolvedWeights, resolve_weights
 from pipeline.features.embed import Progress, make_embedder
 from pipeline.features.extraction import Extraction
 from pipeline.features.options import ExtractOptions, parse_colour
-from pipeline.features.skipped import write_skipped_csv
+from pipeline.features.summary import write_skipped_csv
 from pipeline.features.update import UpdateOptions, update_features
 from pipeline.images.dataset import Dataset, scan_dataset
 from pipeline.images.decoding.decode import DECODER_VERSION

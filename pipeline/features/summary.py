@@ -1,11 +1,14 @@
-"""What an extraction did, in numbers of images."""
+"""What an extraction did: numbers of images, and the list of those that were skipped."""
 
+import csv
+import io
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.features.feature_file import Contents
 from pipeline.features.finished_rows import FinishedRows
+from pipeline.system.atomic_files import write_text
 
 
 @dataclass
@@ -48,3 +51,18 @@ def count_images(
     if old is not None:
         before = {digest.tobytes() for digest in old.images.digests}
         summary.removed = len(before - unique)
+
+
+def write_skipped_csv(features_path: Path, skipped: list[tuple[str, str]]) -> Path:
+    """Writes `path,reason` beside a feature file, `NAME.skipped.csv`; returns its path.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["path", "reason"])
+    writer.writerows(skipped)
+    path = features_path.with_suffix(".skipped.csv")
+    write_text(path, text.getvalue())
+    return path
