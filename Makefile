@@ -21,7 +21,7 @@ lint: $(INSTALLED)
 	$(VENV)/bin/ruff format --check .
 
 test: lint
-	$(VENV)/bin/pytest -m 'not slow'
+	$(VENV)/bin/pytest -n 2 --dist loadfile -m 'not slow'
 
 test-all: lint
 	$(VENV)/bin/pytest

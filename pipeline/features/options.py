@@ -43,7 +43,9 @@ class ExtractOptions:
         device: where to compute: `auto`, `cpu`, `gpu` or `gpu:N`.
     """
 
-    backbone: str = option("efficientnetb0", help="A name of the list, or hub:PRESET.")
+    backbone: str = option(
+        "efficientnetb0", help="Its name, from the list that backbones shows; or hub:PRESET."
+    )
     weights: str = option("imagenet", help="imagenet, random, or a file.")
     image_size: int | None = option(None, help="Pixels.", least=1, default_words="the backbone's")
     layer: str = option("top", help="Whose output to take; top is the last below the classifier.")

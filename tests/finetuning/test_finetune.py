@@ -17,9 +17,8 @@ import tensorflow as tf
 from conftest import call
 from PIL import Image
 
-from pipeline.backbones.engines import tensorflow_graph
+from pipeline.backbones.engines import registry, tensorflow_graph
 from pipeline.backbones.engines.device import choose_device
-from pipeline.backbones.engines.registry import ENGINES
 from pipeline.backbones.keras_internals import flatten_layers
 from pipeline.errors import DeviceError, FrostlineError, ParityError, RunError
 from pipeline.finetuning.epoch_passes import EpochPasses
@@ -190,7 +189,8 @@ def test_out_of_memory_says_which_batch_size_to_try(fitted, tmp_path, monkeypatc
         "validation": (TrunkAndTop, "call"),
         "the end": (tensorflow_graph, "_fold_constants"),
     }
-    monkeypatch.delitem(ENGINES, "litert")
+    without_litert = {"tensorflow": registry.ENGINES["tensorflow"]}
+    monkeypatch.setattr(registry, "ENGINES", without_litert)
     way = (lambda graph: exhausted) if stage == "the end" else exhausted
     monkeypatch.setattr(*place[stage], way)
     with pytest.raises(DeviceError, match="`batch_size=32`\nTry `batch_size=16`"):
