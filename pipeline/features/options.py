@@ -44,7 +44,7 @@ class ExtractOptions:
     """
 
     backbone: str = option(
-        "efficientnetb0", help="Its name, from the list that backbones shows; or hub:PRESET."
+        "efficientnetb0", help="Its name (the command backbones lists them), or hub:PRESET."
     )
     weights: str = option("imagenet", help="imagenet, random, or a file.")
     image_size: int | None = option(None, help="Pixels.", least=1, default_words="the backbone's")
