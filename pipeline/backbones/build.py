@@ -8,6 +8,7 @@ import functools
 import importlib
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
@@ -163,7 +164,7 @@ def _build_with_weights(
     with seeded_weights(weights.seed):
         model = _build_graph(backbone, image_size, include_top=include_top, pooling=pooling)
     if weights.path is not None:
-        _load(backbone, model, weights, layer)
+        _load(backbone, model, weights.path, layer)
     return model
 
 
@@ -201,17 +202,17 @@ def _plain_words(error: ValueError) -> str:
     return re.sub(r"\x1b\[[0-9;]*m", "", text).strip().rstrip(".")
 
 
-def _load(backbone: Backbone, model: keras.Model, weights: ResolvedWeights, layer: str) -> None:
-    if weights.path.name.endswith(TORCH_SUFFIXES):
+def _load(backbone: Backbone, model: keras.Model, path: Path, layer: str) -> None:
+    load: Callable[[keras.Model], None]
+    if backbone.state_dict_loader and path.name.endswith(TORCH_SUFFIXES):
         module, function = backbone.state_dict_loader.split(":")
-        load = getattr(importlib.import_module(module), function)
-        state_dict = read_state_dict(weights.path)
+        load_state_dict = getattr(importlib.import_module(module), function)
+        load = functools.partial(load_state_dict, state_dict=read_state_dict(path))
     else:
         top_layers = () if layer in backbone.top_layers else backbone.top_layers
-        load = functools.partial(load_keras_weights, top_layers=top_layers)
-        state_dict = weights.path
+        load = functools.partial(load_keras_weights, path=path, top_layers=top_layers)
     try:
-        load(model, state_dict)
+        load(model)
     except WeightsError as error:
         hint = (
             f" The layer {layer} needs the weights of the classifier too, and images of "
@@ -220,5 +221,5 @@ def _load(backbone: Backbone, model: keras.Model, weights: ResolvedWeights, laye
             else ""
         )
         raise WeightsError(
-            f"{weights.path} does not fit `backbone={backbone.name}`. {error}{hint}"
+            f"{path} does not fit `backbone={backbone.name}`. {error}{hint}"
         ) from error

@@ -10,6 +10,8 @@ import importlib.util
 import json
 import sys
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 from pipeline.backbones.registry import Backbone, Preset, get_backbone
 from pipeline.errors import BackboneError, MissingExtraError, WeightsError
@@ -65,7 +67,7 @@ def require_image_size(backbone: Backbone, image_size: int | None) -> int:
     return size
 
 
-def import_keras_hub():
+def import_keras_hub() -> ModuleType:
     """Imports KerasHub, and TensorFlow with it.
 
     Raises:
@@ -137,7 +139,9 @@ def _read_preset(location: str) -> Backbone:
     )
 
 
-def _read_preprocessing(location: str) -> tuple[int | None, tuple, tuple]:
+def _read_preprocessing(
+    location: str,
+) -> tuple[int | None, tuple[float, float, float], tuple[float, float, float]]:
     """Image size, scale and offset of a preset's image converter."""
     try:
         file = _read_json(location, CONVERTER_FILE)
@@ -145,9 +149,10 @@ def _read_preprocessing(location: str) -> tuple[int | None, tuple, tuple]:
         # Presets of Hugging Face have other files, which KerasHub can translate.
         converter = _ask_for_converter(location)
     else:
-        converter = file.get("config")
-        if not isinstance(converter, dict):
-            raise _malformed(location, f"an object as config of {CONVERTER_FILE}", converter)
+        found = file.get("config")
+        if not isinstance(found, dict):
+            raise _malformed(location, f"an object as config of {CONVERTER_FILE}", found)
+        converter = found
     return (
         _side(converter.get("image_size"), location, "image_size"),
         _triple(converter.get("scale"), 1.0, location, "scale"),
@@ -155,7 +160,7 @@ def _read_preprocessing(location: str) -> tuple[int | None, tuple, tuple]:
     )
 
 
-def _ask_for_converter(location: str) -> dict:
+def _ask_for_converter(location: str) -> dict[str, Any]:
     keras_hub = import_keras_hub()
     try:
         with contextlib.redirect_stdout(sys.stderr):
@@ -170,7 +175,7 @@ def _ask_for_converter(location: str) -> dict:
         ) from error
 
 
-def _side(size, location: str, name: str) -> int | None:
+def _side(size: object, location: str, name: str) -> int | None:
     """The side of square images from it or `(height, width, ...)`; None if they are not square."""
     sides = size[:2] if isinstance(size, list | tuple) else (size, size)
     if all(side is None for side in sides):
@@ -180,19 +185,20 @@ def _side(size, location: str, name: str) -> int | None:
     return sides[0] if sides[0] == sides[1] else None
 
 
-def _triple(value, default: float, location: str, name: str) -> tuple[float, float, float]:
+def _triple(value: object, default: float, location: str, name: str) -> tuple[float, float, float]:
     """One number per channel, from three, from one, or from none."""
     if value is None:
         value = default
-    values = tuple(value) if isinstance(value, list | tuple) else (value,)
+    values: tuple[Any, ...] = tuple(value) if isinstance(value, list | tuple) else (value,)
     # NaN lies in no range.
     are_numbers = all(isinstance(n, int | float) and -1e9 < n < 1e9 for n in values)
     if len(values) not in (1, 3) or not are_numbers:
         raise _malformed(location, f"one number or three as {name}", value)
-    return tuple(float(number) for number in (values * 3)[:3])
+    first, second, third = (float(number) for number in (values * 3)[:3])
+    return first, second, third
 
 
-def _malformed(location: str, expected: str, received) -> BackboneError:
+def _malformed(location: str, expected: str, received: object) -> BackboneError:
     return BackboneError(
         f"The preset cannot be understood. Expected: {expected}. Received: {str(received)[:80]} in "
         f"hub:{location}\nSave it again with KerasHub's save_to_preset."
@@ -223,7 +229,7 @@ def _list_parts(location: str, name: str) -> list[str]:
     return sorted(set(names))
 
 
-def _read_json(location: str, name: str) -> dict:
+def _read_json(location: str, name: str) -> dict[str, Any]:
     path = _get_file(location, name)
     try:
         found = json.loads(path.read_text())

@@ -7,6 +7,7 @@ docs/backbones.md shows the table to people.
 import difflib
 import re
 from dataclasses import dataclass
+from typing import TypedDict
 
 from pipeline.errors import BackboneError
 
@@ -67,7 +68,8 @@ class Backbone:
         name: as in `backbone='NAME'`.
         builder: `module:function`; the function takes what those of keras.applications take.
             Empty for a preset, which KerasHub builds.
-        image_size: usual side of the square images, in pixels.
+        image_size: usual side of the square images, in pixels; None for a preset that does not
+            say.
         n_features: length of the features at the default layer and pooling. This and the next
             four are None for a preset: nobody knows before it is built.
         parameters: number of weights without the classifier.
@@ -89,7 +91,7 @@ class Backbone:
 
     name: str
     builder: str
-    image_size: int
+    image_size: int | None
     n_features: int | None
     parameters: int | None
     multiply_adds: int | None
@@ -105,20 +107,36 @@ class Backbone:
     top_layers: tuple[str, ...] = ("avg_pool", "predictions")
 
 
+class Preprocessing(TypedDict):
+    """What a backbone makes of RGB 0..255; see `Backbone`."""
+
+    scale: tuple[float, float, float]
+    offset: tuple[float, float, float]
+    channel_order: str
+
+
 # Preprocessing as in keras.applications.imagenet_utils: modes "caffe", "torch", "tf", and none.
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-BGR_CENTRED = {
+BGR_CENTRED: Preprocessing = {
     "scale": (1.0, 1.0, 1.0),
     "offset": (-103.939, -116.779, -123.68),
     "channel_order": "BGR",
 }
-RGB_STANDARDISED = {
-    "scale": tuple(1.0 / (255.0 * std) for std in _STD),
-    "offset": tuple(-mean / std for mean, std in zip(_MEAN, _STD, strict=True)),
+RGB_STANDARDISED: Preprocessing = {
+    "scale": (1.0 / (255.0 * _STD[0]), 1.0 / (255.0 * _STD[1]), 1.0 / (255.0 * _STD[2])),
+    "offset": (-_MEAN[0] / _STD[0], -_MEAN[1] / _STD[1], -_MEAN[2] / _STD[2]),
     "channel_order": "RGB",
 }
-RGB_MINUS_1_TO_1 = {"scale": (1 / 127.5,) * 3, "offset": (-1.0,) * 3, "channel_order": "RGB"}
-RGB_UNCHANGED = {"scale": (1.0,) * 3, "offset": (0.0,) * 3, "channel_order": "RGB"}
+RGB_MINUS_1_TO_1: Preprocessing = {
+    "scale": (1 / 127.5,) * 3,
+    "offset": (-1.0,) * 3,
+    "channel_order": "RGB",
+}
+RGB_UNCHANGED: Preprocessing = {
+    "scale": (1.0,) * 3,
+    "offset": (0.0,) * 3,
+    "channel_order": "RGB",
+}
 
 
 def list_backbones() -> list[Backbone]:
@@ -153,20 +171,20 @@ def _plain(name: str) -> str:
 
 
 def _keras_application(
-    function,  # in keras.applications
-    image_size,
-    n_features,
-    parameters,
-    multiply_adds,
-    top1,
-    preprocessing,
-    feature_layer,
-    path,  # of the weights, below https://storage.googleapis.com
-    file_hash,
-    file_hash_with_top,
-    aliases=(),
-    file=None,
-    top_layers=("avg_pool", "predictions"),
+    function: str,  # in keras.applications
+    image_size: int,
+    n_features: int,
+    parameters: int,
+    multiply_adds: int,
+    top1: float,
+    preprocessing: Preprocessing,
+    feature_layer: str,
+    path: str,  # of the weights, below https://storage.googleapis.com
+    file_hash: str | None,
+    file_hash_with_top: str | None,
+    aliases: tuple[str, ...] = (),
+    file: str | None = None,
+    top_layers: tuple[str, ...] = ("avg_pool", "predictions"),
 ) -> Backbone:
     """A line of the table; accuracies are from https://keras.io/api/applications/."""
     url = f"https://storage.googleapis.com/{path}"
@@ -194,7 +212,13 @@ def _with_top(file: str) -> str:
 
 
 def _efficientnet_lite(
-    number, image_size, n_features, parameters, multiply_adds, top1, extra=None
+    number: int,
+    image_size: int,
+    n_features: int,
+    parameters: int,
+    multiply_adds: int,
+    top1: float,
+    extra: str | None = None,
 ) -> Backbone:
     """A line of the table; accuracies are from
     https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite.
@@ -224,17 +248,17 @@ def _efficientnet_lite(
 
 
 def _torchvision(
-    name,  # in torchvision.models
-    function,  # in torchvision_models.py
-    n_features,
-    parameters,
-    multiply_adds,
-    top1,
-    feature_layer,
-    file_hash,  # also in the file's name
-    top_layers,
-    aliases=(),
-    file=None,
+    name: str,  # in torchvision.models
+    function: str,  # in torchvision_models.py
+    n_features: int,
+    parameters: int,
+    multiply_adds: int,
+    top1: float,
+    feature_layer: str,
+    file_hash: str,  # also in the file's name
+    top_layers: tuple[str, ...],
+    aliases: tuple[str, ...] = (),
+    file: str | None = None,
 ) -> Backbone:
     """A line of the table; accuracies are from https://pytorch.org/vision/stable/models.html."""
     file = file or f"{name}-{file_hash}.pth"

@@ -53,7 +53,7 @@ CONFIG_BYTES_AT_MOST = 64 * 2**20
 
 
 @keras_settings()
-def load_keras_model_safely(path) -> keras.Model:
+def load_keras_model_safely(path: str | Path) -> keras.Model:
     """Loads a model for inference from a `.keras` file, after reading what it is made of.
 
     Args:
@@ -79,7 +79,7 @@ def load_keras_model_safely(path) -> keras.Model:
         raise _damaged(path, str(error).splitlines()[0] if str(error) else repr(error)) from error
 
 
-def unknown_parts(config) -> Iterator[str]:
+def unknown_parts(config: object) -> Iterator[str]:
     """Yields what a Keras configuration names beyond the known, as `module.class_name`.
 
     Args:
@@ -99,7 +99,7 @@ def _is_known(config: dict) -> bool:
     name, module = config["class_name"], config.get("module")
     if not isinstance(name, str):
         return False
-    if str(module).startswith("keras_hub."):
+    if isinstance(module, str) and module.startswith("keras_hub."):
         return _is_layer_of_keras_hub(name, module)
     if config.get("registered_name") not in (None, name):
         return False

@@ -1,9 +1,14 @@
 """`cli.py backbones`: list them, their frost lines, fetch their weights."""
 
+from typing import TYPE_CHECKING
+
 import click
 
 from pipeline.commands.shared import command, json_option, option
 from pipeline.system.quiet_start import no_start_up_talk
+
+if TYPE_CHECKING:
+    from pipeline.commands.terminal.terminal import Terminal
 
 
 @command("backbones")
@@ -12,7 +17,14 @@ from pipeline.system.quiet_start import no_start_up_talk
 @click.option("--download", is_flag=True, help="Fetch the weights of each NAME ahead.")
 @option("--layer", default="top", help="With --download: fetch the file that this layer needs.")
 @json_option
-def backbones(terminal, names: tuple[str, ...], image_size, download, layer, as_json) -> None:
+def backbones(
+    terminal: "Terminal",
+    names: tuple[str, ...],
+    image_size: int | None,
+    download: bool,
+    layer: str,
+    as_json: bool,
+) -> None:
     """List the backbones; with NAME, its frost lines from the top.
 
     \b
@@ -38,7 +50,9 @@ def backbones(terminal, names: tuple[str, ...], image_size, download, layer, as_
         terminal.show_backbones(list(BACKBONES.values()), as_json=as_json)
 
 
-def _download_weights(terminal, names: tuple[str, ...], layer: str, as_json: bool) -> None:
+def _download_weights(
+    terminal: "Terminal", names: tuple[str, ...], layer: str, as_json: bool
+) -> None:
     from pipeline.backbones.presets import find_backbone
     from pipeline.backbones.weights.resolve import resolve_weights
 
@@ -61,7 +75,9 @@ def _download_weights(terminal, names: tuple[str, ...], layer: str, as_json: boo
         terminal.result_json(fetched)
 
 
-def _show_frost_lines(terminal, names: tuple[str, ...], image_size, as_json: bool) -> None:
+def _show_frost_lines(
+    terminal: "Terminal", names: tuple[str, ...], image_size: int | None, as_json: bool
+) -> None:
     from pipeline.backbones.presets import find_backbone
 
     if len(names) > 1:

@@ -1,7 +1,7 @@
 """`cli.py evaluate`: score a run on labelled images."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,6 +16,9 @@ from pipeline.commands.shared import (
     weights_option,
 )
 
+if TYPE_CHECKING:
+    from pipeline.commands.terminal.terminal import Terminal
+
 
 @command("evaluate")
 @click.argument("run", type=EXISTING)
@@ -28,7 +31,7 @@ from pipeline.commands.shared import (
 @weights_option
 @device_option
 @json_option
-def evaluate(terminal: Any, run: Path, data: Path, as_json: bool, **how: Any) -> None:
+def evaluate(terminal: "Terminal", run: Path, data: Path, as_json: bool, **how: Any) -> None:
     """Score RUN on the labelled images in DATA.
 
     \b

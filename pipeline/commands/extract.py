@@ -1,7 +1,7 @@
 """`cli.py extract`: stage one."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -9,13 +9,18 @@ from pipeline.commands.options import options_of
 from pipeline.commands.shared import EXISTING, command
 from pipeline.features.options import ExtractOptions
 
+if TYPE_CHECKING:
+    from pipeline.commands.terminal.terminal import Terminal
+
 
 @command("extract")
 @click.argument("data", type=EXISTING)
 @options_of(ExtractOptions, leave_out=("reuse",))
 @click.option("--no-reuse", is_flag=True, help="Take no rows from other files in the folder.")
 @click.option("--output", type=EXISTING, help="Feature file.  [default: a name in cache/]")
-def extract(terminal, data: Path, no_reuse: bool, output: Path | None, **options: Any) -> None:
+def extract(
+    terminal: "Terminal", data: Path, no_reuse: bool, output: Path | None, **options: Any
+) -> None:
     """Stage one: run a frozen backbone over the images in DATA and cache the features.
 
     DATA holds a folder per class, or train, val and test folders with a folder per class in

@@ -1,6 +1,7 @@
 """`cli.py features`: what is in feature files."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,6 +13,9 @@ from pipeline.commands.shared import (
     weights_option,
 )
 
+if TYPE_CHECKING:
+    from pipeline.commands.terminal.terminal import Terminal
+
 
 @command("features")
 @click.argument("path", type=EXISTING, required=False)
@@ -21,7 +25,16 @@ from pipeline.commands.shared import (
 @weights_option
 @device_option
 @json_option
-def features(terminal, path: Path | None, verify, recompute, data, weights, device, as_json):
+def features(
+    terminal: "Terminal",
+    path: Path | None,
+    verify: bool,
+    recompute: int | None,
+    data: Path | None,
+    weights: str | None,
+    device: str,
+    as_json: bool,
+) -> None:
     """Show what is in a feature file; without PATH, list those in cache/.
 
     \b

@@ -1,10 +1,14 @@
 """`cli.py fetch`: make a data set."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from pipeline.commands.shared import command, force_option, option, output_option
+
+if TYPE_CHECKING:
+    from pipeline.commands.terminal.terminal import Terminal
 
 
 @command("fetch")
@@ -13,7 +17,9 @@ from pipeline.commands.shared import command, force_option, option, output_optio
          "that expands to more.")  # fmt: skip
 @output_option
 @force_option
-def fetch(terminal, source: str, output: Path | None, force: bool, max_bytes: int) -> None:
+def fetch(
+    terminal: "Terminal", source: str, output: Path | None, force: bool, max_bytes: int
+) -> None:
     """Make a data set under data/.
 
     \b

@@ -1,6 +1,7 @@
 """`cli.py finetune`: stage three."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,6 +18,9 @@ from pipeline.commands.shared import (
 from pipeline.finetuning.options import FinetuneOptions
 from pipeline.system.quiet_start import no_start_up_talk
 
+if TYPE_CHECKING:
+    from pipeline.commands.terminal.terminal import Terminal
+
 
 @command("finetune")
 @click.argument("run", type=EXISTING)
@@ -29,7 +33,9 @@ from pipeline.system.quiet_start import no_start_up_talk
 @output_option
 @force_option
 @json_option
-def finetune(terminal, run: Path, data, device, as_json, **options) -> None:
+def finetune(
+    terminal: "Terminal", run: Path, data: Path | None, device: str, as_json: bool, **options: Any
+) -> None:
     """Stage three: unfreeze the top blocks of RUN's backbone and train end to end.
 
     The result is a run of its own and never worse on validation than the head it started from.

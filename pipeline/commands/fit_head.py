@@ -2,7 +2,7 @@
 
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,6 +18,9 @@ from pipeline.commands.shared import (
 )
 from pipeline.heads.options import SplitOptions
 from pipeline.system.options import OptionField, list_options
+
+if TYPE_CHECKING:
+    from pipeline.commands.terminal.terminal import Terminal
 
 
 class FitHeadCommand(Command):
@@ -67,7 +70,7 @@ def _merge(by_head: dict[str, OptionField]) -> OptionField:
 @force_option
 @json_option
 def fit_head(
-    terminal: Any,
+    terminal: "Terminal",
     features: tuple[Path, ...],
     head: str,
     memory: str,

@@ -1,7 +1,7 @@
 """`cli.py predict`: classify images."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,6 +15,9 @@ from pipeline.commands.shared import (
     weights_option,
 )
 
+if TYPE_CHECKING:
+    from pipeline.commands.terminal.terminal import Terminal
+
 
 @command("predict")
 @click.argument("run", type=EXISTING)
@@ -27,7 +30,7 @@ from pipeline.commands.shared import (
 @weights_option
 @device_option
 def predict(
-    terminal: Any, run: Path, paths: tuple[Path, ...], top: int, form: str, **how: Any
+    terminal: "Terminal", run: Path, paths: tuple[Path, ...], top: int, form: str, **how: Any
 ) -> None:
     """Classify images, or all images in folders, with RUN's model.
 

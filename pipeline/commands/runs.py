@@ -1,16 +1,20 @@
 """`cli.py runs`: compare runs."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from pipeline.commands.shared import EXISTING, command, json_option
 
+if TYPE_CHECKING:
+    from pipeline.commands.terminal.terminal import Terminal
+
 
 @command("runs")
 @click.argument("folder", type=EXISTING, required=False)
 @json_option
-def runs(terminal, folder: Path | None, as_json: bool) -> None:
+def runs(terminal: "Terminal", folder: Path | None, as_json: bool) -> None:
     """List the runs in FOLDER, or in runs/, by data set and scored split, the best first.
 
     \b

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -12,7 +13,7 @@ EXISTING = click.Path(path_type=Path)
 class Command(click.Command):
     """A command that prints a FrostlineError as one message and leaves with exit code 1."""
 
-    def invoke(self, ctx: click.Context):
+    def invoke(self, ctx: click.Context) -> Any:
         from pipeline.commands.terminal.words import say_in_commands
         from pipeline.errors import FrostlineError
         from pipeline.system.printable import printable_lines
@@ -31,25 +32,27 @@ class Command(click.Command):
             ctx.exit(130)
 
 
-def command(name: str, cls: type[click.Command] = Command) -> Callable:
+def command(
+    name: str, cls: type[click.Command] = Command
+) -> Callable[[Callable[..., None]], click.Command]:
     """A click command with the options that all have; its function gets a Terminal first."""
 
-    def decorate(function: Callable) -> click.Command:
+    def decorate(function: Callable[..., None]) -> click.Command:
         quiet = click.option("--quiet", is_flag=True, help="Say nothing but results and errors.")
         debug = click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 
         @wraps(function)
-        def call(*, quiet: bool, debug: bool, **options):
+        def call(*, quiet: bool, debug: bool, **options: Any) -> None:
             from pipeline.commands.terminal.terminal import Terminal
 
-            return function(Terminal(quiet=quiet), **options)
+            function(Terminal(quiet=quiet), **options)
 
         return click.command(name, cls=cls)(quiet(debug(call)))
 
     return decorate
 
 
-def option(*names: str, **settings) -> Callable:
+def option(*names: str, **settings: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """A click option whose default is shown."""
     settings.setdefault("show_default", True)
     return click.option(*names, **settings)

@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import h5py
 import numpy as np
@@ -147,8 +148,19 @@ def write_features(
     write_sealed(target, fill)
 
 
+class RowIdentity(Protocol):
+    """What decides rows, besides what each is made of: a `Recipe`, or a trunk."""
+
+    @property
+    def id(self) -> str: ...
+
+
 def write_part(
-    target: Path, recipe: Recipe, engine: EngineRecord, digests: np.ndarray, features: np.ndarray
+    target: Path,
+    identity: RowIdentity,
+    engine: EngineRecord,
+    digests: np.ndarray,
+    features: np.ndarray,
 ) -> None:
     """Writes finished rows of an extraction that still runs.
 
@@ -165,7 +177,7 @@ def write_part(
             {
                 "format": PART_FORMAT,
                 "version": VERSION,
-                "recipe_id": recipe.id,
+                "recipe_id": identity.id,
                 "batch_size": engine.batch_size,
                 "engine": engine.to_json(),
             }
@@ -174,14 +186,14 @@ def write_part(
     write_sealed(target, fill)
 
 
-def read_part(path: Path, recipe: Recipe) -> tuple[np.ndarray, EngineRecord, int]:
+def read_part(path: Path, identity: RowIdentity) -> tuple[np.ndarray, EngineRecord, int]:
     """Checks every byte of a part; returns its digests, engine and number of features.
 
     Raises:
         FeatureFileError: it is damaged, or belongs to another recipe.
     """
     with open_sealed(path, PART_FORMAT) as file:
-        if file.attrs["recipe_id"] != recipe.id:
+        if file.attrs["recipe_id"] != identity.id:
             raise FeatureFileError(f"{path} belongs to another recipe.")
         with damage_named(path, "the attributes"):
             (engine,) = _read_engines(file)
@@ -229,7 +241,7 @@ class FeatureFile:
     def __enter__(self) -> "FeatureFile":
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -267,7 +279,7 @@ class FeatureFile:
         rows_per_block = max(1, _BLOCK_BYTES // (4 * max(1, n_features)))
         for start in range(0, max(1, n_samples), rows_per_block):
             block = self.read_span(start, min(n_samples, start + rows_per_block))
-            hasher.update(block)
+            hasher.update(block.data)
             yield block
         if hasher.hexdigest() != self.contents.features_sha256:
             raise damaged(self.path, "the features", "their sha256 is not the recorded one")

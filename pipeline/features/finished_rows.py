@@ -10,12 +10,17 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
 from pipeline.errors import FeatureFileError
-from pipeline.features.feature_file import Contents, FeatureFile, read_part, write_part
+from pipeline.features.feature_file import (
+    Contents,
+    FeatureFile,
+    RowIdentity,
+    read_part,
+    write_part,
+)
 from pipeline.recipe import EngineRecord, Recipe
 from pipeline.system import disk
 from pipeline.system.disk import storage_errors
@@ -25,13 +30,6 @@ PART_ROWS = 1024
 PART_BYTES = 64_000_000
 PART_SECONDS = 10.0
 BLOCK_ROWS = 1024
-
-
-class RowIdentity(Protocol):
-    """What decides rows, besides what each is made of: a `Recipe`, or a trunk."""
-
-    @property
-    def id(self) -> str: ...
 
 
 @dataclass(frozen=True)

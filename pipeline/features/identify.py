@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.features.feature_file import Contents
+from pipeline.features.finished_rows import FinishedRows
 from pipeline.images.dataset import Dataset
 from pipeline.images.decoding.read_images import hash_image_file
 from pipeline.system.parallel import map_batches
@@ -44,7 +45,7 @@ class Identity:
         else:
             self._forget(row, reason)
 
-    def skip_unfinished(self, finished) -> None:
+    def skip_unfinished(self, finished: FinishedRows) -> None:
         """Skips images that have neither a row nor a reason; the next run looks at them anew.
 
         Args:

@@ -30,11 +30,13 @@ class PixelInputs:
         self._store = store
         self._augment = augment
 
-    def train(self, rows, targets, epoch, batch):
+    def train(
+        self, rows: np.ndarray, targets: np.ndarray, epoch: int, batch: int
+    ) -> tuple[np.ndarray, np.ndarray]:
         images = self._augment(self._store.read(rows), rows, epoch)
         return self._augment.mix(images, targets, epoch, batch)
 
-    def plain(self, rows):
+    def plain(self, rows: np.ndarray) -> np.ndarray:
         return self._store.read(rows).astype(np.float32)
 
 
@@ -54,14 +56,16 @@ class TrunkInputs:
         self._n_views = n_views
         self._first = np.random.default_rng([seed, 1]).integers(max(1, n_views), size=len(digests))
 
-    def train(self, rows, targets, epoch, batch):
+    def train(
+        self, rows: np.ndarray, targets: np.ndarray, epoch: int, batch: int
+    ) -> tuple[np.ndarray, np.ndarray]:
         del batch
         if self._n_views == 0:
             return self.plain(rows), targets
         views = 1 + (self._first[rows] + epoch) % self._n_views
         return self._read(rows, views), targets
 
-    def plain(self, rows):
+    def plain(self, rows: np.ndarray) -> np.ndarray:
         return self._read(rows, np.zeros(len(rows), np.int64))
 
     def _read(self, rows: np.ndarray, views: np.ndarray) -> np.ndarray:

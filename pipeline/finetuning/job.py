@@ -104,7 +104,7 @@ def describe_job(
         "predictions": sha256_of_file(run.folder / "predictions.csv"),
         "output": None if output is None else str(output.resolve()),
     }
-    if options.class_weight not in (None, BALANCED):
+    if options.class_weight not in (None, BALANCED) and class_weights is not None:
         facts["class_weight"] = "weights " + hashlib.sha256(class_weights.tobytes()).hexdigest()[:8]
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:10]
     stem = f".{run.name}-finetuned-"

@@ -200,6 +200,9 @@ def _to_dataset(name: str, root: Path, findings: Findings) -> Dataset:
     found = sorted(findings.images, key=lambda image: os.fsencode(image.path))
     class_names = sorted({image.class_name for image in found if image.class_name is not None})
     index = {class_name: label for label, class_name in enumerate(class_names)}
+    labels = [
+        UNLABELLED if image.class_name is None else index[image.class_name] for image in found
+    ]
     n_unlabelled = sum(image.class_name is None for image in found)
     notes = findings.notes + _note_lookalikes(class_names)
     if n_unlabelled:
@@ -209,7 +212,7 @@ def _to_dataset(name: str, root: Path, findings: Findings) -> Dataset:
         name=name,
         root=root,
         paths=[image.path for image in found],
-        labels=np.array([index.get(image.class_name, UNLABELLED) for image in found], np.int32),
+        labels=np.array(labels, np.int32),
         splits=np.array([image.split for image in found], np.int8),
         sizes=np.array([image.size for image in found], np.int64),
         mtimes=np.array([image.mtime for image in found], np.int64),

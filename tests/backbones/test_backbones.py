@@ -16,7 +16,7 @@ from conftest import call
 from keras.src.utils import file_utils
 
 from pipeline.backbones.build import preprocessing_layer
-from pipeline.backbones.registry import BACKBONES, Download, get_backbone
+from pipeline.backbones.registry import BACKBONES, Download, Preset, get_backbone
 from pipeline.backbones.weights.resolve import pretrained_path, resolve_weights
 from pipeline.errors import BackboneError, WeightsError
 
@@ -258,3 +258,9 @@ def test_a_download_prints_nothing_on_stdout_and_happens_once(b0, tmp_path, monk
     assert first.path == pretrained_path(b0) == tmp_path / "keras/models/efficientnetb0_notop.h5"
     assert first.path.read_bytes() == content
     assert capsys.readouterr().out == ""
+
+
+def test_a_preset_has_no_one_file_of_weights(b0):
+    preset = dataclasses.replace(b0, name="hub:vit", weights=Preset("vit"))
+    with pytest.raises(WeightsError, match="Received: hub:vit"):
+        pretrained_path(preset)

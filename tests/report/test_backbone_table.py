@@ -1,10 +1,11 @@
 """The pages that show the table of backbones agree with the registry."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 
-from pipeline.backbones.registry import BACKBONES
+from pipeline.backbones.registry import BACKBONES, Preset
 from pipeline.report.backbone_table import END, PAGES, START, format_backbones, write_table
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,6 +31,15 @@ def test_every_backbone_is_a_row_with_its_published_numbers():
         "`[lite]` |",
     ):
         assert expected in rows
+
+
+def test_what_nobody_knows_of_a_preset_stays_empty():
+    preset = dataclasses.replace(
+        BACKBONES["vgg16"],
+        **{"name": "hub:vit", "aliases": (), "weights": Preset("vit"), "image_size": None},
+        **dict.fromkeys(("n_features", "parameters", "multiply_adds", "top1")),
+    )
+    assert format_backbones([preset]).splitlines()[2] == "| `hub:vit` |  |  |  |  |  | KerasHub |"
 
 
 def test_a_page_without_the_marks_stays_as_it_is():

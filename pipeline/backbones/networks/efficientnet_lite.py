@@ -6,6 +6,7 @@ https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite
 """
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -33,17 +34,17 @@ KERNEL_INITIALIZER = {
 }
 
 
-def EfficientNetLite0(**arguments) -> keras.Model:  # noqa: N802 - named like those of Keras
+def EfficientNetLite0(**arguments: Any) -> keras.Model:  # noqa: N802 - as Keras names them
     """Builds EfficientNet-Lite0, for 224 pixels; see `_build` for the arguments."""
     return _build("efficientnet-lite0", width=1.0, depth=1.0, **arguments)
 
 
-def EfficientNetLite1(**arguments) -> keras.Model:  # noqa: N802
+def EfficientNetLite1(**arguments: Any) -> keras.Model:  # noqa: N802
     """Builds EfficientNet-Lite1, for 240 pixels; see `_build` for the arguments."""
     return _build("efficientnet-lite1", width=1.0, depth=1.1, **arguments)
 
 
-def EfficientNetLite2(**arguments) -> keras.Model:  # noqa: N802
+def EfficientNetLite2(**arguments: Any) -> keras.Model:  # noqa: N802
     """Builds EfficientNet-Lite2, for 260 pixels; see `_build` for the arguments."""
     return _build("efficientnet-lite2", width=1.1, depth=1.2, **arguments)
 
@@ -126,7 +127,9 @@ def _build(
     return keras.Model(inputs, x, name=name)
 
 
-def _last_feature_map(inputs, *, width: float, depth: float):
+def _last_feature_map(
+    inputs: keras.KerasTensor, *, width: float, depth: float
+) -> keras.KerasTensor:
     """From preprocessed pixels to `(n, height / 32, width / 32, 1280)`."""
     x = _convolve(inputs, STEM_FILTERS, 3, 2, "stem_")
     x = keras.layers.ReLU(6.0, name="stem_activation")(x)
@@ -154,7 +157,16 @@ def _last_feature_map(inputs, *, width: float, depth: float):
     return keras.layers.ReLU(6.0, name="top_activation")(x)
 
 
-def _block(x, prefix, *, kernel_size, stride, filters, filters_out, drop_rate):
+def _block(
+    x: keras.KerasTensor,
+    prefix: str,
+    *,
+    kernel_size: int,
+    stride: int,
+    filters: int,
+    filters_out: int,
+    drop_rate: float,
+) -> keras.KerasTensor:
     """An inverted residual block: expand, filter each channel, project."""
     inputs = x
     if x.shape[-1] != filters:
@@ -181,7 +193,9 @@ def _block(x, prefix, *, kernel_size, stride, filters, filters_out, drop_rate):
     return x
 
 
-def _convolve(x, filters, kernel_size, stride, prefix):
+def _convolve(
+    x: keras.KerasTensor, filters: int, kernel_size: int, stride: int, prefix: str
+) -> keras.KerasTensor:
     x = keras.layers.Conv2D(
         filters,
         kernel_size,

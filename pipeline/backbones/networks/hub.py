@@ -84,12 +84,12 @@ def _complete_config(layer: keras.Layer) -> None:
         layer.get_config = lambda: complete
 
 
-def _has_class_token(backbone) -> bool:
+def _has_class_token(backbone: keras.Model) -> bool:
     name = type(backbone).__name__
     return bool(getattr(backbone, "use_class_token", name in CLASS_TOKEN_FIRST))
 
 
-def _take_tokens(tokens, has_class_token: bool):
+def _take_tokens(tokens: keras.KerasTensor, has_class_token: bool) -> keras.KerasTensor:
     """One row for an image from `(n, n_tokens, channels)`."""
     if not has_class_token:
         return keras.layers.GlobalAveragePooling1D(name="mean_of_tokens")(tokens)

@@ -6,6 +6,7 @@ torchvision/models: alexnet.py, squeezenet.py, resnet.py.
 """
 
 import re
+from typing import Any
 
 import numpy as np
 
@@ -93,12 +94,12 @@ def AlexNet(  # noqa: N802 - these are named and called like the functions of ke
     return keras.Model(inputs, x, name="alexnet")
 
 
-def SqueezeNet1_0(**arguments) -> keras.Model:  # noqa: N802
+def SqueezeNet1_0(**arguments: Any) -> keras.Model:  # noqa: N802
     """Builds SqueezeNet 1.0 with random weights; arguments as for `ResNet18`."""
     return _squeezenet("squeezenet1_0", (96, 7), FIRE_1_0, **arguments)
 
 
-def SqueezeNet1_1(**arguments) -> keras.Model:  # noqa: N802
+def SqueezeNet1_1(**arguments: Any) -> keras.Model:  # noqa: N802
     """Builds SqueezeNet 1.1 with random weights; arguments as for `ResNet18`."""
     return _squeezenet("squeezenet1_1", (64, 3), FIRE_1_1, **arguments)
 
@@ -214,7 +215,7 @@ def _squeezenet(
     return keras.Model(inputs, x, name=name)
 
 
-def _fire(x, squeeze: int, name: str):
+def _fire(x: keras.KerasTensor, squeeze: int, name: str) -> keras.KerasTensor:
     """Squeeze to few channels, expand by 1x1 and 3x3 filters side by side."""
     x = _convolve(x, squeeze, 1, f"{name}_squeeze", activation="relu")
     small = _convolve(x, 4 * squeeze, 1, f"{name}_expand1x1", activation="relu")
@@ -222,7 +223,7 @@ def _fire(x, squeeze: int, name: str):
     return keras.layers.Concatenate(name=f"{name}_concat")([small, large])
 
 
-def _pool_up(x, name: str):
+def _pool_up(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
     """Max pooling 3x3, stride 2, that rounds the number of cells up: PyTorch's `ceil_mode`.
 
     A row or column is left over only where the side is even; "same" then adds one at the end.
@@ -233,7 +234,7 @@ def _pool_up(x, name: str):
     return keras.layers.MaxPooling2D(3, 2, padding="valid" if height % 2 else "same", name=name)(x)
 
 
-def _basic_block(x, filters: int, stride: int, name: str):
+def _basic_block(x: keras.KerasTensor, filters: int, stride: int, name: str) -> keras.KerasTensor:
     """Two 3x3 convolutions and a way round them."""
     shortcut = x
     if stride > 1 or x.shape[-1] != filters:
@@ -245,13 +246,29 @@ def _basic_block(x, filters: int, stride: int, name: str):
     return keras.layers.ReLU(name=f"{name}_out")(x)
 
 
-def _convolve_and_normalise(x, filters, kernel_size, name, stride=1, padding=0):
+def _convolve_and_normalise(
+    x: keras.KerasTensor,
+    filters: int,
+    kernel_size: int,
+    name: str,
+    stride: int = 1,
+    padding: int = 0,
+) -> keras.KerasTensor:
     x = _convolve(x, filters, kernel_size, f"{name}_conv", stride, padding, use_bias=False)
     # PyTorch's momentum of 0.1 is the share of the new, Keras's is that of the old.
     return keras.layers.BatchNormalization(epsilon=1e-5, momentum=0.9, name=f"{name}_bn")(x)
 
 
-def _convolve(x, filters, kernel_size, name, stride=1, padding=0, activation=None, use_bias=True):
+def _convolve(
+    x: keras.KerasTensor,
+    filters: int,
+    kernel_size: int,
+    name: str,
+    stride: int = 1,
+    padding: int = 0,
+    activation: str | None = None,
+    use_bias: bool = True,
+) -> keras.KerasTensor:
     """A convolution with so many rows and columns of zeros on every side, as PyTorch counts."""
     is_same = stride == 1 and padding == kernel_size // 2
     if padding and not is_same:
@@ -268,7 +285,7 @@ def _convolve(x, filters, kernel_size, name, stride=1, padding=0, activation=Non
     )(x)
 
 
-def _pool(x, pooling: str | None):
+def _pool(x: keras.KerasTensor, pooling: str | None) -> keras.KerasTensor:
     if pooling == "avg":
         return keras.layers.GlobalAveragePooling2D(name="avg_pool")(x)
     if pooling == "max":

@@ -98,13 +98,14 @@ def _refuse_links(file: h5py.File) -> int:
     Returns:
         How many bytes all its data sets would take in memory.
     """
-    strange, sizes = [], []
+    strange: list[str] = []
+    sizes: list[int] = []
 
-    def check_link(name, link):
+    def check_link(name: str, link: object) -> None:
         if not isinstance(link, h5py.HardLink):
             strange.append(name)
 
-    def check_object(name, found):
+    def check_object(name: str, found: h5py.Group | h5py.Dataset) -> None:
         if isinstance(found, h5py.Dataset):
             sizes.append(found.nbytes)
             if found.external or found.is_virtual:
@@ -171,7 +172,8 @@ def _check_newer(model: keras.Model, file: h5py.File, top_layers: Collection[str
 
 def _group_names(model: keras.Model) -> dict[str, keras.layers.Layer]:
     """Keras 3 calls the group of a layer by its class and a number, never by its name."""
-    counts, groups = {}, {}
+    counts: dict[str, int] = {}
+    groups = {}
     for layer in model.layers:
         name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", type(layer).__name__)
         name = re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()

@@ -52,16 +52,17 @@ def resolve_weights(
         WeightsError: if there is no such file, it has no known suffix, a package is not
             installed, a download fails, or a file is not the one that it was.
     """
-    if isinstance(backbone.weights, Preset):
-        return _resolve_preset(backbone.weights, str(weights))
+    own = backbone.weights
+    if isinstance(own, Preset):
+        return _resolve_preset(own, str(weights))
     if weights == "random":
         return ResolvedWeights(f"random:{seed}", None, seed, "random")
     if weights == "imagenet":
-        source = _pretrained_source(backbone, layer)
+        source = _pretrained_source(backbone, own, layer)
         if isinstance(source, Download):
             path = fetch_if_absent(backbone, source)
             return ResolvedWeights(_key(path, source), path, seed, "imagenet")
-        path = _require_package_file(backbone)
+        path = _require_package_file(backbone, source)
         return ResolvedWeights(_key(path), path, seed, "imagenet")
     path = _check_given(backbone, Path(weights).absolute())
     return ResolvedWeights(_key(path), path, seed, str(path))
@@ -102,15 +103,24 @@ def pretrained_path(backbone: Backbone, layer: str = "top") -> Path:
     """Where the file of `weights='imagenet'` is, or belongs.
 
     Raises:
-        WeightsError: if the Python package that holds the file is not installed.
+        WeightsError: if the Python package that holds the file is not installed, or the backbone is
+            a preset, whose files KerasHub finds.
     """
-    source = _pretrained_source(backbone, layer)
-    return target_of(source) if isinstance(source, Download) else _package_path(backbone)
+    if isinstance(backbone.weights, Preset):
+        raise WeightsError(
+            "The weights of a preset are no file of Frostline's: KerasHub finds them. Expected: a "
+            f"backbone of the table. Received: {backbone.name}"
+        )
+    source = _pretrained_source(backbone, backbone.weights, layer)
+    return target_of(source) if isinstance(source, Download) else _package_path(backbone, source)
 
 
-def _pretrained_source(backbone: Backbone, layer: str) -> Download | PackageFile:
-    needs_top = layer in backbone.top_layers and backbone.weights_with_top is not None
-    return backbone.weights_with_top if needs_top else backbone.weights
+def _pretrained_source(
+    backbone: Backbone, own: Download | PackageFile, layer: str
+) -> Download | PackageFile:
+    if layer in backbone.top_layers and backbone.weights_with_top is not None:
+        return backbone.weights_with_top
+    return own
 
 
 def _key(path: Path, source: Download | None = None) -> str:
@@ -123,8 +133,8 @@ def _key(path: Path, source: Download | None = None) -> str:
     return f"sha256:{digest}"
 
 
-def _require_package_file(backbone: Backbone) -> Path:
-    path, package = _package_path(backbone), backbone.weights.package
+def _require_package_file(backbone: Backbone, source: PackageFile) -> Path:
+    path, package = _package_path(backbone, source), source.package
     if not path.is_file():
         raise WeightsError(
             f"The weights of {backbone.name} are not where {package} should have put them: {path}. "
@@ -133,8 +143,7 @@ def _require_package_file(backbone: Backbone) -> Path:
     return path
 
 
-def _package_path(backbone: Backbone) -> Path:
-    source = backbone.weights
+def _package_path(backbone: Backbone, source: PackageFile) -> Path:
     try:
         module = importlib.import_module(source.module)
     except ImportError:

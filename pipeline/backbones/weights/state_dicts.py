@@ -5,14 +5,18 @@ state dict of another network is refused instead of half loaded.
 """
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pipeline.errors import WeightsError
 
+if TYPE_CHECKING:
+    from pipeline.system.keras_on_tensorflow import keras
+
 
 def assign_state_dict(
-    model,
+    model: "keras.Model",
     state_dict: dict[str, np.ndarray],
     prefixes: dict[str, str],
     ignored: Iterable[str] = (),
@@ -31,8 +35,8 @@ def assign_state_dict(
         WeightsError: naming the tensors that are missing, extra, of another shape, or hold other
             things than finite floating-point numbers. The model is then unchanged.
     """
-    values = {}
-    expected = {}
+    values: dict[str, list[str]] = {}
+    expected: dict[str, tuple[int, ...]] = {}
     for layer in model.layers:
         if not layer.weights:
             continue
@@ -54,7 +58,7 @@ def assign_state_dict(
         layer.set_weights([_to_keras(layer, state_dict[name]) for name in names])
 
 
-def _check(expected: dict[str, tuple], received: dict[str, tuple]) -> None:
+def _check(expected: dict[str, tuple[int, ...]], received: dict[str, tuple[int, ...]]) -> None:
     missing = [name for name in expected if name not in received]
     extra = [name for name in received if name not in expected]
     misshapen = [
@@ -93,14 +97,14 @@ def _check_numbers(name: str, array: np.ndarray) -> None:
         )
 
 
-def _suffixes(layer) -> list[str]:
+def _suffixes(layer: "keras.Layer") -> list[str]:
     """PyTorch's names for the weights of a layer, in Keras's order."""
     if type(layer).__name__ == "BatchNormalization":
         return ["weight", "bias", "running_mean", "running_var"]
     return ["weight", "bias"][: len(layer.weights)]
 
 
-def _torch_shape(layer, weight) -> tuple[int, ...]:
+def _torch_shape(layer: "keras.Layer", weight: "keras.Variable") -> tuple[int, ...]:
     shape = tuple(weight.shape)
     if len(shape) == 4:
         height, width, *channels = shape
@@ -111,7 +115,7 @@ def _torch_shape(layer, weight) -> tuple[int, ...]:
     return shape[::-1]
 
 
-def _to_keras(layer, array: np.ndarray) -> np.ndarray:
+def _to_keras(layer: "keras.Layer", array: np.ndarray) -> np.ndarray:
     """PyTorch's axis order to Keras's."""
     if array.ndim == 4:
         if type(layer).__name__ == "DepthwiseConv2D":

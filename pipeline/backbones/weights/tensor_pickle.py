@@ -4,7 +4,8 @@ import itertools
 import pickle
 import pickletools
 from collections import OrderedDict
-from typing import ClassVar, NamedTuple
+from collections.abc import Callable
+from typing import IO, Any, ClassVar, NamedTuple, NoReturn
 
 import numpy as np
 
@@ -68,12 +69,12 @@ class Tensor(NamedTuple):
     strides: tuple[int, ...]
 
 
-def _handler(opcode: str):
+def _handler(opcode: str) -> Callable[[Any], None]:
     """The unpickler's method for an opcode of pickle; one that refuses it where none is needed."""
     if opcode in OPCODES:
         return pickle._Unpickler.dispatch[ord(getattr(pickle, opcode))]
 
-    def refuse(_unpickler):
+    def refuse(_unpickler: pickle._Unpickler) -> NoReturn:
         raise UnusableError(f"its pickle uses {opcode}, which no tensor needs")
 
     return refuse
@@ -86,16 +87,19 @@ class _TensorUnpickler(pickle._Unpickler):
     its list of those already read; that in Python keeps them in a dict.
     """
 
-    def load_setitem(self):
+    stack: list[Any]
+    pop_mark: Callable[[], list[Any]]
+
+    def load_setitem(self) -> None:
         value, key = self.stack.pop(), self.stack.pop()
         _set_entry(self.stack[-1], key, value)
 
-    def load_setitems(self):
+    def load_setitems(self) -> None:
         items = self.pop_mark()
         for key, value in zip(items[::2], items[1::2], strict=True):
             _set_entry(self.stack[-1], key, value)
 
-    def load_build(self):
+    def load_build(self) -> None:
         """PyTorch gives a state dict its version as an attribute, which nothing here needs.
 
         Attributes of the file's choice could stand before the methods of a class.
@@ -104,14 +108,14 @@ class _TensorUnpickler(pickle._Unpickler):
         if not isinstance(self.stack[-1], OrderedDict):
             raise UnusableError(f"it sets attributes of {describe_briefly(self.stack[-1])}")
 
-    dispatch: ClassVar = {
+    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = {
         **{ord(op.code): _handler(op.name) for op in pickletools.opcodes},
         ord(pickle.SETITEM): load_setitem,
         ord(pickle.SETITEMS): load_setitems,
         ord(pickle.BUILD): load_build,
     }
 
-    def find_class(self, module: str, name: str):
+    def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("collections", "OrderedDict"):
             return _MakeOrderedDict()
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
@@ -124,7 +128,7 @@ class _TensorUnpickler(pickle._Unpickler):
             f"it asks for {module}.{name}, which is no part of a tensor; nothing was executed"
         )
 
-    def persistent_load(self, pid) -> Storage:
+    def persistent_load(self, pid: object) -> Storage:
         match pid:
             case ("storage", StorageType() as kind, str(key), str(), int(n_elements), *view):
                 if view not in ([], [None]):
@@ -135,7 +139,7 @@ class _TensorUnpickler(pickle._Unpickler):
         raise UnusableError(f"it refers to something that is no storage: {describe_briefly(pid)}")
 
 
-def _set_entry(target, key, value) -> None:
+def _set_entry(target: object, key: Any, value: object) -> None:
     """Tuples as keys could take forever: a short pickle can nest them 60 deep, each twice."""
     if not isinstance(target, dict) or type(key) not in (str, int):
         raise UnusableError(
@@ -150,7 +154,7 @@ class _MakeOrderedDict:
     __slots__ = ()
 
     def __call__(self, pairs: list | None = None) -> OrderedDict:
-        made = OrderedDict()
+        made: OrderedDict[Any, Any] = OrderedDict()
         if pairs is None:
             return made
         if not isinstance(pairs, list):
@@ -170,7 +174,14 @@ class _RebuildTensor:
     __slots__ = ()
 
     def __call__(
-        self, storage, offset, shape, strides, _gradient=None, _hooks=None, _metadata=None
+        self,
+        storage: object,
+        offset: Any,
+        shape: object,
+        strides: object,
+        _gradient: object = None,
+        _hooks: object = None,
+        _metadata: object = None,
     ) -> Tensor:
         if (
             not isinstance(storage, Storage)
@@ -188,13 +199,13 @@ class _RebuildParameter:
 
     __slots__ = ()
 
-    def __call__(self, tensor, _gradient=None, _hooks=None) -> Tensor:
+    def __call__(self, tensor: object, _gradient: object = None, _hooks: object = None) -> Tensor:
         if not isinstance(tensor, Tensor):
             raise UnusableError(f"a parameter is made of {describe_briefly(tensor)}")
         return tensor
 
 
-def unpickle(file):
+def unpickle(file: IO[bytes]) -> Any:
     try:
         return _TensorUnpickler(file).load()
     except (UnusableError, OSError):
@@ -206,7 +217,7 @@ def unpickle(file):
         raise UnusableError(f"it is damaged ({type(error).__name__}: {error})") from None
 
 
-def describe_briefly(value) -> str:
+def describe_briefly(value: object) -> str:
     """What a value is, in at most 80 characters; values of a damaged file can have any size."""
     if isinstance(value, dict):
         first = itertools.islice(dict.keys(value), 6)

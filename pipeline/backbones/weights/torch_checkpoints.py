@@ -63,7 +63,7 @@ def _is_zip(path: Path) -> bool:
         raise UnusableError(f"its zip structure is damaged ({error})") from None
 
 
-def _read_zip_format(path: Path) -> tuple[dict, dict]:
+def _read_zip_format(path: Path) -> tuple[dict[str, Tensor], dict[Storage, bytes]]:
     try:
         with zipfile.ZipFile(path) as archive:
             records = {info.filename: info for info in archive.infolist()}
@@ -98,7 +98,7 @@ def _read_zip_format(path: Path) -> tuple[dict, dict]:
     return tensors, contents
 
 
-def _read_old_format(path: Path) -> tuple[dict, dict]:
+def _read_old_format(path: Path) -> tuple[dict[str, Tensor], dict[Storage, bytes]]:
     with path.open("rb") as file:
         start = file.read(64)
         file.seek(0)
@@ -135,7 +135,7 @@ def _read_old_format(path: Path) -> tuple[dict, dict]:
 
 
 def _storages_by_key(tensors: dict[str, Tensor]) -> dict[str, Storage]:
-    storages = {}
+    storages: dict[str, Storage] = {}
     for tensor in tensors.values():
         if storages.setdefault(tensor.storage.key, tensor.storage) != tensor.storage:
             raise UnusableError(f"its storage {tensor.storage.key} is described in two ways")
@@ -150,7 +150,7 @@ def _check_length(storage: Storage, n_bytes: int) -> None:
         )
 
 
-def _check_state_dict(value) -> dict[str, Tensor]:
+def _check_state_dict(value: object) -> dict[str, Tensor]:
     if not isinstance(value, dict):
         raise UnusableError(f"it holds {describe_briefly(value)}")
     for name, tensor in value.items():

@@ -6,6 +6,7 @@ no room, the terminal breaks the lines; nothing is shortened.
 
 from itertools import groupby
 from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len
 from rich.markup import escape
@@ -14,10 +15,13 @@ from rich.table import Table
 from pipeline.commands.terminal.tables import make_table
 from pipeline.system.printable import printable
 
+if TYPE_CHECKING:
+    from pipeline.backbones.registry import Backbone
+
 _GAP = _EDGES = 2  # characters between columns, and at both ends together
 
 
-def run_tables(entries: list[dict], width: int) -> list[tuple[str, Table]]:
+def run_tables(entries: list[dict[str, Any]], width: int) -> list[tuple[str, Table]]:
     """A heading and a table for each data set and scored split, in the order of the entries."""
     rows = [_describe_run(entry) for entry in entries]
     important = (">accuracy", "95%", ">log-loss", "head", ">images", "made")
@@ -32,7 +36,7 @@ def run_tables(entries: list[dict], width: int) -> list[tuple[str, Table]]:
     return tables
 
 
-def feature_files_table(entries: list[dict], width: int) -> Table:
+def feature_files_table(entries: list[dict[str, Any]], width: int) -> Table:
     rows = [
         {
             "feature file": printable(entry["path"]),
@@ -48,7 +52,7 @@ def feature_files_table(entries: list[dict], width: int) -> Table:
     return _make_list(_fit_columns(rows, "feature file", important, width), rows)
 
 
-def backbones_table(backbones: list, width: int) -> Table:
+def backbones_table(backbones: list["Backbone"], width: int) -> Table:
     """Aliases stand beside the name, or below it where the line would be too long."""
     important = ("weights", ">pixels", ">features", ">top-1", ">params", ">mult-adds")
     for separator in (" ", "\n"):
@@ -59,7 +63,7 @@ def backbones_table(backbones: list, width: int) -> Table:
     return _make_list(columns, rows)
 
 
-def _describe_run(entry: dict) -> dict[str, str]:
+def _describe_run(entry: dict[str, Any]) -> dict[str, str]:
     low, high = entry["accuracy_interval"]
     return {
         "run": printable(entry["run"]),
@@ -72,17 +76,18 @@ def _describe_run(entry: dict) -> dict[str, str]:
     }
 
 
-def _describe_backbone(backbone, separator: str) -> dict[str, str]:
-    from pipeline.report.backbone_table import name_source
+def _describe_backbone(backbone: "Backbone", separator: str) -> dict[str, str]:
+    from pipeline.report.backbone_table import describe_numbers, name_source
 
+    pixels, n_features, parameters, multiply_adds, top1 = describe_numbers(backbone)
     aliases = f"{separator}({', '.join(backbone.aliases)})" if backbone.aliases else ""
     return {
         "backbone (aliases)": backbone.name + aliases,
-        ">pixels": str(backbone.image_size),
-        ">features": f"{backbone.n_features:,}",
-        ">params": f"{backbone.parameters / 1e6:.1f} M",
-        ">mult-adds": f"{backbone.multiply_adds / 1e9:.2f} G",
-        ">top-1": f"{backbone.top1:.1%}" if backbone.top1 else "",
+        ">pixels": pixels,
+        ">features": n_features,
+        ">params": parameters,
+        ">mult-adds": multiply_adds,
+        ">top-1": top1,
         "weights": name_source(backbone).lower(),
     }
 

@@ -1,12 +1,18 @@
 """Tables for the terminal: quiet ones, with a thin rule below the head."""
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
 from rich.markup import escape
 from rich.table import Table
 
 from pipeline.system.printable import printable
 
+if TYPE_CHECKING:
+    from pipeline.runs.scores import Metrics
 
-def plain(value) -> str:
+
+def plain(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name} {plain(inner)}" for name, inner in value.items())
     return f"{value:,}" if isinstance(value, int) else str(value)
@@ -22,12 +28,16 @@ def make_table(*columns: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         right = column.startswith(">")
-        justify = "right" if right else "left"
-        table.add_column(column.lstrip(">"), justify=justify, no_wrap=right, overflow="fold")
+        table.add_column(
+            column.lstrip(">"),
+            justify="right" if right else "left",
+            no_wrap=right,
+            overflow="fold",
+        )
     return table
 
 
-def score_table(metrics: dict) -> Table:
+def score_table(metrics: Mapping[str, "Metrics"]) -> Table:
     table = make_table(
         "split", ">images", ">accuracy", ">95% interval", ">balanced", ">macro F1", ">log-loss"
     )
@@ -45,7 +55,7 @@ def score_table(metrics: dict) -> Table:
     return table
 
 
-def per_class_table(metrics, split: str) -> Table:
+def per_class_table(metrics: "Metrics", split: str) -> Table:
     table = make_table(f"class ({split})", ">images", ">precision", ">recall", ">F1")
     for c in metrics.per_class:
         numbers = ("-" if x is None else f"{x:.3f}" for x in (c.precision, c.recall, c.f1))

@@ -3,9 +3,11 @@
 import csv
 import io
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext, redirect_stderr
 from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Console
@@ -20,7 +22,23 @@ from pipeline.commands.terminal.words import say_in_commands
 from pipeline.images.splits import NO_SPLIT, SPLITS
 from pipeline.system.printable import printable, printable_lines, to_json
 
+if TYPE_CHECKING:
+    from pipeline.backbones.frost_lines import FrostLine
+    from pipeline.backbones.registry import Backbone
+    from pipeline.classifier.evaluate import Evaluation
+    from pipeline.classifier.model import Prediction
+    from pipeline.features.feature_file import Contents, FeatureFile
+    from pipeline.features.summary import ExtractSummary
+    from pipeline.features.verify import Recomputed
+    from pipeline.finetuning.finetune import FinetuneResult
+    from pipeline.heads.fit_head import FitResult
+    from pipeline.images.dataset import Dataset
+
 _UNLIMITED = 100_000  # characters in a line of a pipe or file, where nothing must be broken
+
+
+# Path of an image, its classes with their probabilities, or why it has none.
+_PredictionRow = tuple[str, list[tuple[str, float]] | None, str | None]
 
 
 class Terminal:
@@ -50,7 +68,7 @@ class Terminal:
         """A result in words of the library, for people."""
         self.result(say_in_commands(text))
 
-    def result_json(self, value) -> None:
+    def result_json(self, value: object) -> None:
         self.result(to_json(value))
 
     def progress(self) -> AbstractContextManager[Callable[[str, int, int], None]]:
@@ -61,7 +79,7 @@ class Terminal:
             return progress_bar(self._talk)
         return nullcontext(progress_lines(self.say))
 
-    def hush(self) -> AbstractContextManager:
+    def hush(self) -> AbstractContextManager[Any]:
         """With `quiet`, keeps off stderr what libraries write there: Keras's progress bar."""
         return redirect_stderr(io.StringIO()) if self._quiet else nullcontext()
 
@@ -80,7 +98,7 @@ class Terminal:
         """Without the spaces that fill a table's lines up: they would break in a terminal."""
         sys.stdout.write("\n".join(line.rstrip(" ") for line in text.split("\n")))
 
-    def show_dataset(self, dataset) -> None:
+    def show_dataset(self, dataset: "Dataset") -> None:
         """Images per class and split, and what was left out."""
         root = printable(str(dataset.root))
         self.say(f"{root}: {len(dataset):,} images, {len(dataset.class_names)} classes")
@@ -90,7 +108,7 @@ class Terminal:
         for note in dataset.notes:
             self.say(note)
 
-    def show_extraction(self, summary) -> None:
+    def show_extraction(self, summary: "ExtractSummary") -> None:
         """What an extraction did."""
         counts = {
             "kept": summary.kept,
@@ -111,7 +129,7 @@ class Terminal:
         state = "is up to date" if summary.is_unchanged else "written"
         self.say(f"Feature file {state}, {summary.bytes / 1e6:,.1f} MB:")
 
-    def show_epoch(self, record: dict) -> None:
+    def show_epoch(self, record: dict[str, float]) -> None:
         """One line per epoch."""
         self.say(
             f"epoch {record['epoch']:>3}  train loss {record['train_loss']:.4f}  "
@@ -119,10 +137,10 @@ class Terminal:
             f"accuracy {record['val_accuracy']:.4f}   {record['seconds']:.1f} s"
         )
 
-    def show_fit(self, result, *, as_json: bool) -> None:
+    def show_fit(self, result: "FitResult", *, as_json: bool) -> None:
         """The scores of a fitted head."""
         if not self._quiet:
-            is_used = result.n_images.any(axis=0)
+            is_used = np.any(result.n_images, axis=0)
             columns = [name for name, used in zip(SPLITS, is_used, strict=True) if used]
             counts = result.n_images[:, is_used]
             self._talk.print(draw_class_chart(result.class_names, counts, columns))
@@ -146,7 +164,7 @@ class Terminal:
             self.result("There is no test split: validation chose, so its scores flatter a little.")
         self.result(f"{result.seconds:.1f} s. Run: {result.folder}")
 
-    def show_finetuning(self, result, *, as_json: bool) -> None:
+    def show_finetuning(self, result: "FinetuneResult", *, as_json: bool) -> None:
         """Frozen against fine-tuned, in a table and in words."""
         found = result.assessment
         if as_json:
@@ -181,7 +199,7 @@ class Terminal:
         self.result(f"Seconds: {stages}. Images that changed sides: changed-sides.csv")
         self.result(f"Run: {result.folder}")
 
-    def show_evaluation(self, evaluation, *, as_json: bool) -> None:
+    def show_evaluation(self, evaluation: "Evaluation", *, as_json: bool) -> None:
         """The scores of a run on a labelled folder."""
         for note in evaluation.notes:
             self.say(note)
@@ -195,12 +213,12 @@ class Terminal:
             self.say(f"skipped {printable(path)}: {reason}")
 
     def show_predictions(
-        self, predictions: list, class_names: list[str], top: int, form: str
+        self, predictions: "Sequence[Prediction]", class_names: list[str], top: int, form: str
     ) -> None:
         """The most probable classes of each image as a table, CSV or JSON."""
-        rows = []
+        rows: list[_PredictionRow] = []
         for prediction in predictions:
-            if prediction.reason is not None:
+            if prediction.probabilities is None:
                 rows.append((str(prediction.path), None, prediction.reason))
                 continue
             order = np.argsort(-prediction.probabilities, kind="stable")[:top]
@@ -210,7 +228,7 @@ class Terminal:
             form, self._predictions_json
         )(rows, min(top, len(class_names)))
 
-    def _predictions_table(self, rows: list, top: int) -> None:
+    def _predictions_table(self, rows: list[_PredictionRow], top: int) -> None:
         del top
         table = make_table("image", "class", ">probability")
         for path, best, _ in rows:
@@ -223,7 +241,7 @@ class Terminal:
             if reason is not None:
                 self.result(f"skipped {printable(path)}: {printable(reason)}")
 
-    def _predictions_csv(self, rows: list, top: int) -> None:
+    def _predictions_csv(self, rows: list[_PredictionRow], top: int) -> None:
         text = io.StringIO(newline="")
         writer = csv.writer(text, lineterminator="\n")
         ranks = range(1, top + 1)
@@ -234,7 +252,7 @@ class Terminal:
             writer.writerow([path, *(cells or [""] * len(columns)), reason or ""])
         sys.stdout.write(text.getvalue())
 
-    def _predictions_json(self, rows: list, top: int) -> None:
+    def _predictions_json(self, rows: list[_PredictionRow], top: int) -> None:
         del top
         self.result_json(
             [
@@ -245,7 +263,9 @@ class Terminal:
             ]
         )
 
-    def show_runs(self, entries: list[dict], problems: list[str], *, as_json: bool) -> None:
+    def show_runs(
+        self, entries: list[dict[str, Any]], problems: list[str], *, as_json: bool
+    ) -> None:
         """The runs by data set and scored split; those that cannot be read are named."""
         for problem in problems:
             self.complain(f"Left out: {problem}")
@@ -258,14 +278,16 @@ class Terminal:
             self.result(heading)
             self._print_whole(table)
 
-    def show_backbones(self, backbones: list, *, as_json: bool) -> None:
+    def show_backbones(self, backbones: "list[Backbone]", *, as_json: bool) -> None:
         """The table of backbones."""
         if as_json:
             self.result_json([asdict(backbone) for backbone in backbones])
             return
         self._print_whole(backbones_table(backbones, self._out.width))
 
-    def show_frost_lines(self, backbone, lines: list, *, as_json: bool) -> None:
+    def show_frost_lines(
+        self, backbone: "Backbone", lines: "list[FrostLine]", *, as_json: bool
+    ) -> None:
         """A backbone's frost lines from the top."""
         if as_json:
             self.result_json([asdict(line) for line in lines])
@@ -285,7 +307,9 @@ class Terminal:
         self._out.print(f"{backbone.name}: frost lines from the top")
         self._print_whole(table)
 
-    def show_feature_files(self, files: list, problems: list[str], *, as_json: bool) -> None:
+    def show_feature_files(
+        self, files: "list[tuple[Path, Contents, int]]", problems: list[str], *, as_json: bool
+    ) -> None:
         """The feature files of a folder; those that cannot be read are named."""
         for problem in problems:
             self.complain(f"Left out: {problem}")
@@ -309,7 +333,7 @@ class Terminal:
             return
         self._print_whole(feature_files_table(entries, self._out.width))
 
-    def show_features(self, file, *, as_json: bool) -> None:
+    def show_features(self, file: "FeatureFile", *, as_json: bool) -> None:
         """What is in one feature file."""
         contents = file.contents
         skipped = list(zip(contents.skipped.paths, contents.reasons, strict=True))
@@ -348,7 +372,7 @@ class Terminal:
         for line in _describe_skipped(skipped, n_shown=5):
             self.result(line)
 
-    def show_recomputed(self, recomputed) -> None:
+    def show_recomputed(self, recomputed: "Recomputed") -> None:
         """How far recomputed rows are from the cached ones."""
         for problem in recomputed.problems:
             self.say(f"not compared: {problem}")
@@ -359,7 +383,7 @@ class Terminal:
         )
 
 
-def describe_finetuning(result) -> str:
+def describe_finetuning(result: "FinetuneResult") -> str:
     """Says in words what was trained, whether it helped, and what to try next."""
     found = result.assessment
     return (
@@ -368,7 +392,7 @@ def describe_finetuning(result) -> str:
     )
 
 
-def _count_given_splits(dataset) -> tuple[np.ndarray, list[str]]:
+def _count_given_splits(dataset: "Dataset") -> tuple[np.ndarray, list[str]]:
     """Images per class and given split, int (n_classes, n_columns), and names of the columns."""
     names = {split: name for split, name in enumerate(SPLITS) if np.any(dataset.splits == split)}
     if names and np.any(dataset.splits == NO_SPLIT):

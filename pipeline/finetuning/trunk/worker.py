@@ -32,6 +32,7 @@ from pipeline.system.locks import hold_lock
 from pipeline.system.parallel import map_batches
 
 if TYPE_CHECKING:
+    from pipeline.backbones.engines.embedder import Embedder
     from pipeline.finetuning.augment import Augmentation
 
 GREATEST_FLOAT16 = 65504.0
@@ -138,7 +139,7 @@ def embed_missing(job: TrunkJob, on_progress: Progress) -> list[str]:
     return found.notes
 
 
-def _build_embedder(job: TrunkJob, batch_size: int | None):
+def _build_embedder(job: TrunkJob, batch_size: int | None) -> "Embedder":
     """The trunk as an embedder of flat rows."""
     from pipeline.backbones.engines.device import choose_device
     from pipeline.backbones.engines.registry import open_model

@@ -6,13 +6,17 @@ background; in strips, so that a huge image needs no second copy of itself.
 
 import functools
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
 from pipeline.errors import ImageError
+
+if TYPE_CHECKING:
+    from PIL.ImageCms import ImageCmsTransform
 
 STRIP_PIXELS = 1 << 22  # colours are converted in strips of about this size
 
@@ -79,7 +83,7 @@ def _find_levels(image: Image.Image) -> _Levels | None:
 
     Where it is not (32 bits), the least of the usual ranges that holds all values, else their own.
     """
-    tags = image.tag_v2 if image.format == "TIFF" else {}
+    tags = _read_tags(image)
     if image.mode.startswith("I;16"):
         levels = _Levels(0, 2 ** tags.get(_BITS_PER_SAMPLE, (16,))[0] - 1)
     elif image.mode == "I" and image.format == "PPM":
@@ -93,6 +97,15 @@ def _find_levels(image: Image.Image) -> _Levels | None:
     if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
         return replace(levels, black=levels.white, white=levels.black)
     return levels
+
+
+def _read_tags(image: Image.Image) -> Mapping[int, Any]:
+    """The tags of a TIFF; none of any other format."""
+    if image.format != "TIFF":
+        return {}
+    from PIL.TiffImagePlugin import TiffImageFile
+
+    return image.tag_v2 if isinstance(image, TiffImageFile) else {}
 
 
 def _find_range(image: Image.Image, levels: _Levels) -> _Levels:
@@ -134,7 +147,7 @@ def _to_rgb(
         image = levels.to_gray(image)
         image.info["icc_profile"] = profile
     image = _to_srgb(image)
-    if alpha is not None and alpha.getextrema()[0] < 255:
+    if alpha is not None and alpha.getextrema() != (255, 255):
         canvas = Image.new("RGB", image.size, background)
         canvas.paste(image, mask=alpha)
         return canvas
@@ -151,7 +164,7 @@ def _to_srgb(image: Image.Image) -> Image.Image:
 
 
 @functools.lru_cache(maxsize=32)
-def _find_colour_transform(profile: bytes, mode: str):
+def _find_colour_transform(profile: bytes, mode: str) -> "ImageCmsTransform | None":
     """The way from an ICC profile to sRGB; None where there is none or nothing would change."""
     try:
         from PIL import ImageCms

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 
 import numpy as np
 from PIL import Image
+from PIL.ImageFile import ImageFile
 
 from pipeline.errors import ImageError
 from pipeline.images.decoding.colours import correct_transparency, shrink_to_rgb
@@ -39,7 +40,7 @@ _PIXEL_COSTS = {"WEBP": 3.5, "JPEG2000": 5.0, "AVIF": 2.0, "HEIF": 1.5, "QOI": 1
 DRAFT_GAP = 2.0  # of JPEGs, by 2, 4 or 8 inside the decoder
 REDUCING_GAP = 3.0  # by any whole factor; 3 is hardly told from none, says Pillow's manual
 
-_ORIENTATION = 0x0112  # EXIF
+_ORIENTATION, _UPRIGHT = 0x0112, 1  # EXIF
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -97,7 +98,7 @@ def decode_image(
     stream = io.BytesIO(data)
     image = open_image(data, stream)
     width, height = image.size
-    counted_pixels = width * height * _PIXEL_COSTS.get(image.format, 1)
+    counted_pixels = width * height * _PIXEL_COSTS.get(image.format or "", 1)
     if counted_pixels > max_pixels:
         raise ImageError(_describe_too_large(image, max_pixels))
     turnstile = _large_image if counted_pixels > LARGE_PIXELS else contextlib.nullcontext()
@@ -109,7 +110,7 @@ def decode_image(
                 correct_transparency(image, bit_depth=data[24])
             # After a draft the size was rounded up; the fraction keeps the picture in its place.
             size = (width / scale, height / scale) if scale > 1 else image.size
-            return _render(image, size, image_size, resize, tuple(background))
+            return _render(image, size, image_size, resize, background)
     except ImageError:
         raise
     except Exception as error:  # damaged files make Pillow raise nearly anything
@@ -148,7 +149,7 @@ def render_image(
     try:
         with turnstile:
             image.load()
-            return _render(image, image.size, image_size, resize, tuple(background))
+            return _render(image, image.size, image_size, resize, background)
     except Exception as error:  # a file that is damaged is found out while its pixels are loaded
         raise ImageError(describe_damage(image.format, error)) from error
 
@@ -161,7 +162,7 @@ def share_turnstile(lock: AbstractContextManager[object]) -> None:
 
 def _describe_too_large(image: Image.Image, max_pixels: int) -> str:
     width, height = image.size
-    cost = _PIXEL_COSTS.get(image.format, 1)
+    cost = _PIXEL_COSTS.get(image.format or "", 1)
     of_format = f" of {name_format(image.format)}" if cost > 1 else ""
     limit = int(max_pixels / cost)
     return f"too large: {width} x {height} pixels{of_format} is more than the limit of {limit:,}"
@@ -180,7 +181,7 @@ def _draft(image: Image.Image, image_size: int, resize: str) -> int:
     return scale
 
 
-def _load(image: Image.Image, stream: io.BytesIO, truncated: str) -> None:
+def _load(image: ImageFile, stream: io.BytesIO, truncated: str) -> None:
     """Decode the pixels; with `keep`, as many as there are.
 
     Pillow has a switch for that, but it is one for all threads.
@@ -228,9 +229,16 @@ def _render(
 ) -> np.ndarray:
     """Convert, shrink, resize, turn upright and pad a decoded image."""
     box, new_size = _fit(size, image_size, resize)
-    factors = tuple(int((box[i + 2] - box[i]) / new_size[i] / REDUCING_GAP) or 1 for i in range(2))
-    rgb = shrink_to_rgb(image, factors, background)
-    box = tuple(min(box[i] / factors[i % 2], rgb.size[i % 2]) for i in range(4))
+    left, top, right, bottom = box
+    across = int((right - left) / new_size[0] / REDUCING_GAP) or 1
+    down = int((bottom - top) / new_size[1] / REDUCING_GAP) or 1
+    rgb = shrink_to_rgb(image, (across, down), background)
+    box = (
+        min(left / across, rgb.width),
+        min(top / down, rgb.height),
+        min(right / across, rgb.width),
+        min(bottom / down, rgb.height),
+    )
     rgb = rgb.resize(new_size, Image.Resampling.BILINEAR, box=box)
     turn = _TURNS.get(_read_orientation(image))
     if turn is not None:
@@ -257,8 +265,8 @@ def _fit(
     return (0, 0, width, height), (image_size, image_size)
 
 
-def _read_orientation(image: Image.Image) -> int | None:
+def _read_orientation(image: Image.Image) -> int:
     try:
-        return int(image.getexif().get(_ORIENTATION, 1))
+        return int(image.getexif().get(_ORIENTATION, _UPRIGHT))
     except Exception:  # a broken EXIF block says nothing, and spoils nothing
-        return None
+        return _UPRIGHT

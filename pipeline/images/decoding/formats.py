@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterator
 
 from PIL import Image
+from PIL.ImageFile import ImageFile
 
 from pipeline.errors import ImageError
 from pipeline.system.printable import printable
@@ -50,7 +51,7 @@ def _list_formats() -> Iterator[str]:
     yield from [name for name, (_, accepts) in list(Image.OPEN.items()) if not accepts]
 
 
-def open_image(data: bytes, stream: io.BytesIO) -> Image.Image:
+def open_image(data: bytes, stream: io.BytesIO) -> ImageFile:
     """Find the format by content and read the header.
 
     `Image.open` does the same, but forgets why a file was refused, lets Ghostscript run, and has
@@ -83,7 +84,7 @@ def open_image(data: bytes, stream: io.BytesIO) -> Image.Image:
     raise ImageError(reason or f"not an image (starts with {start})")
 
 
-def _open_heif(stream: io.BytesIO) -> Image.Image:
+def _open_heif(stream: io.BytesIO) -> ImageFile:
     try:
         from pillow_heif.as_plugin import HeifImageFile
     except ImportError:
@@ -110,4 +111,6 @@ def describe_damage(format_name: str | None, error: Exception) -> str:
 
 
 def name_format(format_name: str | None) -> str:
-    return {"JPEG2000": "JPEG 2000", "WEBP": "WebP", None: "image"}.get(format_name, format_name)
+    if format_name is None:
+        return "image"
+    return {"JPEG2000": "JPEG 2000", "WEBP": "WebP"}.get(format_name, format_name)

@@ -48,7 +48,7 @@ def hash_image_file(path: Path) -> tuple[np.ndarray, str | None]:
     try:
         _measure(path)
         with path.open("rb") as file:
-            return _to_array(hashlib.file_digest(file, "sha256")), None
+            return _to_array(hashlib.file_digest(file, "sha256").digest()), None
     except ImageError as error:
         return NO_DIGEST, str(error)
     except OSError as error:
@@ -90,10 +90,10 @@ def read_image_bytes(
 ) -> tuple[np.ndarray, np.ndarray | str]:
     """As `read_image`, of a file's bytes."""
     if len(data) > limits.max_bytes:
-        return _to_array(hashlib.sha256(data)), (
+        return _to_array(hashlib.sha256(data).digest()), (
             f"too large: {len(data):,} bytes is more than the limit of {limits.max_bytes:,}"
         )
-    digest = _to_array(hashlib.sha256(data))
+    digest = _to_array(hashlib.sha256(data).digest())
     try:
         return digest, decode_image(
             data,
@@ -132,8 +132,8 @@ def _measure(path: Path) -> int:
     return status.st_size
 
 
-def _to_array(hasher) -> np.ndarray:
-    return np.frombuffer(hasher.digest(), np.uint8)
+def _to_array(digest: bytes) -> np.ndarray:
+    return np.frombuffer(digest, np.uint8)
 
 
 def _describe(error: OSError) -> str:

@@ -6,6 +6,7 @@ devices can work. Every name is checked before the first byte is written where t
 
 import bz2
 import gzip
+import io
 import lzma
 import os
 import posixpath
@@ -16,11 +17,11 @@ import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, Any
 
 from pipeline.errors import DatasetError
 from pipeline.images.sources.candidates import is_hidden
@@ -30,7 +31,11 @@ MAX_EXPANSION = 100  # times the size of the archive
 MAX_BYTES = 100 * 10**9
 _COPY_BYTES = 1 << 20
 _LONGEST_TARGET = 4096  # of a link, bytes
-_COMPRESSIONS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
+_COMPRESSIONS: dict[bytes, Callable[[io.BufferedReader], io.BufferedIOBase]] = {
+    b"\x1f\x8b": gzip.open,
+    b"BZh": bz2.open,
+    b"\xfd7zXZ\0": lzma.open,
+}
 _BROKEN = (
     *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError),
     *(ValueError, OverflowError, struct.error),  # numbers and names that make no sense
@@ -54,7 +59,7 @@ class _Member:
     kind: str  # file, folder, link, hard link, or device or pipe
     size: int = 0  # bytes when unpacked
     target: str = ""  # of a link: from its folder, of a hard link: from the top
-    handle: object = None  # what the archive's own module calls it
+    handle: Any = None  # what the archive's own module calls it
 
 
 def unpack_archive(archive: Path, folder: Path, *, max_bytes: int = MAX_BYTES) -> Unpacked:
@@ -98,17 +103,19 @@ def unpack_archive(archive: Path, folder: Path, *, max_bytes: int = MAX_BYTES) -
 
 
 @contextmanager
-def _open(archive: Path, limit: int) -> Iterator[tuple]:
+def _open(
+    archive: Path, limit: int
+) -> Iterator[tuple[Iterator[_Member], Callable[[_Member], IO[bytes]]]]:
     """Gives the members, and a function that opens one."""
     try:
         with archive.open("rb") as file:
             start = file.read(2)
         if start == b"PK":
-            with zipfile.ZipFile(archive) as file:
-                yield _list_zip(file, limit, archive), lambda member: file.open(member.handle)
+            with zipfile.ZipFile(archive) as packed:
+                yield _list_zip(packed, limit, archive), lambda member: packed.open(member.handle)
         else:
-            with _open_tar(archive, limit) as file:
-                yield _list_tar(file), lambda member: file.extractfile(member.handle)
+            with _open_tar(archive, limit) as tar:
+                yield _list_tar(tar), lambda member: _open_in_tar(tar, member)
     except _BROKEN as error:
         reason = str(error) or type(error).__name__
         raise DatasetError(
@@ -146,7 +153,9 @@ def _open_tar(archive: Path, limit: int) -> Iterator[tarfile.TarFile]:
         raw.seek(0)
         opener = next((way for sign, way in _COMPRESSIONS.items() if start.startswith(sign)), None)
         plain = _Bounded(opener(raw) if opener else raw, limit, archive)
-        with tarfile.open(fileobj=plain, mode="r:", errors="surrogateescape") as file:
+        with tarfile.open(  # type: ignore[call-overload]  # asks for write, which no reading calls
+            fileobj=plain, mode="r:", errors="surrogateescape"
+        ) as file:
             yield file
         while plain.read(_COPY_BYTES):  # to the end, where the checksum is
             pass
@@ -165,6 +174,13 @@ def _list_tar(file: tarfile.TarFile) -> Iterator[_Member]:
             yield _Member(info.name, "device or pipe")
 
 
+def _open_in_tar(file: tarfile.TarFile, member: _Member) -> IO[bytes]:
+    source = file.extractfile(member.handle)
+    if source is None:
+        raise tarfile.ReadError(f"{member.name!r} has no content")
+    return source
+
+
 class _Bounded:
     """A stream that refuses to be read further than `limit`, and more than a little at a time.
 
@@ -173,7 +189,7 @@ class _Bounded:
 
     _LARGEST_READ = 16 << 20
 
-    def __init__(self, stream: BinaryIO, limit: int, archive: Path):
+    def __init__(self, stream: io.BufferedIOBase, limit: int, archive: Path):
         self._stream = stream
         self._limit = max(limit, 2 * tarfile.RECORDSIZE)
         self._archive = archive
@@ -244,7 +260,7 @@ def _make_folder(folder: Path, archive: Path) -> None:
             ) from None
 
 
-def _write_file(source: BinaryIO, size: int, path: Path, archive: Path) -> None:
+def _write_file(source: IO[bytes], size: int, path: Path, archive: Path) -> None:
     _make_folder(path.parent, archive)
     if path.is_dir():
         raise _refusal(archive, f"{path.name!r} is a file and a folder in it", "one of both")

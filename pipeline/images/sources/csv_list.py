@@ -121,9 +121,9 @@ def _parse(folder: Path, row: dict[str, str] | None) -> FoundImage | str:
     split = split_of_name(split_name) if split_name else NO_SPLIT
     if split is None:
         return f"unknown split {split_name!r}"
-    path = Path(os.path.normpath(_find_spelling(folder, path)))
-    size, mtime = _measure(folder / path)
-    return FoundImage(path.as_posix(), size, mtime, label or None, split)
+    place = Path(os.path.normpath(_find_spelling(folder, path)))
+    size, mtime = _measure(folder / place)
+    return FoundImage(place.as_posix(), size, mtime, label or None, split)
 
 
 def _find_spelling(folder: Path, path: str) -> str:

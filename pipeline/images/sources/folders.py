@@ -42,13 +42,14 @@ def find_images(root: Path) -> Findings:
 def _find_split_folders(root: Path, findings: Findings) -> list[tuple[Path, int]]:
     """The split folders of `root`, or none where its folders are classes."""
     folders = _subfolders(root, findings)
-    split_of = {folder: split_of_name(folder.name) for folder in folders}
-    if set(split_of.values()) <= {None}:
+    splits = ((folder, split_of_name(folder.name)) for folder in folders)
+    split_of = {folder: split for folder, split in splits if split is not None}
+    if not split_of:
         return []
     looked = Findings()
     holding = [folder for folder in folders if _holds_images(root, folder, looked)]
     classes_of = {folder: _name_classes(root, _undouble(folder)) for folder in holding}
-    odd = {folder: names for folder, names in classes_of.items() if split_of[folder] is None}
+    odd = {folder: names for folder, names in classes_of.items() if folder not in split_of}
     named = {folder: names for folder, names in classes_of.items() if folder not in odd}
     labelled = [folder for folder, names in named.items() if names]
     has_train = any(split_of[folder] == _TRAIN for folder in labelled)
@@ -120,10 +121,10 @@ def _collect_classes(
             place = class_folder.relative_to(root).as_posix()
             findings.notes.append(f"Left out {printable(place)}/: no images in it.")
     for depth in range(class_depth):
-        for place in _folders_at(root, folder, depth, Findings()):  # its links were counted
-            loose = list(_images_in(root, place, findings))
+        for above in _folders_at(root, folder, depth, Findings()):  # its links were counted
+            loose = list(_images_in(root, above, findings))
             if found or class_depth > 1:
-                shown = printable(place.relative_to(root).as_posix())
+                shown = printable(above.relative_to(root).as_posix())
                 kind = f"images outside the class folders, in {shown}/"
                 findings.passed_over.update({kind: len(loose)} if loose else {})
             else:

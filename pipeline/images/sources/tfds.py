@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import redirect_stdout
 from pathlib import Path
+from typing import Any
 
 from pipeline.errors import DatasetError, MissingExtraError
 from pipeline.images.sources.candidates import is_hidden
@@ -34,7 +35,7 @@ def fetch_tfds(name: str, folder: Path, *, force: bool = False) -> tuple[int, li
     image_key, label_key = _find_keys(name, builder.info)
     folder_names = _name_folders(builder.info.features[label_key])
     splits = sorted(builder.info.splits)
-    counts: Counter = Counter()
+    counts: Counter[str] = Counter()
     with atomic_folder(folder, force=force) as temporary:
         for split in splits:
             place = temporary / split if len(splits) > 1 else temporary
@@ -52,7 +53,7 @@ def fetch_tfds(name: str, folder: Path, *, force: bool = False) -> tuple[int, li
     return n_images, [f"{builder.info.full_name}: {words}."]
 
 
-def _prepare(name: str):
+def _prepare(name: str) -> Any:
     """The builder of a data set that lies ready, downloaded if need be."""
     try:
         import tensorflow_datasets
@@ -75,7 +76,7 @@ def _prepare(name: str):
     return builder
 
 
-def _find_keys(name: str, info) -> tuple[str, str]:
+def _find_keys(name: str, info: Any) -> tuple[str, str]:
     """The names of the one image and of the one label of an example."""
     from tensorflow_datasets.core.features import ClassLabel, Image
 
@@ -84,21 +85,21 @@ def _find_keys(name: str, info) -> tuple[str, str]:
         [key for key, feature in features.items() if isinstance(feature, kind)]
         for kind in (Image, ClassLabel)
     ]
-    keys = [
+    image_key, label_key = [
         next((key for key in info.supervised_keys or () if key in of_kind), None)
         or (of_kind[0] if len(of_kind) == 1 else None)
         for of_kind in found
     ]
-    if None in keys:
+    if image_key is None or label_key is None:
         raise DatasetError(
             f"{name!r} is no data set for image classification. Expected one image and one class "
             f"label an example. Received: {features or info.features}"
         )
-    return keys[0], keys[1]
+    return image_key, label_key
 
 
 def _read_examples(
-    builder, split: str, image_key: str, label_key: str
+    builder: Any, split: str, image_key: str, label_key: str
 ) -> Iterator[tuple[bytes, int]]:
     """Encoded image and label of each example, in the order in which they are stored."""
     import tensorflow_datasets
@@ -116,7 +117,7 @@ def _find_extension(image: bytes) -> str:
     return next((ext for start, ext in _EXTENSIONS.items() if image.startswith(start)), "")
 
 
-def _name_folders(label_feature) -> list[str]:
+def _name_folders(label_feature: Any) -> list[str]:
     """Class names as names of visible folders, one each: `Apple/scab` -> `Apple_scab`."""
     folder_names: list[str] = []
     for label in range(label_feature.num_classes):
