@@ -172,5 +172,5 @@ def _require_savable(embedding: keras.Model, recipe: Recipe) -> None:
             "The network of this preset cannot be saved and read back, so what fine-tuning makes "
             f"of it would be lost. Expected: the same features. Received: {problem}, from "
             f"`backbone={recipe.backbone}`\nIts features and heads are as good as any: stay with "
-            "fit-head, or fine-tune another backbone."
+            "the frozen head, or fine-tune another backbone."
         )

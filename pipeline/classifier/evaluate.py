@@ -1,13 +1,19 @@
 """Scores the model of a run on a labelled data set."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pipeline.classifier.model import Classifier, Prediction, load_run, open_either
+from pipeline.classifier.model import (
+    Classifier,
+    Prediction,
+    load_run,
+    open_either,
+    require_defaults,
+)
 from pipeline.errors import DatasetError
 from pipeline.images.dataset import Dataset, scan_dataset
 from pipeline.images.decoding.read_images import DEFAULT_LIMITS, Limits, make_limits
@@ -15,6 +21,7 @@ from pipeline.images.splits import UNLABELLED
 from pipeline.runs.images_of_run import read_training_digests
 from pipeline.runs.run_folder import Run
 from pipeline.runs.scores import Metrics, score_predictions
+from pipeline.system.paths import as_path
 
 
 @dataclass(frozen=True)
@@ -92,14 +99,14 @@ def label_as_run(class_names: list[str], dataset: Dataset) -> np.ndarray:
 
 
 def evaluate(
-    run: Run | Classifier | str | Path,
-    data: str | Path,
+    run: Run | Classifier | str | os.PathLike[str],
+    data: str | os.PathLike[str],
     *,
     split: str | None = None,
     class_depth: int = 1,
     max_pixels: int | None = None,
     max_bytes: int | None = None,
-    weights: str | Path | None = None,
+    weights: str | os.PathLike[str] | None = None,
     device: str = "auto",
     is_alone: bool = False,
     on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
@@ -124,12 +131,15 @@ def evaluate(
         RunError, ParityError, WeightsError, DeviceError: the run's model cannot be had.
     """
     opened, model = open_either(run)
-    dataset = scan_dataset(Path(data), class_depth).of_split(split)
+    if model is not None:
+        require_defaults(weights, device)
+    dataset = scan_dataset(as_path(data, "data"), class_depth).of_split(split)
     label_as_run(opened.class_names, dataset)  # before the slow start of TensorFlow
+    is_loaded = model is not None
     model = model or load_run(opened, weights, device, is_alone=is_alone)
     limits = make_limits(max_pixels, max_bytes)
     evaluation = score_dataset(model, dataset, limits=limits, on_progress=on_progress)
-    for note in model.notes:
+    for note in () if is_loaded else model.notes:
         on_note(note)
     return evaluation
 

@@ -1,6 +1,7 @@
 """The model of a run, loaded once and used often: images in, probabilities of classes out."""
 
 import json
+import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -10,9 +11,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from pipeline.backbones.engines.device import require_device_name
 from pipeline.classifier.parity import Parity, check_parity
 from pipeline.classifier.sources import Source, list_images, make_source
-from pipeline.errors import RunError, StorageError
+from pipeline.errors import ParameterError, RunError, StorageError
 from pipeline.features.embed import embed_files
 from pipeline.heads.head import Head
 from pipeline.heads.saved_head import require_model
@@ -21,6 +23,7 @@ from pipeline.recipe import Recipe
 from pipeline.runs.run_folder import Run, describe_software, open_run
 from pipeline.system.atomic_files import write_json
 from pipeline.system.parallel import map_batches
+from pipeline.system.paths import as_path
 from pipeline.system.quiet_start import no_start_up_talk
 
 if TYPE_CHECKING:
@@ -54,8 +57,8 @@ class Prediction:
 
 
 def load_run(
-    run: Run | str | Path,
-    weights: str | Path | None = None,
+    run: Run | str | os.PathLike[str],
+    weights: str | os.PathLike[str] | None = None,
     device: str = "auto",
     *,
     is_alone: bool = False,
@@ -77,6 +80,7 @@ def load_run(
         ParityError: it is not the model that the run recorded (checked on first use).
         DeviceError: the device is not there.
     """
+    require_device_name(device)
     opened, _ = open_either(run)
     with no_start_up_talk():
         from pipeline.backbones.engines.device import choose_device
@@ -90,7 +94,9 @@ def load_run(
     return classifier
 
 
-def open_either(run: "Run | Classifier | str | Path") -> "tuple[Run, Classifier | None]":
+def open_either(
+    run: "Run | Classifier | str | os.PathLike[str]",
+) -> "tuple[Run, Classifier | None]":
     """A run, and its model where that is loaded already.
 
     Raises:
@@ -98,9 +104,24 @@ def open_either(run: "Run | Classifier | str | Path") -> "tuple[Run, Classifier 
     """
     if isinstance(run, Classifier):
         return run.run, run
-    opened = run if isinstance(run, Run) else open_run(run)
+    opened = run if isinstance(run, Run) else open_run(as_path(run, "run"))
     require_model(opened)
     return opened, None
+
+
+def require_defaults(weights: object, device: str) -> None:
+    """A model that is loaded has its weights and its device already.
+
+    Raises:
+        ParameterError: others are asked for.
+    """
+    for name, value, default in (("weights", weights, None), ("device", device, "auto")):
+        if value != default:
+            raise ParameterError(
+                f"This model is loaded already. Expected no `{name}`. Received: {value}\n"
+                f"Give `{name}` to `frostline.load`.",
+                name,
+            )
 
 
 class Classifier:

@@ -1,22 +1,30 @@
 """Classifies images, and all images in folders, with the model of a run."""
 
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from pipeline.classifier.model import Classifier, Prediction, load_run, open_either
+from pipeline.classifier.model import (
+    Classifier,
+    Prediction,
+    load_run,
+    open_either,
+    require_defaults,
+)
+from pipeline.classifier.sources import list_images
 from pipeline.images.dataset import expand_images
 from pipeline.images.decoding.read_images import make_limits
 from pipeline.runs.run_folder import Run
 
 
 def predict(
-    run: Run | Classifier | str | Path,
-    images: Iterable[Any] | str | Path,
+    run: Run | Classifier | str | os.PathLike[str],
+    images: Iterable[Any] | str | os.PathLike[str],
     *,
     max_pixels: int | None = None,
     max_bytes: int | None = None,
-    weights: str | Path | None = None,
+    weights: str | os.PathLike[str] | None = None,
     device: str = "auto",
     is_alone: bool = False,
     on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
@@ -45,18 +53,21 @@ def predict(
         RunError, ParityError, WeightsError, DeviceError: the run's model cannot be had.
     """
     opened, model = open_either(run)
+    if model is not None:
+        require_defaults(weights, device)
     found: list[Any] = []
-    for image in [images] if isinstance(images, str | Path) else images:
-        if isinstance(image, str | Path):
+    for image in [images] if isinstance(images, str | os.PathLike) else list_images(images):
+        if isinstance(image, str | os.PathLike):
             expanded, notes = expand_images([Path(image)])
             found += expanded
             for note in notes:
                 on_note(note)
         else:
             found.append(image)
+    is_loaded = model is not None
     model = model or load_run(opened, weights, device, is_alone=is_alone)
     limits = make_limits(max_pixels, max_bytes)
     predictions = model.predict(found, limits=limits, on_progress=on_progress)
-    for note in model.notes:
+    for note in () if is_loaded else model.notes:
         on_note(note)
     return predictions

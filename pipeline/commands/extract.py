@@ -55,10 +55,11 @@ def extract(
 
 def _require_sense(options: dict[str, Any]) -> None:
     """Refuses as wrong usage what makes no sense."""
+    from pipeline.commands.terminal.words import say_in_commands
     from pipeline.errors import ParameterError
 
     try:
         ExtractOptions(**options).check()
     except ParameterError as error:
-        flag = "--" + error.parameter.replace("_", "-")
-        raise click.BadParameter(str(error), param_hint=flag) from error
+        flag = say_in_commands(f"`{error.parameter}`")
+        raise click.BadParameter(say_in_commands(str(error)), param_hint=flag) from error

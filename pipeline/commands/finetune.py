@@ -16,7 +16,6 @@ from pipeline.commands.shared import (
     weights_option,
 )
 from pipeline.finetuning.options import FinetuneOptions
-from pipeline.system.quiet_start import no_start_up_talk
 
 if TYPE_CHECKING:
     from pipeline.commands.terminal.terminal import Terminal
@@ -33,9 +32,7 @@ if TYPE_CHECKING:
 @output_option
 @force_option
 @json_option
-def finetune(
-    terminal: "Terminal", run: Path, data: Path | None, device: str, as_json: bool, **options: Any
-) -> None:
+def finetune(terminal: "Terminal", run: Path, as_json: bool, **options: Any) -> None:
     """Stage three: unfreeze the top blocks of RUN's backbone and train end to end.
 
     The result is a run of its own and never worse on validation than the head it started from.
@@ -46,21 +43,14 @@ def finetune(
       python cli.py finetune runs/photos-efficientnetb0-logreg-1 --unfreeze block5a --flip
       python cli.py finetune runs/photos-efficientnetb0-logreg-1 --resume
     """
-    from pipeline.heads.saved_head import require_model
-    from pipeline.runs.run_folder import open_run
+    from pipeline.finetuning.finetune import finetune as tune
 
-    how = {name: options.pop(name) for name in ("weights", "output", "force", "resume")}
-    how["tensorboard"] = options.pop("tensorboard")
-    opened = open_run(run)
-    require_model(opened)
-    with no_start_up_talk():
-        from pipeline.backbones.engines.device import choose_device
-        from pipeline.finetuning.finetune import finetune as tune
-        from pipeline.finetuning.watch import Watch
-
-        chosen = choose_device(device)
-    terminal.say(f"Computing on {chosen.description}.")
     with terminal.progress() as on_progress:
-        watch = Watch(on_progress, terminal.show_epoch, terminal.say)
-        result = tune(opened, FinetuneOptions(**options), chosen, data=data, watch=watch, **how)
+        result = tune(
+            run,
+            on_progress=on_progress,
+            on_epoch=terminal.show_epoch,
+            on_note=terminal.say,
+            **options,
+        )
     terminal.show_finetuning(result, as_json=as_json)

@@ -24,7 +24,8 @@ class WordOr(click.ParamType[Any]):
         except ValueError:
             found = None
         if found is None or not self._entry.accepts(found):
-            self.fail(f"expected {self._entry.expect()}, received {value!r}", param, ctx)
+            expected = self._entry.expect(none=self._entry.facts.none_word)
+            self.fail(f"expected {expected}, received {value!r}", param, ctx)
         return found
 
 

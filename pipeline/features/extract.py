@@ -1,10 +1,13 @@
 """Stage one as one call: from a folder, list or archive of images to a feature file."""
 
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pipeline.backbones.engines.device import require_device_name
+from pipeline.backbones.engines.registry import find_engine
 from pipeline.backbones.presets import find_backbone, require_image_size
 from pipeline.backbones.weights.resolve import ResolvedWeights, resolve_weights
 from pipeline.features.embed import Progress, make_embedder
@@ -17,15 +20,17 @@ from pipeline.images.decoding.decode import DECODER_VERSION
 from pipeline.images.decoding.read_images import make_limits
 from pipeline.images.fetch import unpack_if_archive
 from pipeline.recipe import Recipe
+from pipeline.system.options import build_options
 from pipeline.system.parallel import count_cores
+from pipeline.system.paths import as_path
 
 CACHE_FOLDER = Path("cache")
 
 
 def extract(
-    data: str | Path,
+    data: str | os.PathLike[str],
     *,
-    output: str | Path | None = None,
+    output: str | os.PathLike[str] | None = None,
     is_alone: bool = False,
     on_dataset: Callable[[Dataset], None] = lambda dataset: None,
     on_progress: Progress = lambda stage, done, total: None,
@@ -59,11 +64,14 @@ def extract(
         >>> features = extract("photos", backbone="efficientnet-lite0")  # doctest: +SKIP
         >>> X, y, split = features.arrays()  # doctest: +SKIP
     """
-    if "weights" in options:
-        options["weights"] = str(options["weights"])  # a path is as welcome
-    wanted = ExtractOptions(**options)
+    if isinstance(options.get("weights"), os.PathLike):
+        options["weights"] = str(options["weights"])
+    wanted = build_options(ExtractOptions, options, "extract features")
     wanted.check()
-    folder, notes = unpack_if_archive(Path(data))
+    require_device_name(wanted.device)
+    if wanted.engine is not None:
+        find_engine(wanted.engine)
+    folder, notes = unpack_if_archive(as_path(data, "data"))
     for note in notes:
         on_note(note)
     dataset = scan_dataset(folder, wanted.class_depth).limited(wanted.limit)
@@ -80,7 +88,11 @@ def extract(
         precision=wanted.precision,
         truncated=wanted.truncated,
     )
-    target = default_target(dataset.name, recipe, wanted.limit) if output is None else Path(output)
+    target = (
+        default_target(dataset.name, recipe, wanted.limit)
+        if output is None
+        else as_path(output, "output")
+    )
     n_processes = (wanted.jobs or count_cores()) if wanted.parallel == "loky" else 0
     make = partial(
         make_embedder,
@@ -114,6 +126,7 @@ def _update_options(wanted: ExtractOptions, weights_source: str, n_processes: in
         isolate=wanted.isolate,
         stop_at_failure=wanted.on_error == "fail",
         n_processes=n_processes,
+        engine=wanted.engine,
     )
 
 

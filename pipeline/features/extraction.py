@@ -1,16 +1,19 @@
 """A feature file as a library gives it: its features as arrays, its images as a table."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from pipeline.errors import FeatureFileError
 from pipeline.features.feature_file import Contents, FeatureFile, find_feature_files
 from pipeline.features.split_rows import divide_images
 from pipeline.features.summary import ExtractSummary
 from pipeline.images.splits import NO_SPLIT, SPLITS
 from pipeline.recipe import EngineRecord, Recipe
+from pipeline.system.paths import as_path
 from pipeline.system.sealed_hdf5 import verify_seal
 
 
@@ -128,7 +131,7 @@ class Extraction(Features):
     summary: ExtractSummary
 
 
-def open_features(path: str | Path, *, verify: bool = False) -> Features:
+def open_features(path: str | os.PathLike[str], *, verify: bool = False) -> Features:
     """Opens a feature file.
 
     Args:
@@ -137,14 +140,27 @@ def open_features(path: str | Path, *, verify: bool = False) -> Features:
     Raises:
         FeatureFileError: it is none, or is damaged.
     """
-    features = Features(Path(path))
+    features = Features(as_path(path, "path"))
     if verify:
         verify_seal(features.path)
     with FeatureFile(features.path):
         return features
 
 
-def list_features(folder: str | Path = "cache") -> tuple[list[Features], list[str]]:
-    """The feature files of a folder, and a sentence for each that cannot be read."""
-    found, problems = find_feature_files(Path(folder))
+def list_features(
+    folder: str | os.PathLike[str] | None = None,
+) -> tuple[list[Features], list[str]]:
+    """The feature files of a folder, and a sentence for each that cannot be read.
+
+    Args:
+        folder: None = `cache/`, which need not exist.
+
+    Raises:
+        FeatureFileError: there is no such folder.
+    """
+    if folder is not None and not as_path(folder, "folder").is_dir():
+        raise FeatureFileError(
+            f"There is no such folder. Expected one with feature files in it. Received: {folder}"
+        )
+    found, problems = find_feature_files(Path("cache" if folder is None else folder))
     return [Features(path) for path, _, _ in found], problems

@@ -115,7 +115,13 @@ class Found:
 
 
 def find_rows(
-    target: Path, parts_folder: Path, recipe: Recipe, old: Contents | None, *, reuse: bool
+    target: Path,
+    parts_folder: Path,
+    recipe: Recipe,
+    old: Contents | None,
+    *,
+    reuse: bool,
+    engine: str | None = None,
 ) -> Found:
     """Finds every finished row of the recipe; `old` is what the target holds, if it exists."""
     found = Found()
@@ -123,7 +129,7 @@ def find_rows(
         _add_file(target, old, "kept", found)
     find_parts(parts_folder, recipe, found)
     if reuse:
-        _find_siblings(target, recipe, found)
+        _find_siblings(target, recipe, found, engine)
     return found
 
 
@@ -163,11 +169,11 @@ def set_aside(path: Path, error: FeatureFileError) -> str:
     return f"Set aside {aside}; what it held is computed anew: {reason}"
 
 
-def _find_siblings(target: Path, recipe: Recipe, found: Found) -> None:
+def _find_siblings(target: Path, recipe: Recipe, found: Found, engine: str | None) -> None:
     """Adds other feature files of the same recipe in the same folder.
 
     Where there are rows already, only files of the same engines: a mixture costs bits, and a row
-    that is not taken costs a moment.
+    that is not taken costs a moment. Where an engine was asked for, only files of that one.
     """
     for path in sorted(target.parent.glob("*.h5")):
         if path == target:
@@ -179,7 +185,9 @@ def _find_siblings(target: Path, recipe: Recipe, found: Found) -> None:
             found.notes.append(f"Took no rows from {path}: {error}")
             continue
         engines = found.list_engines()
-        if contents.recipe == recipe and (not engines or set(contents.engines) <= set(engines)):
+        is_of_those = not engines or set(contents.engines) <= set(engines)
+        is_as_asked = engine is None or {record.name for record in contents.engines} == {engine}
+        if contents.recipe == recipe and is_of_those and is_as_asked:
             _add_file(path, contents, "reused", found)
 
 

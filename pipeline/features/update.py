@@ -60,6 +60,8 @@ class UpdateOptions:
         isolate: decode in worker processes; an image that takes `isolate_seconds` is given up.
         stop_at_failure: raise at the first image that cannot be used, instead of skipping it.
         n_processes: embed in so many worker processes; 0 = in threads of this one.
+        engine: that was asked for, None for none in particular; rows of another are then taken
+            from no other file.
     """
 
     rehash: bool = False
@@ -74,6 +76,7 @@ class UpdateOptions:
     isolate_seconds: float = ISOLATE_SECONDS
     stop_at_failure: bool = False
     n_processes: int = 0
+    engine: str | None = None
 
 
 @dataclass(frozen=True)
@@ -197,7 +200,14 @@ def _read_existing(job: _Job) -> Contents | None:
 
 
 def _find_rows(job: _Job, old: Contents | None) -> Found:
-    found = find_rows(job.target, job.parts_folder, job.recipe, old, reuse=job.options.reuse)
+    found = find_rows(
+        job.target,
+        job.parts_folder,
+        job.recipe,
+        old,
+        reuse=job.options.reuse,
+        engine=job.options.engine,
+    )
     for note in found.notes:
         job.tell(note)
     if n_resumed := found.count("resumed"):

@@ -1,36 +1,26 @@
-"""Stage three: put the fitted head on the full model, thaw its top blocks, train end to end."""
+"""Stage three as one call: put the fitted head on the full model, thaw its top, train end to end.
 
-import time
-from dataclasses import asdict, dataclass, field, replace
+TensorFlow starts only when all that can be wrong without it is right.
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from pipeline.backbones.engines.device import Device, choose_device
-from pipeline.backbones.keras_settings import keras_settings
-from pipeline.classifier.build import set_precision
+from pipeline.backbones.engines.device import Device, require_device_name
+from pipeline.classifier.model import Classifier, open_either
 from pipeline.errors import RunError
-from pipeline.finetuning.augment import Augmentation
-from pipeline.finetuning.checkpoint import State
-from pipeline.finetuning.final_model import make_final_model
-from pipeline.finetuning.inputs import PixelInputs, TrunkInputs
-from pipeline.finetuning.job import FinetuneJob, describe_job
 from pipeline.finetuning.options import FinetuneOptions
-from pipeline.finetuning.parent import Parent, open_parent
-from pipeline.finetuning.pixels import PixelStore
-from pipeline.finetuning.replicas import Replicas, place
-from pipeline.finetuning.thawed import Thawed, thaw_parent
-from pipeline.finetuning.training import Training
-from pipeline.finetuning.trunk.stage import TrunkStage
-from pipeline.finetuning.verdict import Assessment, assess
-from pipeline.finetuning.watch import NOBODY, Watch
-from pipeline.finetuning.write_run import write_finetuned_run
-from pipeline.heads.class_weights import weigh_classes
-from pipeline.heads.saved_head import require_model
-from pipeline.runs.records import Predictions
-from pipeline.runs.run_folder import Run, open_run, require_free_output
-from pipeline.system.keras_on_tensorflow import keras
+from pipeline.finetuning.watch import Watch
+from pipeline.runs.run_folder import Run, require_free_output
+from pipeline.system.options import build_options
+from pipeline.system.paths import as_path
+from pipeline.system.quiet_start import no_start_up_talk
+
+if TYPE_CHECKING:
+    from pipeline.finetuning.verdict import Assessment
 
 
 @dataclass(frozen=True)
@@ -48,7 +38,7 @@ class FinetuneResult:
     """
 
     folder: Path
-    assessment: Assessment
+    assessment: "Assessment"
     unfreeze: str
     trainable_parameters: int
     best_epoch: int
@@ -62,257 +52,82 @@ class FinetuneResult:
         return str(self.folder)
 
 
-@keras_settings()
 def finetune(
-    run: Run | str | Path,
+    run: Run | Classifier | str | os.PathLike[str],
     options: FinetuneOptions | None = None,
     device: Device | str = "auto",
     *,
-    data: str | Path | None = None,
-    weights: str | Path | None = None,
-    output: str | Path | None = None,
+    data: str | os.PathLike[str] | None = None,
+    weights: str | os.PathLike[str] | None = None,
+    output: str | os.PathLike[str] | None = None,
     force: bool = False,
     resume: bool = False,
-    tensorboard: str | Path | None = None,
-    watch: Watch = NOBODY,
+    tensorboard: str | os.PathLike[str] | None = None,
+    on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+    on_epoch: Callable[[dict[str, float]], None] = lambda record: None,
+    on_note: Callable[[str], None] = lambda note: None,
     **settings: Any,
 ) -> FinetuneResult:
     """Fine-tunes the model of a run and writes a run of its own.
 
     Args:
-        run: with a fitted head, or its folder.
+        run: with a fitted head: what `fit_head` gives, a run, or its folder.
         options: how to fine-tune, None for the defaults.
         device: `auto`, `cpu`, `gpu` or `gpu:N`.
         data: where the images lie now, None for where they lay at extraction.
         weights: where the backbone's weights lie now, None for where they came from.
         output: folder of the new run, None for the next free name under `runs/`.
         force: replace an output that exists.
-        resume: go on from the checkpoint that the same call left when it was interrupted.
+        resume: go on from the checkpoint that the same call left when it was interrupted; where
+            no run of this parent was interrupted it begins from the start, and says so.
         tensorboard: folder for TensorBoard's logs.
-        watch: who wants to know how it goes.
+        on_progress: called with a stage, the number done and the number to do.
+        on_epoch: called with the record of an epoch, as in `history.csv`.
+        on_note: called with what people should know while they wait.
         settings: fields of `FinetuneOptions`, in place of those in `options`.
 
     Returns:
         The new run's folder, and how it compares with the run that it was made from.
 
     Raises:
-        RunError: the run has no head, the output exists, there is nothing to resume, or there
-            are epochs that would be lost.
+        ParameterError: an option that makes no sense, or that there is not.
+        RunError: the run has no head, the output exists, there is nothing to resume but the
+            checkpoints of other options, or there are epochs that would be lost.
         DatasetError: the images are not where they were.
         ParityError: the rebuilt model or the images are not those that the run recorded.
         BackboneError: no such frost line.
         DeviceError: the batch does not fit the device's memory, or there is no such device.
     """
-    stopwatch = _Stopwatch()
-    options = replace(options or FinetuneOptions(), **settings)
-    options.check()
-    run = run if isinstance(run, Run) else open_run(Path(run))
-    output = None if output is None else Path(output)
-    _require_possible(run, output, force=force)
-    device = choose_device(device) if isinstance(device, str) else device
-    watch = watch if tensorboard is None else watch.with_tensorboard(Path(tensorboard))
-
-    parent = open_parent(
-        run,
-        None if weights is None else str(weights),
-        None if data is None else Path(data),
-        watch.on_progress,
+    wanted = build_options(FinetuneOptions, settings, "fine-tune", base=options)
+    wanted.check()
+    if not isinstance(device, Device):
+        require_device_name(device)
+    opened, _ = open_either(run)
+    target = None if output is None else as_path(output, "output")
+    require_free_output(target, force=force)
+    _require_other_folder(opened, target)
+    watch = Watch(on_progress, on_epoch, on_note)
+    if tensorboard is not None:
+        watch = watch.with_tensorboard(as_path(tensorboard, "tensorboard"))
+    with no_start_up_talk():
+        from pipeline.finetuning.stages import run_stages
+    return run_stages(
+        opened,
+        wanted,
+        device,
+        data=None if data is None else as_path(data, "data"),
+        weights=None if weights is None else str(weights),
+        output=target,
+        force=force,
+        resume=resume,
+        watch=watch,
     )
-    class_weights = weigh_classes(options.class_weight, parent.train_labels, run.class_names)
-    task = _Task(parent, options, device, watch, output, force, class_weights, stopwatch)
-    with place(options.strategy, device) as replicas:
-        thawed = _thaw(task, replicas)
-        job, state = _find_state(task, thawed, resume=resume)
-        images = _open_images(task, thawed, state)
-        state = _train(task, thawed, images, replicas, job, state)
-    model, after = _predict(task, thawed, images, state)
-    result = _write(task, thawed, images, state, model, after, n_devices=replicas.n)
-    job.forget()
-    return result
 
 
-@dataclass
-class _Stopwatch:
-    """Seconds per stage; what a stage took is what passed since the one before."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-    started: float = field(default_factory=time.perf_counter)
-
-    def lap(self, stage: str) -> None:
-        self.seconds[stage] = time.perf_counter() - self.started - sum(self.seconds.values())
-
-    def total(self) -> dict[str, float]:
-        return {**self.seconds, "total": time.perf_counter() - self.started}
-
-
-@dataclass(frozen=True)
-class _Task:
-    """What was asked for, with all that is known before anything is loaded."""
-
-    parent: Parent
-    options: FinetuneOptions
-    device: Device
-    watch: Watch
-    output: Path | None
-    force: bool
-    class_weights: np.ndarray | None  # float (n_classes,)
-    stopwatch: _Stopwatch
-
-
-@dataclass(frozen=True)
-class _Images:
-    """The parent's images as training takes them, from the frost line where there is a cache."""
-
-    store: PixelStore
-    augment: Augmentation
-    trunk: TrunkInputs | None
-
-
-def _require_possible(run: Run, output: Path | None, *, force: bool) -> None:
-    """Before anything is loaded; the head, which nothing else holds, is never overwritten."""
-    require_model(run)
-    require_free_output(output, force=force)
+def _require_other_folder(run: Run, output: Path | None) -> None:
+    """The head, which nothing else holds, is never overwritten."""
     if output is not None and output.resolve() == run.folder.resolve():
         raise RunError(
             "The result of fine-tuning is a run of its own. Expected another `output` than the run "
             f"that is fine-tuned. Received: `output={output}`"
         )
-
-
-def _thaw(task: _Task, replicas: Replicas) -> Thawed:
-    note = task.watch.on_note
-    if task.options.strategy == "mirrored":
-        note(f"Mirrored on {replicas.n} device(s).")
-    thawed = thaw_parent(task.parent, task.options.unfreeze, task.device)
-    for words in (*thawed.parity.notes, f"Frost line {thawed.line.name}: {thawed.line.reason}."):
-        note(words)
-    task.stopwatch.lap("prepare")
-    return thawed
-
-
-def _find_state(task: _Task, thawed: Thawed, *, resume: bool) -> tuple[FinetuneJob, State | None]:
-    """The job as its checkpoint knows it, and the state to go on from."""
-    job = describe_job(
-        task.parent.run, task.output, task.options, thawed.line.name, task.class_weights
-    )
-    state = job.find_state(resume=resume, force=task.force, on_note=task.watch.on_note)
-    return job, state
-
-
-def _open_images(task: _Task, thawed: Thawed, state: State | None) -> _Images:
-    """Fills the trunk cache if there is to be one, and decodes the images."""
-    parent, options, watch = task.parent, task.options, task.watch
-    # What is resumed goes on as it began.
-    wanted = options.trunk_cache if state is None else state.used_trunk_cache
-    stage = TrunkStage(parent, options, _short_name(task.device), thawed.model, thawed.line.name)
-    trunk = stage.open_inputs(wanted, watch.on_progress, watch.on_note)
-    task.stopwatch.lap("trunk cache")
-    store = PixelStore(parent.paths, parent.run.recipe, on_progress=watch.on_progress)
-    task.stopwatch.lap("decode")
-    augment = Augmentation(options.augment, flip=options.flip, seed=options.seed)
-    return _Images(store, augment, trunk)
-
-
-def _train(
-    task: _Task,
-    thawed: Thawed,
-    images: _Images,
-    replicas: Replicas,
-    job: FinetuneJob,
-    state: State | None,
-) -> State:
-    """Trains; the winner's weights are in the model then."""
-    uses_cache = images.trunk is not None
-    set_precision(thawed.model.get_layer("backbone"), task.options.precision)
-    training = Training(
-        thawed.model,
-        thawed.line.name,
-        images.trunk or PixelInputs(images.store, images.augment),
-        task.parent.before,
-        task.options,
-        from_line=uses_cache,
-        class_weights=task.class_weights,
-        replicas=replicas,
-        state=state or State(used_trunk_cache=uses_cache),
-        watch=task.watch,
-        on_state=job.save,
-    )
-    training.run()
-    task.stopwatch.lap("train")
-    return training.state
-
-
-def _predict(
-    task: _Task, thawed: Thawed, images: _Images, state: State
-) -> tuple[keras.Model, Predictions]:
-    """The model that is kept, and what it says of each image."""
-    n_notes = len(state.notes)
-    with place("single", task.device):
-        made = make_final_model(
-            thawed.model,
-            task.parent,
-            task.options,
-            thawed.line.name,
-            task.device,
-            images.store,
-            state,
-        )
-    for note in state.notes[n_notes:]:
-        task.watch.on_note(note)
-    task.stopwatch.lap("predict")
-    return made
-
-
-def _write(
-    task: _Task,
-    thawed: Thawed,
-    images: _Images,
-    state: State,
-    model: keras.Model,
-    after: Predictions,
-    *,
-    n_devices: int,
-) -> FinetuneResult:
-    """Compares with the frozen head, and writes the run."""
-    parent, options, line = task.parent, task.options, thawed.line
-    names = parent.run.class_names
-    assessment = assess(parent.before, after, names, state, options, thawed.neighbours())
-    folder, seconds = write_finetuned_run(
-        parent,
-        model,
-        after,
-        state,
-        assessment,
-        device=task.device,
-        augment=(images.augment, images.store) if options.is_augmented else None,
-        line=line.name,
-        facts={
-            "parameters": {**asdict(options), "unfreeze": line.name},
-            "unfreeze_reason": line.reason,
-            "trainable_parameters": thawed.n_trainable,
-            "parity": thawed.parity.difference,
-            "device": task.device.description,
-            "n_devices": n_devices,
-        },
-        measure_seconds=task.stopwatch.total,
-        output=task.output,
-        force=task.force,
-    )
-    return FinetuneResult(
-        folder=folder,
-        assessment=assessment,
-        unfreeze=line.name,
-        trainable_parameters=thawed.n_trainable,
-        best_epoch=state.best_epoch,
-        last_epoch=state.history[-1]["epoch"],
-        parity=thawed.parity.difference,
-        used_trunk_cache=state.used_trunk_cache,
-        notes=state.notes,
-        seconds=seconds,
-    )
-
-
-def _short_name(device: Device) -> str:
-    """`/GPU:1` -> `gpu:1`, `/CPU:0` -> `cpu`, as on the command line."""
-    name = device.name.strip("/").lower()
-    return name if device.is_gpu else "cpu"

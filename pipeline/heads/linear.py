@@ -148,7 +148,9 @@ def load_linear_head(path: str | Path) -> LinearHead:
             kernel, bias = arrays["kernel"], arrays["bias"]
             class_names = tuple(json.loads(str(arrays["class_names"])))
     except FileNotFoundError as error:
-        raise RunError(f"There is no head at {path}. Fit one with `fit-head`") from error
+        raise RunError(
+            f"There is no head at {path}. Fit one with `frostline.fit_head(FEATURES)`"
+        ) from error
     except Exception as error:
         # zipfile and numpy raise a dozen kinds of error, according to which byte is damaged.
         raise _not_a_head(path, describe_unread_arrays(error)) from error

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.errors import DatasetError
+from pipeline.errors import DatasetError, ParameterError
 from pipeline.images.sources import csv_list
 from pipeline.images.sources.findings import Findings
 from pipeline.images.sources.folders import find_images, find_labelled_images
@@ -75,6 +75,10 @@ class Dataset:
         """
         if name is None:
             return self
+        if name not in SPLITS:
+            raise ParameterError(
+                f"Expected `split` to be one of {', '.join(SPLITS)}. Received: {name}", "split"
+            )
         rows = np.flatnonzero(self.splits == SPLITS.index(name))
         if len(rows) == 0:
             given = {SPLITS[split] for split in self.splits.tolist() if split != NO_SPLIT}
@@ -111,6 +115,11 @@ def scan_dataset(source: Path, class_depth: int = 1) -> Dataset:
         DatasetError: no such folder or CSV, or no image in it; or a `class_depth` for a CSV.
     """
     source = Path(source)
+    if not isinstance(class_depth, int) or class_depth < 1:
+        raise ParameterError(
+            f"Expected `class_depth` to be a whole number at least 1. Received: {class_depth}",
+            "class_depth",
+        )
     _require_there(source)
     if is_file(source):
         _require_csv(source, class_depth)

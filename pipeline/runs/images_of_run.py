@@ -28,7 +28,7 @@ def locate_images(root: Path, paths: list[str]) -> list[Path]:
         raise DatasetError(
             f"{len(missing):,} of {len(found):,} images are not where they were. Expected the "
             f"first at {missing[0]}\nIf the data set was moved, say where it is with "
-            "`data=FOLDER`; if images were removed, run extract and fit-head again."
+            "`data=FOLDER`; if images were removed, extract again and fit the head anew."
         )
     return found
 

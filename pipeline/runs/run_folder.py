@@ -1,5 +1,6 @@
 """The run folder: what went into an experiment and what came out, whole or not there at all."""
 
+import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +25,9 @@ class Run:
     folder: Path
     manifest: Manifest
 
+    def __fspath__(self) -> str:
+        return str(self.folder)
+
     @property
     def name(self) -> str:
         return self.folder.name
@@ -42,7 +46,7 @@ class Run:
         return self.manifest.class_names
 
 
-def open_run(folder: str | Path) -> Run:
+def open_run(folder: str | os.PathLike[str]) -> Run:
     """Reads a run's manifest.
 
     Raises:

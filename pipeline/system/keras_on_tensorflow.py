@@ -5,10 +5,12 @@ All others write `from pipeline.system.keras_on_tensorflow import keras`. An env
 """
 
 import os
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from pipeline.errors import BackendError
+from pipeline.system.quiet_start import no_start_up_talk
 
 __all__ = ["keras"]
 
@@ -17,18 +19,19 @@ _VARIABLE = "KERAS_BACKEND"
 
 @contextmanager
 def _tensorflow_asked_for() -> Iterator[None]:
-    before = os.environ.get(_VARIABLE)
+    before, random_state = os.environ.get(_VARIABLE), random.getstate()
     os.environ[_VARIABLE] = "tensorflow"
     try:
         yield
     finally:
+        random.setstate(random_state)  # some package draws from it while it is imported
         if before is None:
             del os.environ[_VARIABLE]
         else:
             os.environ[_VARIABLE] = before
 
 
-with _tensorflow_asked_for():
+with _tensorflow_asked_for(), no_start_up_talk():
     import keras
 
 if keras.backend.backend() != "tensorflow":

@@ -4,13 +4,16 @@ The check of their values and the options of the command line are both made from
 names, defaults, choices and ranges cannot drift apart.
 """
 
+import difflib
 import math
 import numbers
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields, replace
 from types import NoneType, UnionType
-from typing import Any, get_args, get_type_hints
+from typing import Any, TypeVar, cast, get_args, get_type_hints
 
 from pipeline.errors import ParameterError
+
+Options = TypeVar("Options")
 
 
 @dataclass(frozen=True)
@@ -72,18 +75,19 @@ class OptionField:
             and (facts.below is None or value < facts.below)
         )
 
-    def expect(self, value: Any = None) -> str:
+    def expect(self, value: Any = None, *, none: str = "None") -> str:
         """Words for what it may be, to follow `Expected ... to be`.
 
         Args:
             value: what was received instead; one of another type needs more words.
+            none: what None is called where it is asked for.
         """
         what = self._describe_range()
         if self.type in (int, float):
             kind = "a whole number" if self.type is int else "a number"
             if not what or self.may_be_none or not _is_of_type(value, self.type):
                 what = f"{kind} {what}".strip()
-        return f"{self.facts.none_word} or {what}" if self.facts.none_word else what
+        return f"{none} or {what}" if self.facts.none_word else what
 
     def _describe_range(self) -> str:
         facts = self.facts
@@ -127,6 +131,48 @@ def list_options(options: type) -> list[OptionField]:
     """The options of a dataclass, in the order of its fields."""
     types = get_type_hints(options)
     return [_describe(entry, types[entry.name]) for entry in fields(options)]
+
+
+def build_options(
+    options: type[Options], given: dict[str, Any], purpose: str, base: Options | None = None
+) -> Options:
+    """An options dataclass from values by name, numpy's numbers made plain ones; not checked.
+
+    Args:
+        options: the dataclass.
+        given: values by the name of their field.
+        purpose: what they are for, to follow `There is no such option to`.
+        base: where the other values come from; None for the defaults.
+
+    Raises:
+        ParameterError: there is no such option, or `base` is none of that kind.
+    """
+    if base is not None and not isinstance(base, options):
+        raise ParameterError(
+            f"Expected `options` to be {options.__name__}, or names and values. "
+            f"Received: {type(base).__name__}",
+            "options",
+        )
+    names = [entry.name for entry in list_options(options)]
+    for name in given:
+        if name not in names:
+            close = difflib.get_close_matches(name, names, n=3) or names
+            raise ParameterError(
+                f"There is no such option to {purpose}. Expected for example "
+                f"{', '.join(close)}. Received: {name}",
+                name,
+            )
+    plain = {name: to_plain(value) for name, value in given.items()}
+    made: Options = options(**plain) if base is None else replace(cast(Any, base), **plain)
+    return made
+
+
+def to_plain(value: Any) -> Any:
+    """Python's own number for one of numpy's, as JSON and others want it; all else as it is.
+
+    Told by its shape, so that numpy need not be imported for it.
+    """
+    return value.item() if getattr(value, "shape", None) == () else value
 
 
 def check_options(options: Any, purpose: str) -> None:

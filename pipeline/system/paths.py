@@ -1,8 +1,11 @@
 """Questions about files and folders, answered without touching them."""
 
 import hashlib
+import os
 import shutil
 from pathlib import Path
+
+from pipeline.errors import ParameterError
 
 
 def is_file(path: Path) -> bool:
@@ -33,3 +36,16 @@ def free_bytes(folder: Path) -> int:
     while not folder.exists():
         folder = folder.parent
     return shutil.disk_usage(folder).free
+
+
+def as_path(value: object, parameter: str) -> Path:
+    """The path that a caller gave: a text, a `Path`, or what a function of the library returned.
+
+    Raises:
+        ParameterError: it is none of these.
+    """
+    if not isinstance(value, str | os.PathLike):
+        raise ParameterError(
+            f"Expected `{parameter}` to be a path. Received: {type(value).__name__}", parameter
+        )
+    return Path(value)

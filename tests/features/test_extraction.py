@@ -14,7 +14,7 @@ from PIL import Image
 from pipeline.backbones.engines.device import describe_cpu
 from pipeline.backbones.engines.registry import ENGINES, EngineKind
 from pipeline.commands.extract import extract as command
-from pipeline.errors import DatasetError, EngineError, ParameterError
+from pipeline.errors import DatasetError, DeviceError, EngineError, ParameterError
 from pipeline.features.extract import extract
 from pipeline.features.feature_file import FeatureFile
 from pipeline.features.options import ExtractOptions
@@ -110,7 +110,7 @@ print(found.summary.computed, "tensorflow" in sys.modules, "keras" in sys.module
 def test_an_unknown_engine_is_an_error_that_lists_those_there_are(photos, tmp_path):
     outcome = call("extract", photos, "--weights", "random", "--engine", "nosuch")
     assert outcome.exit_code == 1
-    assert "Expected one of litert, tensorflow. Received: `engine`='nosuch'" in outcome.stderr
+    assert "Expected one of litert, tensorflow. Received: --engine nosuch" in outcome.stderr
     with pytest.raises(EngineError, match="There is no such engine"):
         extract(photos, weights="random", engine="nosuch")
 
@@ -206,9 +206,29 @@ def test_what_makes_no_sense_is_refused_by_its_name_before_anything_is_done(
     assert not (tmp_path / "f.h5").exists()
 
 
-def test_an_option_that_is_not_there_is_a_type_error(photos):
-    with pytest.raises(TypeError, match="imagesize"):
+def test_an_option_that_is_not_there_is_an_error_that_names_close_ones(photos):
+    with pytest.raises(ParameterError, match=r"for example image_size.* Received: imagesize"):
         extract(photos, imagesize=3)
+
+
+def test_engine_and_device_are_checked_even_where_nothing_is_to_be_computed(extracted):
+    how = {"backbone": "efficientnet-lite0", "image_size": 32, "output": extracted / "features.h5"}
+    assert extract(extracted / "photos", **how).summary.kept == 36
+    with pytest.raises(EngineError, match="no such engine"):
+        extract(extracted / "photos", engine="nosuch", **how)
+    with pytest.raises(DeviceError, match="Unknown device"):
+        extract(extracted / "photos", device="tpu", **how)
+
+
+@pytest.mark.usefixtures("fake")
+def test_rows_of_another_engine_are_not_taken_for_those_of_the_one_that_was_asked_for(
+    photos, tmp_path
+):
+    how = {"weights": "random", "image_size": 32}
+    extract(photos, output=tmp_path / "cache" / "a.h5", engine="tensorflow", **how)
+    asked = extract(photos, output=tmp_path / "cache" / "b.h5", engine="fake", **how)
+    assert asked.summary.computed == 24
+    assert [record.name for record in asked.engines] == ["fake"]
 
 
 def test_what_is_missing_is_named(tmp_path):

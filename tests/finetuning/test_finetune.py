@@ -28,7 +28,6 @@ from pipeline.finetuning.network import Network, TrunkAndTop
 from pipeline.finetuning.options import FinetuneOptions
 from pipeline.finetuning.replicas import Replicas
 from pipeline.finetuning.training import Training
-from pipeline.finetuning.watch import Watch
 from pipeline.runs.run_folder import open_run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,11 +42,11 @@ FROZEN = {
 
 
 def tune(run, output, *, notes=None, **options):
-    watch = Watch(on_note=(notes if notes is not None else []).append)
+    notes = [] if notes is None else notes
     how = {name: options.pop(name) for name in ("resume", "tensorboard") if name in options}
     settings = FinetuneOptions(**{**FROZEN, **options})
     return finetune(
-        open_run(run), settings, choose_device("cpu"), output=output, watch=watch, **how
+        open_run(run), settings, choose_device("cpu"), output=output, on_note=notes.append, **how
     )
 
 
@@ -222,7 +221,7 @@ def test_existing_output_is_refused_before_training_starts(fitted, monkeypatch):
     ],
 )
 def test_values_that_make_no_sense_are_named(fitted, tmp_path, option, value):
-    with pytest.raises(FrostlineError, match=f"--{option.replace('_', '-')} .*{value}"):
+    with pytest.raises(FrostlineError, match=f"`{option}` .*{value}"):
         tune(fitted, tmp_path / "run", **{option: value})
 
 

@@ -37,7 +37,7 @@ def test_keras_that_runs_on_another_backend_already_is_a_clear_error():
         "keras.backend.backend = lambda: 'jax'\n"
         "from pipeline.errors import BackendError\n"
         "try:\n"
-        "    import pipeline.finetuning.finetune\n"
+        "    import pipeline.finetuning.stages\n"
         "except BackendError as error:\n"
         "    print(error)\n",
         "tensorflow",

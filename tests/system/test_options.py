@@ -12,7 +12,7 @@ from pipeline.commands.options import options_of
 from pipeline.errors import ParameterError
 from pipeline.finetuning.options import FinetuneOptions
 from pipeline.heads.options import DenseOptions, LogregOptions, SplitOptions
-from pipeline.system.options import check_options, list_options, option
+from pipeline.system.options import build_options, check_options, list_options, option
 
 
 @dataclass(frozen=True)
@@ -69,13 +69,13 @@ def test_wrong_word_is_wrong_usage_and_names_its_option(value):
 @pytest.mark.parametrize(
     ("name", "value", "expected"),
     [
-        ("salt", 10.0, "--salt to be at least 0 and below 10. Received: 10.0"),
+        ("salt", 10.0, "`salt` to be at least 0 and below 10. Received: 10.0"),
         ("salt", math.nan, "at least 0 and below 10. Received: nan"),
         ("salt", "2", "a number at least 0 and below 10. Received: 2"),
-        ("n_carrots", 0, "--carrots to be at least 1. Received: 0"),
+        ("n_carrots", 0, "at least 1. Received: 0"),
         ("n_carrots", 2.0, "a whole number at least 1. Received: 2.0"),
         ("n_carrots", True, "a whole number at least 1. Received: True"),
-        ("heat", math.inf, "auto or a number above 0. Received: inf"),
+        ("heat", math.inf, "None or a number above 0. Received: inf"),
         ("kind", "beef", "one of leek, pea. Received: beef"),
         ("stir", 1, "true or false. Received: 1"),
         ("name", 7, "a text. Received: 7"),
@@ -85,7 +85,7 @@ def test_wrong_word_is_wrong_usage_and_names_its_option(value):
 def test_value_that_makes_no_sense_is_named(name, value, expected):
     with pytest.raises(ParameterError) as caught:
         check_options(Soup(**{name: value}), "cook")
-    assert str(caught.value).startswith("This cannot be used to cook. Expected --")
+    assert str(caught.value).startswith(f"This cannot be used to cook. Expected `{name}` to be")
     assert expected in str(caught.value)
     assert caught.value.parameter == name
 
@@ -104,3 +104,15 @@ def test_defaults_make_sense_and_every_option_has_help(options):
     bounded = [entry for entry in entries if entry.type in (int, float)]
     assert all(not entry.accepts(math.nan) for entry in bounded)
     assert all(not entry.accepts(-1e9) for entry in bounded)
+
+
+def test_options_are_built_of_plain_numbers_and_unknown_ones_are_named():
+    soup = build_options(Soup, {"n_carrots": np.int64(4), "salt": np.float32(0.5)}, "cook")
+    assert type(soup.n_carrots) is int and soup.n_carrots == 4
+    assert type(soup.salt) is float
+    assert build_options(Soup, {"stir": True}, "cook", base=soup).n_carrots == 4
+    with pytest.raises(ParameterError, match=r"no such option to cook\. .*n_carrots") as caught:
+        build_options(Soup, {"n_carots": 3}, "cook")
+    assert caught.value.parameter == "n_carots"
+    with pytest.raises(ParameterError, match="`options` to be Soup"):
+        build_options(Soup, {}, "cook", base={"stir": True})

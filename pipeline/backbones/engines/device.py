@@ -70,6 +70,23 @@ def read_cpu_model() -> str:
     return platform.processor() or platform.machine()
 
 
+def require_device_name(wanted: object) -> tuple[str, int]:
+    """Reads `auto`, `cpu`, `gpu` or `gpu:N`; TensorFlow is not asked.
+
+    Returns:
+        The kind and the number.
+
+    Raises:
+        DeviceError: it is none of these.
+    """
+    found = re.fullmatch(r"(auto|cpu|gpu)|gpu:(\d+)", wanted) if isinstance(wanted, str) else None
+    if found is None:
+        raise DeviceError(
+            f"Unknown device. Expected auto, cpu, gpu or gpu:N. Received: `device={wanted}`"
+        )
+    return found[1] or "gpu", int(found[2] or 0)
+
+
 def choose_device(wanted: str = "auto", *, is_alone: bool = False) -> Device:
     """Finds the device for `auto`, `cpu`, `gpu` or `gpu:N`.
 
@@ -81,23 +98,19 @@ def choose_device(wanted: str = "auto", *, is_alone: bool = False) -> Device:
     Raises:
         DeviceError: a GPU was asked for and is not there.
     """
+    kind, index = require_device_name(wanted)
     with no_start_up_talk():
         import tensorflow as tf
 
     if is_alone:
         use_one_thread_per_operation()
-    gpus = tf.config.list_physical_devices("GPU")
+    with no_start_up_talk():  # CUDA says on stderr that it is not there
+        gpus = tf.config.list_physical_devices("GPU")
     for gpu in gpus:
         with suppress(RuntimeError):  # it is in use already, so its memory is set up
             tf.config.experimental.set_memory_growth(gpu, True)
-    if wanted == "cpu" or (wanted == "auto" and not gpus):
+    if kind == "cpu" or (kind == "auto" and not gpus):
         return describe_cpu()
-    kind, _, number = wanted.partition(":")
-    index = int(number) if number.isdigit() else 0
-    if kind not in {"auto", "gpu"} or (number and not number.isdigit()):
-        raise DeviceError(
-            f"Unknown device. Expected auto, cpu, gpu or gpu:N. Received: `device={wanted}`"
-        )
     if index >= len(gpus):
         raise DeviceError(
             f"TensorFlow sees {len(gpus)} GPU(s). Expected GPU {index} to be there. "

@@ -83,7 +83,7 @@ def open_embedder(
     if not able:
         raise EngineError(
             f"This engine does not compute there. Expected one for {chosen.description}: "
-            f"{_list_engines(chosen.kind)}. Received: `engine`={engine!r}"
+            f"{_list_engines(chosen.kind)}. Received: `engine={engine}`"
         )
     network = replace(network, build=cache(network.build))
     reasons: list[str] = []
@@ -98,7 +98,7 @@ def open_embedder(
         return embedder
     raise EngineError(
         f"{'; '.join(reasons)}. Expected one that an engine for {chosen.description} can run. "
-        f"Received: `engine`={engine!r}\nLeave `engine` out, so that others are tried."
+        f"Received: `engine={engine}`\nLeave `engine` out, so that others are tried."
     )
 
 
@@ -129,7 +129,7 @@ def find_engine(name: str) -> EngineKind:
     if name not in ENGINES:
         raise EngineError(
             f"There is no such engine. Expected one of {', '.join(ENGINES)}. "
-            f"Received: `engine`={name!r}"
+            f"Received: `engine={name}`"
         )
     return ENGINES[name]
 

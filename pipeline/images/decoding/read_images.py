@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipeline.errors import ImageError
+from pipeline.errors import ImageError, ParameterError
 from pipeline.images.decoding.decode import MAX_BYTES, MAX_PIXELS, decode_image, render_image
 from pipeline.recipe import Recipe
 
@@ -36,7 +36,16 @@ NO_LIMITS = Limits(max_pixels=2**63, max_bytes=2**62)
 
 
 def make_limits(max_pixels: int | None = None, max_bytes: int | None = None) -> Limits:
-    """The limits that were asked for; None for the default of each."""
+    """The limits that were asked for; None for the default of each.
+
+    Raises:
+        ParameterError: one is no number of pixels or bytes.
+    """
+    for name, value in (("max_pixels", max_pixels), ("max_bytes", max_bytes)):
+        if value is not None and (not isinstance(value, int) or value < 1):
+            raise ParameterError(
+                f"Expected `{name}` to be a whole number at least 1. Received: {value}", name
+            )
     return Limits(
         DEFAULT_LIMITS.max_pixels if max_pixels is None else max_pixels,
         DEFAULT_LIMITS.max_bytes if max_bytes is None else max_bytes,

@@ -1,0 +1,238 @@
+"""The stages of a fine-tuning, one after another: thaw, decode, train, predict, write."""
+
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.backbones.engines.device import Device, choose_device
+from pipeline.backbones.keras_settings import keras_settings
+from pipeline.classifier.build import set_precision
+from pipeline.finetuning.augment import Augmentation
+from pipeline.finetuning.checkpoint import State
+from pipeline.finetuning.final_model import make_final_model
+from pipeline.finetuning.finetune import FinetuneResult
+from pipeline.finetuning.inputs import PixelInputs, TrunkInputs
+from pipeline.finetuning.job import FinetuneJob, describe_job
+from pipeline.finetuning.options import FinetuneOptions
+from pipeline.finetuning.parent import Parent, open_parent
+from pipeline.finetuning.pixels import PixelStore
+from pipeline.finetuning.replicas import Replicas, place
+from pipeline.finetuning.thawed import Thawed, thaw_parent
+from pipeline.finetuning.training import Training
+from pipeline.finetuning.trunk.stage import TrunkStage
+from pipeline.finetuning.verdict import assess
+from pipeline.finetuning.watch import Watch
+from pipeline.finetuning.write_run import write_finetuned_run
+from pipeline.heads.class_weights import weigh_classes
+from pipeline.runs.records import Predictions
+from pipeline.runs.run_folder import Run
+from pipeline.system.keras_on_tensorflow import keras
+
+
+@keras_settings()
+def run_stages(
+    run: Run,
+    options: FinetuneOptions,
+    device: Device | str,
+    *,
+    data: Path | None,
+    weights: str | None,
+    output: Path | None,
+    force: bool,
+    resume: bool,
+    watch: Watch,
+) -> FinetuneResult:
+    """What `finetune` does once it is known that it can be done; see there."""
+    stopwatch = _Stopwatch()
+    device = choose_device(device) if isinstance(device, str) else device
+    watch.on_note(f"Computing on {device.description}.")
+    parent = open_parent(run, weights, data, watch.on_progress)
+    class_weights = weigh_classes(options.class_weight, parent.train_labels, run.class_names)
+    task = _Task(parent, options, device, watch, output, force, class_weights, stopwatch)
+    with place(options.strategy, device) as replicas:
+        thawed = _thaw(task, replicas)
+        job, state = _find_state(task, thawed, resume=resume)
+        images = _open_images(task, thawed, state)
+        state = _train(task, thawed, images, replicas, job, state)
+    model, after = _predict(task, thawed, images, state)
+    result = _write(task, thawed, images, state, model, after, n_devices=replicas.n)
+    job.forget()
+    return result
+
+
+@dataclass
+class _Stopwatch:
+    """Seconds per stage; what a stage took is what passed since the one before."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    started: float = field(default_factory=time.perf_counter)
+
+    def lap(self, stage: str) -> None:
+        self.seconds[stage] = time.perf_counter() - self.started - sum(self.seconds.values())
+
+    def total(self) -> dict[str, float]:
+        return {**self.seconds, "total": time.perf_counter() - self.started}
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What was asked for, with all that is known before anything is loaded."""
+
+    parent: Parent
+    options: FinetuneOptions
+    device: Device
+    watch: Watch
+    output: Path | None
+    force: bool
+    class_weights: np.ndarray | None  # float (n_classes,)
+    stopwatch: _Stopwatch
+
+
+@dataclass(frozen=True)
+class _Images:
+    """The parent's images as training takes them, from the frost line where there is a cache."""
+
+    store: PixelStore
+    augment: Augmentation
+    trunk: TrunkInputs | None
+
+
+def _thaw(task: _Task, replicas: Replicas) -> Thawed:
+    note = task.watch.on_note
+    if task.options.strategy == "mirrored":
+        note(f"Mirrored on {replicas.n} device(s).")
+    thawed = thaw_parent(task.parent, task.options.unfreeze, task.device)
+    for words in (*thawed.parity.notes, f"Frost line {thawed.line.name}: {thawed.line.reason}."):
+        note(words)
+    task.stopwatch.lap("prepare")
+    return thawed
+
+
+def _find_state(task: _Task, thawed: Thawed, *, resume: bool) -> tuple[FinetuneJob, State | None]:
+    """The job as its checkpoint knows it, and the state to go on from."""
+    job = describe_job(
+        task.parent.run, task.output, task.options, thawed.line.name, task.class_weights
+    )
+    state = job.find_state(resume=resume, force=task.force, on_note=task.watch.on_note)
+    return job, state
+
+
+def _open_images(task: _Task, thawed: Thawed, state: State | None) -> _Images:
+    """Fills the trunk cache if there is to be one, and decodes the images."""
+    parent, options, watch = task.parent, task.options, task.watch
+    # What is resumed goes on as it began.
+    wanted = options.trunk_cache if state is None else state.used_trunk_cache
+    stage = TrunkStage(parent, options, _short_name(task.device), thawed.model, thawed.line.name)
+    trunk = stage.open_inputs(wanted, watch.on_progress, watch.on_note)
+    task.stopwatch.lap("trunk cache")
+    store = PixelStore(parent.paths, parent.run.recipe, on_progress=watch.on_progress)
+    task.stopwatch.lap("decode")
+    augment = Augmentation(options.augment, flip=options.flip, seed=options.seed)
+    return _Images(store, augment, trunk)
+
+
+def _train(
+    task: _Task,
+    thawed: Thawed,
+    images: _Images,
+    replicas: Replicas,
+    job: FinetuneJob,
+    state: State | None,
+) -> State:
+    """Trains; the winner's weights are in the model then."""
+    uses_cache = images.trunk is not None
+    set_precision(thawed.model.get_layer("backbone"), task.options.precision)
+    training = Training(
+        thawed.model,
+        thawed.line.name,
+        images.trunk or PixelInputs(images.store, images.augment),
+        task.parent.before,
+        task.options,
+        from_line=uses_cache,
+        class_weights=task.class_weights,
+        replicas=replicas,
+        state=state or State(used_trunk_cache=uses_cache),
+        watch=task.watch,
+        on_state=job.save,
+    )
+    training.run()
+    task.stopwatch.lap("train")
+    return training.state
+
+
+def _predict(
+    task: _Task, thawed: Thawed, images: _Images, state: State
+) -> tuple[keras.Model, Predictions]:
+    """The model that is kept, and what it says of each image."""
+    n_notes = len(state.notes)
+    with place("single", task.device):
+        made = make_final_model(
+            thawed.model,
+            task.parent,
+            task.options,
+            thawed.line.name,
+            task.device,
+            images.store,
+            state,
+        )
+    for note in state.notes[n_notes:]:
+        task.watch.on_note(note)
+    task.stopwatch.lap("predict")
+    return made
+
+
+def _write(
+    task: _Task,
+    thawed: Thawed,
+    images: _Images,
+    state: State,
+    model: keras.Model,
+    after: Predictions,
+    *,
+    n_devices: int,
+) -> FinetuneResult:
+    """Compares with the frozen head, and writes the run."""
+    parent, options, line = task.parent, task.options, thawed.line
+    names = parent.run.class_names
+    assessment = assess(parent.before, after, names, state, options, thawed.neighbours())
+    folder, seconds = write_finetuned_run(
+        parent,
+        model,
+        after,
+        state,
+        assessment,
+        device=task.device,
+        augment=(images.augment, images.store) if options.is_augmented else None,
+        line=line.name,
+        facts={
+            "parameters": {**asdict(options), "unfreeze": line.name},
+            "unfreeze_reason": line.reason,
+            "trainable_parameters": thawed.n_trainable,
+            "parity": thawed.parity.difference,
+            "device": task.device.description,
+            "n_devices": n_devices,
+        },
+        measure_seconds=task.stopwatch.total,
+        output=task.output,
+        force=task.force,
+    )
+    return FinetuneResult(
+        folder=folder,
+        assessment=assessment,
+        unfreeze=line.name,
+        trainable_parameters=thawed.n_trainable,
+        best_epoch=state.best_epoch,
+        last_epoch=state.history[-1]["epoch"],
+        parity=thawed.parity.difference,
+        used_trunk_cache=state.used_trunk_cache,
+        notes=state.notes,
+        seconds=seconds,
+    )
+
+
+def _short_name(device: Device) -> str:
+    """`/GPU:1` -> `gpu:1`, `/CPU:0` -> `cpu`, as on the command line."""
+    name = device.name.strip("/").lower()
+    return name if device.is_gpu else "cpu"
