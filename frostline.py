@@ -18,8 +18,42 @@ this costs nothing and changes nothing; docs/library.md tells more.
 import importlib
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    pass
+if TYPE_CHECKING:  # what type checkers and editors see; a test compares it with _PLACES
+    from pipeline.backbones.registry import list_backbones
+    from pipeline.classifier.evaluate import Evaluation, evaluate
+    from pipeline.classifier.model import Classifier, Prediction
+    from pipeline.classifier.model import load_run as load
+    from pipeline.classifier.predict import predict
+    from pipeline.errors import (
+        BackboneError,
+        BackendError,
+        ClassWeightError,
+        DatasetError,
+        DeviceError,
+        EngineError,
+        FeatureFileError,
+        FrostlineError,
+        HeadError,
+        ImageError,
+        LockedError,
+        MissingExtraError,
+        ParameterError,
+        ParityError,
+        RunError,
+        SplitError,
+        StorageError,
+        WeightsError,
+    )
+    from pipeline.features.extract import extract
+    from pipeline.features.extraction import Extraction, Features, list_features
+    from pipeline.features.extraction import open_features as features
+    from pipeline.features.verify import recompute
+    from pipeline.finetuning.finetune import FinetuneResult, finetune
+    from pipeline.heads.fit import Fit, fit
+    from pipeline.heads.fit_head import FitResult, fit_head
+    from pipeline.images.fetch import Fetched, fetch
+    from pipeline.runs.listing import list_runs
+    from pipeline.runs.run_folder import Run, open_run
 
 # Public name -> where it lies; imported when it is first used.
 _PLACES = {
@@ -35,6 +69,7 @@ _PLACES = {
     "list_runs": "pipeline.runs.listing:list_runs",
     "load": "pipeline.classifier.model:load_run",
     "predict": "pipeline.classifier.predict:predict",
+    "recompute": "pipeline.features.verify:recompute",
     "open_run": "pipeline.runs.run_folder:open_run",
     "Classifier": "pipeline.classifier.model:Classifier",
     "Evaluation": "pipeline.classifier.evaluate:Evaluation",
@@ -44,10 +79,26 @@ _PLACES = {
     "FinetuneResult": "pipeline.finetuning.finetune:FinetuneResult",
     "Fit": "pipeline.heads.fit:Fit",
     "FitResult": "pipeline.heads.fit_head:FitResult",
-    "FrostlineError": "pipeline.errors:FrostlineError",
-    "ParameterError": "pipeline.errors:ParameterError",
     "Prediction": "pipeline.classifier.model:Prediction",
     "Run": "pipeline.runs.run_folder:Run",
+    "BackboneError": "pipeline.errors:BackboneError",
+    "BackendError": "pipeline.errors:BackendError",
+    "ClassWeightError": "pipeline.errors:ClassWeightError",
+    "DatasetError": "pipeline.errors:DatasetError",
+    "DeviceError": "pipeline.errors:DeviceError",
+    "EngineError": "pipeline.errors:EngineError",
+    "FeatureFileError": "pipeline.errors:FeatureFileError",
+    "FrostlineError": "pipeline.errors:FrostlineError",
+    "HeadError": "pipeline.errors:HeadError",
+    "ImageError": "pipeline.errors:ImageError",
+    "LockedError": "pipeline.errors:LockedError",
+    "MissingExtraError": "pipeline.errors:MissingExtraError",
+    "ParameterError": "pipeline.errors:ParameterError",
+    "ParityError": "pipeline.errors:ParityError",
+    "RunError": "pipeline.errors:RunError",
+    "SplitError": "pipeline.errors:SplitError",
+    "StorageError": "pipeline.errors:StorageError",
+    "WeightsError": "pipeline.errors:WeightsError",
 }
 
 __all__ = list(_PLACES)

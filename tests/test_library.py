@@ -1,5 +1,6 @@
 """`import frostline`: what docs/library.md shows, and that importing changes nothing."""
 
+import ast
 import io
 import os
 import re
@@ -13,6 +14,7 @@ from conftest import make_photos
 from PIL import Image
 
 import frostline
+from pipeline import errors
 
 ROOT = Path(__file__).resolve().parents[1]
 BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)
@@ -55,6 +57,18 @@ def test_importing_is_quick_and_loads_nothing_heavy(tmp_path):
         "print(sorted(heavy), dict(os.environ) == before, len(dir(frostline)) > 20)"
     )
     assert _run(code, tmp_path).stdout == "[] True True\n"
+
+
+def test_what_type_checkers_see_is_what_there_is():
+    tree = ast.parse((ROOT / "frostline.py").read_text())
+    (block,) = (node for node in tree.body if isinstance(node, ast.If))
+    imported = {alias.asname or alias.name for node in block.body for alias in node.names}
+    assert imported == set(frostline.__all__)
+
+
+def test_every_error_is_public():
+    names = {name for name, found in vars(errors).items() if isinstance(found, type)}
+    assert names == {name for name in frostline.__all__ if name.endswith("Error")}
 
 
 def test_every_public_name_is_there_and_documented():
