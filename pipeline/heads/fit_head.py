@@ -9,11 +9,11 @@ import numpy as np
 
 from pipeline.errors import DatasetError, SplitError
 from pipeline.features.feature_file import Contents, FeatureFile
+from pipeline.features.options import SplitOptions
 from pipeline.features.sliced_rows import FeatureRows
 from pipeline.features.split_rows import count_images, describe_small_classes, divide_images
 from pipeline.heads.fit import fit, make_options
 from pipeline.heads.head import Progress
-from pipeline.heads.options import SplitOptions
 from pipeline.heads.registry import find_head
 from pipeline.heads.write_run import write_head_run
 from pipeline.images.splits import UNLABELLED, VAL

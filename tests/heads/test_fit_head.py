@@ -8,9 +8,10 @@ from conftest import call, make_photos
 
 from benchmarks.stand_in import extract
 from pipeline.errors import HeadError, ParameterError
+from pipeline.features.options import SplitOptions
 from pipeline.features.split_rows import describe_small_classes
 from pipeline.heads.fit_head import fit_head
-from pipeline.heads.options import DenseOptions, LogregOptions, SplitOptions
+from pipeline.heads.options import DenseOptions, LogregOptions
 from pipeline.system.options import list_options
 
 
