@@ -73,8 +73,8 @@ def list_images(images: Iterable[Any]) -> list[Any]:
 def make_source(image: Any, place: int) -> Source:
     """One of the images that `list_images` gives.
 
-    An image that Pillow opened and whose pixels nobody asked for yet is read from its file's
-    bytes, so that it gives what the file gives.
+    An image that Pillow opened and that nobody touched yet is read from its file's bytes, so that
+    it gives what the file gives.
 
     Args:
         place: in the list.
@@ -82,17 +82,23 @@ def make_source(image: Any, place: int) -> Source:
     if isinstance(image, (str, Path)):
         path = Path(image)
         return Source(str(path), path, lambda *how: read_image(path, *how))
-    data = image if isinstance(image, bytes) else _read_unloaded(image)
+    data = image if isinstance(image, bytes) else _read_untouched(image)
     name = f"image {place}"
     if data is not None:
         return Source(name, None, lambda *how: read_image_bytes(data, *how))
     picture = Image.fromarray(image) if isinstance(image, np.ndarray) else image
-    return Source(name, None, lambda *how: read_decoded_image(picture, *how))
+    return Source(name, None, lambda *how: _read_picture(picture, *how))
 
 
-def _read_unloaded(image: Any) -> bytes | None:
-    """The bytes of the file that an image is still to be loaded from; None for any other image."""
-    if not isinstance(image, ImageFile.ImageFile) or not image.tile or image.fp is None:
+def _read_untouched(image: Any) -> bytes | None:
+    """The bytes of the file that an image is as Pillow opened it; None for any other image.
+
+    Its pixels are not loaded, it stands at its first frame, and no draft of another size or mode
+    was asked for.
+    """
+    if not isinstance(image, ImageFile.ImageFile) or not image.tile or _is_closed(image):
+        return None
+    if image.fp is None or image.tell() != 0 or image.decoderconfig:
         return None
     place = image.fp.tell()
     try:
@@ -100,3 +106,23 @@ def _read_unloaded(image: Any) -> bytes | None:
         return image.fp.read()
     finally:
         image.fp.seek(place)
+
+
+def _read_picture(
+    image: Image.Image, recipe: Recipe, limits: Limits
+) -> tuple[np.ndarray, np.ndarray | str]:
+    digest, pixels = read_decoded_image(image, recipe, limits)
+    if isinstance(pixels, str) and _is_closed(image):
+        pixels = "cannot be read: the image was closed"
+    return digest, pixels
+
+
+def _is_closed(image: Image.Image) -> bool:
+    """Whether its pixels are gone, or the file that they are still to be loaded from is closed."""
+    if isinstance(image, ImageFile.ImageFile) and image.tile:
+        return image.fp is None or image.fp.closed
+    try:
+        Image.Image.load(image)  # pixels that are there; it decodes none of a file
+    except ValueError:
+        return True
+    return False

@@ -1,7 +1,7 @@
 """A feature file as a library gives it: its features as arrays, its images as a table."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,10 +9,12 @@ import numpy as np
 
 from pipeline.errors import FeatureFileError
 from pipeline.features.feature_file import Contents, FeatureFile, find_feature_files
+from pipeline.features.options import SplitOptions
 from pipeline.features.split_rows import divide_images
 from pipeline.features.summary import ExtractSummary
 from pipeline.images.splits import NO_SPLIT, SPLITS
 from pipeline.recipe import EngineRecord, Recipe
+from pipeline.system.options import check_options
 from pipeline.system.paths import as_path
 from pipeline.system.sealed_hdf5 import verify_seal
 
@@ -81,18 +83,17 @@ class Features:
                 group are never divided.
 
         Raises:
+            ParameterError: a value makes no sense.
             FeatureFileError: the file is damaged.
             SplitError: a class is too small to be divided.
         """
+        dividing = SplitOptions(
+            val_fraction=val_fraction, test_fraction=test_fraction, group_by=group_by, seed=seed
+        )
+        check_options(dividing, "divide the images")
         with FeatureFile(self.path) as file:
             contents, features = file.contents, file.read_all()
-        division = divide_images(
-            contents,
-            val_fraction=val_fraction,
-            test_fraction=test_fraction,
-            seed=seed,
-            group_by=group_by,
-        )
+        division = divide_images(contents, **asdict(dividing))
         return Arrays(features, contents.labels, division.splits)
 
     def table(self) -> dict[str, list[Any]]:

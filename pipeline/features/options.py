@@ -1,4 +1,7 @@
-"""What may be said of an extraction: each option once, with its default. Imports nothing heavy."""
+"""What may be said of an extraction and of the division of its images: each option once.
+
+Imports nothing heavy.
+"""
 
 from contextlib import suppress
 from dataclasses import dataclass
@@ -71,7 +74,7 @@ class ExtractOptions:
         help="Of the computation; 16 bits are for GPUs.",
         choices=("float32", "mixed_float16", "mixed_bfloat16"),
     )
-    seed: int = option(0, help="Of random weights.")
+    seed: int = option(0, help="Of random weights.", least=0, most=2**32 - 1)
     rehash: bool = option(False, help="Read every image, even if size and time are old.")
     retry_skipped: bool = option(False, help="Try images again that could not be decoded.")
     reuse: bool = option(True, help="Take rows from other files in the folder.")
@@ -116,6 +119,29 @@ class ExtractOptions:
         """Raises a ParameterError for the first option that makes no sense."""
         check_options(self, "extract features")
         parse_colour(self.background)
+
+
+@dataclass(frozen=True)
+class SplitOptions:
+    """How the images are divided where their source does not say; the same for all heads.
+
+    Args:
+        val_fraction, test_fraction: shares of the images, where the source gives no such split.
+        group_by: a regular expression that finds an image's group in its path, None = no groups.
+        seed: decides the splits, and what a head leaves to chance.
+    """
+
+    val_fraction: float = option(
+        0.2, help="Share for validation, where DATA gives none.", above=0, below=1
+    )
+    test_fraction: float = option(
+        0.0, help="Share for a test split, where DATA gives none.", least=0, below=1
+    )
+    group_by: str | None = option(
+        None,
+        help="Regular expression: images in whose paths it finds the same text share a split.",
+    )
+    seed: int = option(0, help="Decides all that is left to chance.", least=0, most=2**32 - 1)
 
 
 def parse_colour(text: str) -> tuple[int, int, int]:

@@ -91,7 +91,7 @@ def fit_dense_head(
 
     Raises:
         SplitError: fewer than two classes, a class without train rows, or no validation rows.
-        FeatureFileError: a feature is not finite.
+        ParameterError: a feature is not finite.
         ValueError: a parameter out of range.
     """
     check_rows(features, labels, is_train, is_val, class_names)

@@ -1,6 +1,8 @@
 """The graphs of the dense head: a block of training steps, and prediction.
 
-All steps of a block are one graph, so that no Python stands between them.
+All steps of a block are one graph, so that no Python stands between them. Each graph is traced
+once, when it is made for its model: TensorFlow warns of functions that are traced as they are
+called, head after head.
 """
 
 from collections.abc import Callable
@@ -22,9 +24,11 @@ def compile_predict(model: keras.Model) -> Callable[..., np.ndarray]:
     signature = [tf.TensorSpec((None, model.input_shape[1]), tf.float32)]
 
     @tf.function(input_signature=signature, jit_compile=False)
-    def predict_block(rows: tf.Tensor) -> tf.Tensor:
-        with keras_settings():  # it is traced when it is first called, by whomever
+    def call_model(rows: tf.Tensor) -> tf.Tensor:
+        with keras_settings():
             return model(rows, training=False)
+
+    predict_block = call_model.get_concrete_function()
 
     def predict(features: Features, chosen: np.ndarray | None = None) -> np.ndarray:
         blocks = []
@@ -32,7 +36,7 @@ def compile_predict(model: keras.Model) -> Callable[..., np.ndarray]:
             rows = features[block]
             if chosen is not None:
                 rows = rows[chosen[block]]
-            blocks.append(predict_block(rows).numpy())
+            blocks.append(predict_block(tf.convert_to_tensor(rows, tf.float32)).numpy())
         return np.concatenate(blocks)
 
     return predict
@@ -74,7 +78,7 @@ def compile_steps(
             tf.TensorSpec((), tf.int32),
         ],
     )
-    def run_steps(
+    def take_steps(
         rows: tf.Tensor, labels: tf.Tensor, n_steps: tf.Tensor, rows_per_step: tf.Tensor
     ) -> None:
         for step in tf.range(n_steps):
@@ -89,9 +93,12 @@ def compile_steps(
                 loss = tf.reduce_mean(losses * tf.gather(weights, batch_labels))
             optimizer.apply(tape.gradient(loss, model.trainable_variables))
 
+    run_steps = take_steps.get_concrete_function()
+
     def train_block(rows: np.ndarray, labels: np.ndarray) -> None:
         n_steps = max(1, round(len(rows) / batch_size))
-        run_steps(rows, labels.astype(np.int32), n_steps, len(rows) // n_steps)
+        numbers = (labels.astype(np.int32), np.int32(n_steps), np.int32(len(rows) // n_steps))
+        run_steps(tf.convert_to_tensor(rows, tf.float32), *map(tf.convert_to_tensor, numbers))
 
     return train_block
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.backbones.safe_loading import load_keras_model_safely
-from pipeline.errors import FeatureFileError, RunError
+from pipeline.errors import ParameterError, RunError
 from pipeline.heads.class_weights import weigh_classes
 from pipeline.heads.dense import fit_dense_head
 from pipeline.heads.dense_graphs import compile_predict
@@ -31,13 +31,15 @@ class DenseHead:
         """Float32 probabilities `(n_samples, n_classes)`, computed block by block.
 
         Raises:
-            FeatureFileError: the features are not as wide as the head's.
+            ParameterError: the features are not as wide as the head's.
         """
         n_features = self.model.input_shape[1]
         if len(features.shape) != 2 or features.shape[1] != n_features:
-            raise FeatureFileError(
+            raise ParameterError(
                 f"The head expects features of shape (n_samples, {n_features}). Received: shape "
-                f"{tuple(features.shape)}. Use features of the backbone that the head was fitted on"
+                f"{tuple(features.shape)}. Use features of the backbone that the head was fitted "
+                "on",
+                "features",
             )
         return self._predict(features)
 

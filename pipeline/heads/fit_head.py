@@ -1,25 +1,32 @@
 """Stage two: fit a head on a feature file and write the run. Never touches an image."""
 
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pipeline.errors import DatasetError, SplitError
+from pipeline.errors import DatasetError, FeatureFileError, ParameterError, SplitError
 from pipeline.features.feature_file import Contents, FeatureFile
+from pipeline.features.options import SplitOptions
 from pipeline.features.sliced_rows import FeatureRows
-from pipeline.features.split_rows import count_images, describe_small_classes, divide_images
-from pipeline.heads.fit import fit, make_options
+from pipeline.features.split_rows import (
+    Division,
+    count_images,
+    describe_small_classes,
+    divide_images,
+)
+from pipeline.heads.fit import Fit, fit, make_options
 from pipeline.heads.head import Progress
-from pipeline.heads.options import SplitOptions
 from pipeline.heads.registry import find_head
 from pipeline.heads.write_run import write_head_run
 from pipeline.images.splits import UNLABELLED, VAL
 from pipeline.runs.manifest import FeaturesPart
 from pipeline.runs.scores import Metrics
-from pipeline.system.memory import available_bytes
+from pipeline.system.memory import available_bytes, parse_memory
 from pipeline.system.options import check_options
 from pipeline.system.sealed_hdf5 import read_seal
 
@@ -47,7 +54,7 @@ def fit_head(
     features: str | Path,
     *,
     head: str = "logreg",
-    memory: int | None = None,
+    memory: int | str | None = None,
     output: str | Path | None = None,
     force: bool = False,
     on_progress: Progress = lambda stage, done, total: None,
@@ -58,8 +65,9 @@ def fit_head(
     Args:
         features: the feature file.
         head: name of a head in the registry.
-        memory: bytes for features; those of a file that is larger are read from it again and
-            again, with the same result. None = half of what is free.
+        memory: bytes for features, or a text such as `2GB` or `50%` (of what is free); those of a
+            file that is larger are read from it again and again, with the same result. None =
+            half of what is free.
         output: the run's folder, None for `runs/DATA-BACKBONE-HEAD-NUMBER`.
         force: overwrite what is there.
         on_progress: called with a stage, the number done and the number to do.
@@ -77,25 +85,19 @@ def fit_head(
         RunError: the output exists.
     """
     dividing, of_head = check_fit_options(head, options)
+    n_bytes = _count_bytes(memory)
     path, started = Path(features), time.perf_counter()
     seconds = {}
     with FeatureFile(path) as file:
         contents = file.contents
         _require_classes(contents, path)
         division = divide_images(contents, **asdict(dividing))
-        rows = FeatureRows(file, available_bytes() // 2 if memory is None else memory)
+        rows = FeatureRows(file, n_bytes)
         source = _describe_source(contents, path, division.equal_images)
         seconds["read"] = time.perf_counter() - started
         fit_started = time.perf_counter()
-        fitted = fit(
-            rows,
-            contents.labels,
-            split=division.splits,
-            head=head,
-            class_names=contents.class_names,
-            seed=dividing.seed,
-            on_progress=on_progress,
-            **of_head,
+        fitted = _fit_rows(
+            rows, contents, division, head, of_head, seed=dividing.seed, on_progress=on_progress
         )
         seconds["fit"] = time.perf_counter() - fit_started
         probe_features = rows[contents.probe_rows]
@@ -139,6 +141,54 @@ def check_fit_options(head: str, options: dict[str, Any]) -> tuple[SplitOptions,
     make_options(find_head(head), of_head)
     check_options(dividing, "fit a head")
     return dividing, of_head
+
+
+def _count_bytes(memory: int | str | None) -> int:
+    """The bytes that were allowed, at least 1."""
+    if memory is None:
+        return max(1, available_bytes() // 2)
+    n_bytes = memory if isinstance(memory, Integral) and not isinstance(memory, bool) else 0
+    if isinstance(memory, str):
+        with suppress(ValueError):
+            n_bytes = parse_memory(memory)
+    if n_bytes < 1:
+        raise ParameterError(
+            "Expected `memory` to be a number of bytes, at least 1, a size such as 2GB, 500MB or "
+            "1.5GiB, or a share of the memory that is free, such as 50%. Received: "
+            f"{memory!r}",
+            "memory",
+        )
+    return int(n_bytes)
+
+
+def _fit_rows(
+    rows: FeatureRows,
+    contents: Contents,
+    division: Division,
+    head: str,
+    options: dict[str, Any],
+    *,
+    seed: int,
+    on_progress: Progress,
+) -> Fit:
+    """`fit` on the rows of a file, which is at fault for features that cannot be used."""
+    try:
+        return fit(
+            rows,
+            contents.labels,
+            split=division.splits,
+            head=head,
+            class_names=contents.class_names,
+            seed=seed,
+            on_progress=on_progress,
+            **options,
+        )
+    except ParameterError as error:
+        if error.parameter != "features":
+            raise
+        raise FeatureFileError(
+            f"{error}. Extract the features again, in float32 if a reduced precision was used"
+        ) from error
 
 
 def _describe_source(

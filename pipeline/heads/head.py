@@ -40,7 +40,7 @@ class Head(Protocol):
             float32 `(n_samples, n_classes)`, rows that sum to 1.
 
         Raises:
-            FeatureFileError: the features are not as wide as the head's.
+            ParameterError: the features are not as wide as the head's.
         """
         ...
 

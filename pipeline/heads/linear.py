@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.errors import FeatureFileError, ParityError, RunError, describe_unread_arrays
+from pipeline.errors import ParameterError, ParityError, RunError, describe_unread_arrays
 from pipeline.heads.head import Features
 from pipeline.runs.scores import softmax
 
@@ -51,13 +51,15 @@ class LinearHead:
             float32 `(n_samples, n_classes)`, rows that sum to 1.
 
         Raises:
-            FeatureFileError: the features are not as wide as the head's.
+            ParameterError: the features are not as wide as the head's.
         """
         n_features, n_classes = self.kernel.shape
         if len(features.shape) != 2 or features.shape[1] != n_features:
-            raise FeatureFileError(
+            raise ParameterError(
                 f"The head expects features of shape (n_samples, {n_features}). Received: shape "
-                f"{tuple(features.shape)}. Use features of the backbone that the head was fitted on"
+                f"{tuple(features.shape)}. Use features of the backbone that the head was fitted "
+                "on",
+                "features",
             )
         kernel, bias = self.kernel.astype(np.float64), self.bias.astype(np.float64)
         probabilities = np.empty((features.shape[0], n_classes), np.float32)

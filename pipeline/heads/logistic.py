@@ -151,7 +151,7 @@ def fit_logistic_head(
     Raises:
         SplitError: fewer than two classes, a class without train rows, or no validation rows
             to choose C by.
-        FeatureFileError: a feature is not finite.
+        ParameterError: a feature is not finite.
         ParityError: the folded head does not reproduce the scikit-learn pipeline.
         ValueError: C or class_weight is not one of those above.
     """

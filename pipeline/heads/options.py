@@ -3,35 +3,13 @@
 import math
 from dataclasses import dataclass
 
+from pipeline.features.options import SplitOptions  # noqa: F401 - commands/ finds it here, too
 from pipeline.system.options import option
 
 CLASS_WEIGHT_HELP = (
     "none; balanced: each class counts the same, however few its images; or a JSON or CSV FILE "
     "with a weight for each."
 )
-
-
-@dataclass(frozen=True)
-class SplitOptions:
-    """How the images are divided where their source does not say; the same for all heads.
-
-    Args:
-        val_fraction, test_fraction: shares of the images, where the source gives no such split.
-        group_by: a regular expression that finds an image's group in its path, None = no groups.
-        seed: decides the splits, and what a head leaves to chance.
-    """
-
-    val_fraction: float = option(
-        0.2, help="Share for validation, where DATA gives none.", above=0, below=1
-    )
-    test_fraction: float = option(
-        0.0, help="Share for a test split, where DATA gives none.", least=0, below=1
-    )
-    group_by: str | None = option(
-        None,
-        help="Regular expression: images in whose paths it finds the same text share a split.",
-    )
-    seed: int = option(0, help="Decides all that is left to chance.", least=0, most=2**32 - 1)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from pipeline.errors import HeadError
+from pipeline.errors import HeadError, ParameterError
 from pipeline.heads.head import FitHead, LoadHead
 from pipeline.heads.options import DenseOptions, LogregOptions
 from pipeline.system.quiet_start import no_start_up_talk
@@ -72,7 +72,12 @@ def find_head(name: str) -> HeadKind:
 
     Raises:
         HeadError: there is none.
+        ParameterError: it is no name.
     """
+    if not isinstance(name, str):
+        raise ParameterError(
+            f"Expected `head` to be a name: one of {', '.join(HEADS)}. Received: {name!r}", "head"
+        )
     if name not in HEADS:
         raise HeadError(
             f"There is no such kind of head. Expected one of {', '.join(HEADS)}. Received: {name}"

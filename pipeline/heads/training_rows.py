@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.errors import FeatureFileError, SplitError
+from pipeline.errors import ParameterError, SplitError
 from pipeline.heads.class_weights import BALANCED, weigh_classes
 from pipeline.heads.head import Features
 from pipeline.system.parallel import count_cores, map_batches
@@ -17,6 +17,7 @@ from pipeline.system.parallel import count_cores, map_batches
 # unscaled noise is harmless, noise scaled to unit variance is not.
 LEAST_RELATIVE_SPREAD = 1e-4
 
+N_SHOWN = 10  # of the classes that a message names
 BLOCK_BYTES = 8 * 2**20
 SAMPLE_BYTES = 32 * 2**20
 
@@ -66,8 +67,11 @@ def check_rows(
     counts = np.bincount(labels[is_train], minlength=n_classes)
     if not counts.all():
         missing = [str(class_names[i]) for i in np.flatnonzero(counts == 0).tolist()]
+        more = len(missing) - N_SHOWN
+        rest = f" and {more:,} more" if more > 0 else ""
         raise SplitError(
-            f"Every class needs at least one train image. Received: none of {', '.join(missing)}. "
+            "Every class needs at least one train image. Received: none of "
+            f"{', '.join(missing[:N_SHOWN])}{rest}. "
             "Add images, change the split, or leave the class out"
         )
     if needs_val and not is_val.any():
@@ -133,7 +137,7 @@ def survey_rows(features: Features, is_train: np.ndarray) -> Survey:
         is_train: bool `(n_samples,)`, at least one of them.
 
     Raises:
-        FeatureFileError: a feature is not finite.
+        ParameterError: a feature is not finite.
     """
     train = np.flatnonzero(is_train)
     n_features = np.shape(features)[1]
@@ -141,7 +145,8 @@ def survey_rows(features: Features, is_train: np.ndarray) -> Survey:
     sample = train[np.linspace(0, len(train) - 1, n_sample).astype(np.int64)]
 
     def survey(block: slice) -> tuple[int, np.ndarray, np.ndarray, np.ndarray]:
-        rows = np.asarray(features[block], np.float32)
+        with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and told of
+            rows = np.asarray(features[block], np.float32)
         _require_finite(rows, block.start)
         first, last = np.searchsorted(sample, [block.start, block.stop])
         sampled = rows[sample[first:last] - block.start]
@@ -168,7 +173,6 @@ def _require_finite(rows: np.ndarray, first: int) -> None:
     finite = np.isfinite(rows).all(axis=1)
     if not finite.all():
         row = first + int(np.flatnonzero(~finite)[0])
-        raise FeatureFileError(
-            f"Features must be finite numbers. Received: NaN or infinity in row {row}. "
-            "Extract the features again, in float32 if a reduced precision was used"
+        raise ParameterError(
+            f"Features must be finite numbers. Received: NaN or infinity in row {row}", "features"
         )

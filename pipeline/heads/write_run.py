@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.features.feature_file import Contents
+from pipeline.features.options import SplitOptions
 from pipeline.features.split_rows import Division
 from pipeline.heads.fit import Fit
-from pipeline.heads.options import SplitOptions
 from pipeline.runs.manifest import (
     FeaturesPart,
     HistoryAxis,

@@ -62,6 +62,55 @@ def test_large_photo_that_was_opened_and_not_used_is_read_as_its_file(model, tmp
     assert opened.size == (640, 480)
 
 
+@pytest.mark.parametrize("kind", ["png", "gif", "tiff", "webp"])
+def test_image_of_several_frames_is_the_frame_that_it_stands_at(model, tmp_path, kind):
+    frames = [Image.new("RGB", (40, 40), colour) for colour in ("red", "blue")]
+    path = tmp_path / f"a.{kind}"
+    frames[0].save(path, save_all=True, append_images=frames[1:], lossless=True)
+    expected = [Image.open(path) for _ in frames]
+    for number, image in enumerate(expected):
+        image.seek(number)
+        image.load()
+    opened, moved, returned = (Image.open(path) for _ in range(3))
+    moved.seek(1)
+    returned.seek(1)
+    returned.seek(0)
+    first, second, *found = model.predict([*expected, opened, moved, returned])
+    assert not np.allclose(first.probabilities, second.probabilities, atol=1e-4)
+    for prediction, wanted in zip(found, (first, second, first), strict=True):
+        np.testing.assert_allclose(prediction.probabilities, wanted.probabilities, atol=1e-6)
+
+
+@pytest.mark.parametrize("draft", [(None, (40, 30)), ("L", None)])
+def test_draft_that_was_asked_for_is_what_is_classified(model, tmp_path, draft):
+    path = save(tmp_path / "a.jpg", (320, 240))
+    opened, loaded = Image.open(path), Image.open(path)
+    opened.draft(*draft)
+    loaded.draft(*draft)
+    loaded.load()
+    found, expected, whole = model.predict([opened, loaded, path])
+    np.testing.assert_array_equal(found.probabilities, expected.probabilities)
+    assert not np.array_equal(found.probabilities, whole.probabilities)
+
+
+def test_image_that_was_closed_is_said_to_be(model, tmp_path):
+    path = save(tmp_path / "a.png", (50, 40))
+    made = Image.new("RGB", (4, 4))
+    unused, used = Image.open(path), Image.open(path)
+    used.load()
+    for image in (made, unused, used):
+        image.close()
+    with Image.open(path) as left:
+        pass
+    with path.open("rb") as file:
+        of_file = Image.open(file)
+    with Image.open(path) as kept:
+        kept.load()
+    *closed, usable = model.predict([made, unused, used, left, of_file, kept])
+    assert {prediction.reason for prediction in closed} == {"cannot be read: the image was closed"}
+    assert usable.reason is None
+
+
 @pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "RGBA", "CMYK", "I;16", "F", "YCbCr"])
 def test_image_of_any_mode_gives_what_a_file_of_it_gives(model, tmp_path, mode):
     with Image.open(save(tmp_path / "a.png", (50, 40))) as image:

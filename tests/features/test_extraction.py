@@ -16,6 +16,7 @@ from pipeline.backbones.engines.registry import ENGINES, EngineKind
 from pipeline.commands.extract import extract as command
 from pipeline.errors import DatasetError, DeviceError, EngineError, ParameterError
 from pipeline.features.extract import extract
+from pipeline.features.extraction import Features
 from pipeline.features.feature_file import FeatureFile
 from pipeline.features.options import ExtractOptions
 from pipeline.features.verify import recompute
@@ -154,6 +155,30 @@ def test_the_default_division_is_the_default_of_fit_head(photos, tmp_path):
     with (tmp_path / "run" / "predictions.csv").open() as file:
         recorded = [row["split"] for row in csv.DictReader(file)]
     assert recorded == [("train", "val", "test")[n] for n in found.arrays().split]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("seed", "a", "a whole number from 0 to 4,294,967,295"),
+        ("seed", -1, "from 0 to 4,294,967,295"),
+        ("val_fraction", "a", "a number between 0 and 1"),
+        ("val_fraction", 2, "between 0 and 1"),
+        ("test_fraction", 1, "at least 0 and below 1"),
+        ("group_by", 3, "a text"),
+    ],
+)
+def test_a_division_that_makes_no_sense_is_refused_by_its_name(tmp_path, name, value, expected):
+    with pytest.raises(ParameterError, match=f"`{name}` to be {expected}") as caught:
+        Features(tmp_path / "nothing.h5").arrays(**{name: value})
+    assert caught.value.parameter == name
+
+
+@pytest.mark.usefixtures("fake")
+def test_a_seed_of_numpys_divides_as_pythons_does(photos, tmp_path):
+    found = extract(photos, output=tmp_path / "f.h5", **OPTIONS)
+    by_numpy, by_python = found.arrays(seed=np.int64(3)), found.arrays(seed=3)
+    np.testing.assert_array_equal(by_numpy.split, by_python.split)
 
 
 @pytest.mark.usefixtures("fake")

@@ -9,7 +9,7 @@ import pytest
 from sklearn.metrics import log_loss
 
 from pipeline.backbones.safe_loading import load_keras_model_safely
-from pipeline.errors import FeatureFileError, RunError, SplitError
+from pipeline.errors import ParameterError, RunError, SplitError
 from pipeline.heads.dense import build_dense_head, fit_dense_head
 from pipeline.heads.dense_graphs import call_in_training
 from pipeline.heads.dense_head import load_dense_head
@@ -234,7 +234,7 @@ def test_rows_that_cannot_be_fitted_are_named():
     with pytest.raises(SplitError, match="Validation rows are needed"):
         fit([features, labels, is_train, is_val & False, names])
     features[3] = np.inf
-    with pytest.raises(FeatureFileError, match="row 3"):
+    with pytest.raises(ParameterError, match="row 3"):
         fit([features, labels, is_train, is_val, names])
 
 

@@ -7,10 +7,12 @@ import pytest
 from conftest import call, make_photos
 
 from benchmarks.stand_in import extract
-from pipeline.errors import HeadError, ParameterError
+from pipeline.errors import FeatureFileError, HeadError, ParameterError
+from pipeline.features.feature_file import FeatureFile
+from pipeline.features.options import SplitOptions
 from pipeline.features.split_rows import describe_small_classes
 from pipeline.heads.fit_head import fit_head
-from pipeline.heads.options import DenseOptions, LogregOptions, SplitOptions
+from pipeline.heads.options import DenseOptions, LogregOptions
 from pipeline.system.options import list_options
 
 
@@ -52,6 +54,38 @@ def test_every_number_of_the_options_has_a_rule():
         if entry.type in (int, float)
     }
     assert numbers == set(WRONG)
+
+
+@pytest.mark.parametrize("memory", ["lots", "0%", "0.1B", "", 0, -1, 2.5, True, [1]])
+def test_memory_that_makes_no_sense_is_named_before_the_file_is_opened(memory, tmp_path):
+    with pytest.raises(ParameterError, match="`memory` to be a number of bytes") as caught:
+        fit_head(tmp_path / "nothing.h5", memory=memory)
+    assert str(caught.value).endswith(f"Received: {memory!r}")
+    assert caught.value.parameter == "memory"
+
+
+@pytest.mark.parametrize("memory", [None, 1, np.int64(1000), "2GB", "50%"])
+def test_memory_may_be_bytes_a_size_or_a_share(memory, features, tmp_path):
+    expected = fit_head(features, C=1.0, output=tmp_path / "expected")
+    found = fit_head(features, C=1.0, memory=memory, output=tmp_path / "found")
+    assert found.metrics == expected.metrics
+
+
+def test_features_of_a_file_that_are_not_finite_blame_the_file(features, monkeypatch):
+    read = FeatureFile.read_blocks
+
+    def spoil(self):
+        for block in read(self):
+            block[3, 1] = np.nan
+            yield block
+
+    monkeypatch.setattr(FeatureFile, "read_blocks", spoil)
+    with pytest.raises(FeatureFileError) as caught:
+        fit_head(features, C=1.0)
+    assert str(caught.value) == (
+        "Features must be finite numbers. Received: NaN or infinity in row 3. "
+        "Extract the features again, in float32 if a reduced precision was used"
+    )
 
 
 def test_unknown_head_is_named_with_those_there_are(tmp_path):
@@ -126,7 +160,7 @@ def test_dense_head_that_was_best_in_its_last_epoch_says_that_more_may_help(feat
     assert best == 2
     expected = "The last epoch was the best, so more may help: --epochs 4"
     assert expected in said
-    assert expected in notes
+    assert "The last epoch was the best, so more may help: `epochs=4`" in notes
     said, notes, best = fit("wild", "--epochs", 30, "--learning-rate", 0.9)
     assert best < 30
     assert "The last epoch" not in said + "".join(notes)

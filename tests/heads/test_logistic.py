@@ -14,7 +14,7 @@ from sklearn.metrics import log_loss
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from pipeline.errors import FeatureFileError, ParityError, RunError, SplitError
+from pipeline.errors import ParameterError, ParityError, RunError, SplitError
 from pipeline.heads.linear import LinearHead, load_linear_head, save_linear_head
 from pipeline.heads.logistic import fit_logistic_head, fold_pipeline
 
@@ -195,7 +195,7 @@ def test_one_class_is_refused():
 def test_a_feature_that_is_no_number_is_named_by_its_row():
     rows = make_rows()
     rows[0][17, 3] = np.nan
-    with pytest.raises(FeatureFileError, match="row 17"):
+    with pytest.raises(ParameterError, match="row 17"):
         fit_logistic_head(*rows)
 
 
@@ -249,7 +249,7 @@ def test_many_rows_are_predicted_like_few():
 
 def test_features_of_another_backbone_are_refused():
     head = fit_logistic_head(*make_rows(), C=1.0).head
-    with pytest.raises(FeatureFileError, match=r"\(n_samples, 12\).*\(5, 13\)"):
+    with pytest.raises(ParameterError, match=r"\(n_samples, 12\).*\(5, 13\)"):
         head.predict_proba(np.zeros((5, 13), np.float32))
 
 

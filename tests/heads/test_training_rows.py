@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from pipeline.errors import FeatureFileError
+from pipeline.errors import ParameterError, SplitError
 from pipeline.heads import training_rows
-from pipeline.heads.training_rows import split_rows, survey_rows
+from pipeline.heads.training_rows import check_rows, split_rows, survey_rows
 
 
 @pytest.fixture
@@ -45,8 +45,16 @@ def test_the_sample_is_of_train_rows_all_over_the_file(features, monkeypatch):
 @pytest.mark.parametrize("row", [0, 63, 64, 999])
 def test_a_feature_that_is_no_number_is_named_by_its_row(features, row):
     features[row, 2] = np.nan
-    with pytest.raises(FeatureFileError, match=f"in row {row}\\."):
+    with pytest.raises(ParameterError, match=f"in row {row}$") as caught:
         survey_rows(features, np.ones(1000, bool))
+    assert caught.value.parameter == "features"
+
+
+def test_of_many_classes_without_train_rows_some_are_named(features):
+    labels, names = np.zeros(1000, int), [f"c{n}" for n in range(40)]
+    with pytest.raises(SplitError, match=r"none of c1, .*, c10 and 29 more\. Add") as caught:
+        check_rows(features, labels, np.ones(1000, bool), np.zeros(1000, bool), names)
+    assert "c11" not in str(caught.value)
 
 
 def test_blocks_hold_each_row_once_in_order(features):
