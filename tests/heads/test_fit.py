@@ -166,7 +166,7 @@ WRONG = [
     ({"seed": "a"}, "seed", "a whole number from 0 to 4,294,967,295. Received: a"),
     ({"head": ["logreg"]}, "head", r"one of logreg, dense. Received: \['logreg'\]"),
     ({"hidden_units": 3}, "hidden_units", "`logreg` has no option `hidden_units`.*one of dense"),
-    ({"C": "banana"}, "C", "to be auto or a number above 0. Received: banana"),
+    ({"C": "banana"}, "C", "to be None or a number above 0. Received: banana"),
     ({"head": "dense", "epochs": 0}, "epochs", "at least 1. Received: 0"),
 ]
 
