@@ -111,19 +111,19 @@ def advise(best=1, *, epochs=8, train=0.9, diverged=False, lines=("6b", "5c"), w
 
 
 def test_next_step_follows_from_the_curves():
-    assert "--epochs 4" in advise(2, epochs=2)
-    assert "--augment strong, --average-weights 0.98 or more images" in advise(train=1.0)
-    assert "--unfreeze 5c" in advise()
+    assert "`epochs=4`" in advise(2, epochs=2)
+    assert "`augment='strong'`, `average_weights=0.98` or more images" in advise(train=1.0)
+    assert "`unfreeze=5c`" in advise()
     assert "more images or a larger backbone" in advise(lines=("1a", None))
-    assert "overfits, so try --unfreeze 6b" in advise(0)
-    assert "--find-learning-rate or --learning-rate 0.0001" in advise(diverged=True)
-    assert "test lost, so try --unfreeze 6b" in advise(worse=2)
+    assert "overfits, so try `unfreeze=6b`" in advise(0)
+    assert "`find_learning_rate=True` or `learning_rate=0.0001`" in advise(diverged=True)
+    assert "test lost, so try `unfreeze=6b`" in advise(worse=2)
 
 
 def test_next_step_is_nothing_that_was_tried_or_is_not_there():
     text = advise(train=1.0, augment="strong", average_weights=0.9)
-    assert "--augment" not in text
-    assert "--average-weights" not in text
-    assert "--unfreeze" not in advise(0, lines=(None, "7a"))
+    assert "augment" not in text
+    assert "average_weights" not in text
+    assert "unfreeze" not in advise(0, lines=(None, "7a"))
     text = advise(diverged=True, find_learning_rate=True)
-    assert "--learning-rate 0.0001 without --find-learning-rate" in text
+    assert "`learning_rate=0.0001` without `find_learning_rate=True`" in text

@@ -110,7 +110,7 @@ def test_a_network_that_the_first_engine_cannot_run_is_run_by_the_next_and_built
 
 def test_an_engine_that_was_asked_for_and_cannot_is_an_error_not_another(network, monkeypatch):
     monkeypatch.setattr(litert, "convert_to_litert", refuse)
-    with pytest.raises(EngineError, match=r"LiteRT cannot run.*no such operation.*`engine`"):
+    with pytest.raises(EngineError, match=r"LiteRT cannot run.*no such operation.*`engine=litert`"):
         open_embedder(network, choose_device("cpu"), engine="litert")
 
 
@@ -118,7 +118,7 @@ def test_an_engine_that_is_not_there_or_not_for_the_device_is_an_error(network):
     with pytest.raises(EngineError, match=re.escape("one of litert, tensorflow")):
         open_embedder(network, "cpu", engine="nosuch")
     gpu = replace(choose_device("cpu"), name="/GPU:0", description="GPU 0, a stand-in")
-    with pytest.raises(EngineError, match=r"for GPU 0, a stand-in: tensorflow\. Rec.*'litert'"):
+    with pytest.raises(EngineError, match=r"for GPU 0, a stand-in: tensorflow\. Rec.*litert"):
         open_embedder(network, gpu, engine="litert")
 
 

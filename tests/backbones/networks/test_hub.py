@@ -294,7 +294,7 @@ def test_fine_tuning_what_cannot_be_saved_is_refused_before_it_starts(name, pres
     assert outcome.exit_code == 1
     assert "cannot be saved and read back" in outcome.stderr
     assert f"--backbone hub:{name}" in outcome.stderr
-    assert "stay with fit-head" in outcome.stderr
+    assert "stay with the frozen head" in outcome.stderr
     assert "epoch" not in outcome.stderr
     assert not (tmp_path / "tuned").exists()
 
