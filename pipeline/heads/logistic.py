@@ -4,6 +4,7 @@ The folded head is what a run keeps and predicts with; the scikit-learn pipeline
 the same probabilities, and fitting proves it. Nothing here imports TensorFlow.
 """
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -33,12 +34,12 @@ C_PATH = tuple(float(f"{C:.3g}") for C in np.logspace(-5, 2, 15))
 PATIENCE = 3
 CLEARLY_WORSE = 1.01
 
-# The solver stops when no component of the gradient of the mean loss exceeds this share of the
-# loss itself. An absolute limit (scikit-learn's 1e-4) would stop at once where the loss is small.
-# Scanning at 1e-3 (in float32) finds the validation loss to half a percent, refining to 3e-5 (in
-# float64) the probabilities to about 1e-3.
-SCAN_TOLERANCE = 1e-3
-REFINED_TOLERANCE = 3e-5
+# The solver stops when no more than this share of the train loss is left to gain. (scikit-learn's
+# limit is one for the gradient: it stops too early where the loss is small or the classes many.)
+# Scanning at 3e-5 finds the validation loss to half a percent, refining to 1e-7 the probabilities
+# to less than 1e-3. Both compute in float32; at the end float64 sees whether anything is left.
+SCAN_TOLERANCE = 3e-5
+REFINED_TOLERANCE = 1e-7
 MAX_ITERATIONS = 1000
 
 # Blocks of rows are worked on in threads already; OpenBLAS's own would spin while they wait for
@@ -106,7 +107,7 @@ def fit_logreg(
             options.class_weight, rows.labels[rows.is_train], list(rows.class_names)
         ),
         random_state=seed,
-        on_path=lambda path: on_progress("Strengths", len(path), len(C_PATH)),
+        on_progress=on_progress,
     )
     return FittedHead(
         head=replace(fit.head, pipeline=fit.pipeline),
@@ -127,7 +128,7 @@ def fit_logistic_head(
     C: float | str = "auto",
     class_weight: str | np.ndarray | None = None,
     random_state: int = 0,
-    on_path: Callable[[list[PathPoint]], None] = lambda path: None,
+    on_progress: Progress = lambda stage, done, total: None,
 ) -> LogisticFit:
     """Fits a multinomial logistic regression on the train rows.
 
@@ -143,7 +144,7 @@ def fit_logistic_head(
         class_weight: float `(n_classes,)`; `"balanced"` weighs classes by the inverse of their
             frequency.
         random_state: accepted so that both heads are called alike; the solver uses no chance.
-        on_path: called with the points tried so far, whenever there is another.
+        on_progress: called with a stage, how many percent of it are done, and 100.
 
     Returns:
         The `LogisticFit`.
@@ -172,9 +173,9 @@ def fit_logistic_head(
         rows = Rows(features, labels, is_train, is_val, weights)
         solver = _Solver(Regression(rows, survey, scale))
         path = (
-            [solver.fit(C, REFINED_TOLERANCE, np.float64)]
+            [solver.refine(C, _Share(on_progress, "Fitting"))]
             if not isinstance(C, str)
-            else _search(solver, on_path)
+            else _search(solver, on_progress)
         )
     best = 0 if C != "auto" else lowest_val_loss(path)
     pipeline = _make_pipeline(survey.mean, scale, int(is_train.sum()), solver.state, path[best])
@@ -254,10 +255,24 @@ class _Solver:
     def state(self, state: State) -> None:
         self._regression.state = state
 
-    def fit(self, C: float, tolerance: float, dtype: type) -> PathPoint:
-        """Fits at C, from where the last fit stopped."""
+    def scan(self, C: float, share: "_Share") -> PathPoint:
+        """Fits at C, from where the last fits lead, well enough to compare strengths."""
+        return self._fit(C, share, [(SCAN_TOLERANCE, np.float32)])
+
+    def refine(self, C: float, share: "_Share") -> PathPoint:
+        """Fits at C, from where the last fit stopped, to the end."""
+        rough = [(SCAN_TOLERANCE, np.float32), (REFINED_TOLERANCE, np.float32)]
+        return self._fit(C, share, [*rough, (REFINED_TOLERANCE, np.float64)])
+
+    def _fit(self, C: float, share: "_Share", goals: list[tuple[float, type]]) -> PathPoint:
         start = time.perf_counter()
-        n_iterations, is_converged = self._regression.fit(C, tolerance, MAX_ITERATIONS, dtype)
+        n_iterations, is_converged = 0, False
+        last_tolerance = goals[-1][0]
+        for tolerance, dtype in goals:
+            most = MAX_ITERATIONS - n_iterations
+            tell = share.of_limit(last_tolerance / tolerance)
+            n_more, is_converged = self._regression.fit(C, tolerance, most, dtype, tell)
+            n_iterations += n_more
         return PathPoint(
             C,
             **vars(self.state.scores),
@@ -267,20 +282,51 @@ class _Solver:
         )
 
 
-def _search(solver: _Solver, on_path: Callable[[list[PathPoint]], None]) -> list[PathPoint]:
+class _Share:
+    """Tells of the steps of one fit how far a stage is.
+
+    Args:
+        first, last: percent of the stage that are done before the fit and after it.
+    """
+
+    def __init__(self, on_progress: Progress, stage: str, first: float = 0, last: float = 100):
+        self._on_progress, self._stage = on_progress, stage
+        self._first, self._last = first, last
+        self._most_left = 0.0
+        self._told = -1
+
+    def of_limit(self, factor: float) -> Callable[[float, float], None]:
+        """What to call of each step: with what is left to gain and the limit, times a factor."""
+        return lambda left, limit: self._tell(left, factor * limit)
+
+    def _tell(self, left: float, limit: float) -> None:
+        """Of what was left to gain at the worst and the limit, on a scale of powers of ten."""
+        self._most_left = max(self._most_left, left)
+        done = 1.0
+        if left > limit:
+            done = math.log(self._most_left / left) / math.log(self._most_left / limit)
+        percent = int(self._first + done * (self._last - self._first))
+        if percent > self._told:
+            self._told = percent
+            self._on_progress(self._stage, percent, 100)
+
+
+def _search(solver: _Solver, on_progress: Progress) -> list[PathPoint]:
     """Scans the path, then refines what it would choose until the choice is a refined point."""
     path, states = [], []
-    for C in C_PATH:
-        path.append(solver.fit(C, SCAN_TOLERANCE, np.float32))
+    for number, C in enumerate(C_PATH):
+        shares = (100 * n / len(C_PATH) for n in (number, number + 1))
+        path.append(solver.scan(C, _Share(on_progress, "Choosing C", *shares)))
         states.append(solver.state)
-        on_path(path)
         limit = CLEARLY_WORSE * _val_loss(path[lowest_val_loss(path)])
         if all(_val_loss(point) > limit for point in path[-PATIENCE:]):
             break
+    on_progress("Choosing C", 100, 100)
     refined = set()
     while (best := lowest_val_loss(path)) not in refined:
         solver.state = states[best]
-        scanned, point = path[best], solver.fit(path[best].C, REFINED_TOLERANCE, np.float64)
+        scanned = path[best]
+        point = solver.refine(scanned.C, _Share(on_progress, f"Refining C={scanned.C:g}"))
         path[best] = replace(
             point,
             n_iterations=scanned.n_iterations + point.n_iterations,

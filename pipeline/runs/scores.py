@@ -14,6 +14,8 @@ import numpy as np
 from pipeline.images.splits import SPLITS
 
 SCORED_SPLITS = ("test", "val", "train")  # the fairest first
+# What a probability counts for at least in a log-loss, as in scikit-learn.
+LEAST_PROBABILITY = float(np.finfo(np.float64).eps)
 
 
 @dataclass(frozen=True)
@@ -110,8 +112,18 @@ def softmax(scores: np.ndarray) -> np.ndarray:
     return powers
 
 
+def clip_losses(losses: np.ndarray) -> np.ndarray:
+    """Losses of single samples in nats, none above that of `LEAST_PROBABILITY`.
+
+    The one rule for each log-loss that is reported or chosen by: a sure mistake costs much, and
+    never so much that the mean says nothing of all others.
+    """
+    clipped: np.ndarray = np.minimum(losses, -math.log(LEAST_PROBABILITY))
+    return clipped
+
+
 def mean_log_loss(labels: np.ndarray, probabilities: np.ndarray) -> float:
-    """Mean of -ln(probability of the label), in float64, clipped as scikit-learn does.
+    """Mean of -ln(probability of the label), in float64, clipped by `clip_losses`.
 
     Args:
         labels: int `(n_samples,)`.
@@ -121,8 +133,10 @@ def mean_log_loss(labels: np.ndarray, probabilities: np.ndarray) -> float:
         The log-loss in nats, 0..36.
     """
     of_label = np.asarray(probabilities)[np.arange(len(labels)), labels].astype(np.float64)
-    # The absolute value, since the negative of ln(1) would be printed as -0.0000.
-    return float(np.abs(np.log(np.clip(of_label, np.finfo(np.float64).eps, 1.0))).mean())
+    with np.errstate(divide="ignore"):  # of 0, which is clipped
+        # The absolute value, since the negative of ln(1) would be printed as -0.0000.
+        losses = np.abs(np.log(np.minimum(of_label, 1.0)))
+    return float(clip_losses(losses).mean())
 
 
 def score_predictions(
