@@ -10,13 +10,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from pipeline.heads.curvature import Curvature, find_stretches
 from pipeline.heads.head import Features
 from pipeline.heads.quasi_newton import Pairs, Value, minimise
 from pipeline.heads.training_rows import Survey, split_rows
 from pipeline.runs.scores import clip_losses
 from pipeline.system.parallel import count_cores, map_batches
-
-DIRECTIONS = 128  # of greatest variance; along the others it is taken to be 1
 
 # So many blocks of rows at least, so that all cores have work to the end; their size and with it
 # the last bits of the sums depend on nothing but the rows.
@@ -116,7 +115,7 @@ class Regression:
     def __init__(self, rows: Rows, survey: Survey, scale: np.ndarray):
         self._rows = rows
         self._mean, self._scale = survey.mean.astype(np.float32), scale
-        self._stretches = _find_stretches((survey.sample_rows - survey.mean) / scale)
+        self._stretches = find_stretches((survey.sample_rows - survey.mean) / scale)
         self._weight_sum = rows.weights[rows.labels[rows.is_train]].sum()
         shape = (len(scale) + 1, len(rows.weights))
         self._pairs = Pairs(shape)
@@ -160,7 +159,7 @@ class Regression:
             start,
             first.penalise(start, penalty),
             self._pairs,
-            _Curvature(self._stretches, first.curvature or 0.0, penalty).divide,
+            Curvature(self._stretches, first.curvature or 0.0, penalty).divide,
             find_limit=find_limit,
             max_steps=max_iterations,
             rounding=_ROUNDING[np.dtype(dtype).name],
@@ -310,54 +309,3 @@ def _compare(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.nda
             np.log(others) - of_label,
         )
     return powers, losses, doubts
-
-
-@dataclass(frozen=True)
-class _Stretches:
-    """Directions in which standardised features vary more than on average, which is 1.
-
-    Args:
-        directions: float32 `(n_directions, n_features)`, orthonormal rows.
-        variances: float64 `(n_directions,)`.
-    """
-
-    directions: np.ndarray
-    variances: np.ndarray
-
-
-def _find_stretches(rows: np.ndarray) -> _Stretches:
-    from sklearn.utils.extmath import randomized_svd
-
-    n_rows, n_features = rows.shape
-    _, lengths, directions = randomized_svd(
-        rows.astype(np.float32),
-        n_components=min(DIRECTIONS, n_rows, n_features),
-        n_iter=2,
-        random_state=0,
-    )
-    variances = np.square(lengths.astype(np.float64)) / n_rows
-    is_stretched = variances > 1
-    return _Stretches(directions[is_stretched].astype(np.float32), variances[is_stretched])
-
-
-class _Curvature:
-    """The second derivative of mean loss and penalty, as far as features and penalty tell it.
-
-    The loss curves by `curvature` times the features' variance, the penalty by itself.
-    """
-
-    def __init__(self, stretches: _Stretches, curvature: float, penalty: float):
-        self._directions = stretches.directions
-        curvature = max(curvature, float(np.finfo(np.float32).eps))
-        along = 1 / (curvature * stretches.variances + penalty)
-        self._elsewhere = np.float32(1 / (curvature + penalty))
-        self._more_along = along.astype(np.float32) - self._elsewhere
-        self._intercept = np.float32(1 / curvature)
-
-    def divide(self, gradient: np.ndarray) -> np.ndarray:
-        """A gradient, float32 `(n_features + 1, n_classes)`, divided by the second derivative."""
-        divided = self._elsewhere * gradient
-        parts = self._directions @ gradient[:-1]
-        divided[:-1] += self._directions.T @ (self._more_along[:, None] * parts)
-        divided[-1] = self._intercept * gradient[-1]
-        return divided
