@@ -29,7 +29,8 @@ class Fit:
         class_names: in the order of the columns of probabilities.
         parameters: the head's options by name.
         chosen: what was chosen, in words such as `C = 1`.
-        history: a record of losses and accuracies per epoch, or per value tried.
+        history: a record of losses and accuracies per epoch, or per value tried; the one that was
+            chosen has the very numbers of `metrics`.
         x: name of the column that the history runs over.
         best: the value in it that was chosen.
         labels: int `(n_samples,)`, indices into `class_names`; -1 = none.
@@ -105,7 +106,7 @@ def fit(
         class_names=names,
         parameters=asdict(settings),
         chosen=fitted.chosen,
-        history=fitted.history or [_one_record(fitted, metrics)],
+        history=_settle(fitted, metrics),
         x=fitted.x,
         best=fitted.best,
         labels=rows.labels,
@@ -141,8 +142,11 @@ def _has_option(kind: HeadKind, name: str) -> bool:
     return name in {entry.name for entry in fields(kind.options)}
 
 
-def _one_record(fitted: FittedHead, metrics: dict[str, Metrics]) -> dict[str, Any]:
-    """The history of a head that tells none: what came out."""
+def _settle(fitted: FittedHead, metrics: dict[str, Metrics]) -> list[dict[str, Any]]:
+    """The history, whose chosen record says what came of the head that is kept.
+
+    While a head is looked for, its losses are those of a sample, or of numbers less rounded.
+    """
     scores = {
         f"{split}_{name}": value
         for split in ("train", "val")
@@ -152,4 +156,11 @@ def _one_record(fitted: FittedHead, metrics: dict[str, Metrics]) -> dict[str, An
             ("accuracy", metrics[split].accuracy),
         )
     }
-    return {fitted.x: fitted.best, **scores}
+    if not fitted.history:
+        return [{fitted.x: fitted.best, **scores}]
+    return [
+        {name: scores.get(name, value) for name, value in record.items()}
+        if record[fitted.x] == fitted.best
+        else record
+        for record in fitted.history
+    ]
