@@ -87,7 +87,7 @@ class EngineRecord:
     """What computed rows of features.
 
     Args:
-        name: of the engine, such as `litert`; `unknown` for rows from before it was recorded.
+        name: of the engine, such as `openvino`; `unknown` for rows from before it was recorded.
         version: of the engine's library.
         device: `cpu` or `gpu`; empty where unknown.
         device_name: what the device calls itself, such as `AMD EPYC 7B13` or `NVIDIA H100`.

@@ -101,6 +101,7 @@ def extract(
         wanted.device,
         wanted.engine,
         n_streams=1 if n_processes else wanted.jobs,
+        network_store=wanted.network_store,
         is_alone=is_alone or n_processes > 0,
     )
     how = _update_options(wanted, weights.source, n_processes)

@@ -114,6 +114,7 @@ class ExtractOptions:
         None, help="What runs the network.", default_words="what suits the device"
     )
     device: str = option("auto", help="Where to compute: auto, cpu, gpu or gpu:N.")
+    network_store: bool = option(True, help="Keep the converted network for the next command.")
 
     def check(self) -> None:
         """Raises a ParameterError for the first option that makes no sense."""
