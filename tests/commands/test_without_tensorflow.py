@@ -42,7 +42,7 @@ def made(tmp_path_factory):
         ["extract", photos, "--backbone", "efficientnet-lite0", "--image-size", 32, "--output",
          folder / "f.h5"],
         ["fit-head", folder / "f.h5", "--output", folder / "linear"],
-        ["fit-head", folder / "f.h5", "--head", "dense", "--hidden-units", 8, "--epochs", 2,
+        ["fit-head", folder / "f.h5", "--head", "dense", "--hidden", 8, "--epochs", 2,
          "--output", folder / "dense"],
         ["finetune", folder / "dense", "--epochs", 1, "--unfreeze", "block7a", "--output",
          folder / "tuned"],
