@@ -16,6 +16,15 @@ from typing import Any
 TOLERANCE = 1e-3  # float32 on a CPU
 REDUCED_TOLERANCE = 2e-2  # 16 bits, or a GPU
 
+# What may be asked for, and how it is recorded: by Keras's name, as ever, so that ids stay.
+PRECISIONS = {
+    "float32": "float32",
+    "float16": "mixed_float16",
+    "bfloat16": "mixed_bfloat16",
+    "mixed_float16": "mixed_float16",
+    "mixed_bfloat16": "mixed_bfloat16",
+}
+
 
 @dataclass(frozen=True)
 class Recipe:
