@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pipeline.finetuning.checkpoint import State
 from pipeline.finetuning.judge_epochs import calibrated_losses
 from pipeline.finetuning.options import FinetuneOptions
-from pipeline.runs.records import Predictions
+from pipeline.runs.predictions import Predictions
 from pipeline.runs.scores import Metrics, score_splits
 from pipeline.runs.significance import Comparison, compare_predictions
 

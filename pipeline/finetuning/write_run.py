@@ -24,6 +24,7 @@ from pipeline.heads.dense_arithmetic import find_arithmetic, save_arithmetic
 from pipeline.heads.saved_head import FINETUNED_MODEL
 from pipeline.images.splits import TRAIN
 from pipeline.recipe import EngineRecord
+from pipeline.runs.confusion_matrices import write_confusion_matrices
 from pipeline.runs.manifest import (
     FINETUNED,
     FinetuningPart,
@@ -31,16 +32,16 @@ from pipeline.runs.manifest import (
     Manifest,
     write_manifest,
 )
+from pipeline.runs.predictions import Predictions, write_predictions
 from pipeline.runs.records import (
-    Predictions,
     Probes,
     read_probes,
     write_digests,
     write_history,
-    write_predictions,
     write_probes,
 )
 from pipeline.runs.run_folder import Run, describe_software, find_git_commit, new_run, now
+from pipeline.runs.scored_images import identify_scored_images
 from pipeline.runs.scores import Metrics
 from pipeline.runs.significance import write_changed_sides
 from pipeline.system.keras_on_tensorflow import keras
@@ -90,7 +91,7 @@ def write_finetuned_run(
             _save_model(model, folder / FINETUNED_MODEL, is_gpu=device.is_gpu)
             _keep_for_prediction(model, folder / FINETUNED_MODEL, run.class_names)
             write_probes(folder, _probe(run, model))
-        write_predictions(folder / "predictions.csv", after, run.class_names)
+        write_predictions(folder, after, run.class_names)
         write_digests(folder, parent.digests)
         write_changed_sides(folder / "changed-sides.csv", before, after, run.class_names)
         write_history(folder / "history.csv", state.history)
@@ -98,7 +99,9 @@ def write_finetuned_run(
         _draw(folder / "plots", final.name, parent, state, line, assessment.finetuned)
         _draw_augmentation(folder / "plots", augment, parent, state)
         seconds = measure_seconds()
-        write_manifest(folder, _describe(parent, state, assessment, device, facts, seconds))
+        manifest = _describe(parent, state, assessment, device, facts, seconds)
+        write_manifest(folder, manifest)
+        write_confusion_matrices(folder, manifest)
     return final, seconds
 
 
@@ -135,6 +138,9 @@ def _describe(
             device="gpu" if device.is_gpu else "cpu",
             device_name=device.description,
             precision="float32",
+        ),
+        scored_images=identify_scored_images(
+            parent.digests, parent.before.splits, parent.before.labels, inherited.class_names
         ),
         finetuning=FinetuningPart(
             parent=str(parent.run.folder.resolve()),

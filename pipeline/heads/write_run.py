@@ -10,6 +10,7 @@ from pipeline.features.feature_file import Contents
 from pipeline.features.options import SplitOptions
 from pipeline.features.split_rows import Division
 from pipeline.heads.fit import Fit
+from pipeline.runs.confusion_matrices import write_confusion_matrices
 from pipeline.runs.manifest import (
     FeaturesPart,
     HistoryAxis,
@@ -17,15 +18,15 @@ from pipeline.runs.manifest import (
     SplitFacts,
     write_manifest,
 )
+from pipeline.runs.predictions import Predictions, write_predictions
 from pipeline.runs.records import (
-    Predictions,
     Probes,
     write_digests,
     write_history,
-    write_predictions,
     write_probes,
 )
 from pipeline.runs.run_folder import describe_software, find_git_commit, new_run, now
+from pipeline.runs.scored_images import identify_scored_images
 
 
 def write_head_run(
@@ -87,8 +88,12 @@ def write_head_run(
             git_commit=find_git_commit(),
             engine=contents.engine,
             features=source,
+            scored_images=identify_scored_images(
+                contents.images.digests, fitted.splits, fitted.labels, fitted.class_names
+            ),
         )
         write_manifest(folder, manifest)
+        write_confusion_matrices(folder, manifest)
     return final
 
 
@@ -99,7 +104,7 @@ def _write_images(
     images, rows = contents.images, contents.probe_rows
     probabilities = fitted.probabilities
     predictions = Predictions(images.paths, fitted.splits, fitted.labels, probabilities)
-    write_predictions(folder / "predictions.csv", predictions, fitted.class_names)
+    write_predictions(folder, predictions, fitted.class_names)
     write_digests(folder, images.digests)
     paths = [images.paths[row] for row in rows.tolist()]
     write_probes(folder, Probes(paths, contents.probe_pixels, probe_features, probabilities[rows]))

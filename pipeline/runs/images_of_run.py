@@ -8,7 +8,8 @@ import numpy as np
 from pipeline.errors import DatasetError, ParityError
 from pipeline.images.decoding.read_images import hash_image_file
 from pipeline.images.splits import TRAIN
-from pipeline.runs.records import read_digests, read_splits
+from pipeline.runs.predictions import read_splits
+from pipeline.runs.records import read_digests
 from pipeline.runs.run_folder import Run
 from pipeline.system.parallel import map_batches
 

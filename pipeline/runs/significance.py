@@ -10,7 +10,7 @@ from pipeline.images.splits import SPLITS, TRAIN
 from pipeline.system.csv_files import write_csv
 
 if TYPE_CHECKING:
-    from pipeline.runs.records import Predictions
+    from pipeline.runs.predictions import Predictions
 
 SIGNIFICANT = 0.05
 _COLUMNS = ["path", "split", "label", "before", "after", "change"]

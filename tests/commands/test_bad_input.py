@@ -8,7 +8,7 @@ import pytest
 from conftest import call, make_photos, save_image
 
 from pipeline.errors import RunError
-from pipeline.runs.records import read_predictions
+from pipeline.runs.predictions import read_predictions
 from pipeline.runs.run_folder import open_run
 
 LITE0 = ("--backbone", "efficientnet-lite0", "--image-size", 32)

@@ -13,7 +13,7 @@ from pipeline.finetuning.judge_epochs import Scores
 from pipeline.finetuning.network import Network, _report_losses
 from pipeline.finetuning.options import FinetuneOptions
 from pipeline.finetuning.training import Training
-from pipeline.runs.records import Predictions
+from pipeline.runs.predictions import Predictions
 from pipeline.runs.scores import mean_log_loss
 
 N_ROWS = 20

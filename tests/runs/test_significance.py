@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.finetuning.options import FinetuneOptions
 from pipeline.finetuning.verdict import judge, suggest
-from pipeline.runs.records import Predictions
+from pipeline.runs.predictions import Predictions
 from pipeline.runs.significance import (
     Comparison,
     compare_predictions,

@@ -3,7 +3,7 @@
 import csv
 import io
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, redirect_stderr
 from dataclasses import asdict
 from pathlib import Path
@@ -15,11 +15,21 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipeline.commands.terminal.class_chart import draw_class_chart
-from pipeline.commands.terminal.lists import backbones_table, feature_files_table, run_tables
+from pipeline.commands.terminal.lists import backbones_table, feature_files_table
 from pipeline.commands.terminal.progress import progress_bar, progress_lines
-from pipeline.commands.terminal.tables import make_table, per_class_table, plain, score_table
+from pipeline.commands.terminal.run_lists import run_tables
+from pipeline.commands.terminal.tables import (
+    MOST_ROWS,
+    describe_other_classes,
+    least_width,
+    make_table,
+    per_class_table,
+    plain,
+    score_table,
+)
 from pipeline.commands.terminal.words import say_in_commands
 from pipeline.images.splits import NO_SPLIT, SPLITS
+from pipeline.runs.scores import Metrics, describe_absent_classes
 from pipeline.system.printable import printable, printable_lines, to_json
 
 if TYPE_CHECKING:
@@ -48,6 +58,8 @@ class Terminal:
         self._quiet = quiet
         if hasattr(sys.stdout, "reconfigure"):  # stray bytes of file names leave as they came
             sys.stdout.reconfigure(errors="surrogateescape")
+        # What is piped is read in a terminal, too, or in a log.
+        self._columns = Console().width
         width = None if sys.stdout.isatty() else _UNLIMITED
         self._out = Console(highlight=False, width=width, soft_wrap=not sys.stdout.isatty())
         self._talk = Console(stderr=True, highlight=False, quiet=quiet, soft_wrap=True)
@@ -85,8 +97,22 @@ class Terminal:
 
     def _print(self, table: Table) -> None:
         with self._out.capture() as captured:
-            self._out.print(table)
+            width = max(self._out.width, least_width(table))
+            self._out.print(table, width=width, crop=False)
         self._write_lines(captured.get())
+
+    def _print_scores(
+        self, rows: Mapping[str, Metrics], splits: Mapping[str, Metrics] | None = None
+    ) -> None:
+        """The table of scores, and which classes its means leave out, said once for each split."""
+        self._print(score_table(rows))
+        for sentence in describe_absent_classes(rows if splits is None else splits):
+            self.result(sentence)
+
+    def _print_classes(self, metrics: Metrics, split: str, place: str) -> None:
+        self._print(per_class_table(metrics, split))
+        for sentence in describe_other_classes(metrics, place):
+            self.result(sentence)
 
     def _print_whole(self, table: Table) -> None:
         """As wide as it is: the terminal breaks a line that is too long, and cuts nothing off."""
@@ -156,9 +182,10 @@ class Terminal:
                 }
             )
             return
-        self._print(score_table(result.metrics))
+        self._print_scores(result.metrics)
         best = next(name for name in ("test", "val", "train") if name in result.metrics)
-        self._print(per_class_table(result.metrics[best], best))
+        place = f"{result.folder / 'manifest.json'}, metrics, {best}, per_class"
+        self._print_classes(result.metrics[best], best, place)
         self.result(f"Chosen by validation log-loss: {result.chosen}.")
         if "test" not in result.metrics:
             self.result("There is no test split: validation chose, so its scores flatter a little.")
@@ -190,8 +217,8 @@ class Terminal:
         rows = {}
         for split in (name for name in SPLITS[::-1] if name in found.frozen):
             rows[f"{split}, frozen"] = found.frozen[split]
-            rows[f"{split}, fine-tuned"] = found.finetuned[split]
-        self._print(score_table(rows))
+            rows[f"{split}, tuned"] = found.finetuned[split]
+        self._print_scores(rows, found.finetuned)
         self.tell(describe_finetuning(result))
         stages = ", ".join(
             f"{stage} {seconds:.1f}" for stage, seconds in result.seconds.items() if seconds >= 0.1
@@ -207,8 +234,8 @@ class Terminal:
         if as_json:
             self.result_json({**evaluation.to_dict(), "skipped": dict(skipped)})
             return
-        self._print(score_table({"these images": evaluation.metrics}))
-        self._print(per_class_table(evaluation.metrics, "these images"))
+        self._print_scores({"these images": evaluation.metrics})
+        self._print_classes(evaluation.metrics, "these images", "--json has them all")
         for path, reason in skipped:
             self.say(f"skipped {printable(path)}: {reason}")
 
@@ -264,9 +291,14 @@ class Terminal:
         )
 
     def show_runs(
-        self, entries: list[dict[str, Any]], problems: list[str], *, as_json: bool
+        self,
+        entries: list[dict[str, Any]],
+        problems: list[str],
+        *,
+        as_json: bool,
+        show_all: bool = False,
     ) -> None:
-        """The runs by data set and scored split; those that cannot be read are named."""
+        """The runs by what they were scored on; those that cannot be read are named."""
         for problem in problems:
             self.complain(f"Left out: {problem}")
         if as_json:
@@ -274,16 +306,19 @@ class Terminal:
             return
         if not entries and not problems:
             self.say("No runs yet. `cli.py fit-head FEATURES` makes one.")
-        for heading, table in run_tables(entries, self._out.width) if entries else []:
-            self.result(heading)
-            self._print_whole(table)
+        most = None if show_all else MOST_ROWS
+        for found in run_tables(entries, self._columns, most) if entries else []:
+            self.result(found.heading)
+            self._print_whole(found.table)
+            if found.n_more:
+                self.result(f"{found.n_more:,} more, none of them better: --all shows them.\n")
 
     def show_backbones(self, backbones: "list[Backbone]", *, as_json: bool) -> None:
         """The table of backbones."""
         if as_json:
             self.result_json([asdict(backbone) for backbone in backbones])
             return
-        self._print_whole(backbones_table(backbones, self._out.width))
+        self._print_whole(backbones_table(backbones, self._columns))
 
     def show_frost_lines(
         self, backbone: "Backbone", lines: "list[FrostLine]", *, as_json: bool
@@ -331,7 +366,7 @@ class Terminal:
             if not problems:
                 self.say("No feature files yet. `cli.py extract DATA` makes one.")
             return
-        self._print_whole(feature_files_table(entries, self._out.width))
+        self._print_whole(feature_files_table(entries, self._columns))
 
     def show_features(self, file: "FeatureFile", *, as_json: bool) -> None:
         """What is in one feature file."""
