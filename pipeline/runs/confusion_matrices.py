@@ -26,7 +26,7 @@ def write_confusion_matrices(folder: Path, manifest: Manifest) -> None:
     matrices = {
         name: _in_few_bytes(scores.confusion_matrix)
         for name, scores in _list_scores(manifest).items()
-        if scores.confusion_matrix is not None
+        if scores.confusion_matrix.size
     }
     with atomic_path(folder / FILE_NAME) as path:
         np.savez_compressed(path, allow_pickle=False, **matrices)
@@ -39,8 +39,8 @@ def read_confusion_matrices(run: Run) -> dict[str, np.ndarray]:
         RunError: they are missing or damaged.
     """
     scores = _list_scores(run.manifest)
-    if all(one.confusion_matrix is not None for one in scores.values()):
-        return {name: np.asarray(one.confusion_matrix) for name, one in scores.items()}
+    if all(one.confusion_matrix.size for one in scores.values()):
+        return {name: one.confusion_matrix for name, one in scores.items()}
     path, n_classes = run.folder / FILE_NAME, len(run.class_names)
     try:
         with np.load(path, allow_pickle=False) as file:

@@ -27,6 +27,7 @@ FINETUNED = "finetuned"
 MAX_BYTES = 64 * 2**20
 
 _PARTS = ("features", "finetuning")
+_NO_MATRIX = np.empty((0, 0), np.int64)
 
 
 @dataclass(frozen=True)
@@ -211,7 +212,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 def _without_matrices(manifest: Manifest) -> Manifest:
     def strip(scores: dict[str, Metrics]) -> dict[str, Metrics]:
-        return {name: replace(one, confusion_matrix=None) for name, one in scores.items()}
+        return {name: replace(one, confusion_matrix=_NO_MATRIX) for name, one in scores.items()}
 
     tuned = manifest.finetuning
     if tuned is not None:
@@ -226,7 +227,9 @@ def _list_score_values(values: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _number_of_numpy(value: Any) -> Any:
-    """numpy's numbers, which callers hand over as options, as Python's."""
+    """numpy's numbers, which callers hand over as options, as Python's; and no matrix."""
+    if value is _NO_MATRIX:
+        return []
     if isinstance(value, np.generic):
         return value.item()
     raise TypeError(f"A manifest holds no {type(value).__name__}")

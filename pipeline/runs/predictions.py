@@ -136,7 +136,7 @@ def _parse_images(
 ) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Paths, splits and labels."""
     if header[: len(_COLUMNS)] != _COLUMNS:
-        raise ValueError(f"its first line does not begin with {','.join(_COLUMNS)}")
+        raise ValueError(f"its first line is not {','.join(_COLUMNS)} and so on")
     if not rows:
         raise ValueError("it has no rows")
     label_of = {name: label for label, name in enumerate(class_names)} | {"": -1}

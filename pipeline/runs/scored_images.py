@@ -48,8 +48,8 @@ def find_scored_images(run: Run) -> str | None:
     except RunError:
         return None
     if digests is not None:
-        known = identify_scored_images(digests, splits, labels, run.class_names)
-        return known.get(manifest.scored_split)
+        numbers = identify_scored_images(digests, splits, labels, run.class_names)
+        return numbers.get(manifest.scored_split)
     rows = np.flatnonzero(splits == SPLITS.index(manifest.scored_split))
     root = os.fsencode(manifest.data_root)
     return _hash(root + b"/" + os.fsencode(paths[row]) for row in rows)

@@ -53,8 +53,8 @@ class Metrics:
         log_loss: mean of -ln(probability of the label), probabilities clipped to 2.2e-16..1.
         per_class: one `ClassMetrics` per class, in the order of the class names.
         confusion_matrix: int64 `(n_classes, n_classes)`, counts: rows are labels, columns
-            predictions. None in a manifest that was read, where matrices have a file of their own;
-            see `read_confusion_matrices`.
+            predictions. Empty in a manifest that was read, since matrices have a file of their
+            own; see `read_confusion_matrices`.
     """
 
     n_samples: int
@@ -64,16 +64,17 @@ class Metrics:
     macro_f1: float
     log_loss: float
     per_class: list[ClassMetrics]
-    confusion_matrix: np.ndarray | None = field(default=None, compare=False, repr=False)
+    confusion_matrix: np.ndarray = field(
+        default_factory=lambda: np.empty((0, 0), np.int64), compare=False, repr=False
+    )
 
     def to_dict(self) -> dict[str, Any]:
         """The same as a dict of plain lists, numbers, strings and None, ready for JSON."""
-        matrix = self.confusion_matrix
         return {
             **vars(self),
             "accuracy_interval": list(self.accuracy_interval),
             "per_class": [dict(vars(one)) for one in self.per_class],
-            "confusion_matrix": None if matrix is None else matrix.tolist(),
+            "confusion_matrix": self.confusion_matrix.tolist(),
         }
 
     @property

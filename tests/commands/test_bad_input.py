@@ -178,6 +178,7 @@ def test_damaged_run_is_an_error_without_traceback(fitted, tmp_path, name):
 )
 def test_damaged_predictions_are_described_in_words(fitted, tmp_path, damage, why):
     shutil.copytree(fitted, tmp_path / "run")
+    (tmp_path / "run" / "predictions.npz").unlink()  # as in 0.1.0
     path = tmp_path / "run" / "predictions.csv"
     path.write_text("\n".join(damage(path.read_text().splitlines())))
     with pytest.raises(RunError, match=why) as caught:
