@@ -72,6 +72,7 @@ def fit_dense(
         **settings,
         random_state=seed,
         on_epoch=lambda record: on_progress("Epochs", record["epoch"], options.epochs),
+        on_progress=on_progress,
     )
     notes = []
     if fit.best_epoch == options.epochs:

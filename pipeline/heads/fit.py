@@ -94,10 +94,7 @@ def fit(
     check_options(SplitOptions(seed=seed), "fit a head")
     rows, splits = arrange_rows(features, labels, split, class_names)
     fitted = kind.import_fit()(rows, settings, seed=int(seed), on_progress=on_progress)
-    # In blocks, so that a head gets plain arrays of a few megabytes whatever the features are.
-    probabilities = np.concatenate(
-        [fitted.head.predict_proba(rows.features[block]) for block in split_rows(rows.features)]
-    )
+    probabilities = _predict(fitted.head, rows.features, on_progress)
     names = list(rows.class_names)
     metrics = score_splits(splits, rows.labels, probabilities, names)
     return Fit(
@@ -115,6 +112,15 @@ def fit(
         metrics=metrics,
         notes=fitted.notes,
     )
+
+
+def _predict(head: Head, features: Features, on_progress: Progress) -> np.ndarray:
+    """In blocks, so that a head gets plain arrays of a few megabytes whatever the features are."""
+    parts = []
+    for block in split_rows(features):
+        parts.append(head.predict_proba(features[block]))
+        on_progress("Predicting", block.stop, len(features))
+    return np.concatenate(parts)
 
 
 def make_options(kind: HeadKind, given: dict[str, Any]) -> Any:

@@ -116,6 +116,7 @@ def fit_head(
         measure_seconds=lambda: {**seconds, "total": time.perf_counter() - started},
         output=None if output is None else Path(output),
         force=force,
+        on_progress=on_progress,
     )
     return FitResult(
         folder,

@@ -110,7 +110,8 @@ def fit_logistic_head(
         class_weight: float `(n_classes,)`; `"balanced"` weighs classes by the inverse of their
             frequency.
         random_state: accepted so that both heads are called alike; the solver uses no chance.
-        on_progress: called with a stage, how many percent of it are done, and 100.
+        on_progress: called with a stage, how much of it is done and how much there is to do: rows,
+            and then percent.
 
     Returns:
         The `LogisticFit`.
@@ -133,7 +134,7 @@ def fit_logistic_head(
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(BLAS_THREADS, user_api="blas"):
-        survey = survey_rows(features, is_train)
+        survey = survey_rows(features, is_train, on_progress)
         scale = np.where(survey.spread == 0, 1.0, survey.spread)
         scale = np.maximum(scale, LEAST_RELATIVE_SPREAD * np.abs(survey.mean))
         rows = Rows(features, labels, is_train, is_val, weights)

@@ -10,6 +10,7 @@ from pipeline.features.feature_file import Contents
 from pipeline.features.options import SplitOptions
 from pipeline.features.split_rows import Division
 from pipeline.heads.fit import Fit
+from pipeline.heads.head import Progress
 from pipeline.runs.confusion_matrices import write_confusion_matrices
 from pipeline.runs.manifest import (
     FeaturesPart,
@@ -41,6 +42,7 @@ def write_head_run(
     measure_seconds: Callable[[], dict[str, float]],
     output: Path | None,
     force: bool,
+    on_progress: Progress = lambda stage, done, total: None,
 ) -> Path:
     """Writes everything and gives the folder its name at the end.
 
@@ -54,6 +56,7 @@ def write_head_run(
         notes: sentences for people.
         measure_seconds: seconds by stage, up to now.
         output: the run's folder, None for `runs/DATA-BACKBONE-HEAD-NUMBER`.
+        on_progress: called with a stage, how many images are written, and how many there are.
 
     Returns:
         The folder.
@@ -66,7 +69,7 @@ def write_head_run(
     with new_run(output, stem, force=force) as (folder, final):
         fitted.head.save(folder)
         write_history(folder / "history.csv", fitted.history)
-        _write_images(folder, contents, fitted, probe_features)
+        _write_images(folder, contents, fitted, probe_features, on_progress)
         _draw(folder / "plots", final.name, fitted)
         manifest = Manifest(
             kind=fitted.kind,
@@ -98,13 +101,17 @@ def write_head_run(
 
 
 def _write_images(
-    folder: Path, contents: Contents, fitted: Fit, probe_features: np.ndarray
+    folder: Path,
+    contents: Contents,
+    fitted: Fit,
+    probe_features: np.ndarray,
+    on_progress: Progress,
 ) -> None:
     """What the run says of each image, and which images these were."""
     images, rows = contents.images, contents.probe_rows
     probabilities = fitted.probabilities
     predictions = Predictions(images.paths, fitted.splits, fitted.labels, probabilities)
-    write_predictions(folder, predictions, fitted.class_names)
+    write_predictions(folder, predictions, fitted.class_names, on_progress)
     write_digests(folder, images.digests)
     paths = [images.paths[row] for row in rows.tolist()]
     write_probes(folder, Probes(paths, contents.probe_pixels, probe_features, probabilities[rows]))

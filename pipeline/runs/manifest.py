@@ -6,7 +6,6 @@ people: the keys of the optional parts (`FeaturesPart`, `FinetuningPart`) stand 
 
 import json
 import math
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -207,7 +206,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     for part in parts:
         flat |= part
     write_text(folder / "classes.json", to_json(manifest.class_names) + "\n")
-    write_text(folder / "manifest.json", _numbers_on_one_line(to_json(flat)) + "\n")
+    write_text(folder / "manifest.json", to_json(flat) + "\n")
 
 
 def _without_matrices(manifest: Manifest) -> Manifest:
@@ -336,15 +335,3 @@ def _is_tame(value: Any) -> bool:
 def _shorten(text: str) -> str:
     """Something from a file in a message, however long it is."""
     return text if len(text) <= 100 else text[:97] + "..."
-
-
-def _numbers_on_one_line(text: str) -> str:
-    """Indented JSON with each list of nothing but numbers on one line.
-
-    A line break stands in JSON only between values, so nothing inside a string is touched.
-    """
-    return re.sub(
-        r"\[\n\s*(-?\d[^\]\[{}\"]*?)\n\s*\]",
-        lambda found: "[" + re.sub(r",\s+", ", ", found[1]) + "]",
-        text,
-    )

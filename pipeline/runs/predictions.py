@@ -6,7 +6,7 @@ more it has the label's and the five highest, since 2,000 columns are no table. 
 the CSV alone.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from pipeline.system.csv_files import read_csv, write_csv
 
 MOST_COLUMNS = 100
 N_HIGHEST = 5
+_ROWS_PER_WORD = 1000
 CSV_NAME, ARRAY_NAME = "predictions.csv", "predictions.npz"
 
 _COLUMNS = ["path", "split", "label", "predicted"]
@@ -36,9 +37,26 @@ class Predictions:
     probabilities: np.ndarray  # float32 (n_samples, n_classes)
 
 
-def write_predictions(folder: Path, predictions: Predictions, class_names: list[str]) -> None:
-    """Writes both files."""
-    write_csv(folder / CSV_NAME, _describe(predictions, class_names))
+def write_predictions(
+    folder: Path,
+    predictions: Predictions,
+    class_names: list[str],
+    on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+) -> None:
+    """Writes both files.
+
+    Args:
+        on_progress: called with a stage, how many images are written, and how many there are.
+    """
+
+    def tell(rows: Iterator[list[str]]) -> Iterator[list[str]]:
+        n_images = len(predictions.paths)
+        for number, row in enumerate(rows):  # the first holds the names of the columns
+            yield row
+            if number % _ROWS_PER_WORD == 0 or number == n_images:
+                on_progress("Writing", number, n_images)
+
+    write_csv(folder / CSV_NAME, tell(_describe(predictions, class_names)))
     with atomic_path(folder / ARRAY_NAME) as path:
         np.savez(path, probabilities=predictions.probabilities.astype(np.float32, copy=False))
 

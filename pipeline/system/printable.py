@@ -1,6 +1,7 @@
 """Names and values as text that any terminal can show and any program can read."""
 
 import json
+from collections.abc import Iterable
 
 
 def printable(text: str) -> str:
@@ -14,10 +15,38 @@ def printable_lines(text: str) -> str:
 
 
 def to_json(value: object) -> str:
-    """Indented JSON for any program: in ASCII where a name has bytes that are no UTF-8."""
-    text = json.dumps(value, indent=2, ensure_ascii=False)
+    """Indented JSON for any program: in ASCII where a name has bytes that are no UTF-8.
+
+    A list of nothing but numbers takes one line, so a matrix takes a line a row.
+    """
+    text = _indent_json(value, ensure_ascii=False)
     try:
         text.encode()
     except UnicodeEncodeError:
-        return json.dumps(value, indent=2)
+        return _indent_json(value, ensure_ascii=True)
     return text
+
+
+def _indent_json(value: object, *, ensure_ascii: bool, margin: str = "") -> str:
+    """As json.dumps with an indent of 2, which would take a line for each number."""
+
+    def encode(part: object) -> str:
+        return _indent_json(part, ensure_ascii=ensure_ascii, margin=margin + "  ")
+
+    is_open = isinstance(value, (dict, list, tuple)) and value
+    if not is_open or (not isinstance(value, dict) and _are_numbers(value)):
+        return json.dumps(value, ensure_ascii=ensure_ascii)
+    if isinstance(value, dict):
+        names = (json.dumps({name: 0}, ensure_ascii=ensure_ascii)[1:-4] for name in value)
+        parts = [
+            f"{name}: {encode(part)}" for name, part in zip(names, value.values(), strict=True)
+        ]
+    else:
+        parts = [encode(part) for part in value]
+    opening, closing = "{}" if isinstance(value, dict) else "[]"
+    inner = f",\n{margin}  ".join(parts)
+    return f"{opening}\n{margin}  {inner}\n{margin}{closing}"
+
+
+def _are_numbers(values: Iterable[object]) -> bool:
+    return all(type(value) in (int, float) for value in values)
