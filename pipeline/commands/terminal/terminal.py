@@ -22,6 +22,7 @@ from pipeline.commands.terminal.tables import (
     MOST_ROWS,
     describe_other_classes,
     least_width,
+    long_table,
     make_table,
     per_class_table,
     plain,
@@ -257,13 +258,14 @@ class Terminal:
 
     def _predictions_table(self, rows: list[_PredictionRow], top: int) -> None:
         del top
-        table = make_table("image", "class", ">probability")
-        for path, best, _ in rows:
-            for rank, (name, probability) in enumerate(best or []):
-                shown = escape(printable(path)) if rank == 0 else ""
-                table.add_row(shown, escape(printable(name)), f"{probability:.3f}")
-        if table.rows:
-            self._print(table)
+        cells = [
+            [printable(path) if rank == 0 else "", printable(name), f"{probability:.3f}"]
+            for path, best, _ in rows
+            for rank, (name, probability) in enumerate(best or [])
+        ]
+        columns = ["image", "class", ">probability"]
+        for line in long_table(columns, cells, self._out.width) if cells else []:
+            self.result(line)
         for path, _, reason in rows:
             if reason is not None:
                 self.result(f"skipped {printable(path)}: {printable(reason)}")
