@@ -11,6 +11,7 @@ from pipeline.commands.shared import (
     command,
     device_option,
     json_option,
+    label_from_option,
     max_bytes_option,
     max_pixels_option,
     weights_option,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 @click.option("--split", type=click.Choice(["train", "val", "test"]), help="Only this split of "
               "DATA.")  # fmt: skip
 @class_depth_option
+@label_from_option
 @max_pixels_option
 @max_bytes_option
 @weights_option
