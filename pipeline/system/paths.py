@@ -5,8 +5,8 @@ import hashlib
 import os
 import shutil
 import stat
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 from pipeline.errors import ParameterError
 
@@ -27,7 +27,7 @@ def is_folder(path: Path) -> bool:
         return False
 
 
-def open_regular_file(path: Path) -> BinaryIO:
+def open_regular_file(path: Path) -> BufferedReader:
     """Opens a file for reading if it is one: a pipe may never end, a device may do things.
 
     Raises:

@@ -3,7 +3,7 @@
 import csv
 import io
 import os
-import socket
+import stat
 
 import pytest
 from conftest import call, make_photos
@@ -183,19 +183,19 @@ def test_cells_that_name_no_regular_file_are_skipped_with_a_reason_and_never_ope
     write, tmp_path
 ):
     os.mkfifo(tmp_path / "pipe.jpg")
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(tmp_path / "socket.jpg"))
-        names = ["/dev/zero", "pipe.jpg", "socket.jpg", "red", "gone.png", "/dev/null/x"]
-        path = write(["path", "label"], *([name, "x"] for name in names), [NAMES[0], "y"])
-        outcome = call(
-            *("extract", path, "--backbone", "lite0", "--image-size", 32, "--output", "f.h5"),
-            *("--weights", "random", "--on-error", "fail"),
-        )
+    os.mknod(tmp_path / "socket.jpg", stat.S_IFSOCK | 0o600)
+    names = ["/dev/zero", "pipe.jpg", "socket.jpg", "red", "gone.png", "/dev/null/x"]
+    path = write(["path", "label"], *([name, "x"] for name in names), [NAMES[0], "y"])
+    outcome = call(
+        *("extract", path, "--backbone", "lite0", "--image-size", 32, "--output", "f.h5"),
+        *("--weights", "random", "--on-error", "fail"),
+    )
     assert outcome.exit_code == 1
     assert "/dev/null/x: cannot be read: Not a directory" in outcome.stderr
     reasons = scan_reasons(path)
     assert reasons["/dev/zero"] == "cannot be read: it is a pipe or device, not a file"
     assert reasons["pipe.jpg"] == "cannot be read: it is a pipe or device, not a file"
+    assert reasons["socket.jpg"] == "cannot be read: it is a socket, not a file"
     assert reasons["red"] == "cannot be read: it is a folder, not a file"
     assert reasons["gone.png"] == "cannot be read: No such file or directory"
     assert reasons[NAMES[0]] is None

@@ -199,8 +199,12 @@ def test_a_list_goes_through_the_whole_job(table, fitted, tmp_path):
     assert outcome.exit_code == 0, outcome.stderr
     text = (tmp_path / "run/predictions.csv").read_text()
     assert text.count(",val,") == 4
-    some = table("path,label", "photos/red/000.png,red", "photos/blue/000.png,blue", name="t.csv")
-    scores = json.loads(call("evaluate", fitted, some, "--json").stdout)
+    lines = ["photos/red/000.png,red,24", "photos/blue/000.png,blue,24"]
+    some = table("path,label,width", *lines, lines[0], name="t.csv")
+    outcome = call("evaluate", fitted, some, "--json")
+    assert "Not used of t.csv: width." in outcome.stderr
+    assert "Passed over 1 line that repeats another one." in outcome.stderr
+    scores = json.loads(outcome.stdout)
     assert (scores["n_samples"], scores["accuracy"]) == (2, 1.0)
 
 
