@@ -11,6 +11,7 @@ import numpy as np
 from pipeline.errors import DatasetError, ParameterError
 from pipeline.images.dataset_notes import advise, describe_empty, note_lookalikes, note_passed_over
 from pipeline.images.sources import csv_list
+from pipeline.images.sources.archives import is_archive_name
 from pipeline.images.sources.findings import Findings
 from pipeline.images.sources.folders import find_images, find_labelled_images
 from pipeline.images.sources.path_labels import label_by_pattern
@@ -18,7 +19,6 @@ from pipeline.images.splits import NO_SPLIT, SPLITS, UNLABELLED
 from pipeline.system.paths import is_file, is_folder
 
 _MOST_NAME_BYTES = 120
-ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ def expand_images(paths: Iterable[Path]) -> tuple[list[Path], list[str]]:
 
 def is_archive(path: Path) -> bool:
     """Whether a file's name is that of an archive that `frostline.fetch` unpacks."""
-    return path.name.lower().endswith(ARCHIVE_SUFFIXES) and not is_folder(path)
+    return is_archive_name(path.name) and not is_folder(path)
 
 
 def _require_sense(class_depth: int, label_from: str | None) -> None:
