@@ -130,7 +130,8 @@ class TrunkStage:
             shape=lines[self.line].shape,
             augmentation=augment.id if options.is_augmented else "",
         )
-        name = f"{shorten_name(parent.root.resolve().name)}-{recipe.backbone_in_file_names}-{self.line}"
+        data = shorten_name(parent.root.resolve().name)
+        name = f"{data}-{recipe.backbone_in_file_names}-{self.line}"
         train_views = list(range(1, options.views + 1)) if options.is_augmented else [0]
         views_of = {TRAIN: train_views, VAL: [0]}
         return TrunkJob(
