@@ -78,7 +78,8 @@ class Dataset:
             given = {SPLITS[split] for split in self.splits.tolist() if split != NO_SPLIT}
             raise DatasetError(
                 f"The data set gives no split {name!r}. Expected a folder of that name with class "
-                f"folders in it. Received: {self.root} with splits: {sorted(given) or 'none'}"
+                "folders in it, or lines of that split in a list. "
+                f"Received: {self.source} with splits: {sorted(given) or 'none'}"
             )
         return self._of_rows(rows, f"Only the {name} split: {len(rows):,} images.")
 

@@ -6,6 +6,7 @@ import unicodedata
 from collections import defaultdict
 from pathlib import Path
 
+from pipeline.images.sources.csv_list import SUFFIXES
 from pipeline.images.sources.findings import Findings
 from pipeline.images.sources.path_labels import suggest_pattern
 from pipeline.system.paths import is_file
@@ -38,8 +39,11 @@ def advise(source: Path, paths: list[str], class_names: list[str]) -> list[str]:
         return [] if class_names else ["A column that is called label gives images a class."]
     hint = suggest_pattern(paths)
     if not class_names:
-        otherwise = "If their names tell the class, `label_from=REGEX` takes it from there."
-        return [f"They lie in no class folders. {hint or otherwise}"]
+        hint = hint or "If their names tell the class, `label_from=REGEX` takes it from there."
+        lists = sorted(path for path in source.iterdir() if path.suffix.lower() in SUFFIXES)
+        if lists:
+            hint += f" If {printable(str(lists[0]))} lists their classes, name that instead."
+        return [f"They lie in no class folders. {hint}"]
     (only,) = class_names
     found = _find_folders_in(only, paths)
     if len(found) > 1:

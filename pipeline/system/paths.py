@@ -55,7 +55,7 @@ def _require_regular(mode: int, path: Path) -> None:
 
 def sha256_of_file(path: Path) -> str:
     """sha256 of a file's bytes, 64 hex digits."""
-    with Path(path).open("rb") as file:
+    with open_regular_file(Path(path)) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

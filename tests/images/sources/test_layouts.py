@@ -138,6 +138,13 @@ def test_a_folder_of_one_class_says_what_else_it_may_be(tmp_path):
     )
 
 
+def test_a_list_beside_images_without_classes_is_offered(tmp_path):
+    save_image(tmp_path / "images" / "7f.png", 1)
+    (tmp_path / "labels.csv").write_text("id,breed\n7f,pug\n")
+    note = scan_dataset(tmp_path).notes[-2]
+    assert note.endswith(f"If {tmp_path / 'labels.csv'} lists their classes, name that instead.")
+
+
 @pytest.fixture
 def dogs_and_cats(tmp_path):
     """train/cat.0.png, train/dog.0.png, ..., as Kaggle has them, and some in val."""
