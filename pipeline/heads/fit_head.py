@@ -28,7 +28,6 @@ from pipeline.runs.manifest import FeaturesPart
 from pipeline.runs.scores import Metrics
 from pipeline.system.memory import available_bytes, parse_memory
 from pipeline.system.options import check_options
-from pipeline.system.sealed_hdf5 import read_seal
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,7 @@ def fit_head(
         _require_classes(contents, path)
         division = divide_images(contents, **asdict(dividing))
         rows = FeatureRows(file, n_bytes)
-        source = _describe_source(contents, path, division.equal_images)
+        source = _describe_source(file, division.equal_images)
         seconds["read"] = time.perf_counter() - started
         fit_started = time.perf_counter()
         fitted = _fit_rows(
@@ -191,14 +190,12 @@ def _fit_rows(
         ) from error
 
 
-def _describe_source(
-    contents: Contents, path: Path, equal_images: dict[str, list[list[str]]]
-) -> FeaturesPart:
+def _describe_source(file: FeatureFile, equal_images: dict[str, list[list[str]]]) -> FeaturesPart:
     return FeaturesPart(
-        features_file=str(path.resolve()),
-        features_file_seal=read_seal(path),
-        features_sha256=contents.features_sha256,
-        features_batch_size=contents.batch_size,
+        features_file=str(file.path.resolve()),
+        features_file_seal=file.seal,
+        features_sha256=file.contents.features_sha256,
+        features_batch_size=file.contents.batch_size,
         equal_images=equal_images,
     )
 

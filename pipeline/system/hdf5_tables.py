@@ -1,8 +1,9 @@
 """Rows of floats and columns of text in HDF5: written as they come, read in any order."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,6 +22,63 @@ class Hasher(Protocol):
     def update(self, data: Any, /) -> None: ...
 
 
+@dataclass(frozen=True)
+class Table:
+    """What a table of a file must be.
+
+    Args:
+        dtype: of its numbers, None for text.
+        shape: lengths; those with the same name must be equal in all tables of the file.
+        is_optional: files from before there was such a table lack it.
+    """
+
+    dtype: type[np.number] | None
+    shape: tuple[str | int, ...]
+    is_optional: bool = False
+
+    def __str__(self) -> str:
+        """Such as `int32 [n_samples]`."""
+        kind = "text" if self.dtype is None else self.dtype.__name__
+        return f"{kind} [{', '.join(map(str, self.shape))}]"
+
+
+def check_tables(file: h5py.File, expected: Mapping[str, Table]) -> dict[str, int]:
+    """Compares types and shapes, without reading a value; gives the lengths by name.
+
+    Raises:
+        ValueError: a table is missing, or is not what it must be.
+    """
+    lengths: dict[str, int] = {}
+    for name, table in expected.items():
+        dataset = file.get(name)
+        if dataset is None and table.is_optional:
+            continue
+        if not isinstance(dataset, h5py.Dataset):
+            raise ValueError(f"there is no table {name!r}")
+        if not _fits(dataset, table, lengths):
+            lengths_there = [lengths.get(str(length), length) for length in table.shape]
+            raise ValueError(
+                f"the table {name!r} should be {table}, here {lengths_there}, and is "
+                f"{dataset.dtype} {list(dataset.shape)}"
+            )
+    return lengths
+
+
+def _fits(dataset: h5py.Dataset, table: Table, lengths: dict[str, int]) -> bool:
+    """Whether type and shape are right; lengths that were not known yet are noted."""
+    if table.dtype is None:
+        is_of_type = h5py.check_string_dtype(dataset.dtype) is not None
+    else:
+        is_of_type = np.issubdtype(dataset.dtype, table.dtype)
+    if not is_of_type or len(dataset.shape) != len(table.shape):
+        return False
+    known = [
+        lengths.setdefault(wanted, length) if isinstance(wanted, str) else wanted
+        for length, wanted in zip(dataset.shape, table.shape, strict=True)
+    ]
+    return known == list(dataset.shape)
+
+
 @contextmanager
 def open_rows(path: Path, name: str) -> Iterator[Callable[[np.ndarray], np.ndarray]]:
     """Gives a function that reads rows of one data set of a feature file or part.
@@ -32,7 +90,7 @@ def open_rows(path: Path, name: str) -> Iterator[Callable[[np.ndarray], np.ndarr
 
     def read(rows: np.ndarray) -> np.ndarray:
         with damage_named(path, f"the data set {name!r}"):
-            return read_rows(file[name], rows)
+            return require_finite(read_rows(file[name], rows))
 
     with file:
         yield read
@@ -98,3 +156,14 @@ def read_rows(dataset: h5py.Dataset, rows: np.ndarray) -> np.ndarray:
         unique, inverse = np.unique(rows, return_inverse=True)
         ordered = dataset[unique][inverse]
     return ordered
+
+
+def require_finite(rows: np.ndarray) -> np.ndarray:
+    """The rows, if all their values are numbers.
+
+    Raises:
+        ValueError: one is NaN or infinite.
+    """
+    if not np.isfinite(rows).all():
+        raise ValueError("NaN or infinity, which no network's output is")
+    return rows
