@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 
 from pipeline.images.splits import NO_SPLIT, SPLITS, UNLABELLED
-from pipeline.system.hdf5_tables import Table
+from pipeline.system.expected_tables import Table
 
 if TYPE_CHECKING:
     from pipeline.features.feature_file import Contents

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,6 +10,7 @@ import h5py
 import numpy as np
 
 from pipeline.system.disk import OutputFile
+from pipeline.system.expected_tables import Found, Table, compare_tables
 from pipeline.system.hdf5_damage import ANYWHERE, damage_named
 
 _CHUNK_BYTES = 128 * 1024
@@ -22,61 +22,19 @@ class Hasher(Protocol):
     def update(self, data: Any, /) -> None: ...
 
 
-@dataclass(frozen=True)
-class Table:
-    """What a table of a file must be.
-
-    Args:
-        dtype: of its numbers, None for text.
-        shape: lengths; those with the same name must be equal in all tables of the file.
-        is_optional: files from before there was such a table lack it.
-    """
-
-    dtype: type[np.number] | None
-    shape: tuple[str | int, ...]
-    is_optional: bool = False
-
-    def __str__(self) -> str:
-        """Such as `int32 [n_samples]`."""
-        kind = "text" if self.dtype is None else self.dtype.__name__
-        return f"{kind} [{', '.join(map(str, self.shape))}]"
-
-
 def check_tables(file: h5py.File, expected: Mapping[str, Table]) -> dict[str, int]:
     """Compares types and shapes, without reading a value; gives the lengths by name.
 
     Raises:
         ValueError: a table is missing, or is not what it must be.
     """
-    lengths: dict[str, int] = {}
-    for name, table in expected.items():
+    found: dict[str, Found] = {}
+    for name in expected:
         dataset = file.get(name)
-        if dataset is None and table.is_optional:
-            continue
-        if not isinstance(dataset, h5py.Dataset):
-            raise ValueError(f"there is no table {name!r}")
-        if not _fits(dataset, table, lengths):
-            lengths_there = [lengths.get(str(length), length) for length in table.shape]
-            raise ValueError(
-                f"the table {name!r} should be {table}, here {lengths_there}, and is "
-                f"{dataset.dtype} {list(dataset.shape)}"
-            )
-    return lengths
-
-
-def _fits(dataset: h5py.Dataset, table: Table, lengths: dict[str, int]) -> bool:
-    """Whether type and shape are right; lengths that were not known yet are noted."""
-    if table.dtype is None:
-        is_of_type = h5py.check_string_dtype(dataset.dtype) is not None
-    else:
-        is_of_type = np.issubdtype(dataset.dtype, table.dtype)
-    if not is_of_type or len(dataset.shape) != len(table.shape):
-        return False
-    known = [
-        lengths.setdefault(wanted, length) if isinstance(wanted, str) else wanted
-        for length, wanted in zip(dataset.shape, table.shape, strict=True)
-    ]
-    return known == list(dataset.shape)
+        if isinstance(dataset, h5py.Dataset):
+            is_text = h5py.check_string_dtype(dataset.dtype) is not None
+            found[name] = (None if is_text else dataset.dtype), dataset.shape
+    return compare_tables(found, expected)
 
 
 @contextmanager

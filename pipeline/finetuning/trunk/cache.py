@@ -27,8 +27,9 @@ from pipeline.features.finished_rows import (
 from pipeline.features.sliced_rows import FeatureRows
 from pipeline.recipe import EngineRecord
 from pipeline.system.disk import OutputFile
+from pipeline.system.expected_tables import Table
 from pipeline.system.hdf5_damage import damage_named
-from pipeline.system.hdf5_tables import Table, check_tables, read_rows, write_rows
+from pipeline.system.hdf5_tables import check_tables, read_rows, write_rows
 from pipeline.system.sealed_hdf5 import VERSION, open_sealed, verify_seal, write_sealed
 
 FORMAT = "frostline-trunk"
