@@ -45,6 +45,8 @@ def atomic_folder(
                         disk.fsync(opened.fileno())
             _give_name(temporary, target, may_replace)
             disk.fsync_folder(target.parent)
+    except StorageError as error:  # in terms of the name that people know
+        raise StorageError(str(error).replace(str(temporary), str(target))) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

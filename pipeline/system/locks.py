@@ -34,7 +34,7 @@ def hold_lock(target: Path) -> Iterator[None]:
         )
     with storage_errors(target.parent):
         target.parent.mkdir(parents=True, exist_ok=True)
-    with _hold(target):
+    with _hold(target, is_kept=True):
         yield
 
 
@@ -53,25 +53,17 @@ def hold_lock_for_now(target: Path) -> Iterator[None]:
     with storage_errors(target.parent):
         target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with _hold(target):
-            try:
-                yield
-            finally:
-                # While it is held: whoever opened it before finds that it has no name any more.
-                _lock_path(target).unlink(missing_ok=True)
+        with _hold(target, is_kept=False):
+            yield
     finally:
         for folder in made:
             with suppress(OSError):  # something is in it
                 folder.rmdir()
 
 
-def _lock_path(target: Path) -> Path:
-    return target.with_name(f".{target.name}.lock")
-
-
 @contextmanager
-def _hold(target: Path) -> Iterator[None]:
-    lock_path = _lock_path(target)
+def _hold(target: Path, *, is_kept: bool) -> Iterator[None]:
+    lock_path = target.with_name(f".{target.name.removeprefix('.')}.lock")
     with storage_errors(lock_path):
         lock = _acquire(target, lock_path)
     try:
@@ -87,6 +79,9 @@ def _hold(target: Path) -> Iterator[None]:
             )
         yield
     finally:
+        if not is_kept:
+            # While it is held: whoever opened it before finds that it has no name any more.
+            lock_path.unlink(missing_ok=True)
         lock.release()
 
 

@@ -200,3 +200,13 @@ def test_claim_is_given_up_with_its_error_and_can_be_had_again(tmp_path):
                 pytest.fail("two hold one name")
             raise FeatureFileError("stop")
         assert names(tmp_path) == []
+
+
+def test_full_disk_is_told_by_the_name_that_people_know(features, tmp_path, monkeypatch):
+    def full(file, data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(disk, "write_some", full)
+    with pytest.raises(StorageError, match=f"Cannot write {tmp_path / 'run'}.*the disk is full"):
+        fit_head(features, C=1.0, output=tmp_path / "run")
+    assert names(tmp_path) == [".f.h5.lock", "f.h5", "photos"]
