@@ -20,11 +20,19 @@ REDUCED_TOLERANCE = 2e-2  # 16 bits, or a GPU
 
 # Pixels. EfficientNet-Lite0 needs 6.4 GB for one such image, and 21 GB at twice the side.
 GREATEST_IMAGE_SIZE = 4096
+# What may be asked for, and how it is recorded: by Keras's name, as ever, so that ids stay.
+PRECISIONS = {
+    "float32": "float32",
+    "float16": "mixed_float16",
+    "bfloat16": "mixed_bfloat16",
+    "mixed_float16": "mixed_float16",
+    "mixed_bfloat16": "mixed_bfloat16",
+}
 _WORDS = {
     "resize": ("stretch", "crop", "pad"),
     "channel_order": ("RGB", "BGR"),
     "pooling": ("avg", "max", "flatten", "none"),
-    "precision": ("float32", "mixed_float16", "mixed_bfloat16"),
+    "precision": tuple(dict.fromkeys(PRECISIONS.values())),
     "truncated": ("skip", "keep"),
 }
 
@@ -117,7 +125,7 @@ class EngineRecord:
     """What computed rows of features.
 
     Args:
-        name: of the engine, such as `litert`; `unknown` for rows from before it was recorded.
+        name: of the engine, such as `openvino`; `unknown` for rows from before it was recorded.
         version: of the engine's library.
         device: `cpu` or `gpu`; empty where unknown.
         device_name: what the device calls itself, such as `AMD EPYC 7B13` or `NVIDIA H100`.

@@ -3,6 +3,7 @@
 A right seal says nothing of who wrote a file, so its tables are not believed.
 """
 
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 import h5py
@@ -66,7 +67,9 @@ def check_contents(contents: "Contents", n_features: int) -> None:
         raise ValueError(
             f"the probes should be of {side} x {side} pixels, and are {contents.probe_pixels.shape}"
         )
-    for text in (contents.data_root, contents.weights_source):
+    if PurePath(contents.data_name).name != contents.data_name:  # it would lead out of runs/
+        raise ValueError(f"`data_name` should be the name of a folder, not {contents.data_name!r}")
+    for text in (contents.data_root, contents.data_name, contents.weights_source):
         if "\0" in text:
             raise ValueError(f"a path holds a zero byte: {text!r}")
     if not contents.engines:

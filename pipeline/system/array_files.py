@@ -18,6 +18,7 @@ import numpy as np
 
 from pipeline.system.atomic_files import atomic_output
 from pipeline.system.expected_tables import Found, Table, compare_tables
+from pipeline.system.paths import open_regular_file
 
 _HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
@@ -44,10 +45,10 @@ def read_arrays(
     Raises:
         UnreadableError: it is missing, damaged, or not as expected.
     """
-    with _in_words(), zipfile.ZipFile(path) as archive:
+    with _in_words(), open_regular_file(path) as whole, zipfile.ZipFile(whole) as archive:
         members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
         n_bytes = sum(info.file_size for info in archive.infolist())
-        if n_bytes > max(path.stat().st_size, most_unpacked):
+        if n_bytes > max(os.fstat(whole.fileno()).st_size, most_unpacked):
             raise ValueError(f"its arrays claim {n_bytes:,} bytes")
         found: dict[str, Found] = {}
         for name, info in members.items():
@@ -78,7 +79,7 @@ def read_sealed_array(path: Path, expected: Table) -> np.ndarray:
     Raises:
         UnreadableError: it is missing, damaged, or not as expected.
     """
-    with _in_words(), path.open("rb") as file:
+    with _in_words(), open_regular_file(path) as file:
         size = os.fstat(file.fileno()).st_size
         found, n_bytes = _read_header(file)
         compare_tables({path.name: found}, {path.name: expected})

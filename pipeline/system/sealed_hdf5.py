@@ -26,7 +26,7 @@ from pipeline.system.hdf5_damage import (
     hash_small_tables,
 )
 from pipeline.system.hdf5_trust import require_own_tables, require_plain_attributes
-from pipeline.system.paths import is_file
+from pipeline.system.paths import is_file, open_regular_file
 
 VERSION = 1
 SEAL_BYTES = 512
@@ -50,7 +50,7 @@ def verify_seal(path: Path) -> None:
     Raises:
         FeatureFileError: they differ: at least one byte of the file has changed.
     """
-    with damage_named(path, ANYWHERE), Path(path).open("rb") as file:
+    with damage_named(path, ANYWHERE), open_regular_file(Path(path)) as file:
         is_whole = _is_whole(file)
     if not is_whole:
         raise damaged(path, ANYWHERE, "its sha256 is not the one in its first 512 bytes")
@@ -192,7 +192,7 @@ def open_sealed(path: Path, expected_format: str) -> Iterator[h5py.File]:
 def _open_whole(path: Path) -> h5py.File:
     """Opens the very file whose seal was compared: another may take its name at any moment."""
     while True:
-        with damage_named(path, ANYWHERE), path.open("rb") as compared:
+        with damage_named(path, ANYWHERE), open_regular_file(path) as compared:
             if not _is_whole(compared):
                 break
             file = h5py.File(path, "r")
@@ -206,7 +206,7 @@ def _open_whole(path: Path) -> h5py.File:
 def _require_signature(path: Path) -> None:
     """Refuses what is no HDF5 file behind a seal, without asking HDF5."""
     try:
-        with path.open("rb") as file:
+        with open_regular_file(path) as file:
             start = file.read(SEAL_BYTES + len(_HDF5_SIGNATURE))
     except OSError as error:
         raise FeatureFileError(

@@ -39,7 +39,8 @@ TABLES = {
 }
 TEXTS = ["path", "skipped/path", "skipped/reason"]
 ATTRIBUTES = [
-    *("recipe", "recipe_id", "class_names", "data_root", "weights_source", "batch_size"),
+    *("recipe", "recipe_id", "class_names", "data_root", "data_name", "weights_source"),
+    "batch_size",
     *("engines", "created", "software", "features_sha256", "format", "version"),
 ]
 
@@ -208,6 +209,7 @@ def recipe_with(**values):
         (say("engines", "[]"), "`engines` is empty"),
         (say("engines", '[{"name": 3}]'), "Expected `str`, got `int`"),
         (say("software", '{"numpy": 2}'), "Expected `str`, got `int`"),
+        (say("data_name", "../../outside"), "`data_name` should be the name of a folder"),
         (say("created", 5), "'created' should be a text"),
         (recipe_with(image_size=10**9), "Expected `image_size` from 1 to 4,096"),
         (recipe_with(image_size="8"), "Expected `int`, got `str`"),

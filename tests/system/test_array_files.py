@@ -1,6 +1,7 @@
 """Small files of numpy's: whatever is wrong is told in words, and nothing in them is believed."""
 
 import io
+import os
 import resource
 import zipfile
 from types import SimpleNamespace
@@ -121,7 +122,8 @@ def npy(shape, dtype="<f4", n_bytes=0):
         (lambda path: npz(path, a=npy((1,), "<U4", 16)), "'a' should be number [n]"),
         (lambda path: npz(path, zipfile.ZIP_DEFLATED, a=npy((2**24,), "|i1", 2**24)), "claim 16,7"),
         (lambda path: path.write_text("text"), "not a zip file"),
-        (lambda path: path.mkdir(), "Is a directory"),
+        (lambda path: path.mkdir(), "it is a folder"),
+        (os.mkfifo, "it is a pipe or device"),
         (lambda path: None, "no such file"),
     ],
 )
