@@ -14,6 +14,7 @@ from PIL import Image
 from PIL.ImageFile import ImageFile
 
 from pipeline.errors import ImageError
+from pipeline.images.decoding import jpeg2000_ends, jpeg_ends
 from pipeline.images.decoding.colours import correct_transparency, shrink_to_rgb
 from pipeline.images.decoding.formats import (
     describe_damage,
@@ -21,7 +22,7 @@ from pipeline.images.decoding.formats import (
     open_image,
     silence_pillow,
 )
-from pipeline.images.decoding.jpeg_ends import is_cut_short
+from pipeline.images.decoding.jpeg_scans import holds_whole_picture
 
 DECODER_VERSION = 2  # raise it by hand whenever other pixels would come out for a file
 
@@ -188,23 +189,53 @@ def _load(image: ImageFile, stream: io.BytesIO, truncated: str) -> None:
     """
     is_jpeg = image.format in ("JPEG", "MPO")
     try:
-        image.load()
-        if not is_jpeg or not is_cut_short(image, stream.getvalue()):
+        if _load_and_look(image, stream):
             return
-        if truncated == "skip":
-            raise ImageError("truncated: its end marker comes before its last rows")
+        problem: Exception = ImageError("truncated: its data end before its last rows")
     except OSError as error:
-        if truncated == "skip" or "truncated" not in str(error).lower():
+        if "truncated" not in str(error).lower():
             raise
-        if is_jpeg:
-            stream.seek(0, io.SEEK_END)
-            stream.write(b"\xff\xd9")  # the end marker that is missing
-            image.load()
-        elif image.tile:  # else only what follows the pixels is missing
-            image.tile = []  # Pillow would begin again
-            image.load_end()
+        if is_jpeg and _load_without_end(image, stream):
+            return
+        problem = error
+    if truncated == "skip":
+        raise problem
+    if not is_jpeg and image.tile:  # else only what follows the pixels is missing
+        image.tile = []  # Pillow would begin again
+        image.load_end()
     if _is_plain(image, is_jpeg=is_jpeg):
         raise ImageError("truncated: the file ends before the picture begins")
+
+
+def _load_and_look(image: ImageFile, stream: io.BytesIO) -> bool:
+    """Decode; returns whether all is there, where a decoder would pass over it in silence."""
+    if image.format in ("JPEG", "MPO"):
+        image.load()
+        return not jpeg_ends.is_cut_short(image, stream.getvalue())
+    if image.format != "JPEG2000":
+        image.load()
+        return True
+    tiles = jpeg2000_ends.find_tiles(stream.getvalue())
+    if tiles.are_whole and tiles.n_end_bytes is not None:
+        _append(stream, jpeg2000_ends.END_MARKER[tiles.n_end_bytes :])
+    image.load()
+    return tiles.are_whole
+
+
+def _load_without_end(image: ImageFile, stream: io.BytesIO) -> bool:
+    """Decode a JPEG that lacks its end marker; returns whether it lacks nothing else."""
+    data = stream.getvalue()
+    _append(stream, jpeg_ends.END_MARKER)
+    image.load()
+    # The second look is exact, the first one fast.
+    return not jpeg_ends.is_cut_short(image, stream.getvalue()) and holds_whole_picture(data)
+
+
+def _append(stream: io.BytesIO, data: bytes) -> None:
+    place = stream.seek(0, io.SEEK_CUR)
+    stream.seek(0, io.SEEK_END)
+    stream.write(data)
+    stream.seek(place)
 
 
 def _is_plain(image: Image.Image, *, is_jpeg: bool) -> bool:
