@@ -27,7 +27,7 @@ class ExtractOptions:
         parallel: `threads`; or `loky`, where each job is a process with a network of its own.
         precision: of the computation: `float32`, `mixed_float16` or `mixed_bfloat16`.
         seed: of random weights.
-        rehash: read every image, even if size and time are old.
+        rehash: read every image, even if it looks unchanged.
         retry_skipped: try images again that could not be decoded.
         reuse: take rows from other files of the same recipe in the folder.
         prune: forget the features of images that are gone.
@@ -75,7 +75,7 @@ class ExtractOptions:
         choices=("float32", "mixed_float16", "mixed_bfloat16"),
     )
     seed: int = option(0, help="Of random weights.", least=0, most=2**32 - 1)
-    rehash: bool = option(False, help="Read every image, even if size and time are old.")
+    rehash: bool = option(False, help="Read every image, even if it looks unchanged.")
     retry_skipped: bool = option(False, help="Try images again that could not be decoded.")
     reuse: bool = option(True, help="Take rows from other files in the folder.")
     prune: bool = option(False, help="Forget the features of images that are gone.")

@@ -47,7 +47,7 @@ class UpdateOptions:
     """How to bring a feature file up to date.
 
     Args:
-        rehash: read every image anew, even where size and time are unchanged.
+        rehash: read every image anew, even where its file looks unchanged.
         retry_skipped: try images again that could not be decoded before.
         reuse: take rows from other feature files of the same recipe in the same folder.
         prune: forget the rows of images that are no longer there.
