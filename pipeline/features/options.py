@@ -36,6 +36,9 @@ class ExtractOptions:
         resize: how images become square: `stretch`, `crop` or `pad`.
         background: a name or `#rrggbb`: behind transparent pixels and around padded images.
         truncated: `keep` uses what is there of an image that was cut short, `skip` does not.
+        depth: of images of 16 bits that do not say how many are used: with `full` 65535 is white,
+            with `auto` the least of 255, 1023, 4095, 16383 and 65535 that none of the data set's
+            images exceeds when it is first extracted.
         on_error: `fail` stops at the first image that cannot be used, `skip` passes over it.
         skipped_csv: list skipped images in a CSV beside the file.
         isolate: decode in processes of their own, so that an image that hangs or crashes the
@@ -92,6 +95,11 @@ class ExtractOptions:
         "skip",
         help="keep: use what is there of an image that was cut short.",
         choices=("skip", "keep"),
+    )
+    depth: str = option(
+        "full",
+        help="Of 16-bit images. auto: white is what the brightest of them needs, not 65535.",
+        choices=("auto", "full"),
     )
     on_error: str = option(
         "skip",

@@ -13,6 +13,12 @@ _START_AND_SIZE = b"\xff\x4f\xff\x51"
 _START_OF_TILE = b"\xff\x90"
 
 
+def read_precision(data: bytes) -> int:
+    """Bits of the first component's values; 0 where the file does not say."""
+    place = data.find(_START_AND_SIZE) + 42  # Ssiz
+    return (data[place] & 127) + 1 if 42 <= place < len(data) else 0
+
+
 @dataclass(frozen=True)
 class Tiles:
     """What a file has of its tiles.

@@ -111,6 +111,7 @@ def read_image_bytes(
             recipe.background,
             max_pixels=limits.max_pixels,
             truncated=recipe.truncated,
+            depth=recipe.depth,
         )
     except ImageError as error:
         return digest, str(error)
@@ -127,6 +128,7 @@ def read_decoded_image(
             recipe.resize,
             recipe.background,
             max_pixels=limits.max_pixels,
+            depth=recipe.depth,
         )
     except ImageError as error:
         return NO_DIGEST, str(error)
