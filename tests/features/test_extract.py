@@ -204,19 +204,19 @@ def test_image_that_cannot_be_read_for_a_moment_is_tried_again_by_the_next_run(
 
     culprit = photos / "red/003.png"
     shutil.copy(culprit, photos / "red/twin.png")
-    read_one = reading._read
+    read_one = reading.read_image_bytes
 
-    def hiccup(path, recipe, limits):
-        if path == culprit:
+    def hiccup(data, recipe, limits):
+        if data == culprit.read_bytes():
             raise OSError(5, "Input/output error")
-        return read_one(path, recipe, limits)
+        return read_one(data, recipe, limits)
 
-    monkeypatch.setattr(reading, "_read", hiccup)
+    monkeypatch.setattr(reading, "read_image_bytes", hiccup)
     summary, _ = extract(photos, target)
     reasons = dict(summary.skipped)
     assert reasons["red/003.png"] == "cannot be read: Input/output error"
     assert set(reasons) == {"red/003.png", "red/twin.png"}
-    monkeypatch.setattr(reading, "_read", read_one)
+    monkeypatch.setattr(reading, "read_image_bytes", read_one)
     summary, stand_in = extract(photos, target)
     assert (stand_in.n_images, summary.computed, summary.skipped) == (1, 1, [])
 

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
@@ -22,6 +21,7 @@ from pipeline.images.decoding.isolated_worker import IsolatedReader
 from pipeline.images.decoding.read_images import NO_DIGEST, Limits
 from pipeline.recipe import FULL_DEPTH, Recipe
 from pipeline.system.parallel import count_cores, map_batches
+from pipeline.system.paths import open_regular_file
 
 _FILES_PER_TASK = 64
 _PATIENCE = 3.0  # seconds without a word
@@ -90,7 +90,7 @@ def _take_depth(answer: tuple[np.ndarray, np.ndarray | str]) -> Depths:
 def _read_depth(path: Path, recipe: Recipe, limits: Limits) -> tuple[np.ndarray, np.ndarray | str]:
     """As `read_image`, with the depth in place of the pixels."""
     try:
-        with _open_file(path) as file:
+        with open_regular_file(path) as file:
             data = file.read(limits.max_bytes + 1)
         if len(data) > limits.max_bytes:
             return NO_DIGEST, "too large"
@@ -103,7 +103,7 @@ def _read_depth(path: Path, recipe: Recipe, limits: Limits) -> tuple[np.ndarray,
 def _may_be_deep(path: Path) -> bool:
     """Whether a file's header speaks of 16 bits."""
     try:
-        with _open_file(path) as file:
+        with open_regular_file(path) as file:
             start = file.read(32)
             if start.startswith(_PNG_START):
                 return start[24:25] == b"\x10"
@@ -114,10 +114,3 @@ def _may_be_deep(path: Path) -> bool:
                 return is_deep(image, start)
     except (ImageError, OSError):
         return False
-
-
-def _open_file(path: Path) -> BinaryIO:
-    """A regular file; a pipe might never end."""
-    if not path.is_file():
-        raise OSError
-    return path.open("rb")
