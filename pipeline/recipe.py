@@ -18,13 +18,10 @@ import msgspec
 TOLERANCE = 1e-3  # float32 on a CPU
 REDUCED_TOLERANCE = 2e-2  # 16 bits, or a GPU
 
-<<<<<<< HEAD
 # Pixels. EfficientNet-Lite0 needs 6.4 GB for one such image, and 21 GB at twice the side.
 GREATEST_IMAGE_SIZE = 4096
-=======
 FULL_DEPTH = 16  # bits of a pixel's values
 
->>>>>>> decoding
 # What may be asked for, and how it is recorded: by Keras's name, as ever, so that ids stay.
 PRECISIONS = {
     "float32": "float32",
@@ -86,6 +83,8 @@ class Recipe:
                 raise ValueError(f"Expected `{name}` to be one of {', '.join(words)}")
         if not 1 <= self.image_size <= GREATEST_IMAGE_SIZE:
             raise ValueError(f"Expected `image_size` from 1 to {GREATEST_IMAGE_SIZE:,}")
+        if not 8 <= self.depth <= FULL_DEPTH:
+            raise ValueError(f"Expected `depth` from 8 to {FULL_DEPTH}")
         if not all(0 <= value <= 255 for value in self.background):
             raise ValueError("Expected `background` to be RGB 0..255")
         if not all(map(math.isfinite, (*self.scale, *self.offset))):

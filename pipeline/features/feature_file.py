@@ -16,7 +16,6 @@ import msgspec
 import numpy as np
 
 from pipeline.errors import FeatureFileError
-<<<<<<< HEAD
 from pipeline.features.file_contents import (
     FEATURE_TABLES,
     PART_TABLES,
@@ -24,9 +23,7 @@ from pipeline.features.file_contents import (
     read_text,
     read_whole_number,
 )
-=======
 from pipeline.features.file_stamps import Stamps, no_stamps
->>>>>>> decoding
 from pipeline.recipe import EngineRecord, Recipe
 from pipeline.system.disk import OutputFile
 from pipeline.system.hdf5_damage import damage_named, damaged

@@ -230,17 +230,11 @@ def _is_from(folder: Path, archive: Path) -> bool:
         note = json.loads((folder / ARCHIVE_NOTE).read_text())
     except (OSError, ValueError):
         return False
-<<<<<<< HEAD
-    status = archive.stat()
     if not isinstance(note, dict) or "archive" not in note:
         return False
-    is_untouched = (note.get("size"), note.get("mtime_ns")) == (status.st_size, status.st_mtime_ns)
-    return is_untouched or note.get("sha256") == sha256_of_file(archive)
-=======
     stamp = _stamp(archive.stat())  # notes of older versions have less of it
     is_untouched = all(note.get(name, value) == value for name, value in stamp.items())
-    return is_untouched or note["sha256"] == sha256_of_file(archive)
->>>>>>> decoding
+    return is_untouched or note.get("sha256") == sha256_of_file(archive)
 
 
 def _find_wrapper(folder: Path) -> Path | None:
