@@ -3,21 +3,17 @@
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 
-from pipeline.backbones.engines.engine import Network
+from pipeline.backbones.engines.recipe_network import describe_network
 from pipeline.backbones.engines.registry import open_embedder
 from pipeline.backbones.weights.resolve import ResolvedWeights
 from pipeline.errors import BackboneError
 from pipeline.features.finished_rows import PartWriter
 from pipeline.recipe import EngineRecord, Recipe
 from pipeline.system.parallel import map_batches
-from pipeline.system.quiet_start import no_start_up_talk
-
-if TYPE_CHECKING:
-    from pipeline.system.keras_on_tensorflow import keras
 
 Progress = Callable[[str, int, int], None]
 # From paths to (digest, pixels or the reason why there are none) of each.
@@ -103,15 +99,8 @@ def make_embedder(
         batch_size, n_streams: None = what suits the device.
         is_alone: this process does nothing but embed; see `open_embedder`.
     """
-
-    def build() -> "keras.Model":
-        with no_start_up_talk():
-            from pipeline.backbones.build import build_embedding_model
-        return build_embedding_model(recipe, weights)
-
-    network = Network(build, recipe.precision, recipe)
     return open_embedder(
-        network,
+        describe_network(recipe, weights),
         device,
         engine=engine,
         batch_size=batch_size,

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 
 from pipeline.errors import RunError
@@ -14,6 +13,7 @@ from pipeline.recipe import Recipe
 from pipeline.runs.manifest import Manifest, read_manifest
 from pipeline.system.atomic_folder import atomic_folder
 from pipeline.system.disk import storage_errors
+from pipeline.system.versions import list_versions
 
 RUNS_FOLDER = Path("runs")
 
@@ -112,7 +112,7 @@ def now() -> str:
 def describe_software() -> dict[str, str]:
     """Versions of the packages that decide numbers, without importing them."""
     packages = ("frostline", "tensorflow", "keras", "numpy", "scikit-learn", "pillow", "h5py")
-    return {name: version(name) for name in packages}
+    return list_versions(packages)
 
 
 def find_git_commit() -> str | None:

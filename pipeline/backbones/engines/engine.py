@@ -1,4 +1,4 @@
-"""What runs a frozen network: the seam that LiteRT and TensorFlow stand behind, and others may.
+"""What runs a frozen network: the seam that LiteRT, TensorFlow and JAX stand behind.
 
 An engine takes whole batches of one size; `Embedder` makes of it a function of any number of
 images. Nothing heavy is imported here, so an engine that needs no TensorFlow never loads it.
@@ -6,6 +6,7 @@ images. Nothing heavy is imported here, so an engine that needs no TensorFlow ne
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -23,15 +24,22 @@ class Network:
 
     Args:
         build: makes the Keras model from float32 RGB 0..255 (n, height, width, 3) to one row per
-            image. An engine that has the network in a form of its own need not call it.
+            image. An engine that computes in another process calls it there, if it can be pickled.
         precision: `float32`, `mixed_float16` or `mixed_bfloat16`.
         recipe: what decides the network's numbers; None where it is no backbone's own network,
             such as a fine-tuned one.
+        built: the model, where this process has it already.
     """
 
     build: Callable[[], "keras.Model"]
     precision: str = "float32"
     recipe: Recipe | None = None
+    built: "keras.Model | None" = None
+
+    @cached_property
+    def model(self) -> "keras.Model":
+        """The Keras model, built in this process when it is first asked for."""
+        return self.build() if self.built is None else self.built
 
 
 class Engine(Protocol):

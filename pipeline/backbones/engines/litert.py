@@ -55,7 +55,7 @@ class LiteRTEngine:
         self.batch_size = batch_size or device.batch_size
         self.n_streams = n_streams or device.n_streams
         self.notes: list[str] = []
-        model = network.build()
+        model = network.model
         self.n_features = int(model.output_shape[-1])
         with no_start_up_talk():
             self._model = convert_to_litert(trace(model, self.batch_size, device))

@@ -2,14 +2,14 @@
 
 import importlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import cache
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pipeline.backbones.engines.device import Device
+from pipeline.backbones.engines.device import Device, describe_cpu
 from pipeline.backbones.engines.embedder import Embedder
 from pipeline.backbones.engines.engine import CannotRunError, Network, OpenEngine
-from pipeline.errors import EngineError
+from pipeline.errors import DeviceError, EngineError, MissingExtraError
 
 if TYPE_CHECKING:
     from pipeline.system.keras_on_tensorflow import keras
@@ -29,6 +29,7 @@ class EngineKind:
         devices: the kinds it serves: `cpu`, `gpu`.
         finds_device: `module:function` from `auto`, `cpu`, `gpu` or `gpu:N` to a `Device`, with
             the keyword `is_alone`; see `choose_device`.
+        library: that computes; a GPU serves the engines of the library that sees it.
     """
 
     name: str
@@ -36,6 +37,12 @@ class EngineKind:
     opens: str
     devices: tuple[str, ...]
     finds_device: str = f"{_HERE}.device:choose_device"
+    library: str = "tensorflow"
+
+    def serves(self, device: Device) -> bool:
+        """Whether it computes there."""
+        is_seen = not device.is_gpu or device.seen_by == self.library
+        return device.kind in self.devices and is_seen
 
 
 # Of those that serve a device the first one is taken that can run the network.
@@ -46,8 +53,50 @@ ENGINES: dict[str, EngineKind] = {
         EngineKind(
             "tensorflow", "TensorFlow", f"{_HERE}.tensorflow_graph:TensorFlowEngine", ("cpu", "gpu")
         ),
+        EngineKind(
+            "jax",
+            "JAX",
+            f"{_HERE}.jax_engine:JaxEngine",
+            ("cpu", "gpu"),
+            finds_device=f"{_HERE}.jax_engine:find_jax_device",
+            library="jax",
+        ),
     )
 }
+
+
+def find_device(
+    wanted: str = "auto", engine: str | None = None, *, is_alone: bool = False
+) -> Device:
+    """Finds where to compute; where the first library sees no GPU, the others are asked.
+
+    Args:
+        wanted: `auto`, `cpu`, `gpu` or `gpu:N`.
+        engine: a key of `ENGINES`, None for any.
+        is_alone: this process does nothing but embed, so libraries may be set up for that for
+            good.
+
+    Raises:
+        EngineError: no such engine.
+        DeviceError: a GPU was asked for and none of them sees it.
+        MissingExtraError: the engine's library is not installed.
+    """
+    finders = list(dict.fromkeys(kind.finds_device for kind in _kinds(engine)))
+    found: Device | DeviceError
+    try:
+        found = _load(finders[0])(wanted, is_alone=is_alone)
+    except DeviceError as error:
+        found = error
+    if wanted == "cpu" or (isinstance(found, Device) and found.is_gpu):
+        finders = finders[:1]
+    for finder in finders[1:]:
+        with suppress(DeviceError, MissingExtraError):  # the first one's words are said
+            other: Device = _load(finder)(wanted, is_alone=is_alone)
+            if other.is_gpu:
+                return other
+    if isinstance(found, DeviceError):
+        raise found
+    return found
 
 
 def open_embedder(
@@ -67,25 +116,22 @@ def open_embedder(
         engine: a key of `ENGINES`, None for the first that can.
         batch_size: images per call of the network, None for what suits the device.
         n_streams: calls that run side by side, None for what suits the device.
-        is_alone: this process does nothing but embed, so libraries may be set up for that for
-            good, where the device is not chosen yet.
+        is_alone: see `find_device`.
 
     Raises:
         EngineError: no such engine, or it does not serve the device or cannot run the network.
         DeviceError: a GPU was asked for and is not there.
+        MissingExtraError: the engine's library is not installed.
     """
-    kinds = list(ENGINES.values()) if engine is None else [find_engine(engine)]
-    if isinstance(device, Device):
-        chosen = device
-    else:
-        chosen = _load(kinds[0].finds_device)(device, is_alone=is_alone)
-    able = [kind for kind in kinds if chosen.kind in kind.devices]
+    chosen = device
+    if not isinstance(chosen, Device):
+        chosen = find_device(chosen, engine, is_alone=is_alone)
+    able = [kind for kind in _kinds(engine) if kind.serves(chosen)]
     if not able:
         raise EngineError(
             f"This engine does not compute there. Expected one for {chosen.description}: "
-            f"{_list_engines(chosen.kind)}. Received: `engine={engine}`"
+            f"{_list_engines(chosen)}. Received: `engine={engine}`"
         )
-    network = replace(network, build=cache(network.build))
     reasons: list[str] = []
     for kind in able:
         open_engine: OpenEngine = _load(kind.opens)
@@ -96,9 +142,15 @@ def open_embedder(
             continue
         embedder.notes += [f"{reason}; {kind.title} does, more slowly." for reason in reasons]
         return embedder
+    if device == "auto" and chosen.is_gpu:
+        embedder = open_embedder(
+            network, describe_cpu(), engine=engine, batch_size=batch_size, n_streams=n_streams
+        )
+        embedder.notes += [f"{reason}, so not on {chosen.description}." for reason in reasons]
+        return embedder
     raise EngineError(
         f"{'; '.join(reasons)}. Expected one that an engine for {chosen.description} can run. "
-        f"Received: `engine={engine}`\nLeave `engine` out, so that others are tried."
+        f"Received: `engine={engine}`\n" + _what_else_to_try(engine, chosen)
     )
 
 
@@ -134,8 +186,18 @@ def find_engine(name: str) -> EngineKind:
     return ENGINES[name]
 
 
-def _list_engines(device_kind: str) -> str:
-    return ", ".join(kind.name for kind in ENGINES.values() if device_kind in kind.devices)
+def _kinds(engine: str | None) -> list[EngineKind]:
+    return list(ENGINES.values()) if engine is None else [find_engine(engine)]
+
+
+def _list_engines(device: Device) -> str:
+    return ", ".join(kind.name for kind in ENGINES.values() if kind.serves(device))
+
+
+def _what_else_to_try(engine: str | None, device: Device) -> str:
+    if engine is not None:
+        return "Leave `engine` out, so that others are tried."
+    return "Compute on the CPU: `device=cpu`." if device.is_gpu else "Use another `backbone`."
 
 
 def _load(reference: str) -> Callable[..., Any]:
