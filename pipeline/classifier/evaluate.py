@@ -108,6 +108,7 @@ def evaluate(
     max_bytes: int | None = None,
     weights: str | os.PathLike[str] | None = None,
     device: str = "auto",
+    engine: str | None = None,
     is_alone: bool = False,
     on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
     on_note: Callable[[str], None] = lambda note: None,
@@ -122,21 +123,22 @@ def evaluate(
         max_pixels, max_bytes: what an image may be at most, None for the defaults.
         weights: where the backbone's weights lie now, None for where they came from.
         device: `auto`, `cpu`, `gpu` or `gpu:N`.
+        engine: what runs the network, None for what suits the device.
         is_alone: see `load_run`.
         on_progress: called with a stage, the number done and the number to do.
         on_note: called with what people should know.
 
     Raises:
         DatasetError: no labels, a class that the run does not know, or no usable image.
-        RunError, ParityError, WeightsError, DeviceError: the run's model cannot be had.
+        RunError, ParityError, WeightsError, DeviceError, EngineError: there is no model to use.
     """
     opened, model = open_either(run)
     if model is not None:
-        require_defaults(weights, device)
+        require_defaults(weights, device, engine)
     dataset = scan_dataset(as_path(data, "data"), class_depth).of_split(split)
     label_as_run(opened.class_names, dataset)  # before the slow start of TensorFlow
     is_loaded = model is not None
-    model = model or load_run(opened, weights, device, is_alone=is_alone)
+    model = model or load_run(opened, weights, device, engine=engine, is_alone=is_alone)
     limits = make_limits(max_pixels, max_bytes)
     evaluation = score_dataset(model, dataset, limits=limits, on_progress=on_progress)
     for note in () if is_loaded else model.notes:

@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from pipeline.backbones.engines.device import require_device_name
+from pipeline.backbones.engines.device import Device, require_device_name
+from pipeline.backbones.engines.engine import Network
+from pipeline.backbones.engines.registry import find_device, open_embedder
 from pipeline.classifier.parity import Parity, check_parity
+from pipeline.classifier.parts import load_parts
 from pipeline.classifier.sources import Source, list_images, make_source
 from pipeline.errors import ParameterError, RunError, StorageError
 from pipeline.features.embed import embed_files
@@ -24,12 +27,9 @@ from pipeline.runs.run_folder import Run, describe_software, open_run
 from pipeline.system.atomic_files import write_json
 from pipeline.system.parallel import map_batches
 from pipeline.system.paths import as_path
-from pipeline.system.quiet_start import no_start_up_talk
 
 if TYPE_CHECKING:
-    from pipeline.backbones.engines.device import Device
     from pipeline.backbones.engines.embedder import Embedder
-    from pipeline.system.keras_on_tensorflow import keras
 
 # So many images at most are not padded to the large batch that a GPU takes.
 SMALL_BATCH = 8
@@ -61,6 +61,7 @@ def load_run(
     weights: str | os.PathLike[str] | None = None,
     device: str = "auto",
     *,
+    engine: str | None = None,
     is_alone: bool = False,
 ) -> "Classifier":
     """Loads the model of a run, and checks that it is the one that the run recorded.
@@ -69,6 +70,7 @@ def load_run(
         run: a run or its folder.
         weights: where the backbone's weights lie now, None for where they came from.
         device: `auto`, `cpu`, `gpu` or `gpu:N`.
+        engine: what runs the network, None for what suits the device.
         is_alone: this process does nothing but predict, so TensorFlow's threads may be set up for
             that for good.
 
@@ -79,16 +81,13 @@ def load_run(
         RunError, HeadError, WeightsError: the model cannot be rebuilt.
         ParityError: it is not the model that the run recorded (checked on first use).
         DeviceError: the device is not there.
+        EngineError: no such engine, or it cannot run the network.
     """
     require_device_name(device)
     opened, _ = open_either(run)
-    with no_start_up_talk():
-        from pipeline.backbones.engines.device import choose_device
-        from pipeline.classifier.build import load_parts
-
-        chosen = choose_device(device, is_alone=is_alone)
-    embedding, head = load_parts(opened, None if weights is None else str(weights))
-    classifier = Classifier(opened, embedding, head, chosen)
+    chosen = find_device(device, engine, is_alone=is_alone)
+    network, head = load_parts(opened, None if weights is None else str(weights))
+    classifier = Classifier(opened, network, head, chosen, engine)
     classifier.open_engine(n_images=1)  # now, so that the first prediction is as quick as any
     classifier.notes += _check_parity_once(classifier)
     return classifier
@@ -109,13 +108,17 @@ def open_either(
     return opened, None
 
 
-def require_defaults(weights: object, device: str) -> None:
-    """A model that is loaded has its weights and its device already.
+def require_defaults(weights: object, device: str, engine: str | None) -> None:
+    """A model that is loaded has its weights, its device and its engine already.
 
     Raises:
         ParameterError: others are asked for.
     """
-    for name, value, default in (("weights", weights, None), ("device", device, "auto")):
+    for name, value, default in (
+        ("weights", weights, None),
+        ("device", device, "auto"),
+        ("engine", engine, None),
+    ):
         if value != default:
             raise ParameterError(
                 f"This model is loaded already. Expected no `{name}`. Received: {value}\n"
@@ -129,17 +132,21 @@ class Classifier:
 
     Args:
         run: that it is the model of.
-        embedding: from RGB 0..255 to features.
+        network: from RGB 0..255 to features.
         head: from features to probabilities.
         device: where the backbone computes.
+        engine: what runs it, None for what suits the device.
     """
 
-    def __init__(self, run: Run, embedding: "keras.Model", head: Head, device: "Device"):
+    def __init__(
+        self, run: Run, network: Network, head: Head, device: Device, engine: str | None = None
+    ):
         self.run = run
         self.head = head
         self.device = device
         self.notes: list[str] = []
-        self._embedding = embedding
+        self._network = network
+        self._engine = engine
         self._engines: dict[int | None, Embedder] = {}
         self._opening = threading.Lock()
 
@@ -243,18 +250,12 @@ class Classifier:
 
     def open_engine(self, n_images: int) -> "Embedder":
         """The engine for so many images; it is opened once and kept."""
-        from pipeline.backbones.engines.registry import open_model
-
         is_small = self.device.is_gpu and n_images <= SMALL_BATCH
         batch_size = SMALL_BATCH if is_small else None
         with self._opening:
             if batch_size not in self._engines:
-                is_tuned = self.run.manifest.finetuning is not None
-                engine = open_model(
-                    self._embedding,
-                    self.device,
-                    batch_size=batch_size,
-                    precision="float32" if is_tuned else self.recipe.precision,
+                engine = open_embedder(
+                    self._network, self.device, engine=self._engine, batch_size=batch_size
                 )
                 self.notes += [note for note in engine.notes if note not in self.notes]
                 self._engines[batch_size] = engine
@@ -265,7 +266,11 @@ def _check_parity_once(classifier: Classifier) -> list[str]:
     """The parity check, once per run, device and versions of the software; what it has to say."""
     run, device = classifier.run, classifier.device
     marker = run.folder / "parity.json"
-    circumstances = {"software": describe_software(), "device": device.description}
+    circumstances = {
+        "software": describe_software(),
+        "device": device.description,
+        "engine": str(classifier.open_engine(n_images=1).record),
+    }
     with suppress(OSError, ValueError, TypeError, KeyError):
         if json.loads(marker.read_text())["circumstances"] == circumstances:
             return []

@@ -26,6 +26,7 @@ def predict(
     max_bytes: int | None = None,
     weights: str | os.PathLike[str] | None = None,
     device: str = "auto",
+    engine: str | None = None,
     is_alone: bool = False,
     on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
     on_note: Callable[[str], None] = lambda note: None,
@@ -41,6 +42,7 @@ def predict(
         max_pixels, max_bytes: what an image may be at most, None for the defaults.
         weights: where the backbone's weights lie now, None for where they came from.
         device: `auto`, `cpu`, `gpu` or `gpu:N`.
+        engine: what runs the network, None for what suits the device.
         is_alone: see `load_run`.
         on_progress: called with a stage, the number done and the number to do.
         on_note: called with what people should know.
@@ -50,11 +52,11 @@ def predict(
 
     Raises:
         DatasetError: there is no such file, or no image in a folder.
-        RunError, ParityError, WeightsError, DeviceError: the run's model cannot be had.
+        RunError, ParityError, WeightsError, DeviceError, EngineError: there is no model to use.
     """
     opened, model = open_either(run)
     if model is not None:
-        require_defaults(weights, device)
+        require_defaults(weights, device, engine)
     found: list[Any] = []
     for image in [images] if isinstance(images, str | os.PathLike) else list_images(images):
         if isinstance(image, str | os.PathLike):
@@ -65,7 +67,7 @@ def predict(
         else:
             found.append(image)
     is_loaded = model is not None
-    model = model or load_run(opened, weights, device, is_alone=is_alone)
+    model = model or load_run(opened, weights, device, engine=engine, is_alone=is_alone)
     limits = make_limits(max_pixels, max_bytes)
     predictions = model.predict(found, limits=limits, on_progress=on_progress)
     for note in () if is_loaded else model.notes:

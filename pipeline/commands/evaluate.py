@@ -10,6 +10,7 @@ from pipeline.commands.shared import (
     class_depth_option,
     command,
     device_option,
+    engine_option,
     json_option,
     max_bytes_option,
     max_pixels_option,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 @max_bytes_option
 @weights_option
 @device_option
+@engine_option
 @json_option
 def evaluate(terminal: "Terminal", run: Path, data: Path, as_json: bool, **how: Any) -> None:
     """Score RUN on the labelled images in DATA.

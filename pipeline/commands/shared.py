@@ -66,6 +66,9 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON f
 device_option = option(
     "--device", default="auto", help="Where to compute: auto, cpu, gpu or gpu:N."
 )
+engine_option = click.option(
+    "--engine", help="What runs the network.  [default: what suits the device]"
+)
 weights_option = click.option(
     "--weights", help="Where the backbone's weights are now.  [default: where they came from]"
 )
