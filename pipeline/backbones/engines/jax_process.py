@@ -129,9 +129,11 @@ def _open(job: JaxJob) -> tuple[JaxNetwork, Run]:
     ask_for_keras_on("jax")
     import jax
 
+    from pipeline.backbones.keras_settings import blank_weights
+
     device = jax.devices(job.kind)[job.number]
     # Hundreds of small operations make a network; each would be compiled for the GPU.
-    with jax.default_device(jax.local_devices(backend="cpu")[0]):
+    with jax.default_device(jax.local_devices(backend="cpu")[0]), blank_weights():
         model = job.build()
     batch_size, run = _compile_what_fits(model, job, device)
     height, width, channels = model.input_shape[1:]
