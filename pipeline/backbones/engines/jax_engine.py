@@ -68,7 +68,7 @@ def find_jax_device(wanted: str = "auto", *, is_alone: bool = False) -> Device:
     require_jax()
     if kind == "cpu":
         return describe_cpu()
-    gpus = _ask_for_gpus() if entry_points(group="jax_plugins") else []
+    gpus = _ask_for_gpus() if _has_plugin() else []
     if kind == "auto" and not gpus:
         return describe_cpu()
     if number >= len(gpus):
@@ -82,6 +82,11 @@ def find_jax_device(wanted: str = "auto", *, is_alone: bool = False) -> Device:
     return Device(
         f"/GPU:{number}", f"GPU {number}, {model}, with JAX", model, capability, seen_by="jax"
     )
+
+
+def _has_plugin() -> bool:
+    """Whether JAX is installed for more than a CPU; it looks in these two places."""
+    return bool(entry_points(group="jax_plugins")) or bool(importlib.util.find_spec("jax_plugins"))
 
 
 @cache

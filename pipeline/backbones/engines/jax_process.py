@@ -123,24 +123,39 @@ def _set_environment(*, is_deterministic: bool) -> None:
 
 
 def _open(job: JaxJob) -> tuple[JaxNetwork, Run]:
-    _set_environment(is_deterministic=job.is_deterministic and job.kind == "gpu")
-    if job.kind == "cpu":
+    model, device = build_network(
+        job.build, job.kind, job.number, is_deterministic=job.is_deterministic
+    )
+    batch_size, run = _compile_what_fits(model, job, device)
+    import jax
+
+    height, width, channels = model.input_shape[1:]
+    network = JaxNetwork(
+        jax.__version__, batch_size, (height, width, channels), int(model.output_shape[-1])
+    )
+    return network, run
+
+
+def build_network(
+    build: Callable[[], "keras.Model"], kind: str, number: int, *, is_deterministic: bool
+) -> tuple["keras.Model", Any]:
+    """Starts JAX in this process and builds a network; gives it and JAX's device.
+
+    Args:
+        build, kind, number, is_deterministic: see `JaxJob`.
+    """
+    _set_environment(is_deterministic=is_deterministic and kind == "gpu")
+    if kind == "cpu":
         os.environ["JAX_PLATFORMS"] = "cpu"  # a GPU's memory is not to be touched
     ask_for_keras_on("jax")
     import jax
 
     from pipeline.backbones.keras_settings import blank_weights
 
-    device = jax.devices(job.kind)[job.number]
+    device = jax.devices(kind)[number]
     # Hundreds of small operations make a network; each would be compiled for the GPU.
     with jax.default_device(jax.local_devices(backend="cpu")[0]), blank_weights():
-        model = job.build()
-    batch_size, run = _compile_what_fits(model, job, device)
-    height, width, channels = model.input_shape[1:]
-    network = JaxNetwork(
-        jax.__version__, batch_size, (height, width, channels), int(model.output_shape[-1])
-    )
-    return network, run
+        return build(), device
 
 
 def _compile_what_fits(model: "keras.Model", job: JaxJob, device: Any) -> tuple[int, Run]:
@@ -154,7 +169,7 @@ def _compile_what_fits(model: "keras.Model", job: JaxJob, device: Any) -> tuple[
     batch_size = job.batch_size
     while True:
         try:
-            return batch_size, _compile(model, batch_size, job.precision, device)
+            return batch_size, compile_network(model, batch_size, job.precision, device)
         except jax.errors.JaxRuntimeError as error:
             if not tells_of_memory(str(error)):
                 raise
@@ -163,7 +178,7 @@ def _compile_what_fits(model: "keras.Model", job: JaxJob, device: Any) -> tuple[
             batch_size //= 2
 
 
-def _compile(model: "keras.Model", batch_size: int, precision: str, device: Any) -> Run:
+def compile_network(model: "keras.Model", batch_size: int, precision: str, device: Any) -> Run:
     """The network at one batch size, after one call that shows whether the memory is enough."""
     import jax
 
