@@ -18,7 +18,9 @@ from pipeline.backbones.safe_loading import load_keras_model_safely
 from pipeline.backbones.weights.resolve import resolve_recorded_weights
 from pipeline.classifier.parity import FEATURE_TOLERANCE
 from pipeline.errors import BackboneError, HeadError, RunError
+from pipeline.heads.dense_head import DenseHead
 from pipeline.heads.head import Head
+from pipeline.heads.linear import LinearHead
 from pipeline.heads.saved_head import FINETUNED_MODEL, load_head, require_model
 from pipeline.recipe import Recipe
 from pipeline.runs.run_folder import Run
@@ -77,7 +79,7 @@ def load_classifier(
         WeightsError: the weights are not there, or are others than the run was made with.
     """
     if run.manifest.is_finetuned:
-        model = load_finetuned(run)
+        model = _load_finetuned(run)
         if precision is not None:
             set_precision(model.get_layer("backbone"), precision)
         return model
@@ -93,18 +95,34 @@ def load_classifier(
         )
 
 
+def load_finetuned_parts(run: Run) -> tuple[keras.Model, Head]:
+    """The two halves of a fine-tuned run's model: from RGB 0..255 to features, and the head.
+
+    Raises:
+        RunError: the model is missing or damaged.
+    """
+    model = _load_finetuned(run)
+    return split_classifier(model, run.class_names)
+
+
+def split_classifier(model: keras.Model, class_names: list[str]) -> tuple[keras.Model, Head]:
+    """A classifier's embedding model, from RGB 0..255 to features, and its head."""
+    backbone, preprocessing = model.get_layer("backbone"), model.get_layer("preprocessing")
+    embedding = keras.Model(model.input, backbone(preprocessing(model.input)), name="embedding")
+    layer = model.get_layer("head")
+    if isinstance(layer, keras.layers.Dense):
+        kernel, bias = layer.get_weights()
+        return embedding, LinearHead(kernel, bias, tuple(class_names))
+    return embedding, DenseHead(layer)
+
+
 def _build_embedding(run: Run, weights: str | None, precision: str | None = None) -> keras.Model:
     recipe = run.recipe if precision is None else replace(run.recipe, precision=precision)
     source = weights or run.manifest.weights_source
     return build_embedding_model(recipe, resolve_recorded_weights(recipe, source))
 
 
-def load_finetuned(run: Run) -> keras.Model:
-    """Loads the model of a fine-tuned run.
-
-    Raises:
-        RunError: it is missing or damaged, or is none of this run.
-    """
+def _load_finetuned(run: Run) -> keras.Model:
     require_model(run)
     path = run.folder / FINETUNED_MODEL
     model = load_keras_model_safely(path)

@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 
 from pipeline.backbones.engines.device import Device, require_device_name
+from pipeline.backbones.engines.embedder import Embedder
 from pipeline.backbones.engines.engine import Network
+from pipeline.backbones.engines.network_store import NetworkStore
 from pipeline.backbones.engines.registry import find_device, open_embedder
 from pipeline.classifier.parity import Parity, check_parity
 from pipeline.classifier.parts import load_parts
@@ -27,9 +29,6 @@ from pipeline.runs.run_folder import Run, describe_software, open_run
 from pipeline.system.atomic_files import write_json
 from pipeline.system.parallel import map_batches
 from pipeline.system.paths import as_path
-
-if TYPE_CHECKING:
-    from pipeline.backbones.engines.embedder import Embedder
 
 # So many images at most are not padded to the large batch that a GPU takes.
 SMALL_BATCH = 8
@@ -62,6 +61,7 @@ def load_run(
     device: str = "auto",
     *,
     engine: str | None = None,
+    network_store: bool = True,
     is_alone: bool = False,
 ) -> "Classifier":
     """Loads the model of a run, and checks that it is the one that the run recorded.
@@ -71,6 +71,7 @@ def load_run(
         weights: where the backbone's weights lie now, None for where they came from.
         device: `auto`, `cpu`, `gpu` or `gpu:N`.
         engine: what runs the network, None for what suits the device.
+        network_store: keep the converted network for the next time, and take it from there.
         is_alone: this process does nothing but predict, so TensorFlow's threads may be set up for
             that for good.
 
@@ -85,9 +86,10 @@ def load_run(
     """
     require_device_name(device)
     opened, _ = open_either(run)
-    chosen = find_device(device, engine, is_alone=is_alone)
-    network, head = load_parts(opened, None if weights is None else str(weights))
-    classifier = Classifier(opened, network, head, chosen, engine)
+    chosen = find_device(device, engine)
+    store = NetworkStore() if network_store else None
+    network, head = load_parts(opened, None if weights is None else str(weights), store)
+    classifier = Classifier(opened, network, head, chosen, engine, is_alone=is_alone)
     classifier.open_engine(n_images=1)  # now, so that the first prediction is as quick as any
     classifier.notes += _check_parity_once(classifier)
     return classifier
@@ -136,10 +138,18 @@ class Classifier:
         head: from features to probabilities.
         device: where the backbone computes.
         engine: what runs it, None for what suits the device.
+        is_alone: see `load_run`.
     """
 
     def __init__(
-        self, run: Run, network: Network, head: Head, device: Device, engine: str | None = None
+        self,
+        run: Run,
+        network: Network,
+        head: Head,
+        device: Device,
+        engine: str | None = None,
+        *,
+        is_alone: bool = False,
     ):
         self.run = run
         self.head = head
@@ -147,6 +157,7 @@ class Classifier:
         self.notes: list[str] = []
         self._network = network
         self._engine = engine
+        self._is_alone = is_alone
         self._engines: dict[int | None, Embedder] = {}
         self._opening = threading.Lock()
 
@@ -214,7 +225,7 @@ class Classifier:
             on_progress("Classifying", done, len(images))
 
     def _predict_batch(
-        self, batch: list[Source], engine: "Embedder", limits: Limits
+        self, batch: list[Source], engine: Embedder, limits: Limits
     ) -> list[Prediction]:
         def read(sources: list[Source]) -> list[tuple[np.ndarray, np.ndarray | str]]:
             return [source.read(self.recipe, limits) for source in sources]
@@ -248,14 +259,18 @@ class Classifier:
             label = self.class_names[int(probabilities.argmax())]
         return Prediction(path, probabilities, label, reason, digest)
 
-    def open_engine(self, n_images: int) -> "Embedder":
+    def open_engine(self, n_images: int) -> Embedder:
         """The engine for so many images; it is opened once and kept."""
         is_small = self.device.is_gpu and n_images <= SMALL_BATCH
         batch_size = SMALL_BATCH if is_small else None
         with self._opening:
             if batch_size not in self._engines:
                 engine = open_embedder(
-                    self._network, self.device, engine=self._engine, batch_size=batch_size
+                    self._network,
+                    self.device,
+                    engine=self._engine,
+                    batch_size=batch_size,
+                    is_alone=self._is_alone,
                 )
                 self.notes += [note for note in engine.notes if note not in self.notes]
                 self._engines[batch_size] = engine

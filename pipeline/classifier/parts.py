@@ -1,67 +1,92 @@
-"""The two halves of a run's model, for prediction: the network that an engine runs, and the head.
+"""The two halves of a run's model, for prediction: a network that is not built yet, and the head.
 
-The network of a run that was not fine-tuned is described, not built: an engine builds it where it
-computes. Keras is imported only where a half is a Keras model.
+Nothing here starts TensorFlow, unless the head can be had in no other way.
 """
 
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.backbones.engines.engine import Network
+from pipeline.backbones.engines.network_store import NetworkStore
 from pipeline.backbones.engines.recipe_network import describe_network
 from pipeline.backbones.weights.resolve import resolve_recorded_weights
+from pipeline.heads.dense_arithmetic import SavedDenseHead, read_arithmetic
 from pipeline.heads.head import Head
-from pipeline.heads.saved_head import load_head
+from pipeline.heads.saved_head import FINETUNED_MODEL, load_head, require_model
 from pipeline.runs.run_folder import Run, open_run
+from pipeline.system.paths import sha256_of_file
 from pipeline.system.quiet_start import no_start_up_talk
 
 if TYPE_CHECKING:
     from pipeline.system.keras_on_tensorflow import keras
 
 
-def load_parts(run: Run, weights: str | None = None) -> tuple[Network, Head]:
-    """The network from RGB 0..255 to features, and the head.
+def load_parts(
+    run: Run, weights: str | None = None, store: NetworkStore | None = None
+) -> tuple[Network, Head]:
+    """The network from pixels to features, to be opened by an engine, and the head.
 
     Args:
         weights: where the backbone's weights lie now, None for where they came from.
+        store: of converted networks, None for none.
 
     Raises:
         RunError: head or model are missing or damaged.
-        WeightsError: the weights are not there, or are others than the run was made with.
+        WeightsError: the weights that were given are others than the run was made with.
     """
     if run.manifest.is_finetuned:
-        return _load_finetuned_parts(run)
+        return _load_finetuned(run, store)
     head = load_head(run)  # first, since the network takes longer
-    source = weights or run.manifest.weights_source
-    return describe_network(run.recipe, resolve_recorded_weights(run.recipe, source)), head
+    recipe, source = run.recipe, weights or run.manifest.weights_source
+    if weights is not None:
+        resolve_recorded_weights(recipe, source)  # or it would be noticed only without the store
+    return describe_network(recipe, source, store), head
 
 
-def _load_finetuned_parts(run: Run) -> tuple[Network, Head]:
-    with no_start_up_talk():
-        from pipeline.classifier.build import load_finetuned
-        from pipeline.heads.dense_head import DenseHead
-        from pipeline.heads.linear import LinearHead
-        from pipeline.system.keras_on_tensorflow import keras
-
-    model = load_finetuned(run)
-    network = Network(partial(_build_finetuned, run.folder), built=_take_embedding(model))
-    layer = model.get_layer("head")
-    if isinstance(layer, keras.layers.Dense):
-        kernel, bias = layer.get_weights()
-        return network, LinearHead(kernel, bias, tuple(run.class_names))
-    return network, DenseHead(layer)
+def _load_finetuned(run: Run, store: NetworkStore | None) -> tuple[Network, Head]:
+    """The head is arithmetic where the run has that; one reading of the model gives both halves."""
+    require_model(run)
+    path = run.folder / FINETUNED_MODEL
+    halves = _FinetunedHalves(run.folder)
+    network = Network(halves.build_network, identity=identify_finetuned(path), store=store)
+    arithmetic = read_arithmetic(path)
+    if arithmetic is None or arithmetic.n_classes != len(run.class_names):
+        return network, halves.build_head()
+    return network, SavedDenseHead(arithmetic, halves.build_head)
 
 
-def _build_finetuned(folder: Path) -> "keras.Model":
-    with no_start_up_talk():
-        from pipeline.classifier.build import load_finetuned
+class _FinetunedHalves:
+    """Network and head of a fine-tuned run, from one reading of its model.
 
-    return _take_embedding(load_finetuned(open_run(folder)))
+    Another process that gets it reads the model itself.
+
+    Args:
+        folder: of the run.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder.absolute()
+        self._built: tuple[keras.Model, Head] | None = None
+
+    def __getstate__(self) -> dict[str, object]:
+        return {"_folder": self._folder, "_built": None}
+
+    def build_network(self) -> "keras.Model":
+        """From RGB 0..255 to features."""
+        return self._build()[0]
+
+    def build_head(self) -> Head:
+        """From features to probabilities."""
+        return self._build()[1]
+
+    def _build(self) -> "tuple[keras.Model, Head]":
+        if self._built is None:
+            with no_start_up_talk():
+                from pipeline.classifier.build import load_finetuned_parts
+            self._built = load_finetuned_parts(open_run(self._folder))
+        return self._built
 
 
-def _take_embedding(model: "keras.Model") -> "keras.Model":
-    from pipeline.system.keras_on_tensorflow import keras
-
-    backbone, preprocessing = model.get_layer("backbone"), model.get_layer("preprocessing")
-    return keras.Model(model.input, backbone(preprocessing(model.input)), name="embedding")
+def identify_finetuned(path: Path) -> str:
+    """The identity of a fine-tuned network: that of the file of its model."""
+    return f"backbone of model.keras sha256:{sha256_of_file(path)}"

@@ -27,6 +27,7 @@ def predict(
     weights: str | os.PathLike[str] | None = None,
     device: str = "auto",
     engine: str | None = None,
+    network_store: bool = True,
     is_alone: bool = False,
     on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
     on_note: Callable[[str], None] = lambda note: None,
@@ -43,6 +44,7 @@ def predict(
         weights: where the backbone's weights lie now, None for where they came from.
         device: `auto`, `cpu`, `gpu` or `gpu:N`.
         engine: what runs the network, None for what suits the device.
+        network_store: see `load_run`.
         is_alone: see `load_run`.
         on_progress: called with a stage, the number done and the number to do.
         on_note: called with what people should know.
@@ -67,7 +69,14 @@ def predict(
         else:
             found.append(image)
     is_loaded = model is not None
-    model = model or load_run(opened, weights, device, engine=engine, is_alone=is_alone)
+    model = model or load_run(
+        opened,
+        weights,
+        device,
+        engine=engine,
+        network_store=network_store,
+        is_alone=is_alone,
+    )
     limits = make_limits(max_pixels, max_bytes)
     predictions = model.predict(found, limits=limits, on_progress=on_progress)
     for note in () if is_loaded else model.notes:

@@ -14,6 +14,7 @@ from pipeline.commands.shared import (
     json_option,
     max_bytes_option,
     max_pixels_option,
+    network_store_option,
     weights_option,
 )
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 @weights_option
 @device_option
 @engine_option
+@network_store_option
 @json_option
 def evaluate(terminal: "Terminal", run: Path, data: Path, as_json: bool, **how: Any) -> None:
     """Score RUN on the labelled images in DATA.

@@ -12,6 +12,7 @@ from pipeline.commands.shared import (
     engine_option,
     max_bytes_option,
     max_pixels_option,
+    network_store_option,
     option,
     weights_option,
 )
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 @weights_option
 @device_option
 @engine_option
+@network_store_option
 def predict(
     terminal: "Terminal", run: Path, paths: tuple[Path, ...], top: int, form: str, **how: Any
 ) -> None:

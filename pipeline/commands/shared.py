@@ -69,6 +69,14 @@ device_option = option(
 engine_option = click.option(
     "--engine", help="What runs the network.  [default: what suits the device]"
 )
+network_store_option = click.option(
+    "--no-network-store",
+    "network_store",
+    is_flag=True,
+    default=True,
+    flag_value=False,
+    help="Keep no converted network for the next command.",
+)
 weights_option = click.option(
     "--weights", help="Where the backbone's weights are now.  [default: where they came from]"
 )

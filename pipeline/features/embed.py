@@ -7,6 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
+from pipeline.backbones.engines.network_store import NetworkStore
 from pipeline.backbones.engines.recipe_network import describe_network
 from pipeline.backbones.engines.registry import open_embedder
 from pipeline.backbones.weights.resolve import ResolvedWeights
@@ -31,6 +32,8 @@ class Embed(Protocol):
     images_per_task: int
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray: ...
+
+    def advise(self) -> list[str]: ...
 
 
 # From a batch size, None = what suits the device.
@@ -57,6 +60,10 @@ class EmbedFiles(Protocol):
         """float32 (n_samples, n_features) of a few images, uint8 RGB (n_samples, h, w, 3)."""
         ...
 
+    def advise(self) -> list[str]:
+        """How the next extraction could be faster, measured; may take a second."""
+        ...
+
 
 class EmbedInThreads:
     """Reads, decodes and embeds in threads of this process, a batch in each."""
@@ -80,6 +87,9 @@ class EmbedInThreads:
     def embed(self, pixels: np.ndarray) -> np.ndarray:
         return self._embed(pixels)
 
+    def advise(self) -> list[str]:
+        return self._embed.advise()
+
 
 def make_embedder(
     recipe: Recipe,
@@ -89,6 +99,7 @@ def make_embedder(
     batch_size: int | None = None,
     *,
     n_streams: int | None = None,
+    network_store: bool = True,
     is_alone: bool = False,
 ) -> Embed:
     """Makes the recipe's network ready to run.
@@ -97,10 +108,11 @@ def make_embedder(
         device: auto, cpu, gpu or gpu:N.
         engine: a key of `ENGINES`, None for the first that can run the network.
         batch_size, n_streams: None = what suits the device.
+        network_store: keep the converted network for the next time, and take it from there.
         is_alone: this process does nothing but embed; see `open_embedder`.
     """
     return open_embedder(
-        describe_network(recipe, weights),
+        describe_network(recipe, weights, NetworkStore() if network_store else None),
         device,
         engine=engine,
         batch_size=batch_size,

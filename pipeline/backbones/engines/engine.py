@@ -1,9 +1,10 @@
-"""What runs a frozen network: the seam that LiteRT, TensorFlow and JAX stand behind.
+"""What runs a frozen network: the seam that OpenVINO, TensorFlow and JAX stand behind.
 
 An engine takes whole batches of one size; `Embedder` makes of it a function of any number of
 images. Nothing heavy is imported here, so an engine that needs no TensorFlow never loads it.
 """
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from pipeline.backbones.engines.device import Device
+from pipeline.backbones.engines.network_store import NetworkStore
 from pipeline.recipe import EngineRecord, Recipe
 
 if TYPE_CHECKING:
@@ -28,18 +30,29 @@ class Network:
         precision: `float32`, `mixed_float16` or `mixed_bfloat16`.
         recipe: what decides the network's numbers; None where it is no backbone's own network,
             such as a fine-tuned one.
-        built: the model, where this process has it already.
+        identity: all that decides the network but for the precision, as text; None where that is
+            not known.
+        store: where an engine may keep the network in a form of its own; None for nowhere.
     """
 
     build: Callable[[], "keras.Model"]
     precision: str = "float32"
     recipe: Recipe | None = None
-    built: "keras.Model | None" = None
+    identity: str | None = None
+    store: NetworkStore | None = None
 
     @cached_property
     def model(self) -> "keras.Model":
         """The Keras model, built in this process when it is first asked for."""
-        return self.build() if self.built is None else self.built
+        return self.build()
+
+
+def identify_network(recipe: Recipe) -> str:
+    """The identity of a backbone's own network, as canonical JSON."""
+    names = (
+        "backbone weights image_size channel_order scale offset layer pooling"  # not the decoder's
+    ).split()
+    return json.dumps({name: getattr(recipe, name) for name in names}, sort_keys=True)
 
 
 class Engine(Protocol):
@@ -77,6 +90,10 @@ class Engine(Protocol):
         Raises:
             DeviceError: the batch does not fit the device's memory.
         """
+        ...
+
+    def advise(self) -> list[str]:
+        """How the next extraction could be faster, measured; may take a second."""
         ...
 
 

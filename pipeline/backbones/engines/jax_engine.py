@@ -12,6 +12,7 @@ import threading
 import weakref
 from concurrent.futures import Future
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from functools import cache
 from importlib.metadata import entry_points
 from typing import Any
@@ -21,11 +22,19 @@ import numpy as np
 from pipeline.backbones.engines.device import (
     Device,
     describe_cpu,
+    may_have_gpu,
     require_device_name,
     too_little_memory,
 )
 from pipeline.backbones.engines.engine import CannotRunError, Network
-from pipeline.backbones.engines.jax_process import JaxJob, JaxNetwork, list_gpus, serve, view_slots
+from pipeline.backbones.engines.jax_process import (
+    Gpus,
+    JaxJob,
+    JaxNetwork,
+    list_gpus,
+    serve,
+    view_slots,
+)
 from pipeline.errors import DeviceError, EngineError, MissingExtraError
 from pipeline.system.child_process import (
     ChildFailedError,
@@ -52,29 +61,30 @@ def require_jax() -> None:
         )
 
 
-def find_jax_device(wanted: str = "auto", *, is_alone: bool = False) -> Device:
+def find_jax_device(wanted: str = "auto") -> Device:
     """Finds the device for `auto`, `cpu`, `gpu` or `gpu:N` among those that JAX sees.
 
     Args:
         wanted: which.
-        is_alone: changes nothing here: JAX has a process of its own.
+
+    Returns:
+        The device; a CPU says why it is no GPU, where JAX is there for one.
 
     Raises:
         MissingExtraError: JAX is not installed.
-        DeviceError: a GPU was asked for and is not there.
+        DeviceError: a GPU was asked for and is not there, or JAX cannot be asked.
     """
-    del is_alone
     kind, number = require_device_name(wanted)
     require_jax()
-    if kind == "cpu":
+    if kind == "cpu" or (kind == "auto" and not (may_have_gpu() and _has_plugin())):
         return describe_cpu()
-    gpus = _ask_for_gpus() if _has_plugin() else []
+    gpus, reason = _ask_for_gpus() if _has_plugin() else ([], "it is installed for CPUs only")
     if kind == "auto" and not gpus:
-        return describe_cpu()
+        return replace(describe_cpu(), notes=(f"JAX sees no GPU: {reason}.",))
     if number >= len(gpus):
         raise DeviceError(
-            f"JAX sees {len(gpus)} GPU(s). Expected GPU {number} to be there. "
-            f"Received: `device={wanted}`\n"
+            f"JAX sees {len(gpus)} GPU(s){f': {reason}' if reason else ''}. Expected GPU {number} "
+            f"to be there. Received: `device={wanted}`\n"
             "Check `nvidia-smi`, install JAX for the GPU with `pip install '.[jax]'` (Linux), or "
             "leave out `device`."
         )
@@ -90,10 +100,10 @@ def _has_plugin() -> bool:
 
 
 @cache
-def _ask_for_gpus() -> list[tuple[str, str]]:
+def _ask_for_gpus() -> Gpus:
     try:
         with HelperProcess() as helper:
-            gpus: list[tuple[str, str]] = helper.call(list_gpus, seconds=_SECONDS_TO_LOOK)
+            gpus: Gpus = helper.call(list_gpus, seconds=_SECONDS_TO_LOOK)
     except (ChildLostError, ChildFailedError) as error:
         raise DeviceError(
             "JAX cannot say which GPUs there are. Expected: an answer from a process that starts "

@@ -73,18 +73,21 @@ class JaxNetwork:
 
 # From uint8 (batch_size, height, width, 3) to rows that the device may still be computing.
 Run = Callable[[np.ndarray], Any]
+# Model and compute capability of each GPU; why there is none.
+Gpus = tuple[list[tuple[str, str]], str]
 
 
-def list_gpus() -> list[tuple[str, str]]:
-    """Model and compute capability of each GPU that JAX sees; to be called in a child."""
+def list_gpus() -> Gpus:
+    """The GPUs that JAX sees; to be called in a child."""
     _set_environment(is_deterministic=False)
     import jax
 
     try:
         gpus = jax.devices("gpu")
-    except RuntimeError:  # there is no such platform
-        return []
-    return [(gpu.device_kind, str(getattr(gpu, "compute_capability", ""))) for gpu in gpus]
+    except RuntimeError as error:  # there is no such platform, or it cannot be started
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        return [], lines[0].rstrip(".")
+    return [(gpu.device_kind, str(getattr(gpu, "compute_capability", ""))) for gpu in gpus], ""
 
 
 def serve(connection: Connection, job: JaxJob) -> None:

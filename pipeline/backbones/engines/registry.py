@@ -2,8 +2,7 @@
 
 import importlib
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pipeline.backbones.engines.device import Device, describe_cpu
@@ -27,9 +26,11 @@ class EngineKind:
         opens: `module:function` of (network, device, batch_size, n_streams) that gives an
             `Engine`; see `OpenEngine`. It raises `CannotRunError` for what it cannot run.
         devices: the kinds it serves: `cpu`, `gpu`.
-        finds_device: `module:function` from `auto`, `cpu`, `gpu` or `gpu:N` to a `Device`, with
-            the keyword `is_alone`; see `choose_device`.
+        finds_device: `module:function` from `auto`, `cpu`, `gpu` or `gpu:N` to a `Device`; see
+            `choose_device`.
         library: that computes; a GPU serves the engines of the library that sees it.
+        sets_up: `module:function` called before the engine is opened in a process that does
+            nothing but embed; its settings hold for the whole process.
     """
 
     name: str
@@ -38,6 +39,7 @@ class EngineKind:
     devices: tuple[str, ...]
     finds_device: str = f"{_HERE}.device:choose_device"
     library: str = "tensorflow"
+    sets_up: str | None = None
 
     def serves(self, device: Device) -> bool:
         """Whether it computes there."""
@@ -49,9 +51,13 @@ class EngineKind:
 ENGINES: dict[str, EngineKind] = {
     kind.name: kind
     for kind in (
-        EngineKind("litert", "LiteRT", f"{_HERE}.litert:LiteRTEngine", ("cpu",)),
+        EngineKind("openvino", "OpenVINO", f"{_HERE}.openvino_cpu:OpenVINOEngine", ("cpu",)),
         EngineKind(
-            "tensorflow", "TensorFlow", f"{_HERE}.tensorflow_graph:TensorFlowEngine", ("cpu", "gpu")
+            "tensorflow",
+            "TensorFlow",
+            f"{_HERE}.tensorflow_graph:TensorFlowEngine",
+            ("cpu", "gpu"),
+            sets_up=f"{_HERE}.device:use_one_thread_per_operation",
         ),
         EngineKind(
             "jax",
@@ -65,16 +71,15 @@ ENGINES: dict[str, EngineKind] = {
 }
 
 
-def find_device(
-    wanted: str = "auto", engine: str | None = None, *, is_alone: bool = False
-) -> Device:
+def find_device(wanted: str = "auto", engine: str | None = None) -> Device:
     """Finds where to compute; where the first library sees no GPU, the others are asked.
 
     Args:
         wanted: `auto`, `cpu`, `gpu` or `gpu:N`.
         engine: a key of `ENGINES`, None for any.
-        is_alone: this process does nothing but embed, so libraries may be set up for that for
-            good.
+
+    Returns:
+        The device; what keeps a library from seeing a GPU is among its notes.
 
     Raises:
         EngineError: no such engine.
@@ -84,19 +89,26 @@ def find_device(
     finders = list(dict.fromkeys(kind.finds_device for kind in _kinds(engine)))
     found: Device | DeviceError
     try:
-        found = _load(finders[0])(wanted, is_alone=is_alone)
+        found = _load(finders[0])(wanted)
     except DeviceError as error:
         found = error
     if wanted == "cpu" or (isinstance(found, Device) and found.is_gpu):
         finders = finders[:1]
+    notes: list[str] = []
     for finder in finders[1:]:
-        with suppress(DeviceError, MissingExtraError):  # the first one's words are said
-            other: Device = _load(finder)(wanted, is_alone=is_alone)
-            if other.is_gpu:
-                return other
+        try:
+            other: Device = _load(finder)(wanted)
+        except MissingExtraError:  # not installed, so it has nothing to say
+            continue
+        except DeviceError as error:
+            notes.append(str(error))
+            continue
+        if other.is_gpu:
+            return other
+        notes += other.notes
     if isinstance(found, DeviceError):
-        raise found
-    return found
+        raise DeviceError("\n".join([str(found), *notes]))
+    return replace(found, notes=(*found.notes, *notes))
 
 
 def open_embedder(
@@ -116,16 +128,15 @@ def open_embedder(
         engine: a key of `ENGINES`, None for the first that can.
         batch_size: images per call of the network, None for what suits the device.
         n_streams: calls that run side by side, None for what suits the device.
-        is_alone: see `find_device`.
+        is_alone: this process does nothing but embed, so libraries may be set up for that for
+            good.
 
     Raises:
         EngineError: no such engine, or it does not serve the device or cannot run the network.
         DeviceError: a GPU was asked for and is not there.
         MissingExtraError: the engine's library is not installed.
     """
-    chosen = device
-    if not isinstance(chosen, Device):
-        chosen = find_device(chosen, engine, is_alone=is_alone)
+    chosen = device if isinstance(device, Device) else find_device(device, engine)
     able = [kind for kind in _kinds(engine) if kind.serves(chosen)]
     if not able:
         raise EngineError(
@@ -135,6 +146,8 @@ def open_embedder(
     reasons: list[str] = []
     for kind in able:
         open_engine: OpenEngine = _load(kind.opens)
+        if is_alone and kind.sets_up is not None:
+            _load(kind.sets_up)()
         try:
             embedder = Embedder(open_engine(network, chosen, batch_size, n_streams))
         except CannotRunError as error:
@@ -161,6 +174,7 @@ def open_model(
     batch_size: int | None = None,
     n_streams: int | None = None,
     precision: str = "float32",
+    is_alone: bool = False,
 ) -> Embedder:
     """`open_embedder` for a Keras model that is there already.
 
@@ -169,7 +183,9 @@ def open_model(
         device: from `choose_device`.
     """
     network = Network(lambda: model, precision)
-    return open_embedder(network, device, batch_size=batch_size, n_streams=n_streams)
+    return open_embedder(
+        network, device, batch_size=batch_size, n_streams=n_streams, is_alone=is_alone
+    )
 
 
 def find_engine(name: str) -> EngineKind:
