@@ -12,6 +12,7 @@ from pipeline.commands.shared import (
     device_option,
     engine_option,
     json_option,
+    label_from_option,
     max_bytes_option,
     max_pixels_option,
     network_store_option,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 @click.option("--split", type=click.Choice(["train", "val", "test"]), help="Only this split of "
               "DATA.")  # fmt: skip
 @class_depth_option
+@label_from_option
 @max_pixels_option
 @max_bytes_option
 @weights_option
