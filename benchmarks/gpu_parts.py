@@ -24,7 +24,7 @@ from benchmarks.gpu_reference import (
     make_images,
     read_reference,
 )
-from pipeline.backbones.engines.registry import find_device
+from pipeline.backbones.engines.opening import find_device
 
 ROOT = Path(__file__).resolve().parent.parent
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")

@@ -15,7 +15,7 @@ from pipeline.backbones.engines.device import Device, require_device_name
 from pipeline.backbones.engines.embedder import Embedder
 from pipeline.backbones.engines.engine import Network
 from pipeline.backbones.engines.network_store import NetworkStore
-from pipeline.backbones.engines.registry import find_device, open_embedder
+from pipeline.backbones.engines.opening import find_device, open_embedder
 from pipeline.classifier.parity import Parity, check_parity
 from pipeline.classifier.parts import load_parts
 from pipeline.classifier.sources import Source, list_images, make_source

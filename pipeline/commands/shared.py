@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from pipeline.backbones.engines.registry import ENGINES
+
 EXISTING = click.Path(path_type=Path)
 
 
@@ -67,7 +69,8 @@ device_option = option(
     "--device", default="auto", help="Where to compute: auto, cpu, gpu or gpu:N."
 )
 engine_option = click.option(
-    "--engine", help="What runs the network.  [default: what suits the device]"
+    "--engine",
+    help=f"What runs the network: {', '.join(ENGINES)}.  [default: what suits the device]",
 )
 network_store_option = click.option(
     "--no-network-store",

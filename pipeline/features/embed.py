@@ -8,8 +8,8 @@ from typing import Protocol
 import numpy as np
 
 from pipeline.backbones.engines.network_store import NetworkStore
+from pipeline.backbones.engines.opening import open_embedder
 from pipeline.backbones.engines.recipe_network import describe_network
-from pipeline.backbones.engines.registry import open_embedder
 from pipeline.backbones.weights.resolve import ResolvedWeights
 from pipeline.errors import BackboneError
 from pipeline.features.finished_rows import PartWriter

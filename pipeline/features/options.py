@@ -121,7 +121,9 @@ class ExtractOptions:
         None, help="Skip files with more.", least=1, default_words="536,870,912"
     )
     engine: str | None = option(
-        None, help=f"What runs the network: {', '.join(ENGINES)}.", none_word="auto"
+        None,
+        help=f"What runs the network: {', '.join(ENGINES)}.",
+        default_words="what suits the device",
     )
     device: str = option("auto", help="Where to compute: auto, cpu, gpu or gpu:N.")
     network_store: bool = option(True, help="Keep the converted network for the next command.")
