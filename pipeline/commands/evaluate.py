@@ -10,6 +10,7 @@ from pipeline.commands.shared import (
     class_depth_option,
     command,
     device_option,
+    engine_option,
     json_option,
     label_from_option,
     max_bytes_option,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 @max_bytes_option
 @weights_option
 @device_option
+@engine_option
 @network_store_option
 @click.option(
     "--no-cache",

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime
-from importlib.metadata import version
 
 import numpy as np
 
@@ -14,6 +13,7 @@ from pipeline.features.mixing import list_engines
 from pipeline.images.dataset import Dataset
 from pipeline.images.decoding.read_images import NO_LIMITS, read_image
 from pipeline.recipe import Recipe
+from pipeline.system.versions import list_versions
 
 N_PROBES = 8
 
@@ -69,9 +69,7 @@ def plan_contents(
         weights_source=weights_source,
         batch_size=engines[-1].batch_size,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        software={
-            name: version(name) for name in ("tensorflow", "keras", "numpy", "pillow", "h5py")
-        },
+        software=list_versions(("tensorflow", "keras", "numpy", "pillow", "h5py")),
         engines=engines,
     )
 

@@ -6,6 +6,7 @@ Imports nothing heavy.
 from contextlib import suppress
 from dataclasses import dataclass
 
+from pipeline.backbones.engines.registry import ENGINES
 from pipeline.errors import ParameterError
 from pipeline.recipe import PRECISIONS
 from pipeline.system.options import check_options, option
@@ -128,7 +129,9 @@ class ExtractOptions:
         None, help="Skip files with more.", least=1, default_words="536,870,912"
     )
     engine: str | None = option(
-        None, help="What runs the network.", default_words="what suits the device"
+        None,
+        help=f"What runs the network: {', '.join(ENGINES)}.",
+        default_words="what suits the device",
     )
     device: str = option("auto", help="Where to compute: auto, cpu, gpu or gpu:N.")
     network_store: bool = option(True, help="Keep the converted network for the next command.")

@@ -9,7 +9,7 @@ import numpy as np
 from pipeline.backbones.engines.device import Device, describe_cpu
 from pipeline.backbones.engines.engine import Network
 from pipeline.backbones.engines.network_store import NetworkStore
-from pipeline.backbones.engines.registry import open_embedder
+from pipeline.backbones.engines.opening import open_embedder
 from pipeline.backbones.safe_loading import load_keras_model_safely
 from pipeline.classifier.build import split_classifier
 from pipeline.classifier.parts import identify_finetuned
