@@ -15,6 +15,15 @@ import h5py
 import numpy as np
 
 from pipeline.errors import FeatureFileError
+from pipeline.features.entries import (
+    Entries,
+    LabelledImages,
+    enter_all,
+    read_entries,
+    read_split_rule,
+    write_entries,
+)
+from pipeline.images.split_rules import CHANCE
 from pipeline.recipe import EngineRecord, Recipe
 from pipeline.system.disk import OutputFile
 from pipeline.system.hdf5_damage import damage_named, damaged
@@ -70,11 +79,26 @@ class Contents:
     probe_rows: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     probe_pixels: np.ndarray = field(default_factory=lambda: np.zeros((0, 0, 0, 3), np.uint8))
     features_sha256: str = ""
+    entries: Entries | None = None  # None in files from before they were kept
+    split_rule: str = CHANCE  # by which splits are made, unless another is asked for
 
     @property
     def engine(self) -> EngineRecord:
         """What computed the rows; of several engines the one with the widest tolerance."""
         return max(reversed(self.engines), key=lambda record: record.tolerance)
+
+    @property
+    def labelled_images(self) -> LabelledImages:
+        """What the division of the images into splits goes by."""
+        images = self.images
+        return LabelledImages(
+            images.paths, images.digests, self.labels, self.splits, self.class_names
+        )
+
+    @property
+    def known_entries(self) -> Entries:
+        """When each image was first to be divided; in a file that does not say, when it arrived."""
+        return self.entries or enter_all(self.labelled_images, self.arrivals)
 
     def says_the_same(self, other: "Contents") -> bool:
         """Whether two files with these contents would tell the same, time and software apart."""
@@ -125,6 +149,8 @@ def write_features(
         write_rows(
             file, "retired/features", retired_blocks, (len(contents.retired), n_features), output
         )
+        if contents.entries is not None:
+            write_entries(file, contents.entries)
         probe = file.create_group("probe")
         probe["row"] = contents.probe_rows.astype(np.int64)
         probe["pixels"] = contents.probe_pixels
@@ -142,6 +168,7 @@ def write_features(
                 "created": contents.created,
                 "software": json.dumps(contents.software),
                 "features_sha256": hasher.hexdigest(),
+                "split_rule": contents.split_rule,
             }
         )
 
@@ -342,6 +369,8 @@ def _read_contents(file: h5py.File) -> Contents:
         probe_rows=file["probe/row"][:],
         probe_pixels=file["probe/pixels"][:],
         features_sha256=attributes["features_sha256"],
+        entries=read_entries(file, file["label"][:], file["split"][:]),
+        split_rule=read_split_rule(file),
     )
 
 
