@@ -55,6 +55,8 @@ def run_stages(
         thawed = _thaw(task, replicas)
         job, state = _find_state(task, thawed, resume=resume)
         images = _open_images(task, thawed, state)
+        for note in options.describe_idle(uses_trunk_cache=images.trunk is not None):
+            watch.on_note(note)
         state = _train(task, thawed, images, replicas, job, state)
     model, after = _predict(task, thawed, images, state)
     result = _write(task, thawed, images, state, model, after, n_devices=replicas.n)
