@@ -109,6 +109,7 @@ def evaluate(
     max_bytes: int | None = None,
     weights: str | os.PathLike[str] | None = None,
     device: str = "auto",
+    network_store: bool = True,
     is_alone: bool = False,
     on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
     on_note: Callable[[str], None] = lambda note: None,
@@ -123,6 +124,7 @@ def evaluate(
         max_pixels, max_bytes: what an image may be at most, None for the defaults.
         weights: where the backbone's weights lie now, None for where they came from.
         device: `auto`, `cpu`, `gpu` or `gpu:N`.
+        network_store: see `load_run`.
         is_alone: see `load_run`.
         on_progress: called with a stage, the number done and the number to do.
         on_note: called with what people should know.
@@ -137,7 +139,9 @@ def evaluate(
     dataset = scan_dataset(as_path(data, "data"), class_depth).of_split(split)
     label_as_run(opened.class_names, dataset)  # before the slow start of TensorFlow
     is_loaded = model is not None
-    model = model or load_run(opened, weights, device, is_alone=is_alone)
+    model = model or load_run(
+        opened, weights, device, network_store=network_store, is_alone=is_alone
+    )
     limits = make_limits(max_pixels, max_bytes)
     evaluation = score_dataset(model, dataset, limits=limits, on_progress=on_progress)
     for note in () if is_loaded else model.notes:

@@ -13,6 +13,7 @@ from pipeline.commands.shared import (
     json_option,
     max_bytes_option,
     max_pixels_option,
+    network_store_option,
     weights_option,
 )
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 @max_bytes_option
 @weights_option
 @device_option
+@network_store_option
 @json_option
 def evaluate(terminal: "Terminal", run: Path, data: Path, as_json: bool, **how: Any) -> None:
     """Score RUN on the labelled images in DATA.

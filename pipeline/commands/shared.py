@@ -66,6 +66,14 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON f
 device_option = option(
     "--device", default="auto", help="Where to compute: auto, cpu, gpu or gpu:N."
 )
+network_store_option = click.option(
+    "--no-network-store",
+    "network_store",
+    is_flag=True,
+    default=True,
+    flag_value=False,
+    help="Keep no converted network for the next command.",
+)
 weights_option = click.option(
     "--weights", help="Where the backbone's weights are now.  [default: where they came from]"
 )
