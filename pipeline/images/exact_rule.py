@@ -137,7 +137,7 @@ class _Division:
         for key, by_class in gains.items():
             place = self._place_of.get(key)
             known = self._images_of.setdefault(key, {})
-            for label, n in by_class.items():
+            for label, n in sorted(by_class.items()):  # so that sums do not depend on paths
                 n_units = int(label not in known)
                 known[label] = known.get(label, 0) + n
                 self._classes[label].n_images += n
