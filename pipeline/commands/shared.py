@@ -85,6 +85,10 @@ max_pixels_option = click.option(
 max_bytes_option = click.option(
     "--max-bytes", type=click.IntRange(min=1), help="Skip files with more.  [default: 536,870,912]"
 )
+label_from_option = click.option(
+    "--label-from",
+    help="Regular expression that finds the class in an image's path: what its brackets hold.",
+)
 class_depth_option = option(
     "--class-depth",
     default=1,

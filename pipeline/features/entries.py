@@ -201,16 +201,6 @@ def read_split_rule(file: h5py.File) -> str:
 
 def _require_sense(entries: Entries, is_divided: np.ndarray) -> None:
     gone, n_classes = entries.gone, len(entries.class_names)
-    n_samples, n_gone = len(is_divided), len(gone.paths)
-    columns = [entries.classes, entries.arrivals, gone.classes, gone.arrivals]
-    shapes = [(n_samples,), (n_samples,), (n_gone,), (n_gone,)]
-    if (
-        [column.shape for column in columns] != shapes
-        or gone.digests.shape != (n_gone, 32)
-        or gone.digests.dtype != np.uint8
-        or any(column.dtype != np.int32 for column in columns)
-    ):
-        raise ValueError("the columns of entry are not of one length, or not of the right types")
     for classes, arrivals in ((entries.classes, entries.arrivals), (gone.classes, gone.arrivals)):
         is_entered = classes != NEVER
         if np.any(classes < NEVER) or np.any(classes >= n_classes):

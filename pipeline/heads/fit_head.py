@@ -26,11 +26,12 @@ from pipeline.heads.registry import find_head
 from pipeline.heads.write_run import write_head_run
 from pipeline.images.splits import UNLABELLED, VAL
 from pipeline.runs.manifest import FeaturesPart
+from pipeline.runs.run_folder import claim_output
 from pipeline.runs.scores import Metrics
 from pipeline.system.memory import available_bytes, parse_memory
 from pipeline.system.options import check_options
+from pipeline.system.paths import as_path
 from pipeline.system.printable import name_some
-from pipeline.system.sealed_hdf5 import read_seal
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,32 @@ def fit_head(
         DatasetError: its images have no labels, or only one class.
         SplitError: a class too small to be split.
         RunError: the output exists.
+        LockedError: another process is about to write the output.
     """
+    target = None if output is None else as_path(output, "output")
+    with claim_output(target, force=force):
+        return _fit_head(
+            features,
+            head=head,
+            memory=memory,
+            output=target,
+            force=force,
+            on_progress=on_progress,
+            options=options,
+        )
+
+
+def _fit_head(
+    features: str | Path,
+    *,
+    head: str,
+    memory: int | str | None,
+    output: Path | None,
+    force: bool,
+    on_progress: Progress,
+    options: dict[str, Any],
+) -> FitResult:
+    """`fit_head`, for whoever holds the output."""
     dividing, of_head = check_fit_options(head, options)
     n_bytes = _count_bytes(memory)
     is_idle_force = force and output is None
@@ -97,7 +123,7 @@ def fit_head(
         _require_classes(contents, path)
         division = divide_images(contents, dividing, asked=options)
         rows = FeatureRows(file, n_bytes)
-        source = _describe_source(contents, path, division.equal_images)
+        source = _describe_source(file, division.equal_images)
         seconds["read"] = time.perf_counter() - started
         fit_started = time.perf_counter()
         fitted = _fit_rows(
@@ -122,7 +148,7 @@ def fit_head(
         probe_features,
         notes=notes,
         measure_seconds=lambda: {**seconds, "total": time.perf_counter() - started},
-        output=None if output is None else Path(output),
+        output=output,
         force=force,
     )
     return FitResult(
@@ -210,14 +236,12 @@ def _fit_rows(
         ) from error
 
 
-def _describe_source(
-    contents: Contents, path: Path, equal_images: dict[str, list[list[str]]]
-) -> FeaturesPart:
+def _describe_source(file: FeatureFile, equal_images: dict[str, list[list[str]]]) -> FeaturesPart:
     return FeaturesPart(
-        features_file=str(path.resolve()),
-        features_file_seal=read_seal(path),
-        features_sha256=contents.features_sha256,
-        features_batch_size=contents.batch_size,
+        features_file=str(file.path.resolve()),
+        features_file_seal=file.seal,
+        features_sha256=file.contents.features_sha256,
+        features_batch_size=file.contents.batch_size,
         equal_images=equal_images,
     )
 
@@ -226,15 +250,18 @@ def _require_classes(contents: Contents, path: Path) -> None:
     present = sorted(set(contents.labels.tolist()) - {UNLABELLED})
     if not present:
         raise DatasetError(
-            f"The images of this feature file have no labels. Expected a folder per "
-            f"class, or labels in the CSV. Received: {path}, made from {contents.data_root}"
+            "The images of this feature file have no labels. Expected a folder per class, or "
+            f"labels in the CSV. Received: {path}, made from {contents.data_root}\n"
+            "If their names tell the class: `frostline.extract(DATA, label_from=REGEX)`."
         )
     if len(present) < 2:
         raise DatasetError(
             f"There is only one class, {contents.class_names[present[0]]!r}. Expected two or more "
             f"to tell apart. Received: {path}, made from {contents.data_root}\n"
-            "Give each image its class, by a folder of its own for each or in the CSV, and run "
-            "extract again."
+            "Put the images of each class in a folder of its own (or give each its label in the "
+            "CSV) and run extract again. If the classes are further down: "
+            "`frostline.extract(DATA, class_depth=2)`; if the images' names tell them: "
+            "`frostline.extract(DATA, label_from=REGEX)`."
         )
     if len(present) < len(contents.class_names):
         absent = [

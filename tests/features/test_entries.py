@@ -249,9 +249,9 @@ def test_feature_file_of_0_1_0_keeps_its_rule_unless_the_new_one_is_asked_for(tm
 
 WRONG_ENTRIES = {
     "entry/class": (np.full(24, 7, np.int32), "a class in entry has no name"),
-    "entry/arrival": (np.zeros(23, np.int32), "not of one length"),
-    "entry/gone/digest": (np.zeros((2, 32), np.uint8), "not of one length"),
-    "entry/gone/class": (np.zeros(0, np.float32), "not of the right types"),
+    "entry/arrival": (np.zeros(23, np.int32), r"should be int32 \[n_samples\], here \[24\]"),
+    "entry/gone/digest": (np.zeros((2, 32), np.uint8), r"'entry/gone/class' should be .* \[2\]"),
+    "entry/gone/class": (np.zeros(0, np.float32), "should be int32"),
 }
 
 

@@ -1,5 +1,6 @@
 import csv
 import json
+import os
 
 import numpy as np
 import pytest
@@ -80,6 +81,13 @@ def test_of_many_missing_classes_three_are_named(tmp_path):
 def test_missing_file_names_the_other_words(tmp_path):
     with pytest.raises(ClassWeightError, match="Expected balanced, none, a JSON file"):
         weigh_classes(str(tmp_path / "balance"), LABELS, NAMES)
+
+
+def test_what_is_no_file_is_refused_and_not_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe.csv")
+    for path in (tmp_path / "pipe.csv", "/dev/zero"):
+        with pytest.raises(ClassWeightError, match="it is a pipe or device, not a file"):
+            weigh_classes(str(path), LABELS, NAMES)
 
 
 def test_weights_reach_both_heads(extracted, tmp_path):
