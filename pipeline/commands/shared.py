@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from pipeline.backbones.engines.registry import ENGINES
+
 EXISTING = click.Path(path_type=Path)
 
 
@@ -66,6 +68,10 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON f
 device_option = option(
     "--device", default="auto", help="Where to compute: auto, cpu, gpu or gpu:N."
 )
+engine_option = click.option(
+    "--engine",
+    help=f"What runs the network: {', '.join(ENGINES)}.  [default: what suits the device]",
+)
 network_store_option = click.option(
     "--no-network-store",
     "network_store",
@@ -84,6 +90,10 @@ max_pixels_option = click.option(
 )
 max_bytes_option = click.option(
     "--max-bytes", type=click.IntRange(min=1), help="Skip files with more.  [default: 536,870,912]"
+)
+label_from_option = click.option(
+    "--label-from",
+    help="Regular expression that finds the class in an image's path: what its brackets hold.",
 )
 class_depth_option = option(
     "--class-depth",

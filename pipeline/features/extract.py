@@ -10,6 +10,7 @@ from pipeline.backbones.engines.device import require_device_name
 from pipeline.backbones.engines.registry import find_engine
 from pipeline.backbones.presets import find_backbone, require_image_size
 from pipeline.backbones.weights.resolve import ResolvedWeights, resolve_weights
+from pipeline.features.depth import settle_depth
 from pipeline.features.embed import Progress, make_embedder
 from pipeline.features.extraction import Extraction
 from pipeline.features.options import ExtractOptions, parse_colour
@@ -72,9 +73,10 @@ def extract(
     if wanted.engine is not None:
         find_engine(wanted.engine)
     folder, notes = unpack_if_archive(as_path(data, "data"))
-    for note in notes:
+    for note in [*wanted.describe_idle(), *notes]:
         on_note(note)
-    dataset = scan_dataset(folder, wanted.class_depth).limited(wanted.limit)
+    dataset = scan_dataset(folder, wanted.class_depth, wanted.label_from)
+    dataset = dataset.limited(wanted.limit)
     on_dataset(dataset)
     recipe, weights = make_recipe(
         wanted.backbone,
@@ -88,11 +90,13 @@ def extract(
         precision=wanted.precision,
         truncated=wanted.truncated,
     )
-    target = (
-        default_target(dataset.name, recipe, wanted.limit)
-        if output is None
-        else as_path(output, "output")
-    )
+    chosen = None if output is None else as_path(output, "output")
+    name_target = partial(default_target, dataset.name)
+    if wanted.depth == "auto":
+        paths = [dataset.root / path for path in dataset.paths]
+        limits = make_limits(wanted.max_pixels, wanted.max_bytes)
+        recipe = settle_depth(recipe, paths, chosen, name_target, limits, on_progress, on_note)
+    target = chosen or name_target(recipe)
     n_processes = (wanted.jobs or count_cores()) if wanted.parallel == "loky" else 0
     make = partial(
         make_embedder,
@@ -170,7 +174,6 @@ def make_recipe(
     return recipe, resolved
 
 
-def default_target(name: str, recipe: Recipe, limit: int | None = None) -> Path:
+def default_target(name: str, recipe: Recipe) -> Path:
     """`cache/DATA-BACKBONE-XXXXXXXX.h5`, X being the start of the recipe id."""
-    data = name + (f"-limit{limit}" if limit else "")
-    return CACHE_FOLDER / f"{data}-{recipe.backbone_in_file_names}-{recipe.id[:8]}.h5"
+    return CACHE_FOLDER / f"{name}-{recipe.backbone_in_file_names}-{recipe.id[:8]}.h5"

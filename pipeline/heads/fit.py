@@ -29,6 +29,8 @@ class Fit:
         class_names: in the order of the columns of probabilities.
         parameters: the head's options by name.
         chosen: what was chosen, in words such as `C = 1`.
+        chosen_by: who chose it: the split `val`, the `user`, or `nothing` where there was no
+            choice.
         history: a record of losses and accuracies per epoch, or per value tried; the one that was
             chosen has the very numbers of `metrics`.
         x: name of the column that the history runs over.
@@ -45,6 +47,7 @@ class Fit:
     class_names: list[str]
     parameters: dict[str, Any]
     chosen: str
+    chosen_by: str
     history: list[dict[str, Any]]
     x: str
     best: int | float
@@ -103,6 +106,7 @@ def fit(
         class_names=names,
         parameters=asdict(settings),
         chosen=fitted.chosen,
+        chosen_by=fitted.chosen_by,
         history=_settle(fitted, metrics),
         x=fitted.x,
         best=fitted.best,

@@ -65,7 +65,7 @@ def write_head_run(
         RunError: the output exists.
     """
     backbone = contents.recipe.backbone_in_file_names
-    stem = f"{Path(contents.data_root).name}-{backbone}-{fitted.kind}"
+    stem = f"{contents.data_name}-{backbone}-{fitted.kind}"
     with new_run(output, stem, force=force) as (folder, final):
         fitted.head.save(folder)
         write_history(folder / "history.csv", fitted.history)
@@ -82,7 +82,7 @@ def write_head_run(
             splits=SplitFacts(**division.facts),
             parameters={"head": fitted.kind, **fitted.parameters, **asdict(options)},
             chosen=fitted.chosen,
-            chosen_by="val",
+            chosen_by=fitted.chosen_by,
             history=HistoryAxis(fitted.x, fitted.best),
             metrics=fitted.metrics,
             seconds=measure_seconds(),
@@ -121,8 +121,9 @@ def _draw(folder: Path, name: str, fitted: Fit) -> None:
     from pipeline.report.plots import plot_confusion_matrix, plot_learning_curve
 
     folder.mkdir()
+    best = fitted.best if fitted.chosen_by == "val" else None
     plot_learning_curve(
-        folder / "learning-curve.png", fitted.history, x=fitted.x, best=fitted.best, title=name
+        folder / "learning-curve.png", fitted.history, x=fitted.x, best=best, title=name
     )
     split = next(split for split in ("test", "val", "train") if split in fitted.metrics)
     plot_confusion_matrix(

@@ -13,14 +13,15 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.errors import DatasetError
-from pipeline.images.dataset import ARCHIVE_SUFFIXES, is_archive
-from pipeline.images.sources.archives import MAX_BYTES, unpack_archive
-from pipeline.images.sources.candidates import ARCHIVE_NOTE, find_reason_to_pass
+from pipeline.images.dataset import is_archive
+from pipeline.images.sources.archives import ARCHIVE_SUFFIXES, MAX_BYTES, unpack_archive
+from pipeline.images.sources.candidates import ARCHIVE_NOTE, find_reason_to_pass, was_fetched
 from pipeline.images.splits import split_of_name
 from pipeline.system.atomic_folder import atomic_folder
 from pipeline.system.paths import is_file, sha256_of_file
 
 DATA_FOLDER = Path("data")
+_N_SHOWN = 3
 _TIMEOUT_SECONDS = 60.0  # without a byte
 
 
@@ -107,7 +108,7 @@ def fetch_digits(output: Path | None = None, *, force: bool = False) -> Fetched:
     folder = output or DATA_FOLDER / "digits"
     _require_new(folder, force)
     digits = load_digits()
-    with atomic_folder(folder, force=force) as temporary:
+    with atomic_folder(folder, may_replace=lambda there: force and was_fetched(there)) as temporary:
         for number, (pixels, digit) in enumerate(zip(digits.images, digits.target, strict=True)):
             buffer = io.BytesIO()
             gray = np.rint(pixels * (255 / 16)).astype(np.uint8)
@@ -115,6 +116,7 @@ def fetch_digits(output: Path | None = None, *, force: bool = False) -> Fetched:
             class_folder = temporary / str(digit)
             class_folder.mkdir(exist_ok=True)
             (class_folder / f"{number:04d}.png").write_bytes(buffer.getvalue())
+        (temporary / ARCHIVE_NOTE).write_text(json.dumps({"source": "digits"}))
     return Fetched(folder, len(digits.target))
 
 
@@ -146,16 +148,18 @@ def fetch_archive(
     """
     folder = output or default_folder(archive)
     _require_new(folder, force)
-    with atomic_folder(folder, force=force) as temporary:
+    with atomic_folder(folder, may_replace=lambda there: force and was_fetched(there)) as temporary:
         unpacked = unpack_archive(archive, temporary, max_bytes=max_bytes)
         if not unpacked.n_files:
             raise DatasetError(
                 f"There is no file in this archive. Expected images. Received: {archive}"
+                + "".join(f"\n{note}" for note in unpacked.notes)
             )
         while (wrapper := _find_wrapper(temporary)) is not None:
             _lift(wrapper)
         (temporary / ARCHIVE_NOTE).write_text(json.dumps(_identify(archive)))
-    return Fetched(folder, unpacked.n_files, unpacked.notes)
+        packed = [folder / _find_lifted(temporary, place) for place in unpacked.packed]
+    return Fetched(folder, unpacked.n_files, [*unpacked.notes, *_describe_packed(packed)])
 
 
 def default_folder(archive: Path) -> Path:
@@ -181,16 +185,25 @@ def unpack_if_archive(source: Path, max_bytes: int = MAX_BYTES) -> tuple[Path, l
         fetched = fetch_archive(source, folder, max_bytes=max_bytes)
         return folder, [f"Unpacked {fetched.n_files:,} files to {folder}/", *fetched.notes]
     if not _is_from(folder, source):
+        how = "force=True" if was_fetched(folder) else "output=FOLDER"
         raise DatasetError(
             f"{source} would be unpacked to {folder}/, which exists and came from elsewhere. "
             f"Expected no such folder, or one unpacked from this very file.\nUse the folder "
-            f"itself, or unpack anew: `frostline.fetch({source}, force=True)` (or `output=FOLDER`)."
+            f"itself, or unpack it yourself: `frostline.fetch({source}, {how})`."
         )
     return folder, [f"{source} was unpacked to {folder}/ before; that is used."]
 
 
 def _require_new(folder: Path, force: bool) -> None:
-    if folder.exists() and not force and (not folder.is_dir() or any(folder.iterdir())):
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    if force and not was_fetched(folder):
+        raise DatasetError(
+            "This folder was not made by `frostline.fetch()`, so it is not replaced. Expected a "
+            f"new one, or one that was fetched. Received: {folder}\n"
+            "Choose another `output`, or move the folder away."
+        )
+    if not force:
         raise DatasetError(
             f"This folder exists already. Expected a new one. Received: {folder}\n"
             "It may be the data set that you want; fetch it anew with `force=True`."
@@ -199,11 +212,16 @@ def _require_new(folder: Path, force: bool) -> None:
 
 def _identify(archive: Path) -> dict:
     status = archive.stat()
+    return {"archive": archive.name, **_stamp(status), "sha256": sha256_of_file(archive)}
+
+
+def _stamp(status: os.stat_result) -> dict[str, int]:
+    """What tells that a file is untouched: its size, and all that the file system notes of it."""
     return {
-        "archive": archive.name,
         "size": status.st_size,
         "mtime_ns": status.st_mtime_ns,
-        "sha256": sha256_of_file(archive),
+        "ctime_ns": status.st_ctime_ns,
+        "inode": status.st_ino,
     }
 
 
@@ -212,9 +230,11 @@ def _is_from(folder: Path, archive: Path) -> bool:
         note = json.loads((folder / ARCHIVE_NOTE).read_text())
     except (OSError, ValueError):
         return False
-    status = archive.stat()
-    is_untouched = (note["size"], note["mtime_ns"]) == (status.st_size, status.st_mtime_ns)
-    return is_untouched or note["sha256"] == sha256_of_file(archive)
+    if not isinstance(note, dict) or "archive" not in note:
+        return False
+    stamp = _stamp(archive.stat())  # notes of older versions have less of it
+    is_untouched = all(note.get(name, value) == value for name, value in stamp.items())
+    return is_untouched or note.get("sha256") == sha256_of_file(archive)
 
 
 def _find_wrapper(folder: Path) -> Path | None:
@@ -239,6 +259,21 @@ def _lift(wrapper: Path) -> None:
         elif inner.is_file():
             inner.unlink()  # a README beside the folder and one in it
     emptied.rmdir()
+
+
+def _find_lifted(folder: Path, place: str) -> Path:
+    """Where a file is now that the folders around everything are gone."""
+    parts = Path(place).parts
+    kept = (Path(*parts[start:]) for start in range(len(parts)))
+    return next((path for path in kept if (folder / path).exists()), Path(place))
+
+
+def _describe_packed(archives: list[Path]) -> list[str]:
+    if not archives:
+        return []
+    shown = ", ".join(f"`frostline.fetch({path})`" for path in archives[:_N_SHOWN])
+    more = f", and {len(archives) - _N_SHOWN:,} more" if len(archives) > _N_SHOWN else ""
+    return [f"{len(archives):,} file(s) in it are archives, too. To unpack them: {shown}{more}."]
 
 
 def _download(download: Download) -> Path:

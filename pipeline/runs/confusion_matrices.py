@@ -10,15 +10,18 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.errors import RunError, describe_unread_arrays
+from pipeline.errors import RunError
 from pipeline.images.splits import SPLITS
 from pipeline.runs.manifest import Manifest
 from pipeline.runs.run_folder import Run
 from pipeline.runs.scores import Metrics
+from pipeline.system.array_files import UnreadableError, read_arrays
 from pipeline.system.atomic_files import atomic_path
+from pipeline.system.expected_tables import Table
 
 FILE_NAME = "confusion-matrices.npz"
 FROZEN = "frozen_"
+_BYTES_PER_CELL, _ROOM_FOR_HEADER = 8, 4096  # at most; a file holds them in fewer, and packed
 
 
 def write_confusion_matrices(folder: Path, manifest: Manifest) -> None:
@@ -42,19 +45,15 @@ def read_confusion_matrices(run: Run) -> dict[str, np.ndarray]:
     if all(one.confusion_matrix.size for one in scores.values()):
         return {name: one.confusion_matrix for name, one in scores.items()}
     path, n_classes = run.folder / FILE_NAME, len(run.class_names)
+    expected = dict.fromkeys(scores, Table(np.integer, (n_classes, n_classes)))
+    most = len(scores) * (_BYTES_PER_CELL * n_classes**2 + _ROOM_FOR_HEADER)
     try:
-        with np.load(path, allow_pickle=False) as file:
-            matrices = {name: file[name] for name in scores}
-        for name, matrix in matrices.items():
-            if matrix.shape != (n_classes, n_classes) or matrix.dtype.kind not in "iu":
-                raise ValueError(f"{name} is {matrix.dtype} {matrix.shape}")
-    except (OSError, ValueError, KeyError, EOFError) as error:
+        return read_arrays(path, expected, most_unpacked=most)
+    except UnreadableError as error:
         raise RunError(
-            f"The confusion matrices of this run cannot be read ({describe_unread_arrays(error)}). "
-            f"Expected integers ({n_classes}, {n_classes}) of {', '.join(scores)}. Received: {path}"
-            "\nMake the run again."
+            f"The confusion matrices of this run cannot be read ({error}). Received: {path}\n"
+            "Make the run again."
         ) from error
-    return matrices
 
 
 def _list_scores(manifest: Manifest) -> dict[str, Metrics]:

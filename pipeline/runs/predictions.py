@@ -12,11 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.errors import RunError, describe_unread_arrays
+from pipeline.errors import RunError
 from pipeline.images.splits import SPLITS
 from pipeline.runs.run_folder import Run
+from pipeline.system.array_files import UnreadableError, read_arrays
 from pipeline.system.atomic_files import atomic_path
 from pipeline.system.csv_files import read_csv, write_csv
+from pipeline.system.expected_tables import Table
 
 MOST_COLUMNS = 100
 N_HIGHEST = 5
@@ -115,10 +117,10 @@ def read_predictions(run: Run) -> Predictions:
             probabilities = _read_array(path, (len(rows), len(run.class_names)))
         else:
             probabilities = _parse_probabilities(header, rows, run.class_names)
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, UnreadableError) as error:
         raise RunError(
-            f"The predictions of this run cannot be read ({describe_unread_arrays(error)}). "
-            f"Received: {path}\nFit the head again."
+            f"The predictions of this run cannot be read ({error}). Received: {path}\n"
+            "Fit the head again."
         ) from error
     return Predictions(paths, splits, labels, probabilities)
 
@@ -183,12 +185,7 @@ def _parse_probabilities(
 
 
 def _read_array(path: Path, shape: tuple[int, int]) -> np.ndarray:
-    with np.load(path, allow_pickle=False) as file:
-        probabilities: np.ndarray = file["probabilities"]
-    if probabilities.dtype != np.float32 or probabilities.shape != shape:
-        raise ValueError(
-            f"it holds {probabilities.dtype} {probabilities.shape} instead of float32 {shape}"
-        )
+    probabilities = read_arrays(path, {"probabilities": Table(np.float32, shape)})["probabilities"]
     if not np.isfinite(probabilities).all():
         raise ValueError("it holds NaN or infinity")
     return probabilities

@@ -1,7 +1,7 @@
 """Names and values as text that any terminal can show and any program can read."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 def printable(text: str) -> str:
@@ -33,16 +33,15 @@ def _indent_json(value: object, *, ensure_ascii: bool, margin: str = "") -> str:
     def encode(part: object) -> str:
         return _indent_json(part, ensure_ascii=ensure_ascii, margin=margin + "  ")
 
-    is_open = isinstance(value, (dict, list, tuple)) and value
-    if not is_open or (not isinstance(value, dict) and _are_numbers(value)):
-        return json.dumps(value, ensure_ascii=ensure_ascii)
-    if isinstance(value, dict):
+    if isinstance(value, dict) and value:
         names = (json.dumps({name: 0}, ensure_ascii=ensure_ascii)[1:-4] for name in value)
         parts = [
             f"{name}: {encode(part)}" for name, part in zip(names, value.values(), strict=True)
         ]
-    else:
+    elif isinstance(value, (list, tuple)) and not _are_numbers(value):
         parts = [encode(part) for part in value]
+    else:
+        return json.dumps(value, ensure_ascii=ensure_ascii)
     opening, closing = "{}" if isinstance(value, dict) else "[]"
     inner = f",\n{margin}  ".join(parts)
     return f"{opening}\n{margin}  {inner}\n{margin}{closing}"
@@ -50,3 +49,10 @@ def _indent_json(value: object, *, ensure_ascii: bool, margin: str = "") -> str:
 
 def _are_numbers(values: Iterable[object]) -> bool:
     return all(type(value) in (int, float) for value in values)
+
+
+def name_some(names: Sequence[str], n_shown: int = 3) -> str:
+    """Names for a message, however many there are: the first few, each in quotes, and a count."""
+    more = len(names) - n_shown
+    shown = ", ".join(map(repr, names[:n_shown]))
+    return f"{shown} and {more:,} more" if more > 0 else shown

@@ -127,8 +127,10 @@ class Terminal:
 
     def show_dataset(self, dataset: "Dataset") -> None:
         """Images per class and split, and what was left out."""
-        root = printable(str(dataset.root))
-        self.say(f"{root}: {len(dataset):,} images, {len(dataset.class_names)} classes")
+        n_classes = len(dataset.class_names)
+        classes = f"{n_classes:,} class{'' if n_classes == 1 else 'es'}"
+        images = f"{len(dataset):,} image{'' if len(dataset) == 1 else 's'}"
+        self.say(f"{printable(str(dataset.source))}: {images}, {classes}")
         if not self._quiet and dataset.class_names:
             counts, columns = _count_given_splits(dataset)
             self._talk.print(draw_class_chart(dataset.class_names, counts, columns))
@@ -178,6 +180,7 @@ class Terminal:
                 {
                     "run": str(result.folder),
                     "chosen": result.chosen,
+                    "chosen_by": result.chosen_by,
                     "seconds": result.seconds,
                     "metrics": {name: m.to_dict() for name, m in result.metrics.items()},
                 }
@@ -187,8 +190,8 @@ class Terminal:
         best = next(name for name in ("test", "val", "train") if name in result.metrics)
         place = f"{result.folder / 'manifest.json'}, metrics, {best}, per_class"
         self._print_classes(result.metrics[best], best, place)
-        self.result(f"Chosen by validation log-loss: {result.chosen}.")
-        if "test" not in result.metrics:
+        self.result(_describe_choice(result))
+        if "test" not in result.metrics and result.chosen_by == "val":
             self.result("There is no test split: validation chose, so its scores flatter a little.")
         self.result(f"{result.seconds:.1f} s. Run: {result.folder}")
 
@@ -385,6 +388,7 @@ class Terminal:
             "splits": {
                 name: int(np.sum(contents.splits == split)) for split, name in enumerate(SPLITS)
             },
+            "split_rule": contents.split_rule,
             "n_skipped": len(skipped),
             "n_retired": len(contents.retired),
             "data_root": contents.data_root,
@@ -427,6 +431,13 @@ def describe_finetuning(result: "FinetuneResult") -> str:
         f"Thawed from {result.unfreeze} up ({result.trainable_parameters:,} parameters); epoch "
         f"{result.best_epoch} of {result.last_epoch} won.\n{found.verdict}\n{found.next_step}"
     )
+
+
+def _describe_choice(result: "FitResult") -> str:
+    """What was chosen, and who chose it."""
+    if result.chosen_by == "val":
+        return f"Chosen by validation log-loss: {result.chosen}."
+    return f"{result.chosen}, as given." if result.chosen_by == "user" else f"{result.chosen}."
 
 
 def _count_given_splits(dataset: "Dataset") -> tuple[np.ndarray, list[str]]:
