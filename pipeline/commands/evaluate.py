@@ -11,8 +11,7 @@ from pipeline.commands.shared import (
     command,
     device_option,
     json_option,
-    max_bytes_option,
-    max_pixels_option,
+    limits_options,
     weights_option,
 )
 
@@ -26,8 +25,7 @@ if TYPE_CHECKING:
 @click.option("--split", type=click.Choice(["train", "val", "test"]), help="Only this split of "
               "DATA.")  # fmt: skip
 @class_depth_option
-@max_pixels_option
-@max_bytes_option
+@limits_options
 @weights_option
 @device_option
 @json_option
@@ -36,7 +34,7 @@ def evaluate(terminal: "Terminal", run: Path, data: Path, as_json: bool, **how: 
 
     \b
     Example:
-      python cli.py evaluate runs/photos-efficientnetb0-logreg-1 new-photos
+      python cli.py evaluate runs/photos-efficientnet-lite0-logreg-1 new-photos
     """
     from pipeline.classifier.evaluate import evaluate as score
 

@@ -5,11 +5,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pipeline.commands.options import whole_number
 from pipeline.commands.shared import (
     EXISTING,
     command,
     device_option,
     json_option,
+    option,
     weights_option,
 )
 
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 @command("features")
 @click.argument("path", type=EXISTING, required=False)
 @click.option("--verify", is_flag=True, help="Check every byte of the file.")
-@click.option("--recompute", type=click.IntRange(min=1), help="Embed N random rows again.")
+@option("--recompute", type=whole_number(least=1), help="Embed N random rows again.")
 @click.option("--data", type=EXISTING, help="Where the images are now, for --recompute.")
 @weights_option
 @device_option

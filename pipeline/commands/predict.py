@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pipeline.commands.options import whole_number
 from pipeline.commands.shared import (
     EXISTING,
     command,
     device_option,
-    max_bytes_option,
-    max_pixels_option,
+    limits_options,
     option,
     weights_option,
 )
@@ -22,11 +22,10 @@ if TYPE_CHECKING:
 @command("predict")
 @click.argument("run", type=EXISTING)
 @click.argument("paths", type=EXISTING, nargs=-1, required=True)
-@option("--top", default=1, type=click.IntRange(min=1), help="So many classes per image.")
+@option("--top", default=1, type=whole_number(least=1), help="So many classes per image.")
 @option("--format", "form", type=click.Choice(["table", "csv", "json"]), default="table",
          help="How to print.")  # fmt: skip
-@max_pixels_option
-@max_bytes_option
+@limits_options
 @weights_option
 @device_option
 def predict(
@@ -36,8 +35,8 @@ def predict(
 
     \b
     Examples:
-      python cli.py predict runs/photos-efficientnetb0-logreg-1 new.jpg
-      python cli.py predict runs/photos-efficientnetb0-logreg-1 inbox --top 3 --format csv
+      python cli.py predict runs/photos-efficientnet-lite0-logreg-1 new.jpg
+      python cli.py predict runs/photos-efficientnet-lite0-logreg-1 inbox --top 3 --format csv
     """
     from pipeline.classifier.predict import predict as classify
     from pipeline.runs.run_folder import open_run

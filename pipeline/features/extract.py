@@ -93,7 +93,7 @@ def extract(
         if output is None
         else as_path(output, "output")
     )
-    n_processes = (wanted.jobs or count_cores()) if wanted.parallel == "loky" else 0
+    n_processes = (wanted.jobs or count_cores()) if wanted.parallel == "processes" else 0
     make = partial(
         make_embedder,
         recipe,

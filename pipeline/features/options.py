@@ -24,7 +24,7 @@ class ExtractOptions:
         batch_size: images per call of the network, None for what suits the device; a file keeps
             its own as long as the same engine computes.
         jobs: batches computed at once, None for as many as cores.
-        parallel: `threads`; or `loky`, where each job is a process with a network of its own.
+        parallel: `threads`; or `processes`, where each job has a process with a network of its own.
         precision: of the computation: `float32`, `mixed_float16` or `mixed_bfloat16`.
         seed: of random weights.
         rehash: read every image, even if size and time are old.
@@ -66,8 +66,9 @@ class ExtractOptions:
     )
     parallel: str = option(
         "threads",
-        help="loky: each job is a process with a network of its own.",
-        choices=("threads", "loky"),
+        help="processes: each job has one, with a network of its own.",
+        choices=("threads", "processes"),
+        aliases=(("loky", "processes"),),
     )
     precision: str = option(
         "float32",

@@ -162,8 +162,8 @@ def test_the_default_division_is_the_default_of_fit_head(photos, tmp_path):
     [
         ("seed", "a", "a whole number from 0 to 4,294,967,295"),
         ("seed", -1, "from 0 to 4,294,967,295"),
-        ("val_fraction", "a", "a number between 0 and 1"),
-        ("val_fraction", 2, "between 0 and 1"),
+        ("val_fraction", "a", "a number above 0 and below 1"),
+        ("val_fraction", 2, "above 0 and below 1"),
         ("test_fraction", 1, "at least 0 and below 1"),
         ("group_by", 3, "a text"),
     ],

@@ -273,7 +273,7 @@ class Terminal:
             self.result_json(entries)
             return
         if not entries and not problems:
-            self.say("No runs yet. `cli.py fit-head FEATURES` makes one.")
+            self.say("No runs yet. `frostline.fit_head(FEATURES)` makes one.")
         for heading, table in run_tables(entries, self._out.width) if entries else []:
             self.result(heading)
             self._print_whole(table)
@@ -329,7 +329,7 @@ class Terminal:
             return
         if not entries:
             if not problems:
-                self.say("No feature files yet. `cli.py extract DATA` makes one.")
+                self.say("No feature files yet. `frostline.extract(DATA)` makes one.")
             return
         self._print_whole(feature_files_table(entries, self._out.width))
 

@@ -1,7 +1,12 @@
 """Tests of pipeline/commands/terminal/words.py: what the library says, as people type it."""
 
+import shlex
+from pathlib import Path
+
 import click
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipeline.commands.terminal.words import say_in_commands
 
@@ -32,7 +37,7 @@ def fit_head(**options):
 
 @pytest.fixture
 def context():
-    root = click.Context(main, info_name="cli.py")
+    root = click.Context(main, info_name="python cli.py")
     with click.Context(extract, parent=root, info_name="extract") as inner:
         yield inner
 
@@ -49,13 +54,17 @@ def context():
         ("of another command: `hidden_units=8`", "of another command: --hidden 8"),
         ("`trunk_cache=False` or `trunk_cache=True`", "--no-trunk-cache or --trunk-cache"),
         ("Expected `data` to be there", "Expected DATA to be there"),
-        ("`frostline.extract(DATA, moved=True)`", "`cli.py extract DATA --moved`"),
-        ('`frostline.extract("a, b", batch_size=8)`', "`cli.py extract a, b --batch-size 8`"),
-        ("`frostline.list_extract()` lists", "`cli.py extract` lists"),
-        ("`frostline.extract(RUN, DATA)`", "`cli.py extract RUN DATA`"),
-        ("`frostline.extract(a,b = c.zip)`", "`cli.py extract a,b = c.zip`"),
-        ("`frostline.extract()` wrote it", "`cli.py extract` wrote it"),
-        ("`frostline.fit_head(...)` fits it", "`cli.py fit-head` fits it"),
+        ("`frostline.extract(DATA, moved=True)`", "`python cli.py extract DATA --moved`"),
+        ('`frostline.extract("a, b", moved=True)`', "`python cli.py extract 'a, b' --moved`"),
+        ("`frostline.list_extract()` lists", "`python cli.py extract` lists"),
+        ("`frostline.extract(RUN, DATA)`", "`python cli.py extract RUN DATA`"),
+        ("`frostline.extract(a,b = c.zip)`", "`python cli.py extract 'a,b = c.zip'`"),
+        ("say `output=my photos.h5`", "say --output 'my photos.h5'"),
+        ("say `output=$HOME`", "say --output '$HOME'"),
+        (r"Received: `on_error='a\\b'`", r"Received: --on-error 'a\b'"),
+        ("an empty `on_error=`", "an empty --on-error ''"),
+        ("`frostline.extract()` wrote it", "`python cli.py extract` wrote it"),
+        ("`frostline.fit_head(...)` fits it", "`python cli.py fit-head` fits it"),
         ("`frostline.unheard_of(1)` stays", "`frostline.unheard_of(1)` stays"),
         ("from `block7a` up", "from `block7a` up"),
         ("`pip install '.[hub]'` stays", "`pip install '.[hub]'` stays"),
@@ -64,6 +73,52 @@ def context():
 )  # fmt: skip
 def test_parameters_and_calls_become_options_and_commands(context, said, shown):
     assert say_in_commands(said) == shown
+
+
+NAMES_THAT_LOOK_LIKE_WORDS = [
+    "`batch_size`",
+    "x`batch_size=64` `moved=True`",
+    "a, moved=True",
+    "say `frostline.extract(DATA)`!",
+    "two\nlines `output`",
+    "`` ` ``",
+    "it's `moved`, really",
+]
+
+
+@pytest.mark.parametrize("name", NAMES_THAT_LOOK_LIKE_WORDS)
+def test_what_was_typed_is_shown_as_it_is_and_can_be_typed_again(context, name):
+    context.params = {"data": Path(name), "output": None, "on_error": ("other", name)}
+    said = f"Received: {name} with `batch_size=2`. Say "
+    said += f"`output={name}` or `frostline.extract({name})`."
+    shown = say_in_commands(said)
+    before, _, rest = shown.removeprefix(f"Received: {name} with ").partition(". Say ")
+    assert before == "--batch-size 2"
+    option, _, command = rest.removesuffix(".").partition(" or ")
+    assert shlex.split(option) == ["--output", name]
+    assert shlex.split(command.strip("`")) == ["python", "cli.py", "extract", name]
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["the class '`batch_size`' is small", "photos/`output`/1.jpg", "`output`/1.jpg", '"`moved`"'],
+)
+def test_names_of_files_and_classes_are_left_alone(context, said):
+    assert say_in_commands(said) == said
+
+
+@given(
+    st.text(min_size=3) | st.text("`,= a", min_size=3),
+    st.sampled_from(["`batch_size=3`", "`moved`"]),
+)
+def test_no_typed_text_is_changed(name, word):
+    root = click.Context(main, info_name="frostline")
+    with click.Context(extract, parent=root) as inner:
+        inner.params = {"data": name}
+        shown = say_in_commands(f"{name} {word} {name}")
+    assert shown.startswith(f"{name} ")
+    assert shown.endswith(f" {name}")
+    assert name in ("`batch_size=3`", "`moved`") or "--" in shown.removeprefix(name)
 
 
 def test_without_a_command_the_words_stay():

@@ -187,7 +187,7 @@ def test_max_bytes_is_the_limit_that_a_user_sets(tmp_path):
         unpack_archive(archive, tmp_path / "out", max_bytes=19_999)
     outcome = call("fetch", archive, "--max-bytes", 19_999)
     assert outcome.exit_code == 1
-    assert f"`cli.py fetch {archive} --max-bytes N`" in outcome.stderr
+    assert f"`python cli.py fetch {archive} --max-bytes N`" in outcome.stderr
     assert unpack_archive(archive, tmp_path / "out2", max_bytes=20_000).n_bytes == 20_000
 
 
