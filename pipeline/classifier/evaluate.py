@@ -10,6 +10,7 @@ import numpy as np
 from pipeline.classifier.model import (
     Classifier,
     Prediction,
+    find_all_refused,
     load_run,
     open_either,
     require_defaults,
@@ -135,9 +136,12 @@ def evaluate(
         require_defaults(weights, device)
     dataset = scan_dataset(as_path(data, "data"), class_depth).of_split(split)
     label_as_run(opened.class_names, dataset)  # before the slow start of TensorFlow
-    is_loaded = model is not None
-    model = model or load_run(opened, weights, device, is_alone=is_alone)
     limits = make_limits(max_pixels, max_bytes)
+    is_loaded = model is not None
+    if not is_loaded:
+        paths = [dataset.root / path for path in dataset.paths]
+        _require_usable(dataset, find_all_refused(paths, opened.recipe, limits))
+    model = model or load_run(opened, weights, device, is_alone=is_alone)
     evaluation = score_dataset(model, dataset, limits=limits, on_progress=on_progress)
     for note in () if is_loaded else model.notes:
         on_note(note)
@@ -167,11 +171,7 @@ def score_dataset(
     paths = [dataset.root / path for path in dataset.paths]
     predictions = classifier.predict(paths, limits=limits, on_progress=on_progress)
     skipped = [prediction for prediction in predictions if prediction.reason is not None]
-    if len(skipped) == len(predictions):
-        raise DatasetError(
-            f"Not one of the {len(paths):,} images could be used. Received: {dataset.root}\n"
-            f"The first: {predictions[0].path}: {predictions[0].reason}"
-        )
+    _require_usable(dataset, skipped if len(skipped) == len(predictions) else None)
     is_usable = np.array([prediction.reason is None for prediction in predictions])
     labels = labels[is_usable]
     probabilities = np.stack([p.probabilities for p in predictions if p.probabilities is not None])
@@ -186,6 +186,15 @@ def score_dataset(
         skipped=skipped,
         overlap=overlap,
     )
+
+
+def _require_usable(dataset: Dataset, refused: list[Prediction] | None) -> None:
+    """Raises a DatasetError where all images are refused."""
+    if refused is not None:
+        raise DatasetError(
+            f"Not one of the {len(refused):,} images could be used. Received: {dataset.root}\n"
+            f"The first: {refused[0].path}: {refused[0].reason}"
+        )
 
 
 def _find_overlap(

@@ -8,11 +8,13 @@ from typing import Any
 from pipeline.classifier.model import (
     Classifier,
     Prediction,
+    find_all_refused,
     load_run,
     open_either,
     require_defaults,
 )
 from pipeline.classifier.sources import list_images
+from pipeline.errors import ImageError
 from pipeline.images.dataset import expand_images
 from pipeline.images.decoding.read_images import make_limits
 from pipeline.runs.run_folder import Run
@@ -46,7 +48,7 @@ def predict(
         on_note: called with what people should know.
 
     Returns:
-        A `Prediction` for each image.
+        A `Prediction` for each image. Where not one can be used, no model is loaded to say so.
 
     Raises:
         DatasetError: there is no such file, or no image in a folder.
@@ -64,10 +66,24 @@ def predict(
                 on_note(note)
         else:
             found.append(image)
-    is_loaded = model is not None
-    model = model or load_run(opened, weights, device, is_alone=is_alone)
     limits = make_limits(max_pixels, max_bytes)
+    is_loaded = model is not None
+    refused = None if is_loaded else find_all_refused(found, opened.recipe, limits)
+    if refused is not None:
+        return refused
+    model = model or load_run(opened, weights, device, is_alone=is_alone)
     predictions = model.predict(found, limits=limits, on_progress=on_progress)
     for note in () if is_loaded else model.notes:
         on_note(note)
     return predictions
+
+
+def require_some_usable(predictions: list[Prediction]) -> None:
+    """For those who take an answer of nothing but reasons for a mistake.
+
+    Raises:
+        ImageError: not one of the images could be used.
+    """
+    if predictions and all(prediction.reason is not None for prediction in predictions):
+        number = "the file" if len(predictions) == 1 else f"one of the {len(predictions):,} files"
+        raise ImageError(f"Not {number} could be used. Expected images. The reasons stand above.")

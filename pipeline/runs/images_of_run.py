@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.errors import DatasetError, ParityError
+from pipeline.images.dataset import require_data_root
 from pipeline.images.decoding.read_images import hash_image_file
 from pipeline.images.splits import TRAIN
 from pipeline.runs.records import read_digests, read_splits
@@ -22,6 +23,7 @@ def locate_images(root: Path, paths: list[str]) -> list[Path]:
     Raises:
         DatasetError: some are not there.
     """
+    require_data_root(root)
     found = [root / path for path in paths]
     missing = [path for path in found if not path.is_file()]
     if missing:

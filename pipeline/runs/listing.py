@@ -14,7 +14,7 @@ def list_runs(folder: str | Path | None = None) -> tuple[list[dict[str, Any]], l
     Accuracies of different images say nothing about which run is better.
 
     Args:
-        folder: None = `runs/`, which need not exist.
+        folder: None = `runs/`, which need not exist. A run's own folder gives that run.
 
     Returns:
         What there is to compare of each run, and a sentence for each that cannot be read.
@@ -29,7 +29,9 @@ def list_runs(folder: str | Path | None = None) -> tuple[list[dict[str, Any]], l
             "Check the path, or leave it out: `frostline.list_runs()` lists those in runs/."
         )
     entries, problems = [], []
-    for path in sorted((folder or RUNS_FOLDER).glob("*/manifest.json")):
+    place = folder or RUNS_FOLDER
+    own = place / "manifest.json"
+    for path in [own] if own.is_file() else sorted(place.glob("*/manifest.json")):
         try:
             entries.append(_summarize(open_run(path.parent)))
         except FrostlineError as error:

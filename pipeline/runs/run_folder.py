@@ -14,6 +14,7 @@ from pipeline.recipe import Recipe
 from pipeline.runs.manifest import Manifest, read_manifest
 from pipeline.system.atomic_folder import atomic_folder
 from pipeline.system.disk import storage_errors
+from pipeline.system.paths import is_file
 
 RUNS_FOLDER = Path("runs")
 
@@ -49,11 +50,22 @@ class Run:
 def open_run(folder: str | os.PathLike[str]) -> Run:
     """Reads a run's manifest.
 
+    Args:
+        folder: the run's; the name alone of a run in `runs/` does as well.
+
     Raises:
         RunError: there is no run, it is damaged, or it is of a newer format.
     """
-    folder = Path(folder)
+    folder = _find_run(Path(folder))
     return Run(folder, read_manifest(folder))
+
+
+def _find_run(folder: Path) -> Path:
+    """The folder; or the run of that name in `runs/`, where the folder is none."""
+    named = RUNS_FOLDER / folder.name
+    is_name = str(folder) == folder.name != ".."
+    is_meant = is_name and not is_file(folder / "manifest.json")
+    return named if is_meant and is_file(named / "manifest.json") else folder
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from pipeline.system.hdf5_damage import (
     diagnose,
     hash_small_tables,
 )
+from pipeline.system.paths import is_folder
 
 VERSION = 1
 SEAL_BYTES = 512
@@ -156,6 +157,12 @@ def open_sealed(path: Path, expected_format: str) -> Iterator[h5py.File]:
     """
     path = Path(path)
     if not path.is_file():
+        if is_folder(path):
+            raise FeatureFileError(
+                f"This is a folder. Expected a feature file. Received: {path}\n"
+                f"If it holds images, run extract first: `frostline.extract({path})` makes the "
+                "feature file."
+            )
         raise FeatureFileError(
             f"There is no such feature file. Received: {path}\n"
             "`frostline.list_features()` lists those in cache/; `frostline.extract(DATA)` makes "
@@ -197,5 +204,6 @@ def _require_signature(path: Path) -> None:
     if not start.startswith(_SEAL_START) and start[SEAL_BYTES:] != _HDF5_SIGNATURE:
         raise FeatureFileError(
             f"This is not a feature file. Expected an HDF5 file that `frostline.extract()` wrote. "
-            f"Received: {path}, which starts with {start[:16]!r}"
+            f"Received: {path}, which starts with {start[:16]!r}\n"
+            "Features are made of images first: `frostline.extract(DATA)`."
         )

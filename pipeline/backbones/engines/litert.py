@@ -6,6 +6,7 @@ way. `docs/performance.md` has the figures that decided this.
 """
 
 import queue
+import re
 import tempfile
 from importlib.metadata import version
 from typing import Any
@@ -20,6 +21,10 @@ from pipeline.system.quiet_start import no_start_up_talk
 
 # Twenty times that is what converting may take of memory; ResNet50 is just below.
 LARGE_WEIGHTS_BYTES = 100_000_000
+
+# In what the converter says: an operation that it lacks, and a place in a file of code.
+_LACKING = re.compile(r"'tf\.(\w+)' op is neither a custom op nor a flex op")
+_PLACE = re.compile(r"\S+:\d+:\d+: (?:error: )?")
 
 
 class LiteRTEngine:
@@ -95,8 +100,15 @@ def convert_to_litert(function: Any) -> bytes:
         converter = tf.lite.TFLiteConverter.from_concrete_functions([freeze(function)])
         return bytes(converter.convert())
     except Exception as error:
-        # The converter raises its own and any other exception, with a page of text.
-        raise CannotRunError(str(error).strip().splitlines()[0][:200]) from error
+        raise CannotRunError(_describe_refusal(str(error))) from error
+
+
+def _describe_refusal(text: str) -> str:
+    """Why the converter refuses a graph, of the page of compiler's talk that it raises."""
+    lacking = sorted(set(_LACKING.findall(text)))
+    if lacking:
+        return f"it has no such operation for these types: {', '.join(lacking)}"
+    return _PLACE.sub("", text.strip().splitlines()[0])[:200] if text.strip() else "it says not why"
 
 
 def _convert_by_saved_model(function: Any, concrete: Any) -> bytes:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 def plain(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name} {plain(inner)}" for name, inner in value.items())
+    if isinstance(value, list):
+        return ", ".join(plain(inner) for inner in value)
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from pipeline.commands.terminal.class_chart import draw_class_chart
 from pipeline.commands.terminal.lists import backbones_table, feature_files_table, run_tables
-from pipeline.commands.terminal.progress import progress_bar, progress_lines
+from pipeline.commands.terminal.progress import describe_rate, progress_bar, progress_lines
 from pipeline.commands.terminal.tables import make_table, per_class_table, plain, score_table
 from pipeline.commands.terminal.words import say_in_commands
 from pipeline.images.splits import NO_SPLIT, SPLITS
@@ -124,8 +124,9 @@ class Terminal:
         for line in _describe_skipped(summary.skipped, n_shown=3):
             self.say(f"  {line}")
         if summary.computed:
-            rate = summary.computed / summary.compute_seconds
-            self.say(f"{rate:,.1f} images/s, {summary.seconds:.1f} s in all")
+            rate = describe_rate(summary.computed, summary.compute_seconds)
+            speed = f"{rate} images/s, " if rate else ""
+            self.say(f"{speed}{summary.seconds:.1f} s in all")
         state = "is up to date" if summary.is_unchanged else "written"
         self.say(f"Feature file {state}, {summary.bytes / 1e6:,.1f} MB:")
 
@@ -333,8 +334,10 @@ class Terminal:
             return
         self._print_whole(feature_files_table(entries, self._out.width))
 
-    def show_features(self, file: "FeatureFile", *, as_json: bool) -> None:
-        """What is in one feature file."""
+    def show_features(
+        self, file: "FeatureFile", recomputed: "Recomputed | None", *, as_json: bool
+    ) -> None:
+        """What is in one feature file, and how far recomputed rows are from it."""
         contents = file.contents
         skipped = list(zip(contents.skipped.paths, contents.reasons, strict=True))
         facts = {
@@ -361,7 +364,8 @@ class Terminal:
         }
         if as_json:
             engines = [asdict(engine) for engine in contents.engines]
-            self.result_json({**facts, "engines": engines, "skipped": dict(skipped)})
+            more = {} if recomputed is None else {"recomputed": asdict(recomputed)}
+            self.result_json({**facts, "engines": engines, "skipped": dict(skipped), **more})
             return
         table = Table(box=None, show_header=False, pad_edge=False)
         table.add_column(no_wrap=True)
@@ -371,9 +375,10 @@ class Terminal:
         self._print(table)
         for line in _describe_skipped(skipped, n_shown=5):
             self.result(line)
+        if recomputed is not None:
+            self._show_recomputed(recomputed)
 
-    def show_recomputed(self, recomputed: "Recomputed") -> None:
-        """How far recomputed rows are from the cached ones."""
+    def _show_recomputed(self, recomputed: "Recomputed") -> None:
         for problem in recomputed.problems:
             self.say(f"not compared: {problem}")
         self.say(f"Embedded again by {recomputed.engine}.")

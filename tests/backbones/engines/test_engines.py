@@ -114,6 +114,20 @@ def test_an_engine_that_was_asked_for_and_cannot_is_an_error_not_another(network
         open_embedder(network, choose_device("cpu"), engine="litert")
 
 
+def test_why_an_engine_cannot_is_said_without_a_compilers_talk():
+    """Of 16 bits LiteRT has no convolution: seen with TensorFlow 2.21."""
+    import tensorflow as tf
+
+    @tf.function(input_signature=[tf.TensorSpec((1, 8, 8, 3))])
+    def convolve(pixels):
+        kernel = tf.ones((3, 3, 3, 2), tf.float16)
+        return tf.cast(tf.nn.conv2d(tf.cast(pixels, tf.float16), kernel, 1, "SAME"), tf.float32)
+
+    with pytest.raises(CannotRunError) as caught:
+        litert.convert_to_litert(convolve)
+    assert str(caught.value) == "it has no such operation for these types: Conv2D"
+
+
 def test_an_engine_that_is_not_there_or_not_for_the_device_is_an_error(network):
     with pytest.raises(EngineError, match=re.escape("one of litert, tensorflow")):
         open_embedder(network, "cpu", engine="nosuch")

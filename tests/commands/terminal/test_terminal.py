@@ -159,6 +159,15 @@ def test_runs_are_listed_by_data_set_and_scored_split_the_best_first(tmp_path):
     assert [found["run"] for found in listed] == ["runs/a", "runs/d", "runs/c", "runs/b"]
 
 
+def test_a_run_in_place_of_a_folder_of_runs_is_listed_alone(tmp_path):
+    write_run(tmp_path / "runs/a", 0.7)
+    write_run(tmp_path / "runs/b", 0.9)
+    outcome = call("runs", "runs/a")
+    assert outcome.stderr == ""
+    assert "0.7000" in outcome.stdout
+    assert "runs/b" not in outcome.stdout
+
+
 @pytest.mark.parametrize(
     ("manifest", "why"),
     [
