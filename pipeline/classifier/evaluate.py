@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.backbones.engines.device import require_device_name
 from pipeline.classifier.model import (
     Classifier,
     Prediction,
@@ -131,6 +132,7 @@ def evaluate(
         DatasetError: no labels, a class that the run does not know, or no usable image.
         RunError, ParityError, WeightsError, DeviceError: the run's model cannot be had.
     """
+    require_device_name(device)
     opened, model = open_either(run)
     if model is not None:
         require_defaults(weights, device)

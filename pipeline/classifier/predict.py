@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from pipeline.backbones.engines.device import require_device_name
 from pipeline.classifier.model import (
     Classifier,
     Prediction,
@@ -51,9 +52,11 @@ def predict(
         A `Prediction` for each image. Where not one can be used, no model is loaded to say so.
 
     Raises:
+        ParameterError: the device's name is none.
         DatasetError: there is no such file, or no image in a folder.
         RunError, ParityError, WeightsError, DeviceError: the run's model cannot be had.
     """
+    require_device_name(device)
     opened, model = open_either(run)
     if model is not None:
         require_defaults(weights, device)
@@ -85,5 +88,6 @@ def require_some_usable(predictions: list[Prediction]) -> None:
         ImageError: not one of the images could be used.
     """
     if predictions and all(prediction.reason is not None for prediction in predictions):
-        number = "the file" if len(predictions) == 1 else f"one of the {len(predictions):,} files"
-        raise ImageError(f"Not {number} could be used. Expected images. The reasons stand above.")
+        n = len(predictions)
+        which = "This file cannot" if n == 1 else f"Not one of these {n:,} files can"
+        raise ImageError(f"{which} be used as an image. The results say why.")

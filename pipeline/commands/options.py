@@ -29,7 +29,7 @@ class Value(click.ParamType[Any]):
         except ValueError:
             found = None
         if found is None or not self.entry.accepts(found):
-            expected = self.entry.expect(found, none=none_word)
+            expected = self.entry.expect(none=none_word)
             self.fail(f"expected {expected}, received {value!r}", param, ctx)
         return found
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.backbones.engines.device import require_device_name
 from pipeline.backbones.weights.resolve import resolve_recorded_weights
 from pipeline.errors import FeatureFileError
 from pipeline.features.embed import Embed, MakeEmbedder, embed_files, make_embedder
@@ -64,6 +65,7 @@ def recompute(
         WeightsError: the weights are not there, or not those of the features.
         EngineError, DeviceError: the network cannot be run that way.
     """
+    require_device_name(device)
     with FeatureFile(Path(path)) as file:
         recipe = file.contents.recipe
         resolved = resolve_recorded_weights(recipe, str(weights or file.contents.weights_source))

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import FrostlineError, RunError
-from pipeline.runs.run_folder import RUNS_FOLDER, Run, open_run
+from pipeline.runs.run_folder import RUNS_FOLDER, Run, find_run, open_run
 from pipeline.runs.scores import SCORED_SPLITS
 
 
@@ -14,7 +14,7 @@ def list_runs(folder: str | Path | None = None) -> tuple[list[dict[str, Any]], l
     Accuracies of different images say nothing about which run is better.
 
     Args:
-        folder: None = `runs/`, which need not exist. A run's own folder gives that run.
+        folder: None = `runs/`, which need not exist. A run's folder or name gives that run.
 
     Returns:
         What there is to compare of each run, and a sentence for each that cannot be read.
@@ -22,7 +22,7 @@ def list_runs(folder: str | Path | None = None) -> tuple[list[dict[str, Any]], l
     Raises:
         RunError: there is no such folder.
     """
-    folder = None if folder is None else Path(folder)
+    folder = None if folder is None else find_run(Path(folder))
     if folder is not None and not folder.is_dir():
         raise RunError(
             f"There is no such folder. Expected one with runs in it. Received: {folder}\n"

@@ -14,7 +14,7 @@ from pipeline.recipe import Recipe
 from pipeline.runs.manifest import Manifest, read_manifest
 from pipeline.system.atomic_folder import atomic_folder
 from pipeline.system.disk import storage_errors
-from pipeline.system.paths import is_file
+from pipeline.system.paths import is_file, is_folder
 
 RUNS_FOLDER = Path("runs")
 
@@ -56,11 +56,18 @@ def open_run(folder: str | os.PathLike[str]) -> Run:
     Raises:
         RunError: there is no run, it is damaged, or it is of a newer format.
     """
-    folder = _find_run(Path(folder))
+    folder = find_run(Path(folder))
+    if not is_folder(folder):
+        what = "This is a file, not a run" if is_file(folder) else "There is no such run"
+        raise RunError(
+            f"{what}. Expected a folder that `frostline.fit_head()` or `frostline.finetune()` "
+            f"wrote, or the name of one in {RUNS_FOLDER}/. Received: {folder}\n"
+            "`frostline.list_runs()` lists the runs; `frostline.fit_head(FEATURES)` makes one."
+        )
     return Run(folder, read_manifest(folder))
 
 
-def _find_run(folder: Path) -> Path:
+def find_run(folder: Path) -> Path:
     """The folder; or the run of that name in `runs/`, where the folder is none."""
     named = RUNS_FOLDER / folder.name
     is_name = str(folder) == folder.name != ".."

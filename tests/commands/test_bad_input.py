@@ -166,6 +166,16 @@ def test_wrong_usage_leaves_with_2():
     assert "Received: --trunk-cache --augment strong" in outcome.stderr
 
 
+@pytest.mark.parametrize(
+    "command",
+    ["extract a", "finetune a", "evaluate a b", "features a --recompute 1"],
+)
+def test_a_device_of_no_kind_is_wrong_usage_in_every_command(command):
+    outcome = call(*command.split(), "--device", "tpu")
+    assert outcome.exit_code == 2
+    assert "Expected auto, cpu, gpu or gpu:N. Received: --device tpu" in outcome.stderr
+
+
 @pytest.mark.parametrize("command", sorted(main.commands))
 def test_a_number_that_an_option_can_never_have_is_wrong_usage_in_every_command(command):
     arguments = {"evaluate": ("a", "b"), "predict": ("a", "b"), "runs": (), "backbones": ()}

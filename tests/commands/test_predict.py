@@ -45,7 +45,7 @@ def test_where_nothing_can_be_used_the_exit_code_is_1_and_tensorflow_stays_away(
     assert [entry["path"] for entry in json.loads(done.stdout)] == ["notes.txt", "bad.jpg"]
     assert all(entry["skipped"] for entry in json.loads(done.stdout))
     assert done.stderr == (
-        "Error: Not one of the 2 files could be used. Expected images. The reasons stand above.\n"
+        "Error: Not one of these 2 files can be used as an image. The results say why.\n"
     )
 
 
@@ -69,6 +69,12 @@ def test_an_image_that_is_not_there_is_said_without_talk_of_data_sets(run):
     )
 
 
+def test_a_device_of_no_kind_is_wrong_usage(run):
+    outcome = call("predict", run, "a.png", "--device", "tpu")
+    assert outcome.exit_code == 2
+    assert "Expected auto, cpu, gpu or gpu:N. Received: --device tpu" in outcome.stderr
+
+
 def test_json_is_asked_for_as_everywhere_and_not_together_with_csv(run, tmp_path):
     (tmp_path / "notes.txt").write_text("no image")
     ways = (("--json",), ("--format", "json"), ("--json", "--format", "json"))
@@ -86,9 +92,18 @@ def test_a_run_is_known_by_its_name(run, tmp_path):
     from pipeline.runs.run_folder import open_run
 
     assert open_run("flowers-1").folder == Path("runs/flowers-1")
-    for other in ("./flowers-1", "x/flowers-1", "flowers-2", "..", "."):
-        said = call("predict", other, "a.png").stderr
-        assert "This is not a run" in said or other == "./flowers-1"
+    for other in ("x/flowers-1", "flowers-2"):
+        outcome = call("predict", other, "a.png")
+        assert outcome.exit_code == 1
+        assert outcome.stderr.startswith("Error: There is no such run. Expected a folder that")
+        assert f"or the name of one in runs/. Received: {other}\n" in outcome.stderr
+    for other in ("..", ".", "runs"):
+        assert "This is not a run" in call("predict", other, "a.png").stderr
+    (tmp_path / "features.h5").touch()
+    said = call("finetune", "features.h5").stderr
+    assert "This is a file, not a run." in said
+    assert "`python cli.py fit-head FEATURES` makes one" in said
+    assert call("runs", "flowers-1").stdout == call("runs", "runs/flowers-1").stdout != ""
     here = tmp_path / "flowers-1"
     here.mkdir()
     assert open_run("flowers-1").folder == Path("runs/flowers-1")

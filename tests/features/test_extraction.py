@@ -14,7 +14,7 @@ from PIL import Image
 from pipeline.backbones.engines.device import describe_cpu
 from pipeline.backbones.engines.registry import ENGINES, EngineKind
 from pipeline.commands.extract import extract as command
-from pipeline.errors import DatasetError, DeviceError, EngineError, ParameterError
+from pipeline.errors import DatasetError, EngineError, ParameterError
 from pipeline.features.extract import extract
 from pipeline.features.extraction import Features
 from pipeline.features.feature_file import FeatureFile
@@ -241,7 +241,7 @@ def test_engine_and_device_are_checked_even_where_nothing_is_to_be_computed(extr
     assert extract(extracted / "photos", **how).summary.kept == 36
     with pytest.raises(EngineError, match="no such engine"):
         extract(extracted / "photos", engine="nosuch", **how)
-    with pytest.raises(DeviceError, match="Unknown device"):
+    with pytest.raises(ParameterError, match="Unknown device"):
         extract(extracted / "photos", device="tpu", **how)
 
 

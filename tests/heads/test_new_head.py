@@ -106,7 +106,9 @@ def test_help_and_refusals_know_the_new_head(extracted):
     assert "--class-weight is an option of the logreg or dense head" in outcome.stderr
     outcome = call("fit-head", features, "--head", "nearest-mean", "--sharpness", 0)
     assert outcome.exit_code == 2
-    assert "'--sharpness': expected above 0 and below 1e+09, received '0'" in outcome.stderr
+    assert (
+        "'--sharpness': expected a number above 0 and below 1e+09, received '0'" in outcome.stderr
+    )
 
 
 def test_option_that_two_heads_have_with_other_defaults_is_there_once_and_tells_both(monkeypatch):

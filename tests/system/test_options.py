@@ -72,10 +72,10 @@ def test_wrong_word_is_wrong_usage_and_names_its_option(value):
 @pytest.mark.parametrize(
     ("flag", "value", "expected"),
     [
-        ("--carrots", "0", "expected at least 1, received '0'"),
+        ("--carrots", "0", "expected a whole number at least 1, received '0'"),
         ("--carrots", "2.5", "expected a whole number at least 1, received '2.5'"),
-        ("--salt", "nan", "expected at least 0 and below 10, received 'nan'"),
-        ("--share", "1", "expected above 0 and below 1, received '1'"),
+        ("--salt", "nan", "expected a number at least 0 and below 10, received 'nan'"),
+        ("--share", "1", "expected a number above 0 and below 1, received '1'"),
         ("--share", "half", "expected a number above 0 and below 1, received 'half'"),
     ],
 )

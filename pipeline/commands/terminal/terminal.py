@@ -17,7 +17,14 @@ from rich.table import Table
 from pipeline.commands.terminal.class_chart import draw_class_chart
 from pipeline.commands.terminal.lists import backbones_table, feature_files_table, run_tables
 from pipeline.commands.terminal.progress import describe_rate, progress_bar, progress_lines
-from pipeline.commands.terminal.tables import make_table, per_class_table, plain, score_table
+from pipeline.commands.terminal.tables import (
+    count,
+    describe_size,
+    make_table,
+    per_class_table,
+    plain,
+    score_table,
+)
 from pipeline.commands.terminal.words import say_in_commands
 from pipeline.images.splits import NO_SPLIT, SPLITS
 from pipeline.system.printable import printable, printable_lines, to_json
@@ -101,7 +108,8 @@ class Terminal:
     def show_dataset(self, dataset: "Dataset") -> None:
         """Images per class and split, and what was left out."""
         root = printable(str(dataset.root))
-        self.say(f"{root}: {len(dataset):,} images, {len(dataset.class_names)} classes")
+        n_images, n_classes = count(len(dataset), "image"), count(len(dataset.class_names), "class")
+        self.say(f"{root}: {n_images}, {n_classes}")
         if not self._quiet and dataset.class_names:
             counts, columns = _count_given_splits(dataset)
             self._talk.print(draw_class_chart(dataset.class_names, counts, columns))
@@ -120,7 +128,7 @@ class Terminal:
             "removed": summary.removed,
         }
         words = ", ".join(f"{count:,} {word}" for word, count in counts.items() if count)
-        self.say(f"{summary.n_images:,} images: {words}")
+        self.say(f"{count(summary.n_images, 'image')}: {words}")
         for line in _describe_skipped(summary.skipped, n_shown=3):
             self.say(f"  {line}")
         if summary.computed:
@@ -128,7 +136,7 @@ class Terminal:
             speed = f"{rate} images/s, " if rate else ""
             self.say(f"{speed}{summary.seconds:.1f} s in all")
         state = "is up to date" if summary.is_unchanged else "written"
-        self.say(f"Feature file {state}, {summary.bytes / 1e6:,.1f} MB:")
+        self.say(f"Feature file {state}, {describe_size(summary.bytes)}:")
 
     def show_epoch(self, record: dict[str, float]) -> None:
         """One line per epoch."""
@@ -383,7 +391,7 @@ class Terminal:
             self.say(f"not compared: {problem}")
         self.say(f"Embedded again by {recomputed.engine}.")
         self.result(
-            f"{recomputed.n_rows:,} rows embedded again, greatest difference "
+            f"{count(recomputed.n_rows, 'row')} embedded again, greatest difference "
             f"{recomputed.greatest_difference:.2g} of the greatest feature."
         )
 

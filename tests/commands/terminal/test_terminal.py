@@ -11,6 +11,7 @@ from conftest import call
 from manifests import make_manifest, make_scores
 
 from pipeline.backbones.registry import BACKBONES
+from pipeline.commands.terminal.tables import count, describe_size, plain
 from pipeline.commands.terminal.terminal import Terminal
 
 WIDTH = 80
@@ -197,3 +198,22 @@ def test_a_folder_of_runs_that_is_not_there_is_an_error_unless_nobody_named_it()
     right = call("runs")
     assert right.exit_code == 0
     assert "No runs yet" in right.stderr
+
+
+@pytest.mark.parametrize(
+    ("number", "word", "said"),
+    [(1, "image", "1 image"), (0, "row", "0 rows"), (1000, "class", "1,000 classes")],
+)
+def test_one_is_one(number, word, said):
+    assert count(number, word) == said
+
+
+@pytest.mark.parametrize(
+    ("n_bytes", "said"), [(18_432, "18 kB"), (999_400, "999 kB"), (1_250_000, "1.2 MB")]
+)
+def test_small_files_have_a_size(n_bytes, said):
+    assert describe_size(n_bytes) == said
+
+
+def test_values_of_a_feature_file_are_shown_without_brackets():
+    assert plain({"scale": (0.5, 2), "engines": ["a 1", "b 2"]}) == "scale 0.5 2, engines a 1, b 2"
