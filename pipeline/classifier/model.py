@@ -3,7 +3,7 @@
 import json
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ from pipeline.runs.run_folder import Run, describe_software, open_run
 from pipeline.system.atomic_files import write_json
 from pipeline.system.parallel import map_batches
 from pipeline.system.paths import as_path
+from pipeline.system.progress import OnProgress
 from pipeline.system.quiet_start import no_start_up_talk
 
 if TYPE_CHECKING:
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
 
 # So many images at most are not padded to the large batch that a GPU takes.
 SMALL_BATCH = 8
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -176,7 +175,7 @@ class Classifier:
         images: Iterable[Any],
         *,
         limits: Limits = DEFAULT_LIMITS,
-        on_progress: Progress = lambda stage, done, total: None,
+        on_progress: OnProgress = lambda stage, done, total: None,
     ) -> list[Prediction]:
         """Classifies images; one that cannot be used comes with its reason.
 
@@ -208,7 +207,7 @@ class Classifier:
         return self.open_engine(len(pixels))(pixels)
 
     def _predict_each(
-        self, images: list[Any], limits: Limits, on_progress: Progress
+        self, images: list[Any], limits: Limits, on_progress: OnProgress
     ) -> Iterator[Prediction]:
         engine = self.open_engine(len(images))
         size = engine.images_per_task

@@ -10,8 +10,8 @@ from pipeline.backbones.engines.device import require_device_name
 from pipeline.backbones.engines.registry import find_engine
 from pipeline.backbones.presets import find_backbone, require_image_size
 from pipeline.backbones.weights.resolve import ResolvedWeights, resolve_weights
-from pipeline.features.embed import Progress, make_embedder
-from pipeline.features.extraction import Extraction
+from pipeline.features.embed import make_embedder
+from pipeline.features.opened_file import Extraction
 from pipeline.features.options import ExtractOptions, parse_colour
 from pipeline.features.summary import write_skipped_csv
 from pipeline.features.update import UpdateOptions, update_features
@@ -23,6 +23,7 @@ from pipeline.recipe import Recipe
 from pipeline.system.options import build_options
 from pipeline.system.parallel import count_cores
 from pipeline.system.paths import as_path
+from pipeline.system.progress import OnProgress
 
 CACHE_FOLDER = Path("cache")
 
@@ -33,7 +34,7 @@ def extract(
     output: str | os.PathLike[str] | None = None,
     is_alone: bool = False,
     on_dataset: Callable[[Dataset], None] = lambda dataset: None,
-    on_progress: Progress = lambda stage, done, total: None,
+    on_progress: OnProgress = lambda stage, done, total: None,
     on_note: Callable[[str], None] = lambda note: None,
     **options: Any,
 ) -> Extraction:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pipeline.errors import DatasetError, FeatureFileError
 from pipeline.features.assemble import plan_contents, with_probes
-from pipeline.features.embed import EmbedFiles, MakeEmbedder, Progress, embed_into_parts
+from pipeline.features.embed import EmbedFiles, MakeEmbedder, embed_into_parts
 from pipeline.features.feature_file import Contents, FeatureFile, write_features
 from pipeline.features.finished_rows import (
     FinishedRows,
@@ -40,6 +40,7 @@ from pipeline.images.decoding.read_batches import ReaderSettings, read_notes, re
 from pipeline.images.decoding.read_images import DEFAULT_LIMITS, Limits
 from pipeline.recipe import Recipe
 from pipeline.system.locks import hold_lock
+from pipeline.system.progress import OnProgress
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ class _Job:
     make_embedder: MakeEmbedder
     options: UpdateOptions
     tell: Callable[[str], None]
-    on_progress: Progress
+    on_progress: OnProgress
 
     @property
     def parts_folder(self) -> Path:
@@ -122,7 +123,7 @@ def update_features(
     target: Path,
     make_embedder: MakeEmbedder,
     options: UpdateOptions = UpdateOptions(),
-    on_progress: Progress = lambda stage, done, total: None,
+    on_progress: OnProgress = lambda stage, done, total: None,
     on_note: Callable[[str], None] = lambda note: None,
 ) -> ExtractSummary:
     """Brings `target` up to date with the data set.

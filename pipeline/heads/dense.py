@@ -13,7 +13,7 @@ import numpy as np
 
 from pipeline.backbones.keras_settings import keras_settings
 from pipeline.heads.dense_graphs import compile_predict, compile_steps
-from pipeline.heads.head import Features
+from pipeline.heads.head import FeatureArray
 from pipeline.heads.shuffled_blocks import draw_blocks
 from pipeline.heads.training_rows import (
     LEAST_RELATIVE_SPREAD,
@@ -46,7 +46,7 @@ class DenseFit:
 
 @keras_settings()
 def fit_dense_head(
-    features: Features,
+    features: FeatureArray,
     labels: np.ndarray,
     is_train: np.ndarray,
     is_val: np.ndarray,

@@ -12,11 +12,12 @@ import numpy as np
 from pipeline.errors import ParameterError
 from pipeline.features.options import SplitOptions
 from pipeline.heads.arrange_rows import arrange_rows
-from pipeline.heads.head import Features, FittedHead, Head, Progress
+from pipeline.heads.head import ChosenHead, FeatureArray, Head
 from pipeline.heads.registry import HEADS, HeadKind, find_head
 from pipeline.heads.training_rows import split_rows
 from pipeline.runs.scores import Metrics, score_splits
 from pipeline.system.options import check_options
+from pipeline.system.progress import OnProgress
 
 
 @dataclass(frozen=True)
@@ -55,14 +56,14 @@ class Fit:
 
 
 def fit(
-    features: Features | Sequence[Sequence[float]],
+    features: FeatureArray | Sequence[Sequence[float]],
     labels: Sequence[int | None] | Sequence[str | None] | np.ndarray,
     *,
     split: Sequence[int | None] | Sequence[str | None] | np.ndarray,
     head: str = "logreg",
     class_names: Sequence[str] | None = None,
     seed: int = 0,
-    on_progress: Progress = lambda stage, done, total: None,
+    on_progress: OnProgress = lambda stage, done, total: None,
     **options: Any,
 ) -> Fit:
     """Fits a head on rows of features.
@@ -141,7 +142,7 @@ def _has_option(kind: HeadKind, name: str) -> bool:
     return name in {entry.name for entry in fields(kind.options)}
 
 
-def _one_record(fitted: FittedHead, metrics: dict[str, Metrics]) -> dict[str, Any]:
+def _one_record(fitted: ChosenHead, metrics: dict[str, Metrics]) -> dict[str, Any]:
     """The history of a head that tells none: what came out."""
     scores = {
         f"{split}_{name}": value

@@ -20,7 +20,6 @@ from pipeline.features.split_rows import (
     divide_images,
 )
 from pipeline.heads.fit import Fit, fit, make_options
-from pipeline.heads.head import Progress
 from pipeline.heads.registry import find_head
 from pipeline.heads.write_run import write_head_run
 from pipeline.images.splits import UNLABELLED, VAL
@@ -28,6 +27,7 @@ from pipeline.runs.manifest import FeaturesPart
 from pipeline.runs.scores import Metrics
 from pipeline.system.memory import available_bytes, parse_memory
 from pipeline.system.options import check_options
+from pipeline.system.progress import OnProgress
 from pipeline.system.sealed_hdf5 import read_seal
 
 
@@ -57,7 +57,7 @@ def fit_head(
     memory: int | str | None = None,
     output: str | Path | None = None,
     force: bool = False,
-    on_progress: Progress = lambda stage, done, total: None,
+    on_progress: OnProgress = lambda stage, done, total: None,
     **options: Any,
 ) -> FitResult:
     """Fits a head on a feature file and writes a run.
@@ -169,7 +169,7 @@ def _fit_rows(
     options: dict[str, Any],
     *,
     seed: int,
-    on_progress: Progress,
+    on_progress: OnProgress,
 ) -> Fit:
     """`fit` on the rows of a file, which is at fault for features that cannot be used."""
     try:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline.errors import ParameterError, ParityError, RunError, describe_unread_arrays
-from pipeline.heads.head import Features
+from pipeline.heads.head import FeatureArray
 from pipeline.runs.scores import softmax
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class LinearHead:
     class_names: tuple[str, ...]
     pipeline: "Pipeline | None" = field(default=None, repr=False, compare=False)
 
-    def predict_proba(self, features: Features) -> np.ndarray:
+    def predict_proba(self, features: FeatureArray) -> np.ndarray:
         """Probabilities of the classes, computed block by block in float64.
 
         Args:

@@ -13,7 +13,7 @@ import numpy as np
 
 from pipeline.errors import ParityError
 from pipeline.heads.class_weights import weigh_classes
-from pipeline.heads.head import Features, FittedHead, Progress, TrainingRows
+from pipeline.heads.head import ChosenHead, FeatureArray, TrainingRows
 from pipeline.heads.linear import LinearHead
 from pipeline.heads.multinomial import Regression, Rows, State
 from pipeline.heads.options import LogregOptions
@@ -23,6 +23,7 @@ from pipeline.heads.training_rows import (
     survey_rows,
     weigh_each_class,
 )
+from pipeline.system.progress import OnProgress
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
@@ -92,8 +93,8 @@ class LogisticFit:
 
 
 def fit_logreg(
-    rows: TrainingRows, options: LogregOptions, *, seed: int, on_progress: Progress
-) -> FittedHead:
+    rows: TrainingRows, options: LogregOptions, *, seed: int, on_progress: OnProgress
+) -> ChosenHead:
     """Fits the linear head of the registry; see `FitHead`."""
     fit = fit_logistic_head(
         rows.features,
@@ -108,7 +109,7 @@ def fit_logreg(
         random_state=seed,
         on_path=lambda path: on_progress("Strengths", len(path), len(C_PATH)),
     )
-    return FittedHead(
+    return ChosenHead(
         head=replace(fit.head, pipeline=fit.pipeline),
         chosen=f"C = {fit.C:g}",
         history=[asdict(point) for point in fit.path],
@@ -118,7 +119,7 @@ def fit_logreg(
 
 
 def fit_logistic_head(
-    features: Features,
+    features: FeatureArray,
     labels: np.ndarray,
     is_train: np.ndarray,
     is_val: np.ndarray,

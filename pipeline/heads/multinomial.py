@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.heads.head import Features
+from pipeline.heads.head import FeatureArray
 from pipeline.heads.training_rows import Survey, split_rows
 from pipeline.system.parallel import count_cores, map_batches
 
@@ -22,7 +22,7 @@ DIRECTIONS = 128  # of greatest variance; along the others it is taken to be 1
 class Rows:
     """The rows to fit and to be judged by; `weights` is float64 `(n_classes,)`."""
 
-    features: Features
+    features: FeatureArray
     labels: np.ndarray
     is_train: np.ndarray
     is_val: np.ndarray

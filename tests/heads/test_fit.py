@@ -12,8 +12,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from pipeline.errors import HeadError, ParameterError, SplitError
-from pipeline.features.extraction import Features as FeaturesOfFile
 from pipeline.features.feature_file import FeatureFile
+from pipeline.features.opened_file import Features as FeaturesOfFile
 from pipeline.heads import training_rows
 from pipeline.heads.fit import fit
 from pipeline.runs.records import read_predictions

@@ -11,7 +11,7 @@ from conftest import call
 from pipeline.classifier.model import load_run
 from pipeline.errors import HeadError
 from pipeline.features.feature_file import FeatureFile
-from pipeline.heads.head import FittedHead
+from pipeline.heads.head import ChosenHead
 from pipeline.heads.linear import softmax
 from pipeline.heads.registry import HEADS, HeadKind
 from pipeline.system.options import option
@@ -42,7 +42,7 @@ def fit_nearest_mean(rows, options, *, seed, on_progress):
     numbers = range(len(rows.class_names))
     means = [rows.features[np.flatnonzero(rows.is_train & (rows.labels == n))] for n in numbers]
     head = NearestMeanHead(np.stack([m.mean(axis=0) for m in means]), options.sharpness)
-    return FittedHead(head, chosen="the means of the classes")
+    return ChosenHead(head, chosen="the means of the classes")
 
 
 def load_nearest_mean(folder, class_names):

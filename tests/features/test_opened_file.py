@@ -16,8 +16,8 @@ from pipeline.backbones.engines.registry import ENGINES, EngineKind
 from pipeline.commands.extract import extract as command
 from pipeline.errors import DatasetError, EngineError, ParameterError
 from pipeline.features.extract import extract
-from pipeline.features.extraction import Features
 from pipeline.features.feature_file import FeatureFile
+from pipeline.features.opened_file import Features
 from pipeline.features.options import ExtractOptions
 from pipeline.features.verify import recompute
 from pipeline.recipe import EngineRecord
@@ -95,10 +95,10 @@ def test_an_engine_that_needs_no_tensorflow_never_loads_it(photos, tmp_path):
 import sys
 sys.path[:0] = {[str(ROOT), str(ROOT / "tests"), str(Path(__file__).parent)]!r}
 from pipeline.backbones.engines.registry import ENGINES
-import test_extraction
-ENGINES["fake"] = test_extraction.FAKE
-found = test_extraction.extract({str(photos)!r}, output={str(tmp_path / "f.h5")!r},
-                                **test_extraction.OPTIONS)
+import test_opened_file
+ENGINES["fake"] = test_opened_file.FAKE
+found = test_opened_file.extract({str(photos)!r}, output={str(tmp_path / "f.h5")!r},
+                                **test_opened_file.OPTIONS)
 print(found.summary.computed, "tensorflow" in sys.modules, "keras" in sys.modules)
 """
     done = subprocess.run(
