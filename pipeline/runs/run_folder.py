@@ -62,7 +62,7 @@ def open_run(folder: str | os.PathLike[str]) -> Run:
         raise RunError(
             f"{what}. Expected a folder that `frostline.fit_head()` or `frostline.finetune()` "
             f"wrote, or the name of one in {RUNS_FOLDER}/. Received: {folder}\n"
-            "`frostline.list_runs()` lists the runs; `frostline.fit_head(FEATURES)` makes one."
+            "`frostline.list_runs()` lists the runs. `frostline.fit_head(FEATURES)` makes one."
         )
     return Run(folder, read_manifest(folder))
 
