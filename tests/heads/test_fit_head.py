@@ -120,10 +120,10 @@ def test_dense_head_with_a_wrong_number_is_one_message_and_no_run(
     features, tmp_path, option, value
 ):
     outcome = call("fit-head", features, "--head", "dense", option, value)
-    assert outcome.exit_code == 1
-    assert outcome.stderr.startswith("Error: ")
-    assert f"Expected {option} to be" in outcome.stderr
-    assert f"Received: {value}" in outcome.stderr
+    assert outcome.exit_code == 2
+    assert outcome.stderr.count("Error: ") == 1
+    assert f"Invalid value for '{option}': expected a" in outcome.stderr
+    assert f"received '{value}'" in outcome.stderr
     assert not (tmp_path / "runs").exists()
 
 
