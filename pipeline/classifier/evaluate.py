@@ -110,6 +110,7 @@ def evaluate(
     max_bytes: int | None = None,
     weights: str | os.PathLike[str] | None = None,
     device: str = "auto",
+    network_store: bool = True,
     is_alone: bool = False,
     on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
     on_note: Callable[[str], None] = lambda note: None,
@@ -124,6 +125,7 @@ def evaluate(
         max_pixels, max_bytes: what an image may be at most, None for the defaults.
         weights: where the backbone's weights lie now, None for where they came from.
         device: `auto`, `cpu`, `gpu` or `gpu:N`.
+        network_store: see `load_run`.
         is_alone: see `load_run`.
         on_progress: called with a stage, the number done and the number to do.
         on_note: called with what people should know.
@@ -143,7 +145,9 @@ def evaluate(
     if not is_loaded:
         paths = [dataset.root / path for path in dataset.paths]
         _require_usable(dataset, find_all_refused(paths, opened.recipe, limits))
-    model = model or load_run(opened, weights, device, is_alone=is_alone)
+    model = model or load_run(
+        opened, weights, device, network_store=network_store, is_alone=is_alone
+    )
     evaluation = score_dataset(model, dataset, limits=limits, on_progress=on_progress)
     for note in () if is_loaded else model.notes:
         on_note(note)

@@ -12,6 +12,7 @@ from pipeline.commands.shared import (
     device_option,
     json_option,
     limits_options,
+    network_store_option,
     weights_option,
 )
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 @limits_options
 @weights_option
 @device_option
+@network_store_option
 @json_option
 def evaluate(terminal: "Terminal", run: Path, data: Path, as_json: bool, **how: Any) -> None:
     """Score RUN on the labelled images in DATA.

@@ -12,6 +12,7 @@ from pipeline.commands.shared import (
     device_option,
     json_option,
     limits_options,
+    network_store_option,
     option,
     weights_option,
 )
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 @limits_options
 @weights_option
 @device_option
+@network_store_option
 def predict(
     terminal: "Terminal",
     run: Path,

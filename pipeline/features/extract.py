@@ -19,7 +19,7 @@ from pipeline.images.dataset import Dataset, scan_dataset
 from pipeline.images.decoding.decode import DECODER_VERSION
 from pipeline.images.decoding.read_images import make_limits
 from pipeline.images.fetch import unpack_if_archive
-from pipeline.recipe import Recipe
+from pipeline.recipe import PRECISIONS, Recipe
 from pipeline.system.options import build_options
 from pipeline.system.parallel import count_cores
 from pipeline.system.paths import as_path
@@ -102,6 +102,7 @@ def extract(
         wanted.device,
         wanted.engine,
         n_streams=1 if n_processes else wanted.jobs,
+        network_store=wanted.network_store,
         is_alone=is_alone or n_processes > 0,
     )
     how = _update_options(wanted, weights.source, n_processes)
@@ -164,7 +165,7 @@ def make_recipe(
         offset=backbone.offset,
         layer=layer,
         pooling=pooling,
-        precision=precision,
+        precision=PRECISIONS[precision],
         truncated=truncated,
     )
     return recipe, resolved

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from pipeline.errors import ParameterError
+from pipeline.recipe import PRECISIONS
 from pipeline.system.options import check_options, option
 
 
@@ -25,7 +26,8 @@ class ExtractOptions:
             its own as long as the same engine computes.
         jobs: batches computed at once, None for as many as cores.
         parallel: `threads`; or `processes`, where each job has a process with a network of its own.
-        precision: of the computation: `float32`, `mixed_float16` or `mixed_bfloat16`.
+        precision: of the computation: `float32`, `float16` or `bfloat16` (`mixed_float16` and
+            `mixed_bfloat16` are older names of these).
         seed: of random weights.
         rehash: read every image, even if size and time are old.
         retry_skipped: try images again that could not be decoded.
@@ -72,8 +74,8 @@ class ExtractOptions:
     )
     precision: str = option(
         "float32",
-        help="Of the computation; 16 bits are for GPUs.",
-        choices=("float32", "mixed_float16", "mixed_bfloat16"),
+        help="Of the computation; bfloat16 also pays on CPUs with units for it (AMX).",
+        choices=tuple(PRECISIONS),
     )
     seed: int = option(0, help="Of random weights.", least=0, most=2**32 - 1)
     rehash: bool = option(False, help="Read every image, even if size and time are old.")
@@ -115,6 +117,7 @@ class ExtractOptions:
         None, help="What runs the network.", default_words="what suits the device"
     )
     device: str = option("auto", help="Where to compute: auto, cpu, gpu or gpu:N.")
+    network_store: bool = option(True, help="Keep the converted network for the next command.")
 
     def check(self) -> None:
         """Raises a ParameterError for the first option that makes no sense."""

@@ -42,6 +42,8 @@ from pipeline.recipe import Recipe
 from pipeline.system.locks import hold_lock
 from pipeline.system.progress import OnProgress
 
+_ADVISE_AFTER_SECONDS = 20.0  # before that, what is faster saves nobody's time
+
 
 @dataclass(frozen=True)
 class UpdateOptions:
@@ -282,7 +284,11 @@ def _embed(
         job.on_progress,
     ):
         identity.give_up(missing[position], digest, reason)
-    return _Computed(writer.sources, time.perf_counter() - started)
+    seconds = time.perf_counter() - started
+    if seconds >= _ADVISE_AFTER_SECONDS:
+        for advice in embedding.advise():
+            job.tell(advice)
+    return _Computed(writer.sources, seconds)
 
 
 def _write(job: _Job, contents: Contents, finished: FinishedRows) -> None:

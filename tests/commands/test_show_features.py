@@ -11,14 +11,14 @@ def test_recomputed_rows_are_in_the_json(extracted):
     assert facts["n_samples"] == 36
     assert facts["recomputed"]["n_rows"] == 3
     assert facts["recomputed"]["greatest_difference"] == 0
-    assert facts["recomputed"]["engine"]["name"] == "litert"
+    assert facts["recomputed"]["engine"]["name"] == "openvino"
     assert "Every byte is as it was written." in outcome.stderr
 
 
 def test_engines_are_shown_in_words(extracted):
     lines = call("features", extracted / "features.h5").stdout.splitlines()
     (line,) = [line for line in lines if line.startswith("engines ")]
-    assert line.split()[1] == "litert"
+    assert line.split()[1] == "openvino"
     assert not {"[", "]", "'"} & set(line)
 
 
