@@ -24,6 +24,9 @@ PRECISIONS = {
     "mixed_float16": "mixed_float16",
     "mixed_bfloat16": "mixed_bfloat16",
 }
+# What people are told to ask for, and what older commands asked for: (then, now).
+PRECISION_NAMES = ("float32", "float16", "bfloat16")
+FORMER_PRECISION_NAMES = tuple((PRECISIONS[name], name) for name in PRECISION_NAMES[1:])
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,9 @@ if TYPE_CHECKING:
 
 @command("extract")
 @click.argument("data", type=EXISTING)
-@options_of(ExtractOptions, leave_out=("reuse",))
-@click.option("--no-reuse", is_flag=True, help="Take no rows from other files in the folder.")
+@options_of(ExtractOptions)
 @option("--output", type=EXISTING, help="Feature file.", default_words="a name in cache/")
-def extract(
-    terminal: "Terminal", data: Path, no_reuse: bool, output: Path | None, **options: Any
-) -> None:
+def extract(terminal: "Terminal", data: Path, output: Path | None, **options: Any) -> None:
     """Stage one: run a frozen backbone over the images in DATA and cache the features.
 
     DATA holds a folder per class, or train, val and test folders with a folder per class in
@@ -45,7 +42,6 @@ def extract(
             on_dataset=terminal.show_dataset,
             on_progress=on_progress,
             on_note=terminal.say,
-            reuse=not no_reuse,
             **options,
         )
     terminal.show_extraction(extraction.summary)

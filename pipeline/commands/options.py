@@ -109,6 +109,8 @@ def _names(entry: OptionField) -> list[str]:
     flag = "--" + (entry.facts.flag or entry.name.replace("_", "-"))
     if entry.type is bool and entry.may_be_none:
         return [f"{flag}/--no-{flag[2:]}", entry.name]
+    if entry.default is True:
+        return [f"--no-{flag[2:]}", entry.name]
     return [flag, entry.name]
 
 
@@ -116,6 +118,8 @@ def _settings(entry: OptionField) -> dict[str, Any]:
     facts = entry.facts
     settings: dict[str, Any] = {"help": facts.help, "default_words": facts.default_words}
     if entry.type is bool:
+        if entry.default is True:  # the flag is there to turn it off
+            settings["flag_value"] = False
         return {**settings, "default": entry.default, "is_flag": True}
     if facts.choices:
         settings["type"] = Word(entry)

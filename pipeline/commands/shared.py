@@ -104,14 +104,7 @@ output_option = option(
 force_option = click.option("--force", is_flag=True, help="Overwrite what is there.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
 device_option = options_of(ExtractOptions, only=("device",))
-network_store_option = click.option(
-    "--no-network-store",
-    "network_store",
-    is_flag=True,
-    default=True,
-    flag_value=False,
-    help="Keep no converted network for the next command.",
-)
+network_store_option = options_of(ExtractOptions, only=("network_store",))
 weights_option = option(
     "--weights",
     help="Where the backbone's weights are now.",

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from pipeline.errors import ParameterError
-from pipeline.recipe import PRECISIONS
+from pipeline.recipe import FORMER_PRECISION_NAMES, PRECISION_NAMES
 from pipeline.system.options import check_options, option
 
 
@@ -75,12 +75,13 @@ class ExtractOptions:
     precision: str = option(
         "float32",
         help="Of the computation; bfloat16 also pays on CPUs with units for it (AMX).",
-        choices=tuple(PRECISIONS),
+        choices=PRECISION_NAMES,
+        aliases=FORMER_PRECISION_NAMES,
     )
     seed: int = option(0, help="Of random weights.", least=0, most=2**32 - 1)
     rehash: bool = option(False, help="Read every image, even if size and time are old.")
     retry_skipped: bool = option(False, help="Try images again that could not be decoded.")
-    reuse: bool = option(True, help="Take rows from other files in the folder.")
+    reuse: bool = option(True, help="Take no rows from other files in the folder.")
     prune: bool = option(False, help="Forget the features of images that are gone.")
     moved: bool = option(False, help="The data set was moved; keep the file's features.")
     class_depth: int = option(1, help="How many folders down the classes are.", least=1)
@@ -117,7 +118,7 @@ class ExtractOptions:
         None, help="What runs the network.", default_words="what suits the device"
     )
     device: str = option("auto", help="Where to compute: auto, cpu, gpu or gpu:N.")
-    network_store: bool = option(True, help="Keep the converted network for the next command.")
+    network_store: bool = option(True, help="Keep no converted network for the next command.")
 
     def check(self) -> None:
         """Raises a ParameterError for the first option that makes no sense."""

@@ -21,7 +21,7 @@ class OptionFacts:
     """What is to be known of an option besides its name, type and default.
 
     Args:
-        help: one or two sentences for people.
+        help: one or two sentences for people; of what is on by default, what turning it off does.
         choices: the words that it may be; empty for any.
         aliases: former spellings of choices, each with the word of today.
         least, most: bounds that it may reach; None = no bound.
@@ -183,9 +183,10 @@ def build_options(
                 f"{', '.join(close)}. Received: {name}",
                 name,
             )
-    plain = {name: entries[name].translate(to_plain(value)) for name, value in given.items()}
-    made: Options = options(**plain) if base is None else replace(cast(Any, base), **plain)
-    return made
+    plain = {name: to_plain(value) for name, value in given.items()}
+    made: Any = options(**plain) if base is None else replace(cast(Any, base), **plain)
+    today = {name: entry.translate(getattr(made, name)) for name, entry in entries.items()}
+    return cast(Options, replace(made, **today))
 
 
 def to_plain(value: Any) -> Any:

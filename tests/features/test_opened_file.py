@@ -267,11 +267,8 @@ def test_what_is_missing_is_named(tmp_path):
 def test_the_command_has_the_options_and_defaults_of_the_library():
     on_the_command_line = {parameter.name: parameter for parameter in command.params}
     for entry in list_options(ExtractOptions):
-        if entry.name == "reuse":
-            assert entry.default is not on_the_command_line["no_reuse"].default
-        else:
-            assert on_the_command_line[entry.name].default == entry.default, entry.name
-    others = {"data", "output", "no_reuse", "quiet", "debug"}
+        assert on_the_command_line[entry.name].default == entry.default, entry.name
+    others = {"data", "output", "quiet", "debug"}
     names = {entry.name for entry in list_options(ExtractOptions)}
     assert set(on_the_command_line) - names == others
 

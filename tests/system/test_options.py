@@ -24,6 +24,7 @@ class Soup:
     heat: float | None = option(None, help="Watts.", above=0, below=math.inf, none_word="auto")
     kind: str = option("leek", help="Which.", choices=("leek", "pea"), aliases=(("porro", "leek"),))
     stir: bool = option(False, help="Stir it.")
+    garnish: bool = option(True, help="Leave the parsley away.")
     lid: bool | None = option(None, help="Use a lid.", default_words="where there is one")
     name: str | None = option(None, help="Of the soup.")
 
@@ -46,14 +47,16 @@ def test_command_line_has_names_types_and_defaults_of_the_dataclass():
         *("--salt", 2, "--carrots", 5, "--heat", "7.5", "--kind", "pea", "--stir", "--no-lid"),
         *("--name", "green"),
     )
-    assert soup == Soup(2.0, 5, 0.5, 7.5, "pea", True, False, "green")
+    assert soup == Soup(2.0, 5, 0.5, 7.5, "pea", True, True, False, "green")
     assert run("--heat", "auto", "--lid")[2] == Soup(lid=True)
+    assert run("--no-garnish")[2] == Soup(garnish=False)
     text = " ".join(run("--help")[1].split())
     for said in (
         "--salt FLOAT Grams. [default: 1.5; 0<=x<10]",
         "--carrots INTEGER How many. [default: 3; x>=1]",
         "--share FLOAT For you. [default: 0.5; 0<x<1]",
         "--heat TEXT Watts. [default: auto; x>0]",
+        "--no-garnish Leave the parsley away. --lid",
         "--kind [leek|pea] Which. [default: leek]",
         "--lid / --no-lid Use a lid. [default: where there is one]",
         "--name TEXT Of the soup. --help",
@@ -89,6 +92,7 @@ def test_number_out_of_range_is_wrong_usage_and_names_its_option(flag, value, ex
 def test_former_spelling_is_understood_and_not_shown():
     assert run("--kind", "porro")[2] == Soup(kind="leek")
     assert build_options(Soup, {"kind": "porro"}, "cook") == Soup(kind="leek")
+    assert build_options(Soup, {}, "cook", base=Soup(kind="porro")) == Soup(kind="leek")
     assert "porro" not in run("--help")[1]
 
 

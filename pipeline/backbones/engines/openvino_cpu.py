@@ -52,7 +52,9 @@ class OpenVINOEngine:
         n_streams: int | None = None,
     ):
         if network.precision not in _HINTS:
-            raise CannotRunError(f"it does not compute in {network.precision}")
+            raise CannotRunError(
+                f"it does not compute in {network.precision.removeprefix('mixed_')}"
+            )
         self.version = openvino.__version__.split("-")[0]
         self.device = device
         self.precision = network.precision

@@ -30,7 +30,8 @@ _WORD = re.compile(
 )
 _NEXT_KEYWORD = re.compile(r"(?:,\s*|^)(?=[a-z_]+=)")
 _PLACES = re.compile(r"[A-Z]+(, [A-Z]+)*")  # RUN, DATA
-_STRUCTURE = re.compile(r"[`,=\n]")  # what would be taken for the library's own
+# A text with these signs and with letters could be taken for the library's own words.
+_LOOKS_LIKE_WORDS = re.compile(r"(?=.*\w).*[`,=\n]", re.DOTALL)
 
 # A number between two of these stands for what was typed. No file name and no text that was
 # decoded has such half a character.
@@ -67,7 +68,7 @@ def _list_typed(values: Any) -> Iterator[str]:
             yield from _list_typed(value)
         elif isinstance(value, str | PurePath):
             text = str(value)
-            if len(text) > 2 and _STRUCTURE.search(text):
+            if len(text) > 2 and _LOOKS_LIKE_WORDS.match(text):
                 yield text
 
 
@@ -117,15 +118,13 @@ def _translate_by(
 def _spell(
     option: click.Option, name: str, value: str | None, put_back: Callable[[str], str]
 ) -> str | None:
-    """The option as it is typed; `reuse=False` is --no-reuse, whichever of the two click knows."""
-    if option.name == f"no_{name}" and value == "False":
-        return option.opts[0]
+    """The option as it is typed; `reuse=False` is --no-reuse."""
     if option.name != name:
         return None
     if value == "False" and option.secondary_opts:
         return option.secondary_opts[0]
     spelled = max(option.opts, key=len)
-    if value is None or (option.is_flag and value == "True"):
+    if value is None or (option.is_flag and value == str(option.flag_value is not False)):
         return spelled
     return f"{spelled} {_quote(value, put_back)}"
 

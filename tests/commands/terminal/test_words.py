@@ -19,7 +19,7 @@ def main():
 @main.command("extract")
 @click.argument("data")
 @click.option("--batch-size", type=int)
-@click.option("--no-reuse", is_flag=True)
+@click.option("--no-reuse", "reuse", is_flag=True, default=True, flag_value=False)
 @click.option("--moved", is_flag=True)
 @click.option("--on-error")
 @click.option("-o", "--output")
@@ -81,8 +81,8 @@ NAMES_THAT_LOOK_LIKE_WORDS = [
     "a, moved=True",
     "say `frostline.extract(DATA)`!",
     "two\nlines `output`",
-    "`` ` ``",
     "it's `moved`, really",
+    "`` a ``",
 ]
 
 
