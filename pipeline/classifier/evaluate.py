@@ -3,6 +3,8 @@
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,14 +13,17 @@ from pipeline.backbones.engines.device import require_device_name
 from pipeline.classifier.model import (
     Classifier,
     Prediction,
-    find_all_refused,
     load_run,
     open_either,
     require_defaults,
 )
+from pipeline.classifier.parity import check_head
+from pipeline.classifier.predict import predict_or_refuse
 from pipeline.errors import DatasetError
+from pipeline.features.cached_rows import read_cached_rows
+from pipeline.heads.saved_head import load_head
 from pipeline.images.dataset import Dataset, scan_dataset
-from pipeline.images.decoding.read_images import DEFAULT_LIMITS, Limits, make_limits
+from pipeline.images.decoding.read_images import make_limits
 from pipeline.images.splits import UNLABELLED
 from pipeline.runs.images_of_run import read_training_digests
 from pipeline.runs.run_folder import Run
@@ -84,16 +89,20 @@ def label_as_run(class_names: list[str], dataset: Dataset) -> np.ndarray:
     Raises:
         DatasetError: no labels, or a class that the run does not know.
     """
-    if np.any(dataset.labels == UNLABELLED):
+    n_unlabelled = int(np.sum(dataset.labels == UNLABELLED))
+    if n_unlabelled:
+        which = "These" if n_unlabelled == len(dataset) else f"{n_unlabelled:,} of {len(dataset):,}"
         raise DatasetError(
-            f"These images have no labels. Expected a folder per class. Received: {dataset.root}\n"
-            "`frostline.predict()` classifies images without labels."
+            f"{which} images have no labels. Expected a folder per class, a column of labels, or "
+            f"a pattern that finds the class in each path. Received: {dataset.source}\n"
+            "`label_from=REGEX` takes the class from the path; `frostline.predict()` classifies "
+            "images without labels."
         )
     unknown = sorted(set(dataset.class_names) - set(class_names))
     if unknown:
         raise DatasetError(
             f"The run does not know the classes {', '.join(unknown)}. Expected folders named "
-            f"like its classes: {', '.join(class_names)}. Received: {dataset.root}"
+            f"like its classes: {', '.join(class_names)}. Received: {dataset.source}"
         )
     index = np.array([class_names.index(name) for name in dataset.class_names], np.int32)
     labels: np.ndarray = index[dataset.labels]
@@ -106,11 +115,13 @@ def evaluate(
     *,
     split: str | None = None,
     class_depth: int = 1,
+    label_from: str | None = None,
     max_pixels: int | None = None,
     max_bytes: int | None = None,
     weights: str | os.PathLike[str] | None = None,
     device: str = "auto",
     network_store: bool = True,
+    use_cache: bool = True,
     is_alone: bool = False,
     on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
     on_note: Callable[[str], None] = lambda note: None,
@@ -122,10 +133,14 @@ def evaluate(
         data: a folder with a folder per class, or a CSV with the columns path and label.
         split: only this split of the data: `train`, `val` or `test`.
         class_depth: how many folders down the classes are.
+        label_from: a regular expression that finds the class in an image's path, None where
+            folders or a column tell it.
         max_pixels, max_bytes: what an image may be at most, None for the defaults.
         weights: where the backbone's weights lie now, None for where they came from.
         device: `auto`, `cpu`, `gpu` or `gpu:N`.
         network_store: see `load_run`.
+        use_cache: take the rows of images that the run's feature file, or one beside it, already
+            has; not where `weights` or limits are given.
         is_alone: see `load_run`.
         on_progress: called with a stage, the number done and the number to do.
         on_note: called with what people should know.
@@ -138,46 +153,77 @@ def evaluate(
     opened, model = open_either(run)
     if model is not None:
         require_defaults(weights, device)
-    dataset = scan_dataset(as_path(data, "data"), class_depth).of_split(split)
-    label_as_run(opened.class_names, dataset)  # before the slow start of TensorFlow
-    limits = make_limits(max_pixels, max_bytes)
-    is_loaded = model is not None
-    if not is_loaded:
-        paths = [dataset.root / path for path in dataset.paths]
-        _require_usable(dataset, find_all_refused(paths, opened.recipe, limits))
-    model = model or load_run(
-        opened, weights, device, network_store=network_store, is_alone=is_alone
-    )
-    evaluation = score_dataset(model, dataset, limits=limits, on_progress=on_progress)
-    for note in () if is_loaded else model.notes:
+    dataset = scan_dataset(as_path(data, "data"), class_depth, label_from).of_split(split)
+    for note in dataset.notes:
         on_note(note)
-    return evaluation
+    labels = label_as_run(opened.class_names, dataset)  # before a model is loaded
+    predictions: list[Prediction | None] = [None] * len(dataset)
+    if use_cache and weights is None and max_pixels is None and max_bytes is None:
+        for row, prediction in _predict_from_cache(opened, dataset, on_note).items():
+            predictions[row] = prediction
+    missing = [row for row, prediction in enumerate(predictions) if prediction is None]
+    if missing:
+        found = predict_or_refuse(
+            model,
+            partial(
+                load_run, opened, weights, device, network_store=network_store, is_alone=is_alone
+            ),
+            opened.recipe,
+            [dataset.root / dataset.paths[row] for row in missing],
+            make_limits(max_pixels, max_bytes),
+            on_progress,
+            on_note,
+        )
+        for row, prediction in zip(missing, found, strict=True):
+            predictions[row] = prediction
+    return _score(opened, dataset, labels, [p for p in predictions if p is not None])
 
 
-def score_dataset(
-    classifier: Classifier,
-    dataset: Dataset,
-    *,
-    limits: Limits = DEFAULT_LIMITS,
-    on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
-) -> Evaluation:
-    """Scores a model on a data set that was looked through before.
+def _predict_from_cache(
+    run: Run, dataset: Dataset, on_note: Callable[[str], None]
+) -> dict[int, Prediction]:
+    """What the run's head says of the rows that feature files have already, by row of the data set.
 
-    Args:
-        limits: what an image may be at most.
-        on_progress: called with a stage, the number done and the number to do.
-
-    Raises:
-        DatasetError: no labels, a class that the run does not know, or no usable image.
-        RunError: the run's own images cannot be read from it.
+    A fine-tuned network is another one than its recipe's, so nothing is cached of it.
     """
-    class_names = classifier.class_names
-    labels = label_as_run(class_names, dataset)
-    trained = read_training_digests(classifier.run)
-    paths = [dataset.root / path for path in dataset.paths]
-    predictions = classifier.predict(paths, limits=limits, on_progress=on_progress)
+    features_of = run.manifest.features
+    if features_of is None:
+        return {}
+    first = Path(features_of.features_file)
+    siblings = sorted(first.parent.glob("*.h5")) if first.parent.is_dir() else []
+    files = [first, *(path for path in siblings if path != first)]
+    cached = read_cached_rows(dataset, run.recipe, files)
+    if not len(cached.rows):
+        return {}
+    head = load_head(run)
+    check_head(run, head.predict_proba)
+    probabilities = head.predict_proba(cached.features)
+    on_note(
+        f"The features of {len(cached.rows):,} of {len(dataset):,} images are in "
+        f"{', '.join(map(str, cached.files))} already."
+    )
+    return {
+        row: Prediction(
+            dataset.root / dataset.paths[row],
+            probabilities[place],
+            run.class_names[int(probabilities[place].argmax())],
+            None,
+            cached.digests[place],
+        )
+        for place, row in enumerate(cached.rows.tolist())
+    }
+
+
+def _score(
+    run: Run, dataset: Dataset, labels: np.ndarray, predictions: list[Prediction]
+) -> Evaluation:
+    trained = read_training_digests(run)
     skipped = [prediction for prediction in predictions if prediction.reason is not None]
-    _require_usable(dataset, skipped if len(skipped) == len(predictions) else None)
+    if len(skipped) == len(predictions):
+        raise DatasetError(
+            f"Not one of the {len(predictions):,} images could be used. Received: {dataset.root}\n"
+            f"The first: {predictions[0].path}: {predictions[0].reason}"
+        )
     is_usable = np.array([prediction.reason is None for prediction in predictions])
     labels = labels[is_usable]
     probabilities = np.stack([p.probabilities for p in predictions if p.probabilities is not None])
@@ -185,22 +231,13 @@ def score_dataset(
     if trained is not None:
         digests = [p.digest.tobytes() for p in predictions if p.reason is None]
         is_new = np.array([digest not in trained for digest in digests])
-        overlap = _find_overlap(is_new, labels, probabilities, class_names)
+        overlap = _find_overlap(is_new, labels, probabilities, run.class_names)
     return Evaluation(
-        metrics=score_predictions(labels, probabilities, class_names),
-        class_names=class_names,
+        metrics=score_predictions(labels, probabilities, run.class_names),
+        class_names=run.class_names,
         skipped=skipped,
         overlap=overlap,
     )
-
-
-def _require_usable(dataset: Dataset, refused: list[Prediction] | None) -> None:
-    """Raises a DatasetError where all images are refused."""
-    if refused is not None:
-        raise DatasetError(
-            f"Not one of the {len(refused):,} images could be used. Received: {dataset.root}\n"
-            f"The first: {refused[0].path}: {refused[0].reason}"
-        )
 
 
 def _find_overlap(

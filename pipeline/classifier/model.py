@@ -121,24 +121,6 @@ def require_defaults(weights: object, device: str) -> None:
             )
 
 
-def find_all_refused(
-    images: Iterable[Any], recipe: Recipe, limits: Limits
-) -> list[Prediction] | None:
-    """The reasons why not one of the images can be used; None where one can.
-
-    So that an answer of nothing but reasons costs no model. Images are read up to the first that
-    can be used.
-    """
-    refused = []
-    for place, image in enumerate(images):
-        source = make_source(image, place)
-        digest, pixels = source.read(recipe, limits)
-        if not isinstance(pixels, str):
-            return None
-        refused.append(Prediction(source.path, None, None, pixels, digest))
-    return refused
-
-
 class Classifier:
     """Backbone and head of a run, ready to predict. Any number of threads may use it at once.
 

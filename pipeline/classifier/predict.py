@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +10,17 @@ from pipeline.backbones.engines.device import require_device_name
 from pipeline.classifier.model import (
     Classifier,
     Prediction,
-    find_all_refused,
     load_run,
     open_either,
     require_defaults,
 )
-from pipeline.classifier.sources import list_images
+from pipeline.classifier.sources import list_images, make_source
 from pipeline.errors import ImageError
 from pipeline.images.dataset import expand_images
-from pipeline.images.decoding.read_images import make_limits
+from pipeline.images.decoding.read_images import Limits, make_limits
+from pipeline.recipe import Recipe
 from pipeline.runs.run_folder import Run
+from pipeline.system.progress import OnProgress
 
 
 def predict(
@@ -31,7 +33,7 @@ def predict(
     device: str = "auto",
     network_store: bool = True,
     is_alone: bool = False,
-    on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+    on_progress: OnProgress = lambda stage, done, total: None,
     on_note: Callable[[str], None] = lambda note: None,
 ) -> list[Prediction]:
     """Classifies images with the model of a run.
@@ -71,18 +73,57 @@ def predict(
                 on_note(note)
         else:
             found.append(image)
-    limits = make_limits(max_pixels, max_bytes)
+    return predict_or_refuse(
+        model,
+        partial(load_run, opened, weights, device, network_store=network_store, is_alone=is_alone),
+        opened.recipe,
+        found,
+        make_limits(max_pixels, max_bytes),
+        on_progress,
+        on_note,
+    )
+
+
+def predict_or_refuse(
+    model: Classifier | None,
+    load: Callable[[], Classifier],
+    recipe: Recipe,
+    images: list[Any],
+    limits: Limits,
+    on_progress: OnProgress,
+    on_note: Callable[[str], None],
+) -> list[Prediction]:
+    """Classifies images; an answer of nothing but reasons costs no model.
+
+    Args:
+        model: that is loaded already; None to load one where it is needed, with what it notes.
+        load: loads it.
+        recipe: of the model.
+    """
     is_loaded = model is not None
-    refused = None if is_loaded else find_all_refused(found, opened.recipe, limits)
+    refused = None if is_loaded else _find_all_refused(images, recipe, limits)
     if refused is not None:
         return refused
-    model = model or load_run(
-        opened, weights, device, network_store=network_store, is_alone=is_alone
-    )
-    predictions = model.predict(found, limits=limits, on_progress=on_progress)
+    model = model or load()
+    predictions = model.predict(images, limits=limits, on_progress=on_progress)
     for note in () if is_loaded else model.notes:
         on_note(note)
     return predictions
+
+
+def _find_all_refused(images: list[Any], recipe: Recipe, limits: Limits) -> list[Prediction] | None:
+    """The reasons why not one of the images can be used; None where one can.
+
+    Images are read up to the first that can be used.
+    """
+    refused = []
+    for place, image in enumerate(images):
+        source = make_source(image, place)
+        digest, pixels = source.read(recipe, limits)
+        if not isinstance(pixels, str):
+            return None
+        refused.append(Prediction(source.path, None, None, pixels, digest))
+    return refused
 
 
 def require_some_usable(predictions: list[Prediction]) -> None:

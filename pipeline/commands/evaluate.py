@@ -11,6 +11,7 @@ from pipeline.commands.shared import (
     command,
     device_option,
     json_option,
+    label_from_option,
     limits_options,
     network_store_option,
     weights_option,
@@ -26,10 +27,19 @@ if TYPE_CHECKING:
 @click.option("--split", type=click.Choice(["train", "val", "test"]), help="Only this split of "
               "DATA.")  # fmt: skip
 @class_depth_option
+@label_from_option
 @limits_options
 @weights_option
 @device_option
 @network_store_option
+@click.option(
+    "--no-cache",
+    "use_cache",
+    is_flag=True,
+    flag_value=False,
+    default=True,
+    help="Embed images anew whose features a feature file has.",
+)
 @json_option
 def evaluate(terminal: "Terminal", run: Path, data: Path, as_json: bool, **how: Any) -> None:
     """Score RUN on the labelled images in DATA.

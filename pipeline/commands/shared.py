@@ -112,3 +112,4 @@ weights_option = option(
 )
 limits_options = options_of(ExtractOptions, only=("max_pixels", "max_bytes"))
 class_depth_option = options_of(ExtractOptions, only=("class_depth",))
+label_from_option = options_of(ExtractOptions, only=("label_from",))

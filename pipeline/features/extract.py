@@ -75,7 +75,8 @@ def extract(
     folder, notes = unpack_if_archive(as_path(data, "data"))
     for note in notes:
         on_note(note)
-    dataset = scan_dataset(folder, wanted.class_depth).limited(wanted.limit)
+    dataset = scan_dataset(folder, wanted.class_depth, wanted.label_from)
+    dataset = dataset.limited(wanted.limit)
     on_dataset(dataset)
     recipe, weights = make_recipe(
         wanted.backbone,
@@ -89,11 +90,7 @@ def extract(
         precision=wanted.precision,
         truncated=wanted.truncated,
     )
-    target = (
-        default_target(dataset.name, recipe, wanted.limit)
-        if output is None
-        else as_path(output, "output")
-    )
+    target = default_target(dataset.name, recipe) if output is None else as_path(output, "output")
     n_processes = (wanted.jobs or count_cores()) if wanted.parallel == "processes" else 0
     make = partial(
         make_embedder,
@@ -171,7 +168,6 @@ def make_recipe(
     return recipe, resolved
 
 
-def default_target(name: str, recipe: Recipe, limit: int | None = None) -> Path:
+def default_target(name: str, recipe: Recipe) -> Path:
     """`cache/DATA-BACKBONE-XXXXXXXX.h5`, X being the start of the recipe id."""
-    data = name + (f"-limit{limit}" if limit else "")
-    return CACHE_FOLDER / f"{data}-{recipe.backbone_in_file_names}-{recipe.id[:8]}.h5"
+    return CACHE_FOLDER / f"{name}-{recipe.backbone_in_file_names}-{recipe.id[:8]}.h5"

@@ -35,6 +35,8 @@ class ExtractOptions:
         prune: forget the features of images that are gone.
         moved: the data set was moved; keep the file's features.
         class_depth: how many folders down the classes are.
+        label_from: a regular expression that finds the class in an image's path, None where
+            folders or a column tell it.
         resize: how images become square: `stretch`, `crop` or `pad`.
         background: a name or `#rrggbb`: behind transparent pixels and around padded images.
         truncated: `keep` uses what is there of an image that was cut short, `skip` does not.
@@ -85,6 +87,11 @@ class ExtractOptions:
     prune: bool = option(False, help="Forget the features of images that are gone.")
     moved: bool = option(False, help="The data set was moved; keep the file's features.")
     class_depth: int = option(1, help="How many folders down the classes are.", least=1)
+    label_from: str | None = option(
+        None,
+        help="Regular expression that finds the class in an image's path, where no folder tells it:"
+        " what its brackets hold. '([a-z]+)[.][0-9]+[.]jpg' finds cat in cat.0.jpg.",
+    )
     resize: str = option(
         "stretch", help="How images become square.", choices=("stretch", "crop", "pad")
     )

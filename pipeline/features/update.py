@@ -226,7 +226,12 @@ def _identify(job: _Job, old: Contents | None) -> Identity:
         return options.retry_skipped or (has_limits and reason.startswith("too large"))
 
     identity = identify_images(
-        job.dataset, old, rehash=options.rehash, retry=is_retried, on_progress=job.on_progress
+        job.dataset,
+        old,
+        rehash=options.rehash,
+        limits=options.limits or DEFAULT_LIMITS,
+        retry=is_retried,
+        on_progress=job.on_progress,
     )
     for row, reason in sorted(identity.reasons.items()):
         job.stop_if_asked(job.path_of(row), reason)

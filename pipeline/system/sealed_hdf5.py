@@ -23,7 +23,7 @@ from pipeline.system.hdf5_damage import (
     diagnose,
     hash_small_tables,
 )
-from pipeline.system.paths import is_folder
+from pipeline.system.paths import is_folder, open_regular_file
 
 VERSION = 1
 SEAL_BYTES = 512
@@ -47,7 +47,7 @@ def verify_seal(path: Path) -> None:
     Raises:
         FeatureFileError: they differ: at least one byte of the file has changed.
     """
-    with damage_named(path, ANYWHERE), Path(path).open("rb") as file:
+    with damage_named(path, ANYWHERE), open_regular_file(Path(path)) as file:
         stated = file.read(SEAL_BYTES)
         actual = _seal(hashlib.file_digest(_Rest(file), "sha256").hexdigest())
     if stated != actual:
@@ -157,17 +157,7 @@ def open_sealed(path: Path, expected_format: str) -> Iterator[h5py.File]:
     """
     path = Path(path)
     if not path.is_file():
-        if is_folder(path):
-            raise FeatureFileError(
-                f"This is a folder. Expected a feature file. Received: {path}\n"
-                f"If it holds images, run extract first: `frostline.extract({path})` makes the "
-                "feature file."
-            )
-        raise FeatureFileError(
-            f"There is no such feature file. Received: {path}\n"
-            "`frostline.list_features()` lists those in cache/; `frostline.extract(DATA)` makes "
-            "one."
-        )
+        raise FeatureFileError(_describe_missing(path))
     _require_signature(path)
     try:
         verify_seal(path)
@@ -190,6 +180,18 @@ def open_sealed(path: Path, expected_format: str) -> Iterator[h5py.File]:
                 f"older. Received: version {version}\nUpdate Frostline to read it."
             )
         yield file
+
+
+def _describe_missing(path: Path) -> str:
+    if is_folder(path):
+        return (
+            f"This is a folder. Expected a feature file. Received: {path}\n"
+            f"If it holds images, run extract first: `frostline.extract({path})` makes the file."
+        )
+    return (
+        f"There is no such feature file. Received: {path}\n"
+        "`frostline.list_features()` lists those in cache/; `frostline.extract(DATA)` makes one."
+    )
 
 
 def _require_signature(path: Path) -> None:

@@ -107,9 +107,8 @@ class Terminal:
 
     def show_dataset(self, dataset: "Dataset") -> None:
         """Images per class and split, and what was left out."""
-        root = printable(str(dataset.root))
         n_images, n_classes = count(len(dataset), "image"), count(len(dataset.class_names), "class")
-        self.say(f"{root}: {n_images}, {n_classes}")
+        self.say(f"{printable(str(dataset.source))}: {n_images}, {n_classes}")
         if not self._quiet and dataset.class_names:
             counts, columns = _count_given_splits(dataset)
             self._talk.print(draw_class_chart(dataset.class_names, counts, columns))
