@@ -274,9 +274,9 @@ def test_probes_are_decoded_images_of_their_rows(photos, target):
 
 def test_too_little_room_is_said_before_anything_is_computed(photos, target, monkeypatch):
     monkeypatch.setattr("pipeline.features.room.free_bytes", lambda folder: 100)
-    with pytest.raises(StorageError, match="Not enough room"):
+    with pytest.raises(StorageError, match=r"Not enough room.*Received: 0\.00 MB"):
         extract(photos, target)
-    assert not target.exists()
+    assert [path.name for path in target.parent.iterdir()] == [f".{target.name}.lock"]
 
 
 @pytest.mark.usefixtures("stand_in_backbone")

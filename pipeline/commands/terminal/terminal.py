@@ -342,7 +342,7 @@ class Terminal:
         self._print_whole(feature_files_table(entries, self._out.width))
 
     def show_features(
-        self, file: "FeatureFile", recomputed: "Recomputed | None", *, as_json: bool
+        self, file: "FeatureFile", recomputed: "Recomputed | None" = None, *, as_json: bool
     ) -> None:
         """What is in one feature file, and how far recomputed rows are from it."""
         contents = file.contents

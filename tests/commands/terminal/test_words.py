@@ -1,5 +1,7 @@
 """Tests of pipeline/commands/terminal/words.py: what the library says, as people type it."""
 
+import ast
+import re
 import shlex
 from pathlib import Path
 
@@ -9,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.commands.terminal.words import say_in_commands
+
+PIPELINE = Path(__file__).resolve().parents[3] / "pipeline"
 
 
 @click.group()
@@ -123,3 +127,33 @@ def test_no_typed_text_is_changed(name, word):
 
 def test_without_a_command_the_words_stay():
     assert say_in_commands("Leave out `batch_size`.") == "Leave out `batch_size`."
+
+
+def test_every_name_in_a_text_of_the_library_stands_apart_and_so_is_translated():
+    """A name that touches a letter or a quote would be taken for a part of a path or for data."""
+    name = re.compile(r"`(?:frostline\.)?[A-Za-z_]\w*(?:[=(][^`\n]*)?`")
+    touching = [
+        f"{path.name}: {found[0]}"
+        for path in PIPELINE.rglob("*.py")
+        for text in _list_texts(ast.parse(path.read_text()))
+        for found in name.finditer(text)
+        if re.search(r"[^\s(\[]\Z", text[: found.start()])
+        or re.match(r"[^\s.,:;!?)\]]", text[found.end() :])
+    ]
+    assert touching == []
+
+
+def _list_texts(tree: ast.Module):
+    """The texts of a module without its docstrings; `_` stands for what is put into one."""
+    holders = [
+        n for n in ast.walk(tree) if isinstance(n, ast.Module | ast.ClassDef | ast.FunctionDef)
+    ]
+    said = {id(n.body[0].value) for n in holders if n.body and isinstance(n.body[0], ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            said |= {id(part) for part in node.values}
+            yield "".join(p.value if isinstance(p, ast.Constant) else "_" for p in node.values)
+        elif (
+            isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in said
+        ):
+            yield node.value
