@@ -20,6 +20,8 @@ REDUCED_TOLERANCE = 2e-2  # 16 bits, or a GPU
 
 # Pixels. EfficientNet-Lite0 needs 6.4 GB for one such image, and 21 GB at twice the side.
 GREATEST_IMAGE_SIZE = 4096
+FULL_DEPTH = 16  # bits of a pixel's values
+
 # What may be asked for, and how it is recorded: by Keras's name, as ever, so that ids stay.
 PRECISIONS = {
     "float32": "float32",
@@ -58,6 +60,8 @@ class Recipe:
         pooling: `avg`, `max`, `flatten` or `none`: how that output becomes one row.
         precision: `float32`, `mixed_float16` or `mixed_bfloat16`.
         truncated: what an image cut short gives: `skip` nothing, `keep` what is there of it.
+        depth: of pixels of 16 bits that say no more of themselves, how many bits are used: their
+            greatest value is white.
     """
 
     backbone: str
@@ -73,6 +77,7 @@ class Recipe:
     pooling: str
     precision: str
     truncated: str = "skip"
+    depth: int = FULL_DEPTH
 
     def __post_init__(self) -> None:
         """Raises a ValueError for what no Frostline wrote: a recipe may come from anybody."""
@@ -81,6 +86,8 @@ class Recipe:
                 raise ValueError(f"Expected `{name}` to be one of {', '.join(words)}")
         if not 1 <= self.image_size <= GREATEST_IMAGE_SIZE:
             raise ValueError(f"Expected `image_size` from 1 to {GREATEST_IMAGE_SIZE:,}")
+        if not 8 <= self.depth <= FULL_DEPTH:
+            raise ValueError(f"Expected `depth` from 8 to {FULL_DEPTH}")
         if not all(0 <= value <= 255 for value in self.background):
             raise ValueError("Expected `background` to be RGB 0..255")
         if not all(map(math.isfinite, (*self.scale, *self.offset))):
@@ -97,8 +104,14 @@ class Recipe:
         return re.sub(r"[^\w.-]+", "-", self.backbone)
 
     def to_json(self) -> str:
-        """Canonical JSON: sorted keys, no spaces, so that equal recipes have equal text."""
-        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        """Canonical JSON: sorted keys, no spaces, so that equal recipes have equal text.
+
+        The full depth is left out, as in recipes from before there was another.
+        """
+        values = asdict(self)
+        if self.depth == FULL_DEPTH:
+            del values["depth"]
+        return json.dumps(values, sort_keys=True, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> "Recipe":

@@ -8,6 +8,7 @@ import numpy as np
 
 from pipeline.errors import FeatureFileError
 from pipeline.features.feature_file import Contents, FeatureFile
+from pipeline.features.file_stamps import find_unchanged, read_stamps
 from pipeline.images.dataset import Dataset
 from pipeline.recipe import Recipe
 
@@ -32,7 +33,7 @@ class CachedRows:
 
 
 def read_cached_rows(dataset: Dataset, recipe: Recipe, files: Iterable[Path]) -> CachedRows:
-    """Takes the rows of all images whose path, size and time are as a feature file recorded them.
+    """Takes the rows of all images whose files are unchanged since a feature file recorded them.
 
     Args:
         recipe: that the rows must have been made by.
@@ -48,7 +49,8 @@ def read_cached_rows(dataset: Dataset, recipe: Recipe, files: Iterable[Path]) ->
         try:
             with FeatureFile(path) as file:
                 contents = file.contents
-                found = _find(wanted, contents) if contents.recipe == recipe else {}
+                is_alike = contents.recipe == recipe
+                found = _find_unchanged(wanted, dataset, contents) if is_alike else {}
                 if not found:
                     continue
                 here = np.fromiter(found.values(), np.int64, len(found))
@@ -67,11 +69,15 @@ def read_cached_rows(dataset: Dataset, recipe: Recipe, files: Iterable[Path]) ->
     )
 
 
-def _find(wanted: dict[Key, int], contents: Contents) -> dict[int, int]:
+def _find_unchanged(wanted: dict[Key, int], dataset: Dataset, contents: Contents) -> dict[int, int]:
     """Row of the data set -> row of the file."""
     images = contents.images
     keys = _list_keys(Path(contents.data_root), images.paths, images.sizes, images.mtimes)
-    return {wanted[key]: row for row, key in enumerate(keys) if key in wanted}
+    pairs = [(wanted[key], row) for row, key in enumerate(keys) if key in wanted]
+    here, there = np.array(pairs, np.int64).reshape(-1, 2).T
+    now = read_stamps(dataset.root, [dataset.paths[row] for row in here.tolist()])
+    is_unchanged = find_unchanged(images.stamps.at(there), now)
+    return dict(zip(here[is_unchanged].tolist(), there[is_unchanged].tolist(), strict=True))
 
 
 def _list_keys(

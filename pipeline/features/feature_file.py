@@ -23,6 +23,7 @@ from pipeline.features.file_contents import (
     read_text,
     read_whole_number,
 )
+from pipeline.features.file_stamps import Stamps, no_stamps
 from pipeline.recipe import EngineRecord, Recipe
 from pipeline.system.disk import OutputFile
 from pipeline.system.hdf5_damage import damage_named, damaged
@@ -49,6 +50,7 @@ class ImageTable:
     digests: np.ndarray  # uint8 (n_samples, 32)
     sizes: np.ndarray  # int64, bytes
     mtimes: np.ndarray  # int64, nanoseconds
+    stamps: Stamps
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -59,6 +61,7 @@ class ImageTable:
             and np.array_equal(self.digests, other.digests)
             and np.array_equal(self.sizes, other.sizes)
             and np.array_equal(self.mtimes, other.mtimes)
+            and self.stamps.equals(other.stamps)
         )
 
 
@@ -340,6 +343,8 @@ def _write_images(group: h5py.Group, images: ImageTable) -> None:
     group["digest"] = images.digests.reshape(-1, 32).astype(np.uint8)
     group["size"] = images.sizes.astype(np.int64)
     group["mtime_ns"] = images.mtimes.astype(np.int64)
+    group["ctime_ns"] = images.stamps.ctimes
+    group["inode"] = images.stamps.inodes
 
 
 def _read_contents(file: h5py.File) -> Contents:
@@ -380,9 +385,14 @@ def _read_data_name(file: h5py.File) -> str:
 
 
 def _read_images(group: h5py.Group) -> ImageTable:
+    paths = read_strings(group["path"])
+    has_stamps = "ctime_ns" in group and "inode" in group
     return ImageTable(
-        paths=read_strings(group["path"]),
+        paths=paths,
         digests=group["digest"][:],
         sizes=group["size"][:],
         mtimes=group["mtime_ns"][:],
+        stamps=Stamps(group["ctime_ns"][:], group["inode"][:])
+        if has_stamps
+        else no_stamps(len(paths)),
     )

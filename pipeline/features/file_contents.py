@@ -22,6 +22,8 @@ def _tables_of_images(group: str, n_images: str) -> dict[str, Table]:
         f"{group}digest": Table(np.uint8, (n_images, 32)),
         f"{group}size": Table(np.int64, (n_images,)),
         f"{group}mtime_ns": Table(np.int64, (n_images,)),
+        f"{group}ctime_ns": Table(np.int64, (n_images,), is_optional=True),
+        f"{group}inode": Table(np.uint64, (n_images,), is_optional=True),
     }
 
 

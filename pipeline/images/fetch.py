@@ -212,11 +212,16 @@ def _require_new(folder: Path, force: bool) -> None:
 
 def _identify(archive: Path) -> dict:
     status = archive.stat()
+    return {"archive": archive.name, **_stamp(status), "sha256": sha256_of_file(archive)}
+
+
+def _stamp(status: os.stat_result) -> dict[str, int]:
+    """What tells that a file is untouched: its size, and all that the file system notes of it."""
     return {
-        "archive": archive.name,
         "size": status.st_size,
         "mtime_ns": status.st_mtime_ns,
-        "sha256": sha256_of_file(archive),
+        "ctime_ns": status.st_ctime_ns,
+        "inode": status.st_ino,
     }
 
 
@@ -225,10 +230,10 @@ def _is_from(folder: Path, archive: Path) -> bool:
         note = json.loads((folder / ARCHIVE_NOTE).read_text())
     except (OSError, ValueError):
         return False
-    status = archive.stat()
     if not isinstance(note, dict) or "archive" not in note:
         return False
-    is_untouched = (note.get("size"), note.get("mtime_ns")) == (status.st_size, status.st_mtime_ns)
+    stamp = _stamp(archive.stat())  # notes of older versions have less of it
+    is_untouched = all(note.get(name, value) == value for name, value in stamp.items())
     return is_untouched or note.get("sha256") == sha256_of_file(archive)
 
 

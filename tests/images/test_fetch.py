@@ -1,5 +1,6 @@
 import hashlib
 import json
+import os
 import tarfile
 import threading
 import zipfile
@@ -160,6 +161,20 @@ def test_archive_is_not_mistaken_for_another_of_its_name(tmp_path):
     pack(archive, make_photos(tmp_path / "y", n_per_class=3), "")
     with pytest.raises(DatasetError, match="came from elsewhere"):
         unpack_if_archive(archive)
+
+
+def test_archive_of_equal_size_and_time_is_not_mistaken_either(tmp_path):
+    make_photos(tmp_path / "x", n_per_class=2)
+    archives = [tmp_path / "photos.tar", tmp_path / "others.tar"]
+    for archive, text in zip(archives, ("one", "two"), strict=True):
+        (tmp_path / "x" / "note.txt").write_text(text)
+        pack(archive, tmp_path / "x", "")
+        os.utime(archive, (1_600_000_000, 1_600_000_000))
+    assert len({archive.stat().st_size for archive in archives}) == 1
+    unpack_if_archive(archives[0])
+    archives[1].rename(archives[0])
+    with pytest.raises(DatasetError, match="came from elsewhere"):
+        unpack_if_archive(archives[0])
 
 
 def test_other_commands_say_how_to_unpack_an_archive(tmp_path):

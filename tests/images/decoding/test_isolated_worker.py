@@ -19,7 +19,7 @@ from pipeline.images.decoding.isolated_worker import IsolatedReader
 from pipeline.images.decoding.read_images import Limits, read_image
 
 SECONDS = 3.0
-plain_load = images._load
+plain_load = images.load_pixels
 
 
 def read_or_die(path, recipe, limits):
@@ -46,7 +46,7 @@ def read_slowly(path, recipe, limits):
         plain_load(image, stream, truncated)
         path.with_suffix(".times").write_text(f"{started} {time.monotonic()}")
 
-    images.LARGE_PIXELS, images._load = LARGE**2 - 1, load
+    images.LARGE_PIXELS, images.load_pixels = LARGE**2 - 1, load
     return read_image(path, recipe, limits)
 
 
