@@ -29,6 +29,7 @@ from pipeline.runs.images_of_run import read_training_digests
 from pipeline.runs.run_folder import Run
 from pipeline.runs.scores import Metrics, score_predictions
 from pipeline.system.paths import as_path
+from pipeline.system.printable import name_some
 
 
 @dataclass(frozen=True)
@@ -101,8 +102,8 @@ def label_as_run(class_names: list[str], dataset: Dataset) -> np.ndarray:
     unknown = sorted(set(dataset.class_names) - set(class_names))
     if unknown:
         raise DatasetError(
-            f"The run does not know the classes {', '.join(unknown)}. Expected folders named "
-            f"like its classes: {', '.join(class_names)}. Received: {dataset.source}"
+            f"The run does not know the classes {name_some(unknown)}. Expected folders named "
+            f"like its classes: {name_some(class_names)}. Received: {dataset.source}"
         )
     index = np.array([class_names.index(name) for name in dataset.class_names], np.int32)
     labels: np.ndarray = index[dataset.labels]
@@ -120,6 +121,7 @@ def evaluate(
     max_bytes: int | None = None,
     weights: str | os.PathLike[str] | None = None,
     device: str = "auto",
+    engine: str | None = None,
     network_store: bool = True,
     use_cache: bool = True,
     is_alone: bool = False,
@@ -138,27 +140,29 @@ def evaluate(
         max_pixels, max_bytes: what an image may be at most, None for the defaults.
         weights: where the backbone's weights lie now, None for where they came from.
         device: `auto`, `cpu`, `gpu` or `gpu:N`.
+        engine: what runs the network, None for what suits the device.
         network_store: see `load_run`.
         use_cache: take the rows of images that the run's feature file, or one beside it, already
-            has; not where `weights` or limits are given.
+            has; not where `weights`, `engine` or limits are given.
         is_alone: see `load_run`.
         on_progress: called with a stage, the number done and the number to do.
         on_note: called with what people should know.
 
     Raises:
         DatasetError: no labels, a class that the run does not know, or no usable image.
-        RunError, ParityError, WeightsError, DeviceError: the run's model cannot be had.
+        RunError, ParityError, WeightsError, DeviceError, EngineError: there is no model to use.
     """
     require_device_name(device)
     opened, model = open_either(run)
     if model is not None:
-        require_defaults(weights, device)
+        require_defaults(weights, device, engine)
     dataset = scan_dataset(as_path(data, "data"), class_depth, label_from).of_split(split)
     for note in dataset.notes:
         on_note(note)
     labels = label_as_run(opened.class_names, dataset)  # before a model is loaded
     predictions: list[Prediction | None] = [None] * len(dataset)
-    if use_cache and weights is None and max_pixels is None and max_bytes is None:
+    asked_for = (weights, max_pixels, max_bytes, engine)
+    if use_cache and all(option is None for option in asked_for):
         for row, prediction in _predict_from_cache(opened, dataset, on_note).items():
             predictions[row] = prediction
     missing = [row for row, prediction in enumerate(predictions) if prediction is None]
@@ -166,7 +170,13 @@ def evaluate(
         found = predict_or_refuse(
             model,
             partial(
-                load_run, opened, weights, device, network_store=network_store, is_alone=is_alone
+                load_run,
+                opened,
+                weights,
+                device,
+                engine=engine,
+                network_store=network_store,
+                is_alone=is_alone,
             ),
             opened.recipe,
             [dataset.root / dataset.paths[row] for row in missing],

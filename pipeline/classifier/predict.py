@@ -31,6 +31,7 @@ def predict(
     max_bytes: int | None = None,
     weights: str | os.PathLike[str] | None = None,
     device: str = "auto",
+    engine: str | None = None,
     network_store: bool = True,
     is_alone: bool = False,
     on_progress: OnProgress = lambda stage, done, total: None,
@@ -47,6 +48,7 @@ def predict(
         max_pixels, max_bytes: what an image may be at most, None for the defaults.
         weights: where the backbone's weights lie now, None for where they came from.
         device: `auto`, `cpu`, `gpu` or `gpu:N`.
+        engine: what runs the network, None for what suits the device.
         network_store: see `load_run`.
         is_alone: see `load_run`.
         on_progress: called with a stage, the number done and the number to do.
@@ -58,12 +60,12 @@ def predict(
     Raises:
         ParameterError: the device's name is none.
         DatasetError: there is no such file, or no image in a folder.
-        RunError, ParityError, WeightsError, DeviceError: the run's model cannot be had.
+        RunError, ParityError, WeightsError, DeviceError, EngineError: there is no model to use.
     """
     require_device_name(device)
     opened, model = open_either(run)
     if model is not None:
-        require_defaults(weights, device)
+        require_defaults(weights, device, engine)
     found: list[Any] = []
     for image in [images] if isinstance(images, str | os.PathLike) else list_images(images):
         if isinstance(image, str | os.PathLike):
@@ -75,7 +77,15 @@ def predict(
             found.append(image)
     return predict_or_refuse(
         model,
-        partial(load_run, opened, weights, device, network_store=network_store, is_alone=is_alone),
+        partial(
+            load_run,
+            opened,
+            weights,
+            device,
+            engine=engine,
+            network_store=network_store,
+            is_alone=is_alone,
+        ),
         opened.recipe,
         found,
         make_limits(max_pixels, max_bytes),

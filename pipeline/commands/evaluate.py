@@ -10,6 +10,7 @@ from pipeline.commands.shared import (
     class_depth_option,
     command,
     device_option,
+    engine_option,
     json_option,
     label_from_option,
     limits_options,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 @limits_options
 @weights_option
 @device_option
+@engine_option
 @network_store_option
 @click.option(
     "--no-cache",

@@ -10,6 +10,7 @@ from pipeline.commands.shared import (
     EXISTING,
     command,
     device_option,
+    engine_option,
     json_option,
     limits_options,
     network_store_option,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 @limits_options
 @weights_option
 @device_option
+@engine_option
 @network_store_option
 def predict(
     terminal: "Terminal",

@@ -104,6 +104,7 @@ output_option = option(
 force_option = click.option("--force", is_flag=True, help="Overwrite what is there.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
 device_option = options_of(ExtractOptions, only=("device",))
+engine_option = options_of(ExtractOptions, only=("engine",))
 network_store_option = options_of(ExtractOptions, only=("network_store",))
 weights_option = option(
     "--weights",

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
 from itertools import count
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from pipeline.system.disk import storage_errors
 from pipeline.system.leftovers import remove_leftovers
 from pipeline.system.locks import hold_lock_for_now
 from pipeline.system.paths import is_file, is_folder
+from pipeline.system.versions import list_versions
 
 RUNS_FOLDER = Path("runs")
 _MANIFEST_START = 200  # bytes
@@ -179,7 +179,7 @@ def now() -> str:
 def describe_software() -> dict[str, str]:
     """Versions of the packages that decide numbers, without importing them."""
     packages = ("frostline", "tensorflow", "keras", "numpy", "scikit-learn", "pillow", "h5py")
-    return {name: version(name) for name in packages}
+    return list_versions(packages)
 
 
 def find_git_commit() -> str | None:
