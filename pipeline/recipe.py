@@ -8,9 +8,11 @@ the bit, so the record is no part of the recipe.
 
 import hashlib
 import json
+import math
 import re
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any
+
+import msgspec
 
 # The greatest difference of two engines' rows for the same images, relative to the greatest.
 TOLERANCE = 1e-3  # float32 on a CPU
@@ -19,6 +21,10 @@ REDUCED_TOLERANCE = 2e-2  # float16, or a GPU
 # EfficientNetB0 on an NVIDIA H200, see docs/performance.md.
 BFLOAT16_TOLERANCE = 6e-2
 
+# Pixels. EfficientNet-Lite0 needs 6.4 GB for one such image, and 21 GB at twice the side.
+GREATEST_IMAGE_SIZE = 4096
+FULL_DEPTH = 16  # bits of a pixel's values
+
 # What may be asked for, and how it is recorded: by Keras's name, as ever, so that ids stay.
 PRECISIONS = {
     "float32": "float32",
@@ -26,6 +32,13 @@ PRECISIONS = {
     "bfloat16": "mixed_bfloat16",
     "mixed_float16": "mixed_float16",
     "mixed_bfloat16": "mixed_bfloat16",
+}
+_WORDS = {
+    "resize": ("stretch", "crop", "pad"),
+    "channel_order": ("RGB", "BGR"),
+    "pooling": ("avg", "max", "flatten", "none"),
+    "precision": tuple(dict.fromkeys(PRECISIONS.values())),
+    "truncated": ("skip", "keep"),
 }
 
 
@@ -61,6 +74,8 @@ class Recipe:
         pooling: `avg`, `max`, `flatten` or `none`: how that output becomes one row.
         precision: `float32`, `mixed_float16` or `mixed_bfloat16`.
         truncated: what an image cut short gives: `skip` nothing, `keep` what is there of it.
+        depth: of pixels of 16 bits that say no more of themselves, how many bits are used: their
+            greatest value is white.
     """
 
     backbone: str
@@ -76,6 +91,21 @@ class Recipe:
     pooling: str
     precision: str
     truncated: str = "skip"
+    depth: int = FULL_DEPTH
+
+    def __post_init__(self) -> None:
+        """Raises a ValueError for what no Frostline wrote: a recipe may come from anybody."""
+        for name, words in _WORDS.items():
+            if getattr(self, name) not in words:
+                raise ValueError(f"Expected `{name}` to be one of {', '.join(words)}")
+        if not 1 <= self.image_size <= GREATEST_IMAGE_SIZE:
+            raise ValueError(f"Expected `image_size` from 1 to {GREATEST_IMAGE_SIZE:,}")
+        if not 8 <= self.depth <= FULL_DEPTH:
+            raise ValueError(f"Expected `depth` from 8 to {FULL_DEPTH}")
+        if not all(0 <= value <= 255 for value in self.background):
+            raise ValueError("Expected `background` to be RGB 0..255")
+        if not all(map(math.isfinite, (*self.scale, *self.offset))):
+            raise ValueError("Expected `scale` and `offset` to be finite")
 
     @property
     def id(self) -> str:
@@ -88,16 +118,28 @@ class Recipe:
         return re.sub(r"[^\w.-]+", "-", self.backbone)
 
     def to_json(self) -> str:
-        """Canonical JSON: sorted keys, no spaces, so that equal recipes have equal text."""
-        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        """Canonical JSON: sorted keys, no spaces, so that equal recipes have equal text.
+
+        The full depth is left out, as in recipes from before there was another.
+        """
+        values = asdict(self)
+        if self.depth == FULL_DEPTH:
+            del values["depth"]
+        return json.dumps(values, sort_keys=True, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> "Recipe":
-        """Inverse of `to_json`."""
+        """Inverse of `to_json`.
+
+        Raises:
+            ValueError: it is no recipe, or one with a field that this Frostline does not know.
+        """
         values = json.loads(text)
-        for name in ("background", "scale", "offset"):
-            values[name] = tuple(values[name])
-        return cls(**values)
+        recipe = msgspec.convert(values, cls)
+        unknown = values.keys() - {entry.name for entry in fields(cls)}
+        if unknown:
+            raise ValueError(f"Expected no fields but a recipe's. Received: {sorted(unknown)}")
+        return recipe
 
     def differences(self, other: "Recipe") -> list[str]:
         """Names the fields in which two recipes differ, as `name: this -> that`."""
@@ -162,11 +204,9 @@ class EngineRecord:
 
     @classmethod
     def from_json(cls, text: str) -> "EngineRecord":
-        """Inverse of `to_json`."""
-        return cls.from_dict(json.loads(text))
+        """Inverse of `to_json`; fields that a newer Frostline added are passed over.
 
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "EngineRecord":
-        """From a record's fields; those that a newer Frostline added are passed over."""
-        known = {entry.name for entry in fields(cls)}
-        return cls(**{name: value for name, value in values.items() if name in known})
+        Raises:
+            ValueError: it is no record.
+        """
+        return msgspec.json.decode(text, type=cls)

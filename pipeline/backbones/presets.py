@@ -15,12 +15,11 @@ from typing import Any
 
 from pipeline.backbones.registry import Backbone, Preset, get_backbone
 from pipeline.errors import BackboneError, MissingExtraError, WeightsError
+from pipeline.recipe import GREATEST_IMAGE_SIZE
 from pipeline.system.paths import sha256_of_file
 from pipeline.system.quiet_start import no_start_up_talk
 
 HUB_PREFIX = "hub:"
-# Pixels. EfficientNet-Lite0 needs 6.4 GB for one such image, and 21 GB at twice the side.
-GREATEST_IMAGE_SIZE = 4096
 CONFIG_FILE, CONVERTER_FILE = "config.json", "image_converter.json"
 # Weights of KerasHub, and of Hugging Face; the second of each lists the parts of large ones.
 WEIGHTS_FILES = ("model.weights.h5", "model.safetensors")

@@ -78,6 +78,19 @@ def check_parity(
     return Parity(difference, notes)
 
 
+def check_head(run: Run, predict_proba: Callable[[np.ndarray], np.ndarray]) -> None:
+    """Compares a head with what the run recorded, on the recorded features of its probe images.
+
+    Args:
+        predict_proba: from features to probabilities (n, n_classes).
+
+    Raises:
+        ParityError: predictions differ.
+    """
+    probes = read_probes(run)
+    _compare_probabilities(run, probes, predict_proba(probes.features), is_reduced=False)
+
+
 def check_model_parity(
     run: Run, model: "keras.Model", *, is_gpu: bool, data_root: Path | None
 ) -> Parity:

@@ -36,6 +36,14 @@ if TYPE_CHECKING:
 @device_option
 @engine_option
 @network_store_option
+@click.option(
+    "--no-cache",
+    "use_cache",
+    is_flag=True,
+    flag_value=False,
+    default=True,
+    help="Embed images anew whose features a feature file has.",
+)
 @json_option
 def evaluate(terminal: "Terminal", run: Path, data: Path, as_json: bool, **how: Any) -> None:
     """Score RUN on the labelled images in DATA.

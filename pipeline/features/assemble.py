@@ -100,6 +100,7 @@ def _images_at(dataset: Dataset, identity: Identity, rows: np.ndarray) -> ImageT
         digests=identity.digests[rows],
         sizes=dataset.sizes[rows],
         mtimes=dataset.mtimes[rows],
+        stamps=identity.stamps.at(rows),
     )
 
 

@@ -30,7 +30,7 @@ class ExtractOptions:
         precision: of the computation: `float32`, `float16` or `bfloat16` (`mixed_float16` and
             `mixed_bfloat16` are older names of these).
         seed: of random weights.
-        rehash: read every image, even if size and time are old.
+        rehash: read every image, even if it looks unchanged.
         retry_skipped: try images again that could not be decoded.
         reuse: take rows from other files of the same recipe in the folder.
         prune: forget the features of images that are gone.
@@ -41,6 +41,9 @@ class ExtractOptions:
         resize: how images become square: `stretch`, `crop` or `pad`.
         background: a name or `#rrggbb`: behind transparent pixels and around padded images.
         truncated: `keep` uses what is there of an image that was cut short, `skip` does not.
+        depth: of images of 16 bits that do not say how many are used: with `full` 65535 is white,
+            with `auto` the least of 255, 1023, 4095, 16383 and 65535 that none of the data set's
+            images exceeds when it is first extracted.
         on_error: `fail` stops at the first image that cannot be used, `skip` passes over it.
         skipped_csv: list skipped images in a CSV beside the file.
         isolate: decode in processes of their own, so that an image that hangs or crashes the
@@ -80,7 +83,7 @@ class ExtractOptions:
         choices=tuple(PRECISIONS),
     )
     seed: int = option(0, help="Of random weights.", least=0, most=2**32 - 1)
-    rehash: bool = option(False, help="Read every image, even if size and time are old.")
+    rehash: bool = option(False, help="Read every image, even if it looks unchanged.")
     retry_skipped: bool = option(False, help="Try images again that could not be decoded.")
     reuse: bool = option(True, help="Take rows from other files in the folder.")
     prune: bool = option(False, help="Forget the features of images that are gone.")
@@ -102,6 +105,11 @@ class ExtractOptions:
         "skip",
         help="keep: use what is there of an image that was cut short.",
         choices=("skip", "keep"),
+    )
+    depth: str = option(
+        "full",
+        help="Of 16-bit images. auto: white is what the brightest of them needs, not 65535.",
+        choices=("auto", "full"),
     )
     on_error: str = option(
         "skip",

@@ -25,10 +25,11 @@ from pipeline.heads.registry import find_head
 from pipeline.heads.write_run import write_head_run
 from pipeline.images.splits import UNLABELLED, VAL
 from pipeline.runs.manifest import FeaturesPart
+from pipeline.runs.run_folder import claim_output
 from pipeline.runs.scores import Metrics
 from pipeline.system.memory import available_bytes, parse_memory
 from pipeline.system.options import check_options
-from pipeline.system.sealed_hdf5 import read_seal
+from pipeline.system.paths import as_path
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,32 @@ def fit_head(
         DatasetError: its images have no labels, or only one class.
         SplitError: a class too small to be split.
         RunError: the output exists.
+        LockedError: another process is about to write the output.
     """
+    target = None if output is None else as_path(output, "output")
+    with claim_output(target, force=force):
+        return _fit_head(
+            features,
+            head=head,
+            memory=memory,
+            output=target,
+            force=force,
+            on_progress=on_progress,
+            options=options,
+        )
+
+
+def _fit_head(
+    features: str | Path,
+    *,
+    head: str,
+    memory: int | str | None,
+    output: Path | None,
+    force: bool,
+    on_progress: Progress,
+    options: dict[str, Any],
+) -> FitResult:
+    """`fit_head`, for whoever holds the output."""
     dividing, of_head = check_fit_options(head, options)
     n_bytes = _count_bytes(memory)
     path, started = Path(features), time.perf_counter()
@@ -93,7 +119,7 @@ def fit_head(
         _require_classes(contents, path)
         division = divide_images(contents, **asdict(dividing))
         rows = FeatureRows(file, n_bytes)
-        source = _describe_source(contents, path, division.equal_images)
+        source = _describe_source(file, division.equal_images)
         seconds["read"] = time.perf_counter() - started
         fit_started = time.perf_counter()
         fitted = _fit_rows(
@@ -114,7 +140,7 @@ def fit_head(
         probe_features,
         notes=notes,
         measure_seconds=lambda: {**seconds, "total": time.perf_counter() - started},
-        output=None if output is None else Path(output),
+        output=output,
         force=force,
     )
     return FitResult(
@@ -191,14 +217,12 @@ def _fit_rows(
         ) from error
 
 
-def _describe_source(
-    contents: Contents, path: Path, equal_images: dict[str, list[list[str]]]
-) -> FeaturesPart:
+def _describe_source(file: FeatureFile, equal_images: dict[str, list[list[str]]]) -> FeaturesPart:
     return FeaturesPart(
-        features_file=str(path.resolve()),
-        features_file_seal=read_seal(path),
-        features_sha256=contents.features_sha256,
-        features_batch_size=contents.batch_size,
+        features_file=str(file.path.resolve()),
+        features_file_seal=file.seal,
+        features_sha256=file.contents.features_sha256,
+        features_batch_size=file.contents.batch_size,
         equal_images=equal_images,
     )
 

@@ -3,7 +3,6 @@
 Nothing here imports TensorFlow, unless the head is to become a Keras layer.
 """
 
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,9 +11,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.errors import ParameterError, ParityError, RunError, describe_unread_arrays
+from pipeline.errors import ParameterError, ParityError, RunError
 from pipeline.heads.head import Features
 from pipeline.runs.scores import softmax
+from pipeline.system.array_files import UnreadableError, read_arrays
+from pipeline.system.expected_tables import Table
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
     from pipeline.system.keras_on_tensorflow import keras
 
 ROWS_PER_BLOCK = 8192
+_EXPECTED = {
+    "kernel": Table(np.float32, ("n_features", "n_classes")),
+    "bias": Table(np.float32, ("n_classes",)),
+    "class_names": Table(np.str_, ()),
+}
 
 
 @dataclass(frozen=True)
@@ -146,23 +152,20 @@ def load_linear_head(path: str | Path) -> LinearHead:
     """
     path = Path(path)
     try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
-            kernel, bias = arrays["kernel"], arrays["bias"]
-            class_names = tuple(json.loads(str(arrays["class_names"])))
-    except FileNotFoundError as error:
-        raise RunError(
-            f"There is no head at {path}. Fit one with `frostline.fit_head(FEATURES)`"
-        ) from error
-    except Exception as error:
-        # zipfile and numpy raise a dozen kinds of error, according to which byte is damaged.
-        raise _not_a_head(path, describe_unread_arrays(error)) from error
+        arrays = read_arrays(path, _EXPECTED)
+        kernel, bias = arrays["kernel"], arrays["bias"]
+        class_names = tuple(json.loads(str(arrays["class_names"])))
+    except (UnreadableError, ValueError, TypeError, RecursionError) as error:
+        if not path.exists():
+            raise RunError(
+                f"There is no head at {path}. Fit one with `frostline.fit_head(FEATURES)`"
+            ) from error
+        raise _not_a_head(path, str(error)) from error
     n_classes = len(class_names)
-    if kernel.ndim != 2 or kernel.shape[1] != n_classes or bias.shape != (n_classes,):
+    if kernel.shape[1] != n_classes:
         raise _not_a_head(
             path, f"kernel {kernel.shape}, bias {bias.shape}, {n_classes} class names"
         )
-    if kernel.dtype != np.float32 or bias.dtype != np.float32:
-        raise _not_a_head(path, f"kernel {kernel.dtype}, bias {bias.dtype}")
     if n_classes < 2 or not all(isinstance(name, str) for name in class_names):
         raise _not_a_head(path, f"class names {class_names}")
     if not (np.isfinite(kernel).all() and np.isfinite(bias).all()):

@@ -26,7 +26,10 @@ _START = """
 import sys
 from multiprocessing.connection import Connection
 connection = Connection(int(sys.argv[1]))
-sys.path[:] = connection.recv()
+try:
+    sys.path[:] = connection.recv()
+except (EOFError, OSError):
+    sys.exit(1)  # the parent is gone
 from pipeline.system.child_process import live
 live(connection)
 """

@@ -1,6 +1,8 @@
 """What fit-head refuses, and what it says of a fit that people would trust too much."""
 
+import hashlib
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -10,9 +12,11 @@ from benchmarks.stand_in import extract
 from pipeline.errors import FeatureFileError, HeadError, ParameterError
 from pipeline.features.feature_file import FeatureFile
 from pipeline.features.options import SplitOptions
-from pipeline.features.split_rows import describe_small_classes
+from pipeline.features.split_rows import describe_small_classes, divide_images
 from pipeline.heads.fit_head import fit_head
 from pipeline.heads.options import DenseOptions, LogregOptions
+from pipeline.runs.records import read_probes
+from pipeline.runs.run_folder import open_run
 from pipeline.system.options import list_options
 
 
@@ -190,3 +194,25 @@ def test_a_file_in_the_place_of_the_runs_folder_is_an_error_that_names_it(featur
     outcome = call("fit-head", features)
     assert outcome.exit_code == 1
     assert "Cannot write runs: a file of that name is in the way" in outcome.stderr
+
+
+@pytest.mark.parametrize("newcomer", [True, False])
+def test_run_tells_of_the_file_that_was_opened_whatever_becomes_of_its_name(
+    features, tmp_path, monkeypatch, newcomer
+):
+    """`extract` may replace the file, or a person remove it, at any moment of the fit."""
+    target = shutil.copy(features, tmp_path / "features.h5")
+    seal = hashlib.sha256(target.read_bytes()[512:]).hexdigest()
+
+    def replace_and_divide(*arguments, **options):
+        if newcomer:
+            target.with_name("new.h5").write_bytes(b"another file")
+            target.with_name("new.h5").replace(target)
+        else:
+            target.unlink()
+        return divide_images(*arguments, **options)
+
+    monkeypatch.setattr("pipeline.heads.fit_head.divide_images", replace_and_divide)
+    result = fit_head(target, C=1.0, memory=1, output=tmp_path / "run")
+    assert open_run(result).manifest.features.features_file_seal == seal
+    assert read_probes(open_run(result)).features.shape[0] == 8
