@@ -179,8 +179,9 @@ def _draw(
     line: str,
     metrics: dict[str, Metrics],
 ) -> None:
+    from pipeline.report.confusion_matrix import plot_confusion_matrix
     from pipeline.report.finetuning_plots import plot_learning_rate_sweep
-    from pipeline.report.plots import plot_confusion_matrix, plot_finetuning
+    from pipeline.report.learning_curves import plot_finetuning
 
     plot_finetuning(
         folder / "learning-curve.png",

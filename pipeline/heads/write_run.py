@@ -106,7 +106,8 @@ def _write_images(
 
 
 def _draw(folder: Path, name: str, fitted: Fit) -> None:
-    from pipeline.report.plots import plot_confusion_matrix, plot_learning_curve
+    from pipeline.report.confusion_matrix import plot_confusion_matrix
+    from pipeline.report.learning_curves import plot_learning_curve
 
     folder.mkdir()
     plot_learning_curve(
