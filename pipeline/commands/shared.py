@@ -14,21 +14,20 @@ class Command(click.Command):
     """A command that prints a FrostlineError as one message and leaves with exit code 1."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        from pipeline.commands.terminal.words import say_in_commands
+        from pipeline.commands.terminal.output import complain
         from pipeline.errors import FrostlineError
-        from pipeline.system.printable import printable_lines
 
         try:
             return super().invoke(ctx)
         except FrostlineError as error:
             if ctx.params.get("debug"):
                 raise
-            click.echo(f"Error: {printable_lines(say_in_commands(str(error)))}", err=True)
+            complain(f"Error: {error}")
             ctx.exit(1)
         except KeyboardInterrupt:
             how = " with --resume" if self.name == "finetune" else ""
             text = f"Stopped. What was finished is kept; the same command{how} goes on."
-            click.echo(text, err=True)
+            complain(text)
             ctx.exit(130)
 
 

@@ -1,0 +1,124 @@
+"""Streams that are closed, full, or speak another alphabet; names on a screen and in a pipe."""
+
+import io
+import json
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from manifests import make_manifest
+
+from pipeline.commands.terminal.output import Output
+from pipeline.system.printable import AS_THEY_CAME, to_json
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+NASTY = "runs/G\udce4nse\x1b[31m\u202e[red]\r"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A folder with a run, and one that cannot be read."""
+    folder = tmp_path_factory.mktemp("output")
+    for name, text in (("good", json.dumps(make_manifest())), ("bad", "{")):
+        (folder / "runs" / name).mkdir(parents=True)
+        (folder / "runs" / name / "manifest.json").write_text(text)
+    return folder
+
+
+def shell(folder: Path, command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """What a command of the shell leaves; `frostline` in it is the program."""
+    program = f"'{sys.executable}' '{REPOSITORY / 'cli.py'}'"
+    return subprocess.run(
+        ["bash", "-c", command.replace("frostline", program)],
+        cwd=folder,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_results_that_nobody_reads_any_more_end_the_command_without_a_word(folder):
+    for command in ("frostline runs", "frostline runs --json", "frostline backbones"):
+        outcome = shell(folder, f"{command} --quiet 2>err | true; grep -v 'Left out' err")
+        assert outcome.stdout == ""
+
+
+def test_results_for_which_there_is_no_room_are_one_error(folder):
+    outcome = shell(folder, "frostline runs >/dev/full")
+    assert outcome.returncode == 1
+    assert outcome.stderr.count("Error: The results cannot be written to stdout: No space") == 1
+    assert "Traceback" not in outcome.stderr
+    assert "Exception ignored" not in outcome.stderr
+
+
+@pytest.mark.parametrize("closed", ["2>/dev/full", "2>&-", "2> >(exit)"])
+def test_talk_that_cannot_be_written_keeps_no_result_back(folder, closed):
+    outcome = shell(folder, f"frostline runs {closed}")
+    assert outcome.returncode == 0
+    assert "runs/good" in outcome.stdout
+
+
+def test_without_any_standard_stream_the_command_does_its_work(folder):
+    outcome = shell(folder, "frostline runs >&- 2>&- <&-; echo $?")
+    assert outcome.stdout == "0\n"
+
+
+def test_a_file_that_is_opened_never_becomes_stderr(folder):
+    code = (
+        "import os, cli; file = open('data', 'w'); os.write(2, b'talk'); print(file.fileno() > 2);"
+        "import subprocess; subprocess.run(['sh', '-c', 'echo talk >&2'], check=True)"
+    )
+    path = f"PYTHONPATH='{REPOSITORY}' '{sys.executable}'"
+    outcome = shell(folder, f'{path} -c "{code}" 2>&- <&-')
+    assert (outcome.returncode, outcome.stdout) == (0, "True\n")
+    assert (folder / "data").read_text() == ""
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"LC_ALL": "C"},
+        {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+        {"PYTHONIOENCODING": "ascii"},
+        {"TERM": "dumb", "COLUMNS": "20"},
+    ],
+    ids=["C", "C and no UTF-8", "ascii", "dumb"],
+)
+def test_any_alphabet_and_width_shows_the_runs(folder, environment):
+    outcome = shell(folder, "frostline runs <&-", **environment)
+    assert outcome.returncode == 0
+    assert "runs/good" in outcome.stdout
+    assert "Traceback" not in outcome.stderr
+
+
+def test_what_an_encoding_lacks_is_escaped_and_stray_bytes_leave_as_they_came():
+    stream = io.TextIOWrapper(io.BytesIO(), "ascii", errors=AS_THEY_CAME)
+    stream.write("a\udce4 ä 😀")
+    stream.flush()
+    assert stream.buffer.getvalue() == b"a\xe4 \\xe4 \\U0001f600"
+
+
+def test_a_name_on_a_screen_does_nothing_to_it_and_in_a_pipe_it_is_whole(monkeypatch):
+    pipe = io.TextIOWrapper(io.BytesIO(), "utf-8", newline="")
+    monkeypatch.setattr(sys, "stdout", pipe)
+    Output().result(NASTY)
+    assert pipe.buffer.getvalue() == os.fsencode(NASTY) + b"\n"
+    mine, theirs = pty.openpty()
+    with os.fdopen(theirs, "w", encoding="utf-8") as screen:
+        monkeypatch.setattr(sys, "stdout", screen)
+        Output().result(NASTY)
+        shown = os.read(mine, 1000).decode()
+    os.close(mine)
+    assert shown == "runs/G\\udce4nse\\x1b[31m\\u202e[red]\\r\r\n"
+
+
+def test_json_holds_nothing_that_a_terminal_would_obey_and_gives_the_name_back():
+    text = to_json([NASTY, "ä\x9b\u2028😀\U000e0001"])
+    assert all(line.isprintable() for line in text.split("\n"))
+    assert "ä" in text
+    assert "😀" in text
+    assert json.loads(text) == [NASTY, "ä\x9b\u2028😀\U000e0001"]
