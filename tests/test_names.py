@@ -87,7 +87,7 @@ def assert_shown_safely(outcome) -> None:
     assert all(line.isprintable() for line in (outcome.stdout + outcome.stderr).split("\n"))
 
 
-@settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
 @example(NASTY)
 @given(class_names=two_or_more_names)
 def test_any_name_comes_through_a_fit_and_all_that_shows_it(synthetic, class_names):

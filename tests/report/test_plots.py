@@ -163,18 +163,19 @@ NAMES = {
     "no such letters": "猫 שלום \U0001f600 \U000f0000",
     "controls": "a\nb\r\x1b[31m\x9b\x7f",
     "other direction": "a\u202eb\u2066c",
-    "long": "x" * 300,
+    "long": "x" * 200,
     "no width": "\u0301\ufe0f",
 }
 
 
-@pytest.mark.parametrize("name", NAMES.values(), ids=NAMES)
-def test_any_name_is_drawn_in_every_picture_and_without_warnings(tmp_path, name):
-    plot_confusion_matrix(tmp_path / "a.png", np.eye(2, dtype=int), [name, "b"], name)
-    plot_learning_curve(tmp_path / "b.png", EPOCHS, best=9, title=name)
-    plot_finetuning(tmp_path / "c.png", PATH, EPOCHS, head_x="C", unfrozen_from=name, title=name)
-    plot_learning_rate_sweep(tmp_path / "d.png", [(1e-4, 2.0), (1e-3, 1.0)], 1e-3, title=name)
-    plot_augmented_images(tmp_path / "e.png", np.zeros((4, 8, 8, 3)), title=name)
+@pytest.mark.parametrize("title", ["".join(NAMES.values()), "\u0301\ufe0f"])
+def test_any_name_is_drawn_in_every_picture_and_without_warnings(tmp_path, title):
+    names = list(NAMES.values())
+    plot_confusion_matrix(tmp_path / "a.png", np.eye(len(names), dtype=int), names, title)
+    plot_learning_curve(tmp_path / "b.png", EPOCHS, best=9, title=title)
+    plot_finetuning(tmp_path / "c.png", PATH, EPOCHS, head_x="C", unfrozen_from=title, title=title)
+    plot_learning_rate_sweep(tmp_path / "d.png", [(1e-4, 2.0), (1e-3, 1.0)], 1e-3, title=title)
+    plot_augmented_images(tmp_path / "e.png", np.zeros((4, 8, 8, 3)), title=title)
     for picture in "abcde":
         with Image.open(tmp_path / f"{picture}.png") as image:
             assert max(image.size) < 2000
