@@ -1,6 +1,7 @@
 """The run folder of a fine-tuning: model, history, predictions, what changed sides, pictures."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -15,8 +16,10 @@ from pipeline.finetuning.parent import Parent
 from pipeline.finetuning.pixels import PixelStore
 from pipeline.finetuning.replicas import place
 from pipeline.finetuning.verdict import Assessment
+from pipeline.heads.saved_head import FINETUNED_MODEL
 from pipeline.images.splits import TRAIN
 from pipeline.recipe import EngineRecord
+from pipeline.runs.binding import bind_names
 from pipeline.runs.manifest import (
     FINETUNED,
     FinetuningPart,
@@ -80,7 +83,7 @@ def write_finetuned_run(
     base = run.name.rsplit("-", 1)[0] if run.name.rsplit("-", 1)[-1].isdigit() else run.name
     with new_run(output, f"{base}-finetuned", force=force) as (folder, final):
         with place("single", device):
-            _save_model(model, folder / "model.keras", is_gpu=device.is_gpu)
+            _save_model(model, folder / FINETUNED_MODEL, is_gpu=device.is_gpu)
             write_probes(folder, _probe(run, model))
         write_predictions(folder / "predictions.csv", after, run.class_names)
         write_digests(folder, parent.digests)
@@ -90,7 +93,9 @@ def write_finetuned_run(
         _draw(folder / "plots", final.name, parent, state, line, assessment.finetuned)
         _draw_augmentation(folder / "plots", augment, parent, state)
         seconds = measure_seconds()
-        write_manifest(folder, _describe(parent, state, assessment, device, facts, seconds))
+        manifest = _describe(parent, state, assessment, device, facts, seconds)
+        bound = bind_names(folder, manifest.class_names, [FINETUNED_MODEL])
+        write_manifest(folder, replace(manifest, names_and_head_sha256=bound))
     return final, seconds
 
 
