@@ -16,6 +16,17 @@ from typing import Any
 TOLERANCE = 1e-3  # float32 on a CPU
 REDUCED_TOLERANCE = 2e-2  # 16 bits, or a GPU
 
+# Pixels. EfficientNet-Lite0 needs 6.4 GB for one such image, and 21 GB at twice the side.
+GREATEST_IMAGE_SIZE = 4096
+_GREATEST_FACTOR = 1e9
+_WORDS = {
+    "resize": ("stretch", "crop", "pad"),
+    "channel_order": ("RGB", "BGR"),
+    "pooling": ("avg", "max", "flatten", "none"),
+    "precision": ("float32", "mixed_float16", "mixed_bfloat16"),
+    "truncated": ("skip", "keep"),
+}
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -35,6 +46,9 @@ class Recipe:
         pooling: `avg`, `max`, `flatten` or `none`: how that output becomes one row.
         precision: `float32`, `mixed_float16` or `mixed_bfloat16`.
         truncated: what an image cut short gives: `skip` nothing, `keep` what is there of it.
+
+    Raises:
+        ValueError: a value is none of these. Recipes come from files, too, which say anything.
     """
 
     backbone: str
@@ -50,6 +64,19 @@ class Recipe:
     pooling: str
     precision: str
     truncated: str = "skip"
+
+    def __post_init__(self) -> None:
+        for name, words in _WORDS.items():
+            if getattr(self, name) not in words:
+                raise ValueError(f"Expected `{name}` to be one of {', '.join(words)}")
+        if not re.fullmatch(r"random:[0-9]{1,19}|sha256:[0-9a-f]{64}", self.weights):
+            raise ValueError("Expected `weights` to be random:SEED or sha256:HEX")
+        if not 0 < self.image_size <= GREATEST_IMAGE_SIZE:
+            raise ValueError(f"Expected `image_size` to be from 1 to {GREATEST_IMAGE_SIZE}")
+        if not all(abs(value) <= _GREATEST_FACTOR for value in (*self.scale, *self.offset)):
+            raise ValueError(f"Expected `scale` and `offset` up to {_GREATEST_FACTOR:g}")
+        if not all(0 <= value <= 255 for value in self.background):
+            raise ValueError("Expected `background` to be RGB from 0 to 255")
 
     @property
     def id(self) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 import h5py
 
 from pipeline.errors import RunError
+from pipeline.system.paths import is_file
 
 CONFIG, WEIGHTS = "config.json", "model.weights.h5"
 MEMBERS = {"metadata.json", CONFIG, WEIGHTS}
@@ -27,7 +28,7 @@ def read_keras_file(path: Path) -> tuple[dict[str, Any], int]:
     Raises:
         RunError: the file is missing, damaged, or holds anything but what Keras wrote into it.
     """
-    if not path.is_file():
+    if not is_file(path):
         raise RunError(f"There is no model at {path}. Fit or fine-tune one first")
     try:
         with zipfile.ZipFile(path) as archive:

@@ -18,6 +18,7 @@ from pipeline.images.sources.archives import MAX_BYTES, unpack_archive
 from pipeline.images.sources.candidates import ARCHIVE_NOTE, find_reason_to_pass
 from pipeline.images.splits import split_of_name
 from pipeline.system.atomic_folder import atomic_folder
+from pipeline.system.disk import storage_errors
 from pipeline.system.paths import is_file, sha256_of_file
 
 DATA_FOLDER = Path("data")
@@ -190,7 +191,9 @@ def unpack_if_archive(source: Path, max_bytes: int = MAX_BYTES) -> tuple[Path, l
 
 
 def _require_new(folder: Path, force: bool) -> None:
-    if folder.exists() and not force and (not folder.is_dir() or any(folder.iterdir())):
+    with storage_errors(folder):
+        is_new = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
+    if not is_new and not force:
         raise DatasetError(
             f"This folder exists already. Expected a new one. Received: {folder}\n"
             "It may be the data set that you want; fetch it anew with `force=True`."

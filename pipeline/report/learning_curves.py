@@ -253,7 +253,8 @@ def _name_stage(ax: Axes, x: float, text: str) -> None:
 def _column(history: History, name: str) -> np.ndarray:
     """One column of the history, float64 `(n_records,)`, NaN where there is no number."""
     values = [
-        record[name] if isinstance(record, Mapping) else getattr(record, name) for record in history
+        record.get(name) if isinstance(record, Mapping) else getattr(record, name)
+        for record in history
     ]
     return np.array([math.nan if value is None else value for value in values], np.float64)
 

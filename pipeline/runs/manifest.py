@@ -21,6 +21,7 @@ from pipeline.recipe import EngineRecord, Recipe
 from pipeline.runs.scores import SCORED_SPLITS, Metrics
 from pipeline.runs.significance import Comparison
 from pipeline.system.atomic_files import to_json, write_text
+from pipeline.system.paths import denial, is_file
 
 FORMAT = "frostline-run"
 VERSION = 2  # 1 had no record of the engine
@@ -222,11 +223,11 @@ def read_manifest(folder: Path) -> Manifest:
             names the file and the field.
     """
     path = folder / "manifest.json"
-    if not path.is_file():
+    if not is_file(path):
         raise RunError(
-            f"This is not a run: it has no manifest.json. Expected a folder that "
-            f"`frostline.fit_head()` or `frostline.finetune()` wrote. Received: {folder}\n"
-            "`frostline.list_runs()` lists the runs."
+            "This is not a run: it has no manifest.json. Expected a folder that "
+            "`frostline.fit_head()` or `frostline.finetune()` wrote. "
+            f"Received: {folder}{denial(path)}\n`frostline.list_runs()` lists the runs."
         )
     values = _read_values(path)
     number = values.get("version")

@@ -80,9 +80,11 @@ def new_run(output: Path | None, stem: str, *, force: bool = False) -> Iterator[
 
 def require_free_output(output: Path | None, *, force: bool) -> None:
     """Raises a RunError if a run of that name exists; before work that takes long."""
-    if output is None or force or not output.exists():
+    if output is None or force:
         return
-    if not output.is_dir() or any(output.iterdir()):
+    with storage_errors(output):
+        is_free = not output.exists() or (output.is_dir() and not any(output.iterdir()))
+    if not is_free:
         raise RunError(
             f"This output exists already. Expected a new name. Received: `output={output}`\n"
             "Choose another name, or overwrite it with `force=True`."

@@ -23,6 +23,7 @@ from pipeline.system.hdf5_damage import (
     diagnose,
     hash_small_tables,
 )
+from pipeline.system.paths import denial, is_file
 
 VERSION = 1
 SEAL_BYTES = 512
@@ -155,9 +156,9 @@ def open_sealed(path: Path, expected_format: str) -> Iterator[h5py.File]:
             the message names what is damaged.
     """
     path = Path(path)
-    if not path.is_file():
+    if not is_file(path):
         raise FeatureFileError(
-            f"There is no such feature file. Received: {path}\n"
+            f"There is no such feature file. Received: {path}{denial(path)}\n"
             "`frostline.list_features()` lists those in cache/; `frostline.extract(DATA)` makes "
             "one."
         )
