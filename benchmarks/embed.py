@@ -1,13 +1,14 @@
-"""Embedding alone: Frostline against model.predict, OpenVINO, PyTorch and plain TFLite.
+"""Embedding alone: Frostline against OpenVINO's own best, LiteRT, model.predict and PyTorch.
 
 Same network, same weights, same pixels in memory. Each peer runs in a process of its own, so that
 thread settings do not mix; they take turns, one working at a time, and medians are compared.
 
-    python benchmarks/embed.py --rounds 5
+    python benchmarks/embed.py --networks efficientnetb0 resnet50 --rounds 5
 """
 
 import argparse
 import os
+import queue
 import statistics
 import subprocess
 import sys
@@ -30,16 +31,19 @@ from benchmarks.common import (  # noqa: E402
 )
 
 PEERS = {
-    "frostline": "Frostline (LiteRT, a one-thread stream per core)",
-    "folded": "Frostline's second engine (TensorFlow, constants folded)",
+    "frostline": "Frostline, float32",
+    "openvino": "OpenVINO's best, float32",
+    "frostline bf16": "Frostline, bfloat16",
+    "openvino bf16": "OpenVINO's best, bfloat16",
+    "tensorflow": "Frostline's second engine (TensorFlow, constants folded)",
+    "litert": "LiteRT, a one-thread stream per core",
     "predict": "Keras model.predict, batches of 32",
-    "openvino": "OpenVINO, throughput mode, float32",
-    "tflite": "TFLite, one interpreter, a thread per core",
     "torch": "PyTorch (Keras's backend), batches of 32",
 }
+OPENVINO_BATCHES = (1, 4, 8)
 PREDICT_BATCH = 32
 NETWORK = "network.keras"
-PACKAGES = ("tensorflow", "keras", "ai-edge-litert", "openvino", "torch", "numpy")
+PACKAGES = ("tensorflow", "keras", "openvino", "ai-edge-litert", "torch", "numpy")
 
 
 def build_model(backbone: str, weights: str):
@@ -50,15 +54,16 @@ def build_model(backbone: str, weights: str):
     return build_embedding_model(*make_recipe(backbone, weights))
 
 
-def make_frostline(model, engine: str | None = None) -> Callable[[np.ndarray], np.ndarray]:
+def make_frostline(
+    model, precision: str = "float32", engine: str | None = None
+) -> Callable[[np.ndarray], np.ndarray]:
     from pipeline.backbones.engines.engine import Network
     from pipeline.backbones.engines.registry import open_embedder
     from pipeline.system.parallel import map_batches
 
     batch_size = 8 if engine == "tensorflow" else None
-    embed = open_embedder(
-        Network(lambda: model), "cpu", engine=engine, batch_size=batch_size, is_alone=True
-    )
+    network = Network(lambda: model, precision)
+    embed = open_embedder(network, "cpu", engine=engine, batch_size=batch_size, is_alone=True)
     size = embed.images_per_task
 
     def run(pixels: np.ndarray) -> np.ndarray:
@@ -72,71 +77,94 @@ def make_predict(model) -> Callable[[np.ndarray], np.ndarray]:
     return lambda pixels: model.predict(pixels, batch_size=PREDICT_BATCH, verbose=0)
 
 
-def make_openvino(model) -> Callable[[np.ndarray], np.ndarray]:
-    import openvino
-    import tensorflow as tf
+def make_openvino(model, precision: str = "f32") -> Callable[[np.ndarray], np.ndarray]:
+    """As OpenVINO's benchmark_app: throughput hint, as many requests as it asks for, and of the
+    batch sizes the one that is fastest here.
+    """
+    from pipeline.backbones.engines.engine import Network
+    from pipeline.backbones.engines.openvino_cpu import convert_to_openvino
+    from pipeline.system.openvino_runtime import openvino
 
-    shape = model.input_shape[1:]
-    function = tf.function(
-        lambda pixels: model(tf.cast(pixels, tf.float32), training=False),
-        input_signature=[tf.TensorSpec((1, *shape), tf.uint8)],
-    )
-    from pipeline.backbones.engines.tensorflow_graph import freeze
+    converted = convert_to_openvino(Network(lambda: model))
+    core = openvino.Core()
+    hints = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": precision}
 
-    converted = openvino.convert_model(freeze(function).graph.as_graph_def())
-    # Without the second hint it takes bfloat16 where the processor has it: 6% off, not 1e-6.
-    hints = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": "f32"}
-    compiled = openvino.Core().compile_model(converted, "CPU", hints)
-    requests = openvino.AsyncInferQueue(compiled)
+    def compile_for(batch_size: int) -> Callable[[np.ndarray], np.ndarray]:
+        network = core.read_model(converted.graph, converted.weights)
+        network.reshape([batch_size, *list(network.input(0).partial_shape)[1:]])
+        compiled = core.compile_model(network, "CPU", hints)
+        requests = openvino.AsyncInferQueue(compiled)
 
-    def run(pixels: np.ndarray) -> np.ndarray:
-        features = np.empty((len(pixels), compiled.output(0).shape[-1]), np.float32)
+        def run(pixels: np.ndarray) -> np.ndarray:
+            features = np.empty((len(pixels), compiled.output(0).shape[-1]), np.float32)
 
-        def keep(request, row: int) -> None:
-            features[row] = request.get_output_tensor(0).data[0]
+            def keep(request, start: int) -> None:
+                features[start : start + batch_size] = request.get_output_tensor(0).data
 
-        requests.set_callback(keep)
-        for row in range(len(pixels)):
-            requests.start_async({0: pixels[row : row + 1]}, row)
-        requests.wait_all()
-        return features
+            requests.set_callback(keep)
+            for start in range(0, len(pixels), batch_size):
+                requests.start_async({0: pixels[start : start + batch_size]}, start)
+            requests.wait_all()
+            return features
 
-    return run
+        return run
+
+    shape = tuple(model.input_shape[1:])
+    trial = np.random.default_rng(2).integers(0, 256, (16, *shape), np.uint8)
+    return min(map(compile_for, OPENVINO_BATCHES), key=lambda run: time_once(run, trial))
 
 
-def make_tflite(model) -> Callable[[np.ndarray], np.ndarray]:
+def time_once(run: Callable[[np.ndarray], np.ndarray], pixels: np.ndarray) -> float:
+    """Seconds, the least of three after one to warm up."""
+    run(pixels)
+    taken = []
+    for _ in range(3):
+        started = time.perf_counter()
+        run(pixels)
+        taken.append(time.perf_counter() - started)
+    return min(taken)
+
+
+def make_litert(model) -> Callable[[np.ndarray], np.ndarray]:
     import tensorflow as tf
     from ai_edge_litert.interpreter import Interpreter
 
-    from pipeline.backbones.engines.litert import convert_to_litert
+    from pipeline.backbones.engines.device import describe_cpu
+    from pipeline.backbones.engines.tensorflow_graph import freeze, trace
+    from pipeline.system.parallel import count_cores, map_batches
 
-    shape = model.input_shape[1:]
-    function = tf.function(
-        lambda pixels: model(tf.cast(pixels, tf.float32), training=False),
-        input_signature=[tf.TensorSpec((1, *shape), tf.uint8)],
-    )
-    interpreter = Interpreter(model_content=convert_to_litert(function), num_threads=os.cpu_count())
-    interpreter.allocate_tensors()
-    place_in = interpreter.get_input_details()[0]["index"]
-    place_out = interpreter.get_output_details()[0]["index"]
+    frozen = freeze(trace(model, 1, describe_cpu()))
+    converted = bytes(tf.lite.TFLiteConverter.from_concrete_functions([frozen]).convert())
+    idle: queue.SimpleQueue = queue.SimpleQueue()
+    for _ in range(count_cores()):
+        interpreter = Interpreter(model_content=converted, num_threads=1)
+        interpreter.allocate_tensors()
+        idle.put(interpreter)
+
+    def run_one(image: np.ndarray) -> np.ndarray:
+        interpreter = idle.get()
+        try:
+            interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image)
+            interpreter.invoke()
+            return interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+        finally:
+            idle.put(interpreter)
 
     def run(pixels: np.ndarray) -> np.ndarray:
-        rows = []
-        for row in range(len(pixels)):
-            interpreter.set_tensor(place_in, pixels[row : row + 1])
-            interpreter.invoke()
-            rows.append(interpreter.get_tensor(place_out))
-        return np.concatenate(rows)
+        images = [pixels[row : row + 1] for row in range(len(pixels))]
+        return np.concatenate(list(map_batches(run_one, images, count_cores())))
 
     return run
 
 
 MAKERS = {
     "frostline": make_frostline,
-    "folded": lambda model: make_frostline(model, "tensorflow"),
-    "predict": make_predict,
+    "frostline bf16": lambda model: make_frostline(model, "mixed_bfloat16"),
+    "tensorflow": lambda model: make_frostline(model, engine="tensorflow"),
     "openvino": make_openvino,
-    "tflite": make_tflite,
+    "openvino bf16": lambda model: make_openvino(model, "bf16"),
+    "litert": make_litert,
+    "predict": make_predict,
     "torch": make_predict,
 }
 
@@ -202,29 +230,20 @@ def save_weights_of_order_one(backbone: str, folder: Path) -> str:
     return str(path)
 
 
-def main() -> None:
-    parser = make_parser(__doc__)
-    parser.add_argument("--work", nargs=5, help=argparse.SUPPRESS)
-    parser.add_argument("--backbone", default="efficientnetb0")
-    parser.add_argument("--images", type=int, help="[default: 128; short: 64]")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--peers", nargs="*", default=list(PEERS), choices=list(PEERS))
-    arguments = parser.parse_args()
-    arguments.images = arguments.images or (64 if arguments.short else 128)
-    if arguments.work:
-        work(*arguments.work)
-        return
+def measure(backbone: str, arguments) -> dict:
+    """A row of the table: images/s of each peer, and how far their features are from Keras's."""
+    from pipeline.backbones.registry import get_backbone
+
+    size = get_backbone(backbone).image_size
     with tempfile.TemporaryDirectory(prefix="frostline-embed-") as name:
         folder = Path(name)
-        weights = save_weights_of_order_one(arguments.backbone, folder)
-        pixels = np.random.default_rng(0).integers(0, 256, (arguments.images, 224, 224, 3))
+        weights = save_weights_of_order_one(backbone, folder)
+        pixels = np.random.default_rng(0).integers(0, 256, (arguments.images, size, size, 3))
         np.save(folder / "pixels.npy", pixels.astype(np.uint8))
         processes, features = {}, {}
         for peer in arguments.peers:
             path = folder / f"{peer}.npy"
-            process = start(
-                peer, [arguments.backbone, weights, str(folder / "pixels.npy"), str(path)]
-            )
+            process = start(peer, [backbone, weights, str(folder / "pixels.npy"), str(path)])
             if process is not None:
                 processes[peer], features[peer] = process, np.load(path)
         seconds: dict[str, list[float]] = {peer: [] for peer in processes}
@@ -236,34 +255,56 @@ def main() -> None:
         for process in processes.values():
             process.stdin.close()
             process.wait()
-    report(arguments, seconds, features)
+    return make_row(backbone, arguments.images, seconds, features)
 
 
-def report(arguments, seconds: dict[str, list[float]], features: dict[str, np.ndarray]) -> None:
-    base = "predict" if "predict" in seconds else next(iter(seconds))
-    greatest = float(np.abs(features[base]).max())
-    rows = []
-    for name, taken in seconds.items():
-        rows.append(
-            {
-                "what": PEERS[name],
-                "images/s": arguments.images / statistics.median(taken),
-                **{
-                    f"times {peer}": statistics.median(
-                        [theirs / ours for theirs, ours in zip(seconds[peer], taken, strict=True)]
-                    )
-                    for peer in (base, "openvino")
-                    if peer in seconds
-                },
-                "greatest difference": float(np.abs(features[name] - features[base]).max())
-                / greatest,
-            }
-        )
+def make_row(
+    backbone: str, n_images: int, seconds: dict[str, list[float]], features: dict[str, np.ndarray]
+) -> dict:
+    row: dict = {"network": backbone}
+    for peer, taken in seconds.items():
+        row[peer] = n_images / statistics.median(taken)
+    for ours, theirs in (("frostline", "openvino"), ("frostline bf16", "openvino bf16")):
+        if ours in seconds and theirs in seconds:
+            pairs = zip(seconds[ours], seconds[theirs], strict=True)
+            row[f"{ours} / {theirs}"] = statistics.median([b / a for a, b in pairs])
+    base = features.get("predict", next(iter(features.values())))
+    if "frostline" in features:
+        difference = float(np.abs(features["frostline"] - base).max())
+        row["difference"] = difference / float(np.abs(base).max())
+    if "frostline bf16" in features:
+        row["bf16 cosine"] = least_cosine(features["frostline bf16"], base)
+    return row
+
+
+def least_cosine(some: np.ndarray, others: np.ndarray) -> float:
+    norms = np.linalg.norm(some, axis=1) * np.linalg.norm(others, axis=1)
+    return float(((some * others).sum(axis=1) / norms).min())
+
+
+def main() -> None:
+    parser = make_parser(__doc__)
+    parser.add_argument("--work", nargs=5, help=argparse.SUPPRESS)
+    parser.add_argument("--networks", nargs="+", default=["efficientnetb0"])
+    parser.add_argument("--images", type=int, help="[default: 128; short: 64]")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--peers", nargs="*", default=list(PEERS), choices=list(PEERS))
+    arguments = parser.parse_args()
+    arguments.images = arguments.images or (64 if arguments.short else 128)
+    if arguments.work:
+        work(*arguments.work)
+        return
     machine = describe_machine(PACKAGES)
-    print(f"{arguments.backbone}, {arguments.images} images, median of {arguments.rounds} rounds")
-    print(f"greatest feature {greatest:.3g}; differences are relative to it")
+    print(f"images/s, {arguments.images} images, medians of {arguments.rounds} rounds")
     print_machine(machine)
-    print_table(list(rows[0]), [row.values() for row in rows])
+    rows = []
+    for network in arguments.networks:
+        rows.append(measure(network, arguments))
+        print_table(list(rows[-1]), [rows[-1].values()])
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    print_table(columns, [[row.get(name) for name in columns] for row in rows])
+    for peer in arguments.peers:
+        print(f"{peer}: {PEERS[peer]}")
     write_results(arguments.json, machine, rows)
 
 

@@ -26,6 +26,14 @@ _WORDS = {
     "precision": ("float32", "mixed_float16", "mixed_bfloat16"),
     "truncated": ("skip", "keep"),
 }
+# What may be asked for, and how it is recorded: by Keras's name, as ever, so that ids stay.
+PRECISIONS = {
+    "float32": "float32",
+    "float16": "mixed_float16",
+    "bfloat16": "mixed_bfloat16",
+    "mixed_float16": "mixed_float16",
+    "mixed_bfloat16": "mixed_bfloat16",
+}
 
 
 @dataclass(frozen=True)
@@ -114,7 +122,7 @@ class EngineRecord:
     """What computed rows of features.
 
     Args:
-        name: of the engine, such as `litert`; `unknown` for rows from before it was recorded.
+        name: of the engine, such as `openvino`; `unknown` for rows from before it was recorded.
         version: of the engine's library.
         device: `cpu` or `gpu`; empty where unknown.
         device_name: what the device calls itself, such as `AMD EPYC 7B13` or `NVIDIA H100`.

@@ -24,6 +24,14 @@ class Outcome:
     stderr: str
 
 
+@pytest.fixture(scope="session", autouse=True)
+def networks_of_the_tests(tmp_path_factory):
+    """Converted networks and the secret that seals them stay out of the user's own folders."""
+    folder = tmp_path_factory.mktemp("networks")
+    os.environ["FROSTLINE_NETWORKS"] = str(folder / "store")
+    os.environ["XDG_DATA_HOME"] = str(folder / "data")
+
+
 def call(*arguments) -> Outcome:
     """Runs the command line in this process."""
     result = CliRunner().invoke(main, [str(argument) for argument in arguments], prog_name="cli.py")

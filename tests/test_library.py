@@ -126,7 +126,7 @@ def test_a_result_is_a_path_for_whoever_takes_one(extracted):
     features = frostline.features(extracted / "features.h5", verify=True)
     assert os.fspath(features) == str(extracted / "features.h5")
     assert len(features) == 36
-    assert features.engines[0].name in ("litert", "openvino")
+    assert features.engines[0].name == "openvino"
     assert features.recipe.backbone == "efficientnet-lite0"
 
 

@@ -96,29 +96,24 @@ def load_classifier(
         )
 
 
-def load_parts(run: Run, weights: str | None = None) -> tuple[keras.Model, Head]:
-    """The two halves of a run's model, for prediction.
-
-    Args:
-        weights: where the backbone's weights lie now, None for where they came from.
-
-    Returns:
-        The Keras model from RGB 0..255 to features, and the head.
+def load_finetuned_parts(run: Run) -> tuple[keras.Model, Head]:
+    """The two halves of a fine-tuned run's model: from RGB 0..255 to features, and the head.
 
     Raises:
-        RunError: head or model are missing or damaged.
-        WeightsError: the weights are not there, or are others than the run was made with.
+        RunError: the model is missing or damaged.
     """
-    if not run.manifest.is_finetuned:
-        head = load_head(run)  # first, since the network takes longer
-        return _build_embedding(run, weights), head
     model = _load_finetuned(run)
+    return split_classifier(model, run.class_names)
+
+
+def split_classifier(model: keras.Model, class_names: list[str]) -> tuple[keras.Model, Head]:
+    """A classifier's embedding model, from RGB 0..255 to features, and its head."""
     backbone, preprocessing = model.get_layer("backbone"), model.get_layer("preprocessing")
     embedding = keras.Model(model.input, backbone(preprocessing(model.input)), name="embedding")
     layer = model.get_layer("head")
     if isinstance(layer, keras.layers.Dense):
         kernel, bias = layer.get_weights()
-        return embedding, LinearHead(kernel, bias, tuple(run.class_names))
+        return embedding, LinearHead(kernel, bias, tuple(class_names))
     return embedding, DenseHead(layer)
 
 

@@ -82,16 +82,20 @@ def label_as_run(class_names: list[str], dataset: Dataset) -> np.ndarray:
     Raises:
         DatasetError: no labels, or a class that the run does not know.
     """
-    if np.any(dataset.labels == UNLABELLED):
+    n_unlabelled = int(np.sum(dataset.labels == UNLABELLED))
+    if n_unlabelled:
+        which = "These" if n_unlabelled == len(dataset) else f"{n_unlabelled:,} of {len(dataset):,}"
         raise DatasetError(
-            f"These images have no labels. Expected a folder per class. Received: {dataset.root}\n"
-            "`frostline.predict()` classifies images without labels."
+            f"{which} images have no labels. Expected a folder per class, a column of labels, or "
+            f"a pattern that finds the class in each path. Received: {dataset.source}\n"
+            "`label_from=REGEX` takes the class from the path; `frostline.predict()` classifies "
+            "images without labels."
         )
     unknown = sorted(set(dataset.class_names) - set(class_names))
     if unknown:
         raise DatasetError(
             f"The run does not know the classes {', '.join(unknown)}. Expected folders named "
-            f"like its classes: {', '.join(class_names)}. Received: {dataset.root}"
+            f"like its classes: {', '.join(class_names)}. Received: {dataset.source}"
         )
     index = np.array([class_names.index(name) for name in dataset.class_names], np.int32)
     labels: np.ndarray = index[dataset.labels]
@@ -104,10 +108,12 @@ def evaluate(
     *,
     split: str | None = None,
     class_depth: int = 1,
+    label_from: str | None = None,
     max_pixels: int | None = None,
     max_bytes: int | None = None,
     weights: str | os.PathLike[str] | None = None,
     device: str = "auto",
+    network_store: bool = True,
     is_alone: bool = False,
     on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
     on_note: Callable[[str], None] = lambda note: None,
@@ -119,9 +125,12 @@ def evaluate(
         data: a folder with a folder per class, or a CSV with the columns path and label.
         split: only this split of the data: `train`, `val` or `test`.
         class_depth: how many folders down the classes are.
+        label_from: a regular expression that finds the class in an image's path, None where
+            folders or a column tell it.
         max_pixels, max_bytes: what an image may be at most, None for the defaults.
         weights: where the backbone's weights lie now, None for where they came from.
         device: `auto`, `cpu`, `gpu` or `gpu:N`.
+        network_store: see `load_run`.
         is_alone: see `load_run`.
         on_progress: called with a stage, the number done and the number to do.
         on_note: called with what people should know.
@@ -133,10 +142,14 @@ def evaluate(
     opened, model = open_either(run)
     if model is not None:
         require_defaults(weights, device)
-    dataset = scan_dataset(as_path(data, "data"), class_depth).of_split(split)
+    dataset = scan_dataset(as_path(data, "data"), class_depth, label_from).of_split(split)
+    for note in dataset.notes:
+        on_note(note)
     label_as_run(opened.class_names, dataset)  # before the slow start of TensorFlow
     is_loaded = model is not None
-    model = model or load_run(opened, weights, device, is_alone=is_alone)
+    model = model or load_run(
+        opened, weights, device, network_store=network_store, is_alone=is_alone
+    )
     limits = make_limits(max_pixels, max_bytes)
     evaluation = score_dataset(model, dataset, limits=limits, on_progress=on_progress)
     for note in () if is_loaded else model.notes:

@@ -7,12 +7,17 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 
-from pipeline.backbones.engines.device import require_device_name
+from pipeline.backbones.engines.device import Device, choose_device, require_device_name
+from pipeline.backbones.engines.embedder import Embedder
+from pipeline.backbones.engines.engine import Network
+from pipeline.backbones.engines.network_store import NetworkStore
+from pipeline.backbones.engines.registry import open_embedder
 from pipeline.classifier.parity import Parity, check_parity
+from pipeline.classifier.parts import load_parts
 from pipeline.classifier.sources import Source, list_images, make_source
 from pipeline.errors import ParameterError, RunError, StorageError
 from pipeline.features.embed import embed_files
@@ -24,12 +29,6 @@ from pipeline.runs.run_folder import Run, describe_software, open_run
 from pipeline.system.atomic_files import write_json
 from pipeline.system.parallel import map_batches
 from pipeline.system.paths import as_path
-from pipeline.system.quiet_start import no_start_up_talk
-
-if TYPE_CHECKING:
-    from pipeline.backbones.engines.device import Device
-    from pipeline.backbones.engines.embedder import Embedder
-    from pipeline.system.keras_on_tensorflow import keras
 
 # So many images at most are not padded to the large batch that a GPU takes.
 SMALL_BATCH = 8
@@ -61,6 +60,7 @@ def load_run(
     weights: str | os.PathLike[str] | None = None,
     device: str = "auto",
     *,
+    network_store: bool = True,
     is_alone: bool = False,
 ) -> "Classifier":
     """Loads the model of a run, and checks that it is the one that the run recorded.
@@ -69,6 +69,7 @@ def load_run(
         run: a run or its folder.
         weights: where the backbone's weights lie now, None for where they came from.
         device: `auto`, `cpu`, `gpu` or `gpu:N`.
+        network_store: keep the converted network for the next time, and take it from there.
         is_alone: this process does nothing but predict, so TensorFlow's threads may be set up for
             that for good.
 
@@ -82,13 +83,10 @@ def load_run(
     """
     require_device_name(device)
     opened, _ = open_either(run)
-    with no_start_up_talk():
-        from pipeline.backbones.engines.device import choose_device
-        from pipeline.classifier.build import load_parts
-
-        chosen = choose_device(device, is_alone=is_alone)
-    embedding, head = load_parts(opened, None if weights is None else str(weights))
-    classifier = Classifier(opened, embedding, head, chosen)
+    chosen = choose_device(device)
+    store = NetworkStore() if network_store else None
+    network, head = load_parts(opened, None if weights is None else str(weights), store)
+    classifier = Classifier(opened, network, head, chosen, is_alone=is_alone)
     classifier.open_engine(n_images=1)  # now, so that the first prediction is as quick as any
     classifier.notes += _check_parity_once(classifier)
     return classifier
@@ -129,17 +127,21 @@ class Classifier:
 
     Args:
         run: that it is the model of.
-        embedding: from RGB 0..255 to features.
+        network: from RGB 0..255 to features.
         head: from features to probabilities.
         device: where the backbone computes.
+        is_alone: see `load_run`.
     """
 
-    def __init__(self, run: Run, embedding: "keras.Model", head: Head, device: "Device"):
+    def __init__(
+        self, run: Run, network: Network, head: Head, device: Device, *, is_alone: bool = False
+    ):
         self.run = run
         self.head = head
         self.device = device
         self.notes: list[str] = []
-        self._embedding = embedding
+        self._network = network
+        self._is_alone = is_alone
         self._engines: dict[int | None, Embedder] = {}
         self._opening = threading.Lock()
 
@@ -207,7 +209,7 @@ class Classifier:
             on_progress("Classifying", done, len(images))
 
     def _predict_batch(
-        self, batch: list[Source], engine: "Embedder", limits: Limits
+        self, batch: list[Source], engine: Embedder, limits: Limits
     ) -> list[Prediction]:
         def read(sources: list[Source]) -> list[tuple[np.ndarray, np.ndarray | str]]:
             return [source.read(self.recipe, limits) for source in sources]
@@ -241,20 +243,14 @@ class Classifier:
             label = self.class_names[int(probabilities.argmax())]
         return Prediction(path, probabilities, label, reason, digest)
 
-    def open_engine(self, n_images: int) -> "Embedder":
+    def open_engine(self, n_images: int) -> Embedder:
         """The engine for so many images; it is opened once and kept."""
-        from pipeline.backbones.engines.registry import open_model
-
         is_small = self.device.is_gpu and n_images <= SMALL_BATCH
         batch_size = SMALL_BATCH if is_small else None
         with self._opening:
             if batch_size not in self._engines:
-                is_tuned = self.run.manifest.finetuning is not None
-                engine = open_model(
-                    self._embedding,
-                    self.device,
-                    batch_size=batch_size,
-                    precision="float32" if is_tuned else self.recipe.precision,
+                engine = open_embedder(
+                    self._network, self.device, batch_size=batch_size, is_alone=self._is_alone
                 )
                 self.notes += [note for note in engine.notes if note not in self.notes]
                 self._engines[batch_size] = engine
@@ -266,7 +262,7 @@ def _check_parity_once(classifier: Classifier) -> list[str]:
     run, device = classifier.run, classifier.device
     marker = run.folder / "parity.json"
     circumstances = {"software": describe_software(), "device": device.description}
-    with suppress(OSError, ValueError, TypeError, KeyError):
+    with suppress(OSError, ValueError, TypeError, KeyError, RecursionError):
         if json.loads(marker.read_text())["circumstances"] == circumstances:
             return []
     found: Parity = check_parity(

@@ -26,6 +26,7 @@ def predict(
     max_bytes: int | None = None,
     weights: str | os.PathLike[str] | None = None,
     device: str = "auto",
+    network_store: bool = True,
     is_alone: bool = False,
     on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
     on_note: Callable[[str], None] = lambda note: None,
@@ -41,6 +42,7 @@ def predict(
         max_pixels, max_bytes: what an image may be at most, None for the defaults.
         weights: where the backbone's weights lie now, None for where they came from.
         device: `auto`, `cpu`, `gpu` or `gpu:N`.
+        network_store: see `load_run`.
         is_alone: see `load_run`.
         on_progress: called with a stage, the number done and the number to do.
         on_note: called with what people should know.
@@ -65,7 +67,9 @@ def predict(
         else:
             found.append(image)
     is_loaded = model is not None
-    model = model or load_run(opened, weights, device, is_alone=is_alone)
+    model = model or load_run(
+        opened, weights, device, network_store=network_store, is_alone=is_alone
+    )
     limits = make_limits(max_pixels, max_bytes)
     predictions = model.predict(found, limits=limits, on_progress=on_progress)
     for note in () if is_loaded else model.notes:

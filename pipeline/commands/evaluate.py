@@ -11,8 +11,10 @@ from pipeline.commands.shared import (
     command,
     device_option,
     json_option,
+    label_from_option,
     max_bytes_option,
     max_pixels_option,
+    network_store_option,
     weights_option,
 )
 
@@ -26,10 +28,12 @@ if TYPE_CHECKING:
 @click.option("--split", type=click.Choice(["train", "val", "test"]), help="Only this split of "
               "DATA.")  # fmt: skip
 @class_depth_option
+@label_from_option
 @max_pixels_option
 @max_bytes_option
 @weights_option
 @device_option
+@network_store_option
 @json_option
 def evaluate(terminal: "Terminal", run: Path, data: Path, as_json: bool, **how: Any) -> None:
     """Score RUN on the labelled images in DATA.

@@ -33,6 +33,7 @@ def extract(
       python cli.py extract photos --backbone efficientnet-lite0
       python cli.py extract photos --weights my.weights.h5 --image-size 160
       python cli.py extract labels.csv --resize pad --background black
+      python cli.py extract pets --label-from '([a-z]+)[.][0-9]'
       python cli.py extract photos --backbone vgg16 --layer fc2 --pooling none
     """
     from pipeline.features.extract import extract as extract_features

@@ -11,6 +11,7 @@ from pipeline.commands.shared import (
     device_option,
     max_bytes_option,
     max_pixels_option,
+    network_store_option,
     option,
     weights_option,
 )
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 @max_bytes_option
 @weights_option
 @device_option
+@network_store_option
 def predict(
     terminal: "Terminal", run: Path, paths: tuple[Path, ...], top: int, form: str, **how: Any
 ) -> None:

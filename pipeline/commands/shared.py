@@ -65,6 +65,14 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON f
 device_option = option(
     "--device", default="auto", help="Where to compute: auto, cpu, gpu or gpu:N."
 )
+network_store_option = click.option(
+    "--no-network-store",
+    "network_store",
+    is_flag=True,
+    default=True,
+    flag_value=False,
+    help="Keep no converted network for the next command.",
+)
 weights_option = click.option(
     "--weights", help="Where the backbone's weights are now.  [default: where they came from]"
 )
@@ -75,6 +83,10 @@ max_pixels_option = click.option(
 )
 max_bytes_option = click.option(
     "--max-bytes", type=click.IntRange(min=1), help="Skip files with more.  [default: 536,870,912]"
+)
+label_from_option = click.option(
+    "--label-from",
+    help="Regular expression that finds the class in an image's path: what its brackets hold.",
 )
 class_depth_option = option(
     "--class-depth",

@@ -65,6 +65,7 @@ def plan_contents(
         retired=retired_digests,
         retired_arrivals=np.array([arrivals[digest] for digest in retired], np.int32),
         data_root=str(dataset.root.resolve()),
+        data_name=dataset.name,
         weights_source=weights_source,
         batch_size=engines[-1].batch_size,
         created=datetime.now(UTC).isoformat(timespec="seconds"),

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from pipeline.backbones.engines.engine import Network
+from pipeline.backbones.engines.engine import Network, identify_network
+from pipeline.backbones.engines.network_store import NetworkStore
 from pipeline.backbones.engines.registry import open_embedder
 from pipeline.backbones.weights.resolve import ResolvedWeights
 from pipeline.errors import BackboneError
@@ -36,6 +37,8 @@ class Embed(Protocol):
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray: ...
 
+    def advise(self) -> list[str]: ...
+
 
 # From a batch size, None = what suits the device.
 MakeEmbedder = Callable[[int | None], Embed]
@@ -61,6 +64,10 @@ class EmbedFiles(Protocol):
         """float32 (n_samples, n_features) of a few images, uint8 RGB (n_samples, h, w, 3)."""
         ...
 
+    def advise(self) -> list[str]:
+        """How the next extraction could be faster, measured; may take a second."""
+        ...
+
 
 class EmbedInThreads:
     """Reads, decodes and embeds in threads of this process, a batch in each."""
@@ -84,6 +91,9 @@ class EmbedInThreads:
     def embed(self, pixels: np.ndarray) -> np.ndarray:
         return self._embed(pixels)
 
+    def advise(self) -> list[str]:
+        return self._embed.advise()
+
 
 def make_embedder(
     recipe: Recipe,
@@ -93,6 +103,7 @@ def make_embedder(
     batch_size: int | None = None,
     *,
     n_streams: int | None = None,
+    network_store: bool = True,
     is_alone: bool = False,
 ) -> Embed:
     """Makes the recipe's network ready to run.
@@ -101,6 +112,7 @@ def make_embedder(
         device: auto, cpu, gpu or gpu:N.
         engine: a key of `ENGINES`, None for the first that can run the network.
         batch_size, n_streams: None = what suits the device.
+        network_store: keep the converted network for the next time, and take it from there.
         is_alone: this process does nothing but embed; see `open_embedder`.
     """
 
@@ -109,7 +121,8 @@ def make_embedder(
             from pipeline.backbones.build import build_embedding_model
         return build_embedding_model(recipe, weights)
 
-    network = Network(build, recipe.precision, recipe)
+    store = NetworkStore() if network_store else None
+    network = Network(build, recipe.precision, recipe, identify_network(recipe), store)
     return open_embedder(
         network,
         device,

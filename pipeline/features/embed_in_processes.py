@@ -81,6 +81,15 @@ class EmbedInProcesses:
         finally:
             self._idle.put(worker)
 
+    def advise(self) -> list[str]:
+        """What the engine of a worker says."""
+        worker = self._idle.get()
+        try:
+            self._prepare(worker)
+            return worker.advise()
+        finally:
+            self._idle.put(worker)
+
     def _embed(self, batch: list[Path]) -> tuple[list[Path], Embedded]:
         worker = self._idle.get()
         try:
@@ -116,6 +125,11 @@ class _EmbeddingProcess(HelperProcess):
         """Rows of decoded images."""
         rows: np.ndarray = self._ask(_Tools.embed_pixels, pixels)
         return rows
+
+    def advise(self) -> list[str]:
+        """How the next extraction could be faster."""
+        advice: list[str] = self._ask(_Tools.advise)
+        return advice
 
     def embed(self, batch: list[Path]) -> Embedded:
         embedded: Embedded = self._ask(_Tools.embed, batch)
@@ -157,3 +171,8 @@ class _Tools:
     def embed_pixels(cls, pixels: np.ndarray) -> np.ndarray:
         embed, _ = cls._held
         return embed(pixels)
+
+    @classmethod
+    def advise(cls) -> list[str]:
+        embed, _ = cls._held
+        return embed.advise()

@@ -19,7 +19,7 @@ from pipeline.images.dataset import Dataset, scan_dataset
 from pipeline.images.decoding.decode import DECODER_VERSION
 from pipeline.images.decoding.read_images import make_limits
 from pipeline.images.fetch import unpack_if_archive
-from pipeline.recipe import Recipe
+from pipeline.recipe import PRECISIONS, Recipe
 from pipeline.system.options import build_options
 from pipeline.system.parallel import count_cores
 from pipeline.system.paths import as_path
@@ -74,7 +74,8 @@ def extract(
     folder, notes = unpack_if_archive(as_path(data, "data"))
     for note in notes:
         on_note(note)
-    dataset = scan_dataset(folder, wanted.class_depth).limited(wanted.limit)
+    dataset = scan_dataset(folder, wanted.class_depth, wanted.label_from)
+    dataset = dataset.limited(wanted.limit)
     on_dataset(dataset)
     recipe, weights = make_recipe(
         wanted.backbone,
@@ -88,11 +89,7 @@ def extract(
         precision=wanted.precision,
         truncated=wanted.truncated,
     )
-    target = (
-        default_target(dataset.name, recipe, wanted.limit)
-        if output is None
-        else as_path(output, "output")
-    )
+    target = default_target(dataset.name, recipe) if output is None else as_path(output, "output")
     n_processes = (wanted.jobs or count_cores()) if wanted.parallel == "loky" else 0
     make = partial(
         make_embedder,
@@ -101,6 +98,7 @@ def extract(
         wanted.device,
         wanted.engine,
         n_streams=1 if n_processes else wanted.jobs,
+        network_store=wanted.network_store,
         is_alone=is_alone or n_processes > 0,
     )
     how = _update_options(wanted, weights.source, n_processes)
@@ -163,13 +161,12 @@ def make_recipe(
         offset=backbone.offset,
         layer=layer,
         pooling=pooling,
-        precision=precision,
+        precision=PRECISIONS[precision],
         truncated=truncated,
     )
     return recipe, resolved
 
 
-def default_target(name: str, recipe: Recipe, limit: int | None = None) -> Path:
+def default_target(name: str, recipe: Recipe) -> Path:
     """`cache/DATA-BACKBONE-XXXXXXXX.h5`, X being the start of the recipe id."""
-    data = name + (f"-limit{limit}" if limit else "")
-    return CACHE_FOLDER / f"{data}-{recipe.backbone_in_file_names}-{recipe.id[:8]}.h5"
+    return CACHE_FOLDER / f"{name}-{recipe.backbone_in_file_names}-{recipe.id[:8]}.h5"

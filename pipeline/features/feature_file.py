@@ -70,6 +70,7 @@ class Contents:
     probe_rows: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     probe_pixels: np.ndarray = field(default_factory=lambda: np.zeros((0, 0, 0, 3), np.uint8))
     features_sha256: str = ""
+    data_name: str = ""  # what runs are called that are made of it
 
     @property
     def engine(self) -> EngineRecord:
@@ -88,6 +89,7 @@ class Contents:
             and self.reasons == other.reasons
             and np.array_equal(self.retired, other.retired)
             and self.data_root == other.data_root
+            and self.data_name == other.data_name
             and self.engines == other.engines
         )
 
@@ -136,6 +138,7 @@ def write_features(
                 "recipe_id": contents.recipe.id,
                 "class_names": json.dumps(contents.class_names, ensure_ascii=True),
                 "data_root": os.fsencode(contents.data_root),
+                "data_name": os.fsencode(contents.data_name),
                 "weights_source": os.fsencode(contents.weights_source),
                 "batch_size": contents.batch_size,
                 "engines": _to_json(contents.engines),
@@ -342,7 +345,14 @@ def _read_contents(file: h5py.File) -> Contents:
         probe_rows=file["probe/row"][:],
         probe_pixels=file["probe/pixels"][:],
         features_sha256=attributes["features_sha256"],
+        data_name=_read_data_name(attributes),
     )
+
+
+def _read_data_name(attributes: h5py.AttributeManager) -> str:
+    """Files of the first days do not say: data sets were called after their folder."""
+    root = os.fsdecode(attributes["data_root"])
+    return os.fsdecode(attributes.get("data_name", b"")) or Path(root).name or "data"
 
 
 def _read_images(group: h5py.Group) -> ImageTable:

@@ -160,13 +160,17 @@ def set_aside(path: Path, error: FeatureFileError) -> str:
     """Renames a file that is of no use, so that a person may look at it; says so.
 
     Args:
-        error: why. Its first line says what is wrong, the others what to do; which this run does.
+        error: why.
     """
     aside = path.with_name(path.name + ".set-aside")
     with storage_errors(aside):
         disk.rename(path, aside)
-    reason, _, _ = str(error).partition("\n")
-    return f"Set aside {aside}; what it held is computed anew: {reason}"
+    return f"Set aside {aside}; what it held is computed anew: {_what_is_wrong(error)}"
+
+
+def _what_is_wrong(error: FeatureFileError) -> str:
+    """Its first line; the others say what to do, which is not for somebody who did not ask."""
+    return str(error).partition("\n")[0]
 
 
 def _find_siblings(target: Path, recipe: Recipe, found: Found, engine: str | None) -> None:
@@ -182,7 +186,7 @@ def _find_siblings(target: Path, recipe: Recipe, found: Found, engine: str | Non
             with FeatureFile(path) as file:
                 contents = file.contents
         except FeatureFileError as error:
-            found.notes.append(f"Took no rows from {path}: {error}")
+            found.notes.append(f"Took no rows from {path}: {_what_is_wrong(error)}")
             continue
         engines = found.list_engines()
         is_of_those = not engines or set(contents.engines) <= set(engines)

@@ -8,7 +8,7 @@ import numpy as np
 from pipeline.features.feature_file import Contents
 from pipeline.features.finished_rows import FinishedRows
 from pipeline.images.dataset import Dataset
-from pipeline.images.decoding.read_images import hash_image_file
+from pipeline.images.decoding.read_images import Limits, hash_image_file
 from pipeline.system.parallel import map_batches
 
 _FILES_PER_TASK = 64
@@ -65,6 +65,7 @@ def identify_images(
     old: Contents | None,
     *,
     rehash: bool,
+    limits: Limits,
     retry: Callable[[str], bool],
     on_progress: Callable[[str, int, int], None],
 ) -> Identity:
@@ -73,6 +74,7 @@ def identify_images(
     Args:
         old: the tables of the feature file so far. A file whose path, size and time are in it is
             not read, unless `rehash`.
+        limits: what an image may be at most; a larger file is not read, and has no digest.
         retry: says of a reason whether an image that was skipped for it is tried again.
         on_progress: called with a stage, the number done and the number to do.
     """
@@ -86,7 +88,7 @@ def identify_images(
             unread.append(row)
         else:
             identity.digests[row] = digest
-    for done, (row, digest, reason) in enumerate(_hash_files(dataset, unread), start=1):
+    for done, (row, digest, reason) in enumerate(_hash_files(dataset, unread, limits), start=1):
         identity.digests[row] = digest
         if reason is not None:
             identity.reasons[row] = reason
@@ -111,11 +113,13 @@ def _known_files(old: Contents) -> Iterator[tuple[tuple[str, int, int], np.ndarr
                 yield stat, digest
 
 
-def _hash_files(dataset: Dataset, rows: list[int]) -> Iterator[tuple[int, np.ndarray, str | None]]:
+def _hash_files(
+    dataset: Dataset, rows: list[int], limits: Limits
+) -> Iterator[tuple[int, np.ndarray, str | None]]:
     """(row, digest, reason or None) of each file, in any order."""
 
     def hash_some(some: list[int]) -> list[tuple[int, np.ndarray, str | None]]:
-        return [(row, *hash_image_file(dataset.root / dataset.paths[row])) for row in some]
+        return [(row, *hash_image_file(dataset.root / dataset.paths[row], limits)) for row in some]
 
     tasks = [
         rows[start : start + _FILES_PER_TASK] for start in range(0, len(rows), _FILES_PER_TASK)

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from pipeline.errors import ParameterError
+from pipeline.recipe import PRECISIONS
 from pipeline.system.options import check_options, option
 
 
@@ -25,7 +26,8 @@ class ExtractOptions:
             its own as long as the same engine computes.
         jobs: batches computed at once, None for as many as cores.
         parallel: `threads`; or `loky`, where each job is a process with a network of its own.
-        precision: of the computation: `float32`, `mixed_float16` or `mixed_bfloat16`.
+        precision: of the computation: `float32`, `float16` or `bfloat16` (`mixed_float16` and
+            `mixed_bfloat16` are older names of these).
         seed: of random weights.
         rehash: read every image, even if size and time are old.
         retry_skipped: try images again that could not be decoded.
@@ -33,6 +35,8 @@ class ExtractOptions:
         prune: forget the features of images that are gone.
         moved: the data set was moved; keep the file's features.
         class_depth: how many folders down the classes are.
+        label_from: a regular expression that finds the class in an image's path, None where
+            folders or a column tell it.
         resize: how images become square: `stretch`, `crop` or `pad`.
         background: a name or `#rrggbb`: behind transparent pixels and around padded images.
         truncated: `keep` uses what is there of an image that was cut short, `skip` does not.
@@ -71,8 +75,8 @@ class ExtractOptions:
     )
     precision: str = option(
         "float32",
-        help="Of the computation; 16 bits are for GPUs.",
-        choices=("float32", "mixed_float16", "mixed_bfloat16"),
+        help="Of the computation; bfloat16 also pays on CPUs with units for it (AMX).",
+        choices=tuple(PRECISIONS),
     )
     seed: int = option(0, help="Of random weights.", least=0, most=2**32 - 1)
     rehash: bool = option(False, help="Read every image, even if size and time are old.")
@@ -81,6 +85,11 @@ class ExtractOptions:
     prune: bool = option(False, help="Forget the features of images that are gone.")
     moved: bool = option(False, help="The data set was moved; keep the file's features.")
     class_depth: int = option(1, help="How many folders down the classes are.", least=1)
+    label_from: str | None = option(
+        None,
+        help="Regular expression that finds the class in an image's path, where no folder tells it:"
+        " what its brackets hold. '([a-z]+)[.][0-9]+[.]jpg' finds cat in cat.0.jpg.",
+    )
     resize: str = option(
         "stretch", help="How images become square.", choices=("stretch", "crop", "pad")
     )
@@ -114,6 +123,7 @@ class ExtractOptions:
         None, help="What runs the network.", default_words="what suits the device"
     )
     device: str = option("auto", help="Where to compute: auto, cpu, gpu or gpu:N.")
+    network_store: bool = option(True, help="Keep the converted network for the next command.")
 
     def check(self) -> None:
         """Raises a ParameterError for the first option that makes no sense."""

@@ -41,6 +41,8 @@ from pipeline.images.decoding.read_images import DEFAULT_LIMITS, Limits
 from pipeline.recipe import Recipe
 from pipeline.system.locks import hold_lock
 
+_ADVISE_AFTER_SECONDS = 20.0  # before that, what is faster saves nobody's time
+
 
 @dataclass(frozen=True)
 class UpdateOptions:
@@ -223,7 +225,12 @@ def _identify(job: _Job, old: Contents | None) -> Identity:
         return options.retry_skipped or (has_limits and reason.startswith("too large"))
 
     identity = identify_images(
-        job.dataset, old, rehash=options.rehash, retry=is_retried, on_progress=job.on_progress
+        job.dataset,
+        old,
+        rehash=options.rehash,
+        limits=options.limits or DEFAULT_LIMITS,
+        retry=is_retried,
+        on_progress=job.on_progress,
     )
     for row, reason in sorted(identity.reasons.items()):
         job.stop_if_asked(job.path_of(row), reason)
@@ -281,7 +288,11 @@ def _embed(
         job.on_progress,
     ):
         identity.give_up(missing[position], digest, reason)
-    return _Computed(writer.sources, time.perf_counter() - started)
+    seconds = time.perf_counter() - started
+    if seconds >= _ADVISE_AFTER_SECONDS:
+        for advice in embedding.advise():
+            job.tell(advice)
+    return _Computed(writer.sources, seconds)
 
 
 def _write(job: _Job, contents: Contents, finished: FinishedRows) -> None:

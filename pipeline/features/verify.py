@@ -42,6 +42,7 @@ def recompute(
     device: str = "auto",
     engine: str | None = None,
     seed: int = 0,
+    network_store: bool = True,
     is_alone: bool = False,
     on_note: Callable[[str], None] = lambda note: None,
 ) -> Recomputed:
@@ -55,6 +56,7 @@ def recompute(
         device: `auto`, `cpu`, `gpu` or `gpu:N`.
         engine: what runs the network, None for what suits the device.
         seed: decides which rows.
+        network_store: keep the converted network for the next time, and take it from there.
         is_alone: this process does nothing but this; see `extract`.
         on_note: called with what people should know.
 
@@ -66,7 +68,15 @@ def recompute(
     with FeatureFile(Path(path)) as file:
         recipe = file.contents.recipe
         resolved = resolve_recorded_weights(recipe, str(weights or file.contents.weights_source))
-        make = partial(make_embedder, recipe, resolved, device, engine, is_alone=is_alone)
+        make = partial(
+            make_embedder,
+            recipe,
+            resolved,
+            device,
+            engine,
+            network_store=network_store,
+            is_alone=is_alone,
+        )
         return recompute_rows(file, n_rows, make, data_root=data_root, seed=seed, on_note=on_note)
 
 

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 from pipeline.errors import ParameterError
 from pipeline.heads.options import CLASS_WEIGHT_HELP
+from pipeline.recipe import PRECISIONS
 from pipeline.system.options import check_options, option
 
 AUGMENTATIONS = ("none", "light", "strong")
-PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
 STRATEGIES = ("single", "mirrored")
 
 
@@ -80,7 +80,7 @@ class FinetuneOptions:
     flip: bool = option(False, help="Mirror images at random. Not for digits or letters.")
     class_weight: str | None = option(None, help=CLASS_WEIGHT_HELP, none_word="none")
     precision: str = option(
-        "float32", help="Of the computation while training.", choices=PRECISIONS
+        "float32", help="Of the computation while training.", choices=tuple(PRECISIONS)
     )
     trunk_cache: bool | None = option(
         None,

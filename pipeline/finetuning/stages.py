@@ -26,6 +26,7 @@ from pipeline.finetuning.verdict import assess
 from pipeline.finetuning.watch import Watch
 from pipeline.finetuning.write_run import write_finetuned_run
 from pipeline.heads.class_weights import weigh_classes
+from pipeline.recipe import PRECISIONS
 from pipeline.runs.records import Predictions
 from pipeline.runs.run_folder import Run
 from pipeline.system.keras_on_tensorflow import keras
@@ -143,7 +144,7 @@ def _train(
 ) -> State:
     """Trains; the winner's weights are in the model then."""
     uses_cache = images.trunk is not None
-    set_precision(thawed.model.get_layer("backbone"), task.options.precision)
+    set_precision(thawed.model.get_layer("backbone"), PRECISIONS[task.options.precision])
     training = Training(
         thawed.model,
         thawed.line.name,

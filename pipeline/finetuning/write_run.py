@@ -7,8 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.backbones.engines.device import Device
+from pipeline.backbones.engines.device import Device, describe_cpu
+from pipeline.backbones.engines.engine import Network
+from pipeline.backbones.engines.network_store import NetworkStore
+from pipeline.backbones.engines.registry import open_embedder
 from pipeline.backbones.safe_loading import load_keras_model_safely
+from pipeline.classifier.build import split_classifier
+from pipeline.classifier.parts import identify_finetuned
 from pipeline.errors import ParityError
 from pipeline.finetuning.augment import Augmentation, number_images
 from pipeline.finetuning.checkpoint import State
@@ -16,6 +21,7 @@ from pipeline.finetuning.parent import Parent
 from pipeline.finetuning.pixels import PixelStore
 from pipeline.finetuning.replicas import place
 from pipeline.finetuning.verdict import Assessment
+from pipeline.heads.dense_arithmetic import find_arithmetic, save_arithmetic
 from pipeline.heads.saved_head import FINETUNED_MODEL
 from pipeline.images.splits import TRAIN
 from pipeline.recipe import EngineRecord
@@ -84,6 +90,7 @@ def write_finetuned_run(
     with new_run(output, f"{base}-finetuned", force=force) as (folder, final):
         with place("single", device):
             _save_model(model, folder / FINETUNED_MODEL, is_gpu=device.is_gpu)
+            _keep_for_prediction(model, folder / FINETUNED_MODEL, run.class_names)
             write_probes(folder, _probe(run, model))
         write_predictions(folder / "predictions.csv", after, run.class_names)
         write_digests(folder, parent.digests)
@@ -166,6 +173,18 @@ def _save_model(model: keras.Model, path: Path, *, is_gpu: bool) -> None:
             f"The saved model, loaded again, predicts otherwise. Expected a difference of at most "
             f"{tolerance:g}. Received: {difference:.2g}"
         )
+
+
+def _keep_for_prediction(model: keras.Model, path: Path, class_names: list[str]) -> None:
+    """Leaves what predicting needs without TensorFlow: the head's arithmetic, and the network as
+    the CPU's engine has it.
+    """
+    embedding, _ = split_classifier(model, class_names)
+    arithmetic = find_arithmetic(model.get_layer("head"))
+    if arithmetic is not None:
+        save_arithmetic(path, arithmetic)
+    network = Network(lambda: embedding, identity=identify_finetuned(path), store=NetworkStore())
+    open_embedder(network, describe_cpu(), n_streams=1)
 
 
 def _probe(run: Run, model: keras.Model) -> Probes:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import ClassWeightError
+from pipeline.system.paths import open_regular_file
 
 BALANCED = "balanced"
 
@@ -47,7 +48,8 @@ def weigh_classes(
 def _read_pairs(path: Path) -> list[tuple[str, Any]]:
     """(class, weight as it is written) of each entry."""
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        with open_regular_file(path) as file:
+            text = file.read().decode("utf-8-sig")
         if path.suffix.lower() == ".json":
             return _read_json_pairs(text)
         rows = [row for row in csv.reader(io.StringIO(text, newline=""), strict=True) if row]

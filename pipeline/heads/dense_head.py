@@ -1,6 +1,5 @@
 """The dense head as the registry knows it: predict, save, load, and the model for fine-tuning."""
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from pipeline.backbones.safe_loading import load_keras_model_safely
 from pipeline.errors import ParameterError, RunError
 from pipeline.heads.class_weights import weigh_classes
 from pipeline.heads.dense import fit_dense_head
+from pipeline.heads.dense_arithmetic import find_arithmetic, save_arithmetic
 from pipeline.heads.dense_graphs import compile_predict
 from pipeline.heads.head import Features, FittedHead, Progress, TrainingRows
 from pipeline.heads.options import DenseOptions
@@ -44,8 +44,11 @@ class DenseHead:
         return self._predict(features)
 
     def save(self, folder: Path) -> None:
-        """Writes `head.keras`."""
+        """Writes `head.keras`, and beside it what its layers compute."""
         self.model.save(folder / "head.keras")
+        arithmetic = find_arithmetic(self.model)
+        if arithmetic is not None:
+            save_arithmetic(folder / "head.keras", arithmetic)
 
     def to_keras(self) -> keras.Model:
         """The model itself."""
@@ -82,21 +85,6 @@ def fit_dense(
         best=fit.best_epoch,
         notes=notes,
     )
-
-
-def load_dense(folder: Path, class_names: Sequence[str]) -> DenseHead:
-    """Reads the dense head of a run.
-
-    Raises:
-        RunError: the file is missing, damaged or unsafe, or gives another number of classes.
-    """
-    model = load_dense_head(folder / "head.keras")
-    if model.output_shape[1] != len(class_names):
-        raise RunError(
-            f"The head does not fit. Expected {len(class_names)} classes. Received: "
-            f"{model.output_shape[1]}, from {folder / 'head.keras'}"
-        )
-    return DenseHead(model)
 
 
 def load_dense_head(path: str | Path) -> keras.Model:

@@ -208,13 +208,16 @@ def _require_classes(contents: Contents, path: Path) -> None:
     if not present:
         raise DatasetError(
             f"The images of this feature file have no labels. Expected a folder per class. "
-            f"Received: {path}, made from {contents.data_root}"
+            f"Received: {path}, made from {contents.data_root}\n"
+            "If their names tell the class: `frostline.extract(DATA, label_from=REGEX)`."
         )
     if len(present) < 2:
         raise DatasetError(
             f"There is only one class, {contents.class_names[present[0]]!r}. Expected two or more "
             f"to tell apart. Received: {path}, made from {contents.data_root}\n"
-            "Put the images of each class in a folder of its own and run extract again."
+            "Put the images of each class in a folder of its own and run extract again. If the "
+            "classes are further down: `frostline.extract(DATA, class_depth=2)`; if the images' "
+            "names tell them: `frostline.extract(DATA, label_from=REGEX)`."
         )
     if len(present) < len(contents.class_names):
         absent = [

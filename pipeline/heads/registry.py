@@ -20,7 +20,7 @@ class HeadKind:
         fit: `module:function`, a `FitHead`.
         load: `module:function`, a `LoadHead`.
         files: names of the files in a run that it cannot be loaded without.
-        needs_tensorflow: whether its modules import TensorFlow.
+        needs_tensorflow: whether the module that fits it imports TensorFlow.
     """
 
     name: str
@@ -32,20 +32,22 @@ class HeadKind:
 
     def import_fit(self) -> FitHead:
         """The function that fits; TensorFlow starts here where it is needed."""
-        function: FitHead = self._import(self.fit)
+        if self.needs_tensorflow:
+            with no_start_up_talk():
+                import_module(self.fit.split(":")[0])
+        function: FitHead = _import(self.fit)
         return function
 
     def import_load(self) -> LoadHead:
-        """The function that loads; TensorFlow starts here where it is needed."""
-        function: LoadHead = self._import(self.load)
+        """The function that loads."""
+        function: LoadHead = _import(self.load)
         return function
 
-    def _import(self, place: str) -> Any:
-        module, function = place.split(":")
-        if self.needs_tensorflow:
-            with no_start_up_talk():
-                return getattr(import_module(module), function)
-        return getattr(import_module(module), function)
+
+def _import(place: str) -> Any:
+    """What `module:function` names."""
+    module, function = place.split(":")
+    return getattr(import_module(module), function)
 
 
 HEADS: dict[str, HeadKind] = {
@@ -60,7 +62,7 @@ HEADS: dict[str, HeadKind] = {
         "dense",
         DenseOptions,
         fit="pipeline.heads.dense_head:fit_dense",
-        load="pipeline.heads.dense_head:load_dense",
+        load="pipeline.heads.dense_arithmetic:load_dense",
         files=("head.keras",),
         needs_tensorflow=True,
     ),

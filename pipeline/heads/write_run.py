@@ -63,7 +63,7 @@ def write_head_run(
         RunError: the output exists.
     """
     backbone = contents.recipe.backbone_in_file_names
-    stem = f"{Path(contents.data_root).name}-{backbone}-{fitted.kind}"
+    stem = f"{contents.data_name}-{backbone}-{fitted.kind}"
     with new_run(output, stem, force=force) as (folder, final):
         fitted.head.save(folder)
         write_history(folder / "history.csv", fitted.history)

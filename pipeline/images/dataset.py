@@ -1,34 +1,24 @@
 """A source of images to sorted paths, labels, class names and the splits it states itself."""
 
+import hashlib
 import os
-import unicodedata
-from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from pipeline.errors import DatasetError, ParameterError
+from pipeline.images.dataset_notes import advise, describe_empty, note_lookalikes, note_passed_over
 from pipeline.images.sources import csv_list
+from pipeline.images.sources.archives import is_archive_name
 from pipeline.images.sources.findings import Findings
 from pipeline.images.sources.folders import find_images, find_labelled_images
+from pipeline.images.sources.path_labels import label_by_pattern
 from pipeline.images.splits import NO_SPLIT, SPLITS, UNLABELLED
 from pipeline.system.paths import is_file, is_folder
 
-_N_NOTES_SHOWN = 5
-# The first that fits counts: a folder's name may stand at the end of what is outside of it.
-_SINGULARS = {
-    "images outside": "image outside",
-    "files, which are not images": "file, which is not an image",
-    "files that": "file that",
-    "hidden files": "hidden file",
-    "hidden folders": "hidden folder",
-    "broken links and special files": "broken link or special file",
-    "links that lead back to a folder above them": "link that leads back to a folder above it",
-    "lines that repeat": "line that repeats",
-}
-ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+_MOST_NAME_BYTES = 120
 
 
 @dataclass(frozen=True)
@@ -36,7 +26,9 @@ class Dataset:
     """Images in the order of their paths; all arrays have `n_samples` rows.
 
     Args:
-        name: what the data set is called: its folder, and its CSV where it is one.
+        name: what files and runs are called that are made of it: after its folder, or its CSV and
+            the folder of that; with the limit, where there is one.
+        source: the folder or CSV as it was given.
         root: the folder that the paths are relative to.
         paths: relative to `root`, `/`-separated, sorted by their bytes.
         labels: int32, index into `class_names`, -1 = none.
@@ -48,6 +40,7 @@ class Dataset:
     """
 
     name: str
+    source: Path
     root: Path
     paths: list[str]
     labels: np.ndarray
@@ -65,7 +58,8 @@ class Dataset:
         if limit is None or limit >= len(self):
             return self
         rows = np.linspace(0, len(self) - 1, limit).round().astype(int)
-        return self._of_rows(rows, f"Limited to {limit:,} of {len(self):,} images.")
+        limited = self._of_rows(rows, f"Limited to {limit:,} of {len(self):,} images.")
+        return replace(limited, name=f"{self.name}-limit{limit}")
 
     def of_split(self, name: str | None) -> "Dataset":
         """The images of one split that the source gives; all of them for None.
@@ -84,25 +78,24 @@ class Dataset:
             given = {SPLITS[split] for split in self.splits.tolist() if split != NO_SPLIT}
             raise DatasetError(
                 f"The data set gives no split {name!r}. Expected a folder of that name with class "
-                f"folders in it. Received: {self.root} with splits: {sorted(given) or 'none'}"
+                "folders in it, or lines of that split in a list. "
+                f"Received: {self.source} with splits: {sorted(given) or 'none'}"
             )
         return self._of_rows(rows, f"Only the {name} split: {len(rows):,} images.")
 
     def _of_rows(self, rows: np.ndarray, note: str) -> "Dataset":
-        return Dataset(
-            name=self.name,
-            root=self.root,
+        return replace(
+            self,
             paths=[self.paths[row] for row in rows.tolist()],
             labels=self.labels[rows],
             splits=self.splits[rows],
             sizes=self.sizes[rows],
             mtimes=self.mtimes[rows],
-            class_names=self.class_names,
             notes=[*self.notes, note],
         )
 
 
-def scan_dataset(source: Path, class_depth: int = 1) -> Dataset:
+def scan_dataset(source: Path, class_depth: int = 1, label_from: str | None = None) -> Dataset:
     """Finds the images of a data set.
 
     Four sources are known: a folder per class; a folder per split with a folder per class in
@@ -110,29 +103,39 @@ def scan_dataset(source: Path, class_depth: int = 1) -> Dataset:
 
     Args:
         class_depth: how many folders down the classes are; 2 makes `cats/persian` a class.
+        label_from: a regular expression that finds the class in an image's path, in place of
+            class folders or a column: what its brackets hold, or without brackets the whole match.
 
     Raises:
         DatasetError: no such folder or CSV, or no image in it; or a `class_depth` for a CSV.
+        ParameterError: `class_depth` or `label_from` makes no sense.
     """
     source = Path(source)
-    if not isinstance(class_depth, int) or class_depth < 1:
-        raise ParameterError(
-            f"Expected `class_depth` to be a whole number at least 1. Received: {class_depth}",
-            "class_depth",
-        )
+    _require_sense(class_depth, label_from)
     _require_there(source)
     if is_file(source):
         _require_csv(source, class_depth)
-        findings = csv_list.read_csv_list(source)
+        findings = csv_list.read_csv_list(source, has_labels=label_from is None)
+        if label_from is not None:
+            label_by_pattern(findings, label_from)
         root = source.parent
-        name = f"{root.resolve().name}-{source.stem}"
+        name = "-".join(filter(None, (source.stem, root.resolve().name)))
     else:
         _require_folder(source)
-        findings = find_labelled_images(source, class_depth)
+        findings = find_labelled_images(source, class_depth, label_from)
         root, name = source, source.resolve().name
     if not findings.images:
-        raise DatasetError(_describe_empty(source, findings, class_depth))
-    return _to_dataset(name, root, findings)
+        raise DatasetError(describe_empty(source, findings, class_depth))
+    return _to_dataset(shorten_name(name), source, root, findings)
+
+
+def shorten_name(name: str) -> str:
+    """A data set's name as a part of names of files and runs, which have an end: 255 bytes."""
+    encoded = os.fsencode(name)
+    if len(encoded) <= _MOST_NAME_BYTES:
+        return name or "data"
+    start = encoded[: _MOST_NAME_BYTES - 9].decode("utf-8", "ignore")
+    return f"{start}-{hashlib.sha256(encoded).hexdigest()[:8]}"
 
 
 def expand_images(paths: Iterable[Path]) -> tuple[list[Path], list[str]]:
@@ -148,10 +151,10 @@ def expand_images(paths: Iterable[Path]) -> tuple[list[Path], list[str]]:
         if is_folder(path):
             findings = find_images(path)
             if not findings.images:
-                raise DatasetError(_describe_empty(path, findings))
+                raise DatasetError(describe_empty(path, findings))
             found = [image.path for image in findings.images]
             images += [path / inner for inner in sorted(found, key=os.fsencode)]
-            notes += [*findings.notes, *_note_passed_over(findings)]
+            notes += [*findings.notes, *note_passed_over(findings)]
         else:
             images.append(path)
     return images, notes
@@ -159,7 +162,22 @@ def expand_images(paths: Iterable[Path]) -> tuple[list[Path], list[str]]:
 
 def is_archive(path: Path) -> bool:
     """Whether a file's name is that of an archive that `frostline.fetch` unpacks."""
-    return path.name.lower().endswith(ARCHIVE_SUFFIXES) and not is_folder(path)
+    return is_archive_name(path.name) and not is_folder(path)
+
+
+def _require_sense(class_depth: int, label_from: str | None) -> None:
+    if not isinstance(class_depth, int) or class_depth < 1:
+        raise ParameterError(
+            f"Expected `class_depth` to be a whole number at least 1. Received: {class_depth}",
+            "class_depth",
+        )
+    if label_from is not None and class_depth != 1:
+        raise ParameterError(
+            "The class is that of a folder or that which a pattern finds. Expected `class_depth` "
+            f"or `label_from`. Received: `class_depth={class_depth}` and "
+            f"`label_from={label_from!r}`",
+            "label_from",
+        )
 
 
 def _require_there(path: Path) -> None:
@@ -205,7 +223,7 @@ def _require_csv(path: Path, class_depth: int) -> None:
     )
 
 
-def _to_dataset(name: str, root: Path, findings: Findings) -> Dataset:
+def _to_dataset(name: str, source: Path, root: Path, findings: Findings) -> Dataset:
     found = sorted(findings.images, key=lambda image: os.fsencode(image.path))
     class_names = sorted({image.class_name for image in found if image.class_name is not None})
     index = {class_name: label for label, class_name in enumerate(class_names)}
@@ -213,12 +231,15 @@ def _to_dataset(name: str, root: Path, findings: Findings) -> Dataset:
         UNLABELLED if image.class_name is None else index[image.class_name] for image in found
     ]
     n_unlabelled = sum(image.class_name is None for image in found)
-    notes = findings.notes + _note_lookalikes(class_names)
+    notes = findings.notes + note_lookalikes(class_names)
     if n_unlabelled:
         notes.append(f"{n_unlabelled:,} of {len(found):,} images have no label.")
-    notes += _note_passed_over(findings)
+    if len(class_names) < 2:
+        notes += advise(source, [image.path for image in found], class_names)
+    notes += note_passed_over(findings)
     return Dataset(
         name=name,
+        source=source,
         root=root,
         paths=[image.path for image in found],
         labels=np.array(labels, np.int32),
@@ -228,60 +249,3 @@ def _to_dataset(name: str, root: Path, findings: Findings) -> Dataset:
         class_names=class_names,
         notes=notes,
     )
-
-
-def _note_passed_over(findings: Findings) -> list[str]:
-    counts = sorted(findings.passed_over.items())
-    return [
-        f"Passed over {count:,} {kind if count > 1 else _in_singular(kind)}."
-        for kind, count in counts
-    ]
-
-
-def _in_singular(kind: str) -> str:
-    for plural, singular in _SINGULARS.items():
-        if plural in kind:
-            return kind.replace(plural, singular, 1)
-    return kind
-
-
-def _note_lookalikes(class_names: list[str]) -> list[str]:
-    """Says which classes people will take for one: `Cat` and `cat`, or one name spelt in two ways
-    of Unicode.
-    """
-    alike = defaultdict(list)
-    for name in class_names:
-        alike[unicodedata.normalize("NFC", name).casefold().strip()].append(name)
-    return [
-        f"{' and '.join(map(repr, names))} are two classes, though their names differ in case, "
-        "spaces or Unicode spelling only. Rename one if they are meant to be the same."
-        for names in alike.values()
-        if len(names) > 1
-    ]
-
-
-def _describe_empty(source: Path, findings: Findings, class_depth: int = 1) -> str:
-    if findings.passed_over:
-        counts = sorted(findings.passed_over.items())
-        seen = "it holds " + ", ".join(f"{count:,} {kind}" for kind, count in counts)
-    elif is_file(source):
-        seen = "it has a header and no lines"
-    else:
-        seen = _describe_contents(source)
-    expected = "a folder per class with images in it"
-    if class_depth > 1:
-        expected += f", {class_depth} levels down (`class_depth={class_depth}`)"
-    return "\n".join(
-        [
-            f"No images in this data set: {seen}. Expected {expected}. Received: {source}",
-            *findings.notes[:_N_NOTES_SHOWN],
-            "Check the path; an archive is unpacked by `frostline.fetch(ARCHIVE)`.",
-        ]
-    )
-
-
-def _describe_contents(folder: Path) -> str:
-    try:
-        return "its folders hold no files" if any(folder.iterdir()) else "it is empty"
-    except OSError as error:
-        return f"it cannot be listed: {error.strerror}"

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.errors import DatasetError
-from pipeline.images.dataset import ARCHIVE_SUFFIXES, is_archive
-from pipeline.images.sources.archives import MAX_BYTES, unpack_archive
+from pipeline.images.dataset import is_archive
+from pipeline.images.sources.archives import ARCHIVE_SUFFIXES, MAX_BYTES, unpack_archive
 from pipeline.images.sources.candidates import ARCHIVE_NOTE, find_reason_to_pass
 from pipeline.images.splits import split_of_name
 from pipeline.system.atomic_folder import atomic_folder
@@ -22,6 +22,7 @@ from pipeline.system.disk import storage_errors
 from pipeline.system.paths import is_file, sha256_of_file
 
 DATA_FOLDER = Path("data")
+_N_SHOWN = 3
 _TIMEOUT_SECONDS = 60.0  # without a byte
 
 
@@ -152,11 +153,13 @@ def fetch_archive(
         if not unpacked.n_files:
             raise DatasetError(
                 f"There is no file in this archive. Expected images. Received: {archive}"
+                + "".join(f"\n{note}" for note in unpacked.notes)
             )
         while (wrapper := _find_wrapper(temporary)) is not None:
             _lift(wrapper)
         (temporary / ARCHIVE_NOTE).write_text(json.dumps(_identify(archive)))
-    return Fetched(folder, unpacked.n_files, unpacked.notes)
+        packed = [folder / _find_lifted(temporary, place) for place in unpacked.packed]
+    return Fetched(folder, unpacked.n_files, [*unpacked.notes, *_describe_packed(packed)])
 
 
 def default_folder(archive: Path) -> Path:
@@ -242,6 +245,21 @@ def _lift(wrapper: Path) -> None:
         elif inner.is_file():
             inner.unlink()  # a README beside the folder and one in it
     emptied.rmdir()
+
+
+def _find_lifted(folder: Path, place: str) -> Path:
+    """Where a file is now that the folders around everything are gone."""
+    parts = Path(place).parts
+    kept = (Path(*parts[start:]) for start in range(len(parts)))
+    return next((path for path in kept if (folder / path).exists()), Path(place))
+
+
+def _describe_packed(archives: list[Path]) -> list[str]:
+    if not archives:
+        return []
+    shown = ", ".join(f"`frostline.fetch({path})`" for path in archives[:_N_SHOWN])
+    more = f", and {len(archives) - _N_SHOWN:,} more" if len(archives) > _N_SHOWN else ""
+    return [f"{len(archives):,} file(s) in it are archives, too. To unpack them: {shown}{more}."]
 
 
 def _download(download: Download) -> Path:

@@ -1,8 +1,11 @@
-"""Questions about files and folders, answered without touching them."""
+"""Questions about files and folders, answered without changing them."""
 
+import errno
 import hashlib
 import os
 import shutil
+import stat
+from io import BufferedReader
 from pathlib import Path
 
 from pipeline.errors import ParameterError
@@ -41,9 +44,35 @@ def denial(path: Path) -> str:
     return ""
 
 
+def open_regular_file(path: Path) -> BufferedReader:
+    """Opens a file for reading if it is one: a pipe may never end, a device may do things.
+
+    Raises:
+        OSError: it cannot be opened, or is something else; `strerror` says what.
+    """
+    _require_regular(path.stat().st_mode, path)
+    # Should a pipe have taken its place meanwhile, this does not wait for somebody to write.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        _require_regular(os.fstat(descriptor).st_mode, path)
+        return os.fdopen(descriptor, "rb")
+    except OSError:
+        os.close(descriptor)
+        raise
+
+
+def _require_regular(mode: int, path: Path) -> None:
+    if stat.S_ISREG(mode):
+        return
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, "it is a folder, not a file", str(path))
+    kind = "a socket" if stat.S_ISSOCK(mode) else "a pipe or device"
+    raise OSError(errno.EINVAL, f"it is {kind}, not a file", str(path))
+
+
 def sha256_of_file(path: Path) -> str:
     """sha256 of a file's bytes, 64 hex digits."""
-    with Path(path).open("rb") as file:
+    with open_regular_file(Path(path)) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

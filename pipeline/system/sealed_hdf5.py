@@ -23,7 +23,7 @@ from pipeline.system.hdf5_damage import (
     diagnose,
     hash_small_tables,
 )
-from pipeline.system.paths import denial, is_file
+from pipeline.system.paths import denial, is_file, open_regular_file
 
 VERSION = 1
 SEAL_BYTES = 512
@@ -47,7 +47,7 @@ def verify_seal(path: Path) -> None:
     Raises:
         FeatureFileError: they differ: at least one byte of the file has changed.
     """
-    with damage_named(path, ANYWHERE), Path(path).open("rb") as file:
+    with damage_named(path, ANYWHERE), open_regular_file(Path(path)) as file:
         stated = file.read(SEAL_BYTES)
         actual = _seal(hashlib.file_digest(_Rest(file), "sha256").hexdigest())
     if stated != actual:

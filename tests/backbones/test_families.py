@@ -88,7 +88,7 @@ QUICK_TO_EXTRACT = ("mobilenetv2", "efficientnet-lite1", "squeezenet1_0", "resne
 
 
 def _call_in_a_process(*arguments) -> Outcome:
-    """LiteRT's converter keeps memory: 12 GB after 40 networks, and the largest needs 10 more."""
+    """TensorFlow keeps the memory of each network that was built: too much after forty."""
     command = [sys.executable, ROOT / "cli.py", *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return Outcome(done.returncode, done.stdout, done.stderr)

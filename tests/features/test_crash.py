@@ -109,6 +109,19 @@ def test_resumed_extraction_keeps_the_batch_size_and_says_so(photos, target, sma
     assert any("batch size stays 4" in note for note in summary.notes)
 
 
+def test_damaged_file_beside_the_new_one_is_named_without_advice_for_another_case(photos, target):
+    beside = target.with_name("beside.h5")
+    extract(photos, beside)
+    data = bytearray(beside.read_bytes())
+    data[len(data) // 2] ^= 1
+    beside.write_bytes(data)
+    summary, stand_in = extract(photos, target)
+    assert stand_in.n_images == 24
+    (note,) = [note for note in summary.notes if str(beside) in note]
+    assert note.startswith(f"Took no rows from {beside}: {beside} is damaged in ")
+    assert "run extract again" not in note
+
+
 def test_damaged_part_is_set_aside_by_name_and_its_rows_are_computed_again(
     photos, target, small_parts
 ):

@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 
 import h5py
@@ -150,3 +151,11 @@ def test_a_damaged_file_is_named_and_the_others_are_listed(target, tmp_path):
     assert "bad.h5" not in outcome.stdout
     assert "Left out:" in outcome.stderr
     assert "bad.h5" in outcome.stderr
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "f.h5")
+    for options in ((), ("--verify",)):
+        outcome = call("features", tmp_path / "f.h5", *options)
+        assert outcome.exit_code == 1
+        assert str(tmp_path / "f.h5") in outcome.stderr

@@ -188,8 +188,8 @@ def test_out_of_memory_says_which_batch_size_to_try(fitted, tmp_path, monkeypatc
         "validation": (TrunkAndTop, "call"),
         "the end": (tensorflow_graph, "_fold_constants"),
     }
-    without_litert = {"tensorflow": registry.ENGINES["tensorflow"]}
-    monkeypatch.setattr(registry, "ENGINES", without_litert)
+    only_tensorflow = {"tensorflow": registry.ENGINES["tensorflow"]}
+    monkeypatch.setattr(registry, "ENGINES", only_tensorflow)
     way = (lambda graph: exhausted) if stage == "the end" else exhausted
     monkeypatch.setattr(*place[stage], way)
     with pytest.raises(DeviceError, match="`batch_size=32`\nTry `batch_size=16`"):

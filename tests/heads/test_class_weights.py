@@ -1,5 +1,6 @@
 import csv
 import json
+import os
 
 import numpy as np
 import pytest
@@ -71,6 +72,13 @@ def test_quoted_names_may_have_line_breaks(tmp_path, name):
 def test_missing_file_names_the_other_words(tmp_path):
     with pytest.raises(ClassWeightError, match="Expected balanced, none, a JSON file"):
         weigh_classes(str(tmp_path / "balance"), LABELS, NAMES)
+
+
+def test_what_is_no_file_is_refused_and_not_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe.csv")
+    for path in (tmp_path / "pipe.csv", "/dev/zero"):
+        with pytest.raises(ClassWeightError, match="it is a pipe or device, not a file"):
+            weigh_classes(str(path), LABELS, NAMES)
 
 
 def test_weights_reach_both_heads(extracted, tmp_path):

@@ -189,6 +189,11 @@ def test_limits_and_isolation_are_options(photos, tmp_path):
     assert "24 kept, 1 computed" in outcome.stderr
     outcome = succeed("extract", photos, *RANDOM, "--max-bytes", 100, "--output", "f.h5")
     assert "up to date" in outcome.stderr  # what has its row is not looked at again
+    with (photos / "red" / "huge.jpg").open("wb") as file:
+        file.truncate(20 * 2**30)
+    outcome = succeed("extract", photos, *RANDOM, "--output", "f.h5")
+    assert "25 kept, 1 skipped" in outcome.stderr
+    assert "too large: 21,474,836,480 bytes is more than the limit of 536,870,912" in outcome.stderr
 
 
 TURNED = {  # how a camera that was held so stores the upright picture (EXIF 2.3, 4.6.4 A)

@@ -2,6 +2,8 @@
 up for them. TensorFlow is imported only by the functions that ask it.
 """
 
+import importlib.util
+import os
 import platform
 import re
 from collections.abc import Iterator
@@ -18,6 +20,7 @@ GPU_BATCH_SIZE = 128
 # Decoding threads that keep a GPU busy; the device itself runs one batch after the other.
 GPU_STREAMS = 8
 _CPU_FACTS = Path("/proc/cpuinfo")
+_GPU_NODES = tuple(map(Path, ("/dev/nvidiactl", "/dev/nvidia0", "/dev/kfd", "/dev/dxg")))
 
 
 @dataclass(frozen=True)
@@ -87,29 +90,39 @@ def require_device_name(wanted: object) -> tuple[str, int]:
     return found[1] or "gpu", int(found[2] or 0)
 
 
-def choose_device(wanted: str = "auto", *, is_alone: bool = False) -> Device:
-    """Finds the device for `auto`, `cpu`, `gpu` or `gpu:N`.
+def may_have_gpu() -> bool:
+    """Whether there is any sign of a GPU that TensorFlow could use; without starting TensorFlow.
+
+    On Linux a driver's device nodes tell (NVIDIA's, AMD's, and WSL's); elsewhere TensorFlow uses
+    one only with a package of the maker's.
+    """
+    if os.environ.get("CUDA_VISIBLE_DEVICES", "unset") in ("", "-1"):
+        return False
+    if platform.system() == "Linux":
+        return any(path.exists() for path in _GPU_NODES)
+    return importlib.util.find_spec("tensorflow-plugins") is not None
+
+
+def choose_device(wanted: str = "auto") -> Device:
+    """Finds the device for `auto`, `cpu`, `gpu` or `gpu:N`; TensorFlow is asked only of GPUs.
 
     Args:
         wanted: which.
-        is_alone: this process does nothing but embed, so TensorFlow is set up for that for good;
-            see `use_one_thread_per_operation`.
 
     Raises:
         DeviceError: a GPU was asked for and is not there.
     """
     kind, index = require_device_name(wanted)
-    with no_start_up_talk():
+    if kind == "cpu" or (kind == "auto" and not may_have_gpu()):
+        return describe_cpu()
+    with no_start_up_talk():  # CUDA says on stderr that it is not there
         import tensorflow as tf
 
-    if is_alone:
-        use_one_thread_per_operation()
-    with no_start_up_talk():  # CUDA says on stderr that it is not there
         gpus = tf.config.list_physical_devices("GPU")
     for gpu in gpus:
         with suppress(RuntimeError):  # it is in use already, so its memory is set up
             tf.config.experimental.set_memory_growth(gpu, True)
-    if kind == "cpu" or (kind == "auto" and not gpus):
+    if kind == "auto" and not gpus:
         return describe_cpu()
     if index >= len(gpus):
         raise DeviceError(

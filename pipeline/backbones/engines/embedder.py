@@ -47,3 +47,7 @@ class Embedder:
             batch[: len(part)] = part
             features[start : start + len(part)] = self._engine(batch)[: len(part)]
         return features
+
+    def advise(self) -> list[str]:
+        """How the next extraction could be faster, measured; may take a second."""
+        return self._engine.advise()

@@ -1,9 +1,10 @@
-"""What runs a frozen network: the seam that LiteRT and TensorFlow stand behind, and others may.
+"""What runs a frozen network: the seam that OpenVINO and TensorFlow stand behind, and others may.
 
 An engine takes whole batches of one size; `Embedder` makes of it a function of any number of
 images. Nothing heavy is imported here, so an engine that needs no TensorFlow never loads it.
 """
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from pipeline.backbones.engines.device import Device
+from pipeline.backbones.engines.network_store import NetworkStore
 from pipeline.recipe import EngineRecord, Recipe
 
 if TYPE_CHECKING:
@@ -27,11 +29,24 @@ class Network:
         precision: `float32`, `mixed_float16` or `mixed_bfloat16`.
         recipe: what decides the network's numbers; None where it is no backbone's own network,
             such as a fine-tuned one.
+        identity: all that decides the network but for the precision, as text; None where that is
+            not known.
+        store: where an engine may keep the network in a form of its own; None for nowhere.
     """
 
     build: Callable[[], "keras.Model"]
     precision: str = "float32"
     recipe: Recipe | None = None
+    identity: str | None = None
+    store: NetworkStore | None = None
+
+
+def identify_network(recipe: Recipe) -> str:
+    """The identity of a backbone's own network, as canonical JSON."""
+    names = (
+        "backbone weights image_size channel_order scale offset layer pooling"  # not the decoder's
+    ).split()
+    return json.dumps({name: getattr(recipe, name) for name in names}, sort_keys=True)
 
 
 class Engine(Protocol):
@@ -69,6 +84,10 @@ class Engine(Protocol):
         Raises:
             DeviceError: the batch does not fit the device's memory.
         """
+        ...
+
+    def advise(self) -> list[str]:
+        """How the next extraction could be faster, measured; may take a second."""
         ...
 
 

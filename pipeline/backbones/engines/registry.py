@@ -27,8 +27,10 @@ class EngineKind:
         opens: `module:function` of (network, device, batch_size, n_streams) that gives an
             `Engine`; see `OpenEngine`. It raises `CannotRunError` for what it cannot run.
         devices: the kinds it serves: `cpu`, `gpu`.
-        finds_device: `module:function` from `auto`, `cpu`, `gpu` or `gpu:N` to a `Device`, with
-            the keyword `is_alone`; see `choose_device`.
+        finds_device: `module:function` from `auto`, `cpu`, `gpu` or `gpu:N` to a `Device`; see
+            `choose_device`.
+        sets_up: `module:function` called before the engine is opened in a process that does
+            nothing but embed; its settings hold for the whole process.
     """
 
     name: str
@@ -36,15 +38,20 @@ class EngineKind:
     opens: str
     devices: tuple[str, ...]
     finds_device: str = f"{_HERE}.device:choose_device"
+    sets_up: str | None = None
 
 
 # Of those that serve a device the first one is taken that can run the network.
 ENGINES: dict[str, EngineKind] = {
     kind.name: kind
     for kind in (
-        EngineKind("litert", "LiteRT", f"{_HERE}.litert:LiteRTEngine", ("cpu",)),
+        EngineKind("openvino", "OpenVINO", f"{_HERE}.openvino_cpu:OpenVINOEngine", ("cpu",)),
         EngineKind(
-            "tensorflow", "TensorFlow", f"{_HERE}.tensorflow_graph:TensorFlowEngine", ("cpu", "gpu")
+            "tensorflow",
+            "TensorFlow",
+            f"{_HERE}.tensorflow_graph:TensorFlowEngine",
+            ("cpu", "gpu"),
+            sets_up=f"{_HERE}.device:use_one_thread_per_operation",
         ),
     )
 }
@@ -68,17 +75,14 @@ def open_embedder(
         batch_size: images per call of the network, None for what suits the device.
         n_streams: calls that run side by side, None for what suits the device.
         is_alone: this process does nothing but embed, so libraries may be set up for that for
-            good, where the device is not chosen yet.
+            good.
 
     Raises:
         EngineError: no such engine, or it does not serve the device or cannot run the network.
         DeviceError: a GPU was asked for and is not there.
     """
     kinds = list(ENGINES.values()) if engine is None else [find_engine(engine)]
-    if isinstance(device, Device):
-        chosen = device
-    else:
-        chosen = _load(kinds[0].finds_device)(device, is_alone=is_alone)
+    chosen = device if isinstance(device, Device) else _find_device(kinds[0], device)
     able = [kind for kind in kinds if chosen.kind in kind.devices]
     if not able:
         raise EngineError(
@@ -89,6 +93,8 @@ def open_embedder(
     reasons: list[str] = []
     for kind in able:
         open_engine: OpenEngine = _load(kind.opens)
+        if is_alone and kind.sets_up is not None:
+            _load(kind.sets_up)()
         try:
             embedder = Embedder(open_engine(network, chosen, batch_size, n_streams))
         except CannotRunError as error:
@@ -102,6 +108,11 @@ def open_embedder(
     )
 
 
+def _find_device(kind: EngineKind, wanted: str) -> Device:
+    found: Device = _load(kind.finds_device)(wanted)
+    return found
+
+
 def open_model(
     model: "keras.Model",
     device: Device,
@@ -109,6 +120,7 @@ def open_model(
     batch_size: int | None = None,
     n_streams: int | None = None,
     precision: str = "float32",
+    is_alone: bool = False,
 ) -> Embedder:
     """`open_embedder` for a Keras model that is there already.
 
@@ -117,7 +129,9 @@ def open_model(
         device: from `choose_device`.
     """
     network = Network(lambda: model, precision)
-    return open_embedder(network, device, batch_size=batch_size, n_streams=n_streams)
+    return open_embedder(
+        network, device, batch_size=batch_size, n_streams=n_streams, is_alone=is_alone
+    )
 
 
 def find_engine(name: str) -> EngineKind:

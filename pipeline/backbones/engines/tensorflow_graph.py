@@ -55,9 +55,13 @@ class TensorFlowEngine:
             rows: np.ndarray = self._run(tf.constant(pixels)).numpy()
         return rows
 
+    def advise(self) -> list[str]:
+        """Nothing is known that would be faster."""
+        return []
 
-def trace(model: keras.Model, batch_size: int, device: Device) -> Any:
-    """The model as a TensorFlow function of uint8 (batch_size, height, width, 3)."""
+
+def trace(model: keras.Model, batch_size: int | None, device: Device) -> Any:
+    """The model as a TensorFlow function of uint8 (batch_size, height, width, 3); None = any."""
     signature = tf.TensorSpec((batch_size, *model.input_shape[1:]), tf.uint8)
 
     def run(pixels: tf.Tensor) -> tf.Tensor:

@@ -46,8 +46,10 @@ class Terminal(Output):
 
     def show_dataset(self, dataset: "Dataset") -> None:
         """Images per class and split, and what was left out."""
-        root = printable(str(dataset.root))
-        self.say(f"{root}: {len(dataset):,} images, {len(dataset.class_names)} classes")
+        n_classes = len(dataset.class_names)
+        classes = f"{n_classes:,} class{'' if n_classes == 1 else 'es'}"
+        images = f"{len(dataset):,} image{'' if len(dataset) == 1 else 's'}"
+        self.say(f"{printable(str(dataset.source))}: {images}, {classes}")
         if not self.is_quiet and dataset.class_names:
             counts, columns = count_given_splits(dataset)
             self.show_talk(draw_class_chart(dataset.class_names, counts, columns))

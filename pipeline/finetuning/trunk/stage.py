@@ -17,6 +17,7 @@ from pipeline.finetuning.parent import Parent
 from pipeline.finetuning.trunk.cache import Trunk, TrunkCache
 from pipeline.finetuning.trunk.plan import TrunkPlan, plan_trunk_cache
 from pipeline.finetuning.trunk.worker import TrunkJob, fill_trunk_cache
+from pipeline.images.dataset import shorten_name
 from pipeline.images.splits import TRAIN, VAL
 from pipeline.runs.records import read_probes
 from pipeline.system.keras_on_tensorflow import keras
@@ -129,7 +130,8 @@ class TrunkStage:
             shape=lines[self.line].shape,
             augmentation=augment.id if options.is_augmented else "",
         )
-        name = f"{parent.root.resolve().name}-{recipe.backbone_in_file_names}-{self.line}"
+        data = shorten_name(parent.root.resolve().name)
+        name = f"{data}-{recipe.backbone_in_file_names}-{self.line}"
         train_views = list(range(1, options.views + 1)) if options.is_augmented else [0]
         views_of = {TRAIN: train_views, VAL: [0]}
         return TrunkJob(

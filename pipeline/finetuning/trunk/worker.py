@@ -148,13 +148,13 @@ def _build_embedder(job: TrunkJob, batch_size: int | None) -> "Embedder":
     from pipeline.classifier.build import load_classifier
     from pipeline.system.keras_on_tensorflow import keras
 
-    device = choose_device(job.device, is_alone=True)
+    device = choose_device(job.device)
     with keras_settings():
         classifier = load_classifier(job.run, job.weights, "float32")
         trunk, _ = split_at(classifier.get_layer("backbone"), job.trunk.line)
         x = trunk(classifier.get_layer("preprocessing")(classifier.input), training=False)
         model = keras.Model(classifier.input, keras.layers.Flatten()(x))
-    return open_model(model, device, batch_size=batch_size)
+    return open_model(model, device, batch_size=batch_size, is_alone=True)
 
 
 def _compute(

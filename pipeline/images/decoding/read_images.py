@@ -1,7 +1,7 @@
 """Image files to digests and pixels, or to the reason why there are none."""
 
 import hashlib
-import stat
+import os
 import threading
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ from PIL import Image
 from pipeline.errors import ImageError, ParameterError
 from pipeline.images.decoding.decode import MAX_BYTES, MAX_PIXELS, decode_image, render_image
 from pipeline.recipe import Recipe
+from pipeline.system.paths import open_regular_file
 
 NO_DIGEST = np.zeros(32, np.uint8)
 _LARGE_BYTES = 100_000_000  # larger files are read one at a time, so that memory is bounded
@@ -52,11 +53,14 @@ def make_limits(max_pixels: int | None = None, max_bytes: int | None = None) -> 
     )
 
 
-def hash_image_file(path: Path) -> tuple[np.ndarray, str | None]:
-    """A file's digest, uint8 (32,), and None; or zeros and the reason why it cannot be read."""
+def hash_image_file(path: Path, limits: Limits = NO_LIMITS) -> tuple[np.ndarray, str | None]:
+    """A file's digest, uint8 (32,), and None; or zeros and the reason why it has none.
+
+    A file that is too large is not read.
+    """
     try:
-        _measure(path)
-        with path.open("rb") as file:
+        with open_regular_file(path) as file:
+            _require_size(os.fstat(file.fileno()).st_size, limits)
             return _to_array(hashlib.file_digest(file, "sha256").digest()), None
     except ImageError as error:
         return NO_DIGEST, str(error)
@@ -69,14 +73,14 @@ def read_image(
 ) -> tuple[np.ndarray, np.ndarray | str]:
     """A file's digest and its pixels as the recipe wants them, or the reason why it has none."""
     try:
-        n_bytes = _measure(path)
-        if n_bytes > limits.max_bytes:
-            digest, reason = hash_image_file(path)
-            return digest, reason or (
-                f"too large: {n_bytes:,} bytes is more than the limit of {limits.max_bytes:,}"
-            )
-        with _large_file if n_bytes > _LARGE_BYTES else nullcontext():
-            return _read(path, recipe, limits)
+        with open_regular_file(path) as file:
+            n_bytes = os.fstat(file.fileno()).st_size
+            _require_size(n_bytes, limits)
+            with _large_file if n_bytes > _LARGE_BYTES else nullcontext():
+                data = file.read(n_bytes + 1)  # not to the end: it may grow without one
+                if len(data) > n_bytes:
+                    raise ImageError("cannot be read: it grew while it was being read")
+                return read_image_bytes(data, recipe, limits)
     except ImageError as error:
         return NO_DIGEST, str(error)
     except OSError as error:
@@ -90,20 +94,13 @@ def read_images(
     return [read_image(path, recipe, limits) for path in paths]
 
 
-def _read(path: Path, recipe: Recipe, limits: Limits) -> tuple[np.ndarray, np.ndarray | str]:
-    return read_image_bytes(path.read_bytes(), recipe, limits)
-
-
 def read_image_bytes(
     data: bytes, recipe: Recipe, limits: Limits = DEFAULT_LIMITS
 ) -> tuple[np.ndarray, np.ndarray | str]:
     """As `read_image`, of a file's bytes."""
-    if len(data) > limits.max_bytes:
-        return _to_array(hashlib.sha256(data).digest()), (
-            f"too large: {len(data):,} bytes is more than the limit of {limits.max_bytes:,}"
-        )
     digest = _to_array(hashlib.sha256(data).digest())
     try:
+        _require_size(len(data), limits)
         return digest, decode_image(
             data,
             recipe.image_size,
@@ -132,13 +129,11 @@ def read_decoded_image(
         return NO_DIGEST, str(error)
 
 
-def _measure(path: Path) -> int:
-    """Bytes of a file; an ImageError for what is none and might never end, such as a pipe."""
-    status = path.stat()
-    if stat.S_ISDIR(status.st_mode) or not stat.S_ISREG(status.st_mode):
-        kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe or device"
-        raise ImageError(f"cannot be read: it is {kind}, not a file")
-    return status.st_size
+def _require_size(n_bytes: int, limits: Limits) -> None:
+    if n_bytes > limits.max_bytes:
+        raise ImageError(
+            f"too large: {n_bytes:,} bytes is more than the limit of {limits.max_bytes:,}"
+        )
 
 
 def _to_array(digest: bytes) -> np.ndarray:

@@ -27,8 +27,10 @@ from pipeline.errors import DatasetError
 from pipeline.images.sources.candidates import is_hidden
 from pipeline.system.disk import storage_errors
 
+ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 MAX_EXPANSION = 100  # times the size of the archive
 MAX_BYTES = 100 * 10**9
+_MOST_FOLDERS = 100  # in each other
 _COPY_BYTES = 1 << 20
 _LONGEST_TARGET = 4096  # of a link, bytes
 _COMPRESSIONS: dict[bytes, Callable[[io.BufferedReader], io.BufferedIOBase]] = {
@@ -44,11 +46,15 @@ _BROKEN = (
 
 @dataclass
 class Unpacked:
-    """What came out of an archive: counts of files and bytes, and what was left out."""
+    """What came out of an archive: counts of files and bytes, and what was left out.
+
+    `packed` are archives that it holds, relative to the folder: they stay as they are.
+    """
 
     n_files: int = 0
     n_bytes: int = 0
     notes: list[str] = field(default_factory=list)
+    packed: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -66,7 +72,8 @@ def unpack_archive(archive: Path, folder: Path, *, max_bytes: int = MAX_BYTES) -
     """Unpacks into an empty folder.
 
     Links to files of the archive become those files; all that an operating system added of its
-    own (`__MACOSX`, `.DS_Store`, ...) is left out.
+    own (`__MACOSX`, `.DS_Store`, ...) is left out, and so are empty files and folders: a small
+    archive may hold millions. Of two entries of one name the later counts, as for `tar`.
 
     Args:
         max_bytes: refuse to write more; never more than 100 times the archive's size either.
@@ -79,6 +86,8 @@ def unpack_archive(archive: Path, folder: Path, *, max_bytes: int = MAX_BYTES) -
     limit = min(max_bytes, MAX_EXPANSION * archive.stat().st_size)
     unpacked = Unpacked()
     links: dict[str, str] = {}
+    written: set[str] = set()
+    n_empty = n_replaced = 0
     with _open(archive, limit) as (members, open_member):
         for member in members:
             place = _check_name(member, archive)
@@ -86,20 +95,32 @@ def unpack_archive(archive: Path, folder: Path, *, max_bytes: int = MAX_BYTES) -
                 continue
             if member.kind in ("link", "hard link"):
                 links[place] = _check_target(member, place, archive)
-            elif member.kind == "folder":
-                _make_folder(folder / place, archive)
-            elif member.kind == "file":
+            elif member.kind == "file" and member.size:
                 if member.size < 0:
                     raise _refusal(archive, f"{member.name!r} has a size below 0", "a size")
                 unpacked.n_bytes += member.size
                 _require_below(unpacked.n_bytes, limit, archive)
+                n_replaced += place in written
                 with open_member(member) as source:
-                    _write_file(source, member.size, folder / place, archive)
-                unpacked.n_files += 1
-            else:
+                    _write_file(source, member.size, folder / place, archive, place in written)
+                written.add(place)
+            elif member.kind == "file":
+                n_empty += 1
+            elif member.kind != "folder":
                 raise _refusal(archive, f"it holds a {member.kind}, {member.name!r}", "only files")
+    unpacked.n_files = len(written)
+    unpacked.packed = sorted(place for place in written if is_archive_name(place))
+    if n_empty:
+        unpacked.notes.append(f"Left out {n_empty:,} empty file(s).")
+    if n_replaced:
+        unpacked.notes.append(f"{n_replaced:,} file(s) are in it more than once; the last counts.")
     _copy_links(links, folder, unpacked, limit, archive)
     return unpacked
+
+
+def is_archive_name(name: str) -> bool:
+    """Whether a file's name is that of an archive that is unpacked here."""
+    return name.lower().endswith(ARCHIVE_SUFFIXES)
 
 
 @contextmanager
@@ -234,6 +255,9 @@ def _check_name(member: _Member, archive: Path) -> str:
     place = posixpath.normpath(name)
     if is_absolute or ".." in parts or ".." in name.split("\\"):
         raise _refusal(archive, f"{name!r} would be written outside", "paths inside of it only")
+    if place.count("/") > _MOST_FOLDERS:
+        what = f"it holds folders more than {_MOST_FOLDERS} deep in each other, {name[:60]!r}..."
+        raise _refusal(archive, what, "fewer")
     if "\0" in name or (place == "." and member.kind != "folder"):
         raise _refusal(archive, f"it holds a file without a name, {name!r}", "named files")
     return place
@@ -260,12 +284,20 @@ def _make_folder(folder: Path, archive: Path) -> None:
             ) from None
 
 
-def _write_file(source: IO[bytes], size: int, path: Path, archive: Path) -> None:
+def _write_file(source: IO[bytes], size: int, path: Path, archive: Path, may_replace: bool) -> None:
     _make_folder(path.parent, archive)
     if path.is_dir():
         raise _refusal(archive, f"{path.name!r} is a file and a folder in it", "one of both")
     with storage_errors(path):
-        output = path.open("wb", buffering=0)
+        try:
+            output = path.open("wb" if may_replace else "xb", buffering=0)
+        except FileExistsError:
+            raise _refusal(
+                archive,
+                f"it holds {path.name!r} and a name that differs in case or spelling only, which "
+                "are one to this file system",
+                "names that stay apart",
+            ) from None
     left = size
     with output:
         while left and (block := source.read(min(left, _COPY_BYTES))):

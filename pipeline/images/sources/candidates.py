@@ -8,6 +8,8 @@ import codecs
 import os
 from pathlib import Path, PurePath
 
+from pipeline.system.paths import open_regular_file
+
 # What Frostline leaves in a folder that it unpacked an archive to.
 ARCHIVE_NOTE = ".frostline-archive.json"
 
@@ -37,6 +39,11 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".") or name in _SYSTEM_NAMES
 
 
+def may_be_image_by_name(name: str) -> bool:
+    """Whether a file's extension, if it has one, is not known to be something else's."""
+    return PurePath(name).suffix.lower() not in _OTHER_EXTENSIONS
+
+
 def find_reason_to_pass(entry: os.DirEntry[str]) -> str | None:
     """Why an entry of a folder is not a candidate image; empty for what is not worth a word."""
     try:
@@ -54,10 +61,9 @@ def find_reason_to_pass(entry: os.DirEntry[str]) -> str | None:
 
 def _may_be_image(entry: os.DirEntry[str]) -> bool:
     """Whether a file should end as a row or as a reason."""
-    extension = PurePath(entry.name).suffix.lower()
-    if not extension:
+    if not PurePath(entry.name).suffix:
         return not _is_text(Path(entry.path))
-    return extension not in _OTHER_EXTENSIONS or _is_surely_image(Path(entry.path))
+    return may_be_image_by_name(entry.name) or _is_surely_image(Path(entry.path))
 
 
 def _describe_other_file(entry: os.DirEntry[str]) -> str:
@@ -67,7 +73,7 @@ def _describe_other_file(entry: os.DirEntry[str]) -> str:
 
 def _is_surely_image(path: Path) -> bool:
     """Whether a file begins with the mark of an image format."""
-    with path.open("rb") as file:
+    with open_regular_file(path) as file:
         start = file.read(_MARK_BYTES)
     return (
         start.startswith(_IMAGE_MARKS)
@@ -79,7 +85,7 @@ def _is_surely_image(path: Path) -> bool:
 
 def _is_text(path: Path) -> bool:
     """Whether a file begins like a README: UTF-8 without control characters, or nothing at all."""
-    with path.open("rb") as file:
+    with open_regular_file(path) as file:
         start = file.read(_TEXT_BYTES)
     if any(byte < 32 and byte not in _TEXT_CONTROLS for byte in start):
         return False

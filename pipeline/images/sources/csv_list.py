@@ -1,142 +1,209 @@
 """Reads a list of images with labels, and perhaps splits, from a CSV file."""
 
-import codecs
-import csv
 import os
+import re
 import stat
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
 
 from pipeline.errors import DatasetError
+from pipeline.images.sources.candidates import is_hidden, may_be_image_by_name
+from pipeline.images.sources.csv_columns import Columns, choose_columns, is_header
+from pipeline.images.sources.csv_table import CsvTable
 from pipeline.images.sources.findings import Findings, FoundImage
-from pipeline.images.splits import NO_SPLIT, split_of_name
-from pipeline.system.paths import is_file
 
 SUFFIXES = (".csv", ".tsv")
-_DELIMITERS = ",;\t"
-_KNOWN_COLUMNS = ("path", "label", "split")
 _N_ERRORS_SHOWN = 5
+_SEVERAL_LABELS = re.compile(r"\||^\[.*,.*\]$")
+_BETWEEN_LABELS = re.compile(r"\s*[;,]\s*")
 
 
-def read_csv_list(csv_path: Path) -> Findings:
-    """Reads the columns `path`, `label` and `split`, by name and in any order; only the first is
-    required, and others are ignored.
+def read_csv_list(csv_path: Path, *, has_labels: bool = True) -> Findings:
+    """Reads paths, labels and splits by the names of their columns, in any order.
 
     Paths are relative to the folder of the CSV. An empty label is none; a line for a file that
     is not there gives an image that is skipped later, with that reason.
 
+    Args:
+        has_labels: whether a column is to give the labels.
+
     Raises:
-        DatasetError: it cannot be read, a column is missing, or lines are wrong: all are named.
+        DatasetError: it cannot be read, it is not certain which column is which, a cell holds
+            several labels, or lines are wrong: all are named.
     """
-    findings, problems = Findings(), []
+    table = CsvTable(csv_path, is_header)
+    columns = choose_columns(csv_path, table.header, table.rows, needs_label=has_labels)
+    files = _Files(csv_path.parent)
+    findings, problems = Findings(notes=list(columns.notes)), []
     line_of: dict[str, tuple[int, FoundImage]] = {}
-    n_repeated = 0
-    for line, row in _read_rows(csv_path):
-        image = _parse(csv_path.parent, row)
+    for line, values in table.rows():
+        image = _parse(files, columns, values)
         if isinstance(image, str):
             problems.append(f"line {line}: {image}")
         elif image.path not in line_of:
             line_of[image.path] = line, image
         elif line_of[image.path][1] == image:
-            n_repeated += 1
+            findings.passed_over["lines that repeat another one"] += 1
         else:
             first = line_of[image.path][0]
             problems.append(f"line {line}: {image.path} is in line {first} already, and differs")
     if problems:
-        shown = "\n".join(f"  {problem}" for problem in problems[:_N_ERRORS_SHOWN])
-        more = len(problems) - _N_ERRORS_SHOWN
-        raise DatasetError(
-            f"{len(problems):,} line(s) of this list cannot be used. Received: {csv_path}\n{shown}"
-            + (f"\n  and {more:,} more" if more > 0 else "")
-            + "\nExpected in each line a path, a label or nothing, and a split (train, val, test) "
-            "or nothing. Correct the lines, or take them out."
-        )
+        raise _refuse(csv_path, problems)
+    _require_single_labels(csv_path, columns, line_of.values())
     findings.images = [image for _, image in line_of.values()]
-    if n_repeated:
-        findings.passed_over["lines that repeat another one"] = n_repeated
+    findings.notes += files.notes(len(findings.images))
     return findings
 
 
-def _read_rows(csv_path: Path) -> Iterator[tuple[int, dict[str, str] | None]]:
-    """(line number, values by column) of each line that is not empty; None for a wrong number."""
-    start = 1
-    try:
-        _require_utf8(csv_path)
-        with csv_path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-            header = file.readline()
-            delimiter = max(_DELIMITERS, key=header.count)
-            names = next(csv.reader([header], delimiter=delimiter), [])
-            columns = [name.strip().lower() for name in names]
-            _require_columns(columns, csv_path)
-            reader = csv.reader(file, delimiter=delimiter, strict=True)
-            start = 2
-            for values in reader:
-                line, start = start, reader.line_num + 2
-                if values:
-                    matches = len(values) == len(columns)
-                    yield line, dict(zip(columns, values, strict=True)) if matches else None
-    except OSError as error:
-        raise DatasetError(
-            f"This list cannot be read: {error.strerror}. Received: {csv_path}"
-        ) from error
-    except csv.Error as error:
-        raise DatasetError(
-            f"This is no CSV: {error}, from line {start} on. Expected comma-separated values with "
-            f"a header. Received: {csv_path}"
-        ) from error
+def _refuse(csv_path: Path, problems: list[str]) -> DatasetError:
+    shown = "\n".join(f"  {problem}" for problem in problems[:_N_ERRORS_SHOWN])
+    more = len(problems) - _N_ERRORS_SHOWN
+    return DatasetError(
+        f"{len(problems):,} line(s) of this list cannot be used. Received: {csv_path}\n{shown}"
+        + (f"\n  and {more:,} more" if more > 0 else "")
+        + "\nExpected in each line a path, a label or nothing, and a split (train, val, test) "
+        "or nothing. Correct the lines, or take them out."
+    )
 
 
-def _require_utf8(csv_path: Path) -> None:
-    """Raises a DatasetError for the UTF-16 that spreadsheets write as "Unicode text"."""
-    with csv_path.open("rb") as file:
-        start = file.read(4)
-    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in start:
-        raise DatasetError(
-            f"This list is UTF-16. Expected UTF-8. Received: {csv_path}\n"
-            "Save it as UTF-8: in a spreadsheet that kind is called `CSV UTF-8`."
-        )
-
-
-def _require_columns(columns: list[str], csv_path: Path) -> None:
-    if "path" not in columns or any(columns.count(name) > 1 for name in _KNOWN_COLUMNS):
-        raise DatasetError(
-            "The first line of a list of images names its columns. Expected path, and label and "
-            f"split where there are any, once each. Received: {csv_path} with "
-            f"{', '.join(columns) or 'an empty first line'}"
-        )
-
-
-def _parse(folder: Path, row: dict[str, str] | None) -> FoundImage | str:
+def _parse(files: "_Files", columns: Columns, values: list[str] | None) -> FoundImage | str:
     """The image of a line, or what is wrong with the line."""
-    if row is None:
+    if values is None:
         return "not as many values as there are columns"
-    path = row["path"]
-    label, split_name = (row.get(name, "").strip() for name in _KNOWN_COLUMNS[1:])
-    if not path.strip() or "\0" in path:
+    path = values[columns.path]
+    label = "" if columns.label is None else values[columns.label].strip()
+    if not path.strip():
         return "no path"
     try:
         label.encode()
     except UnicodeEncodeError:
         return "its label is not UTF-8"
-    split = split_of_name(split_name) if split_name else NO_SPLIT
-    if split is None:
-        return f"unknown split {split_name!r}"
-    place = Path(os.path.normpath(_find_spelling(folder, path)))
-    size, mtime = _measure(folder / place)
-    return FoundImage(place.as_posix(), size, mtime, label or None, split)
+    split = columns.read_split(values)
+    if isinstance(split, str):
+        return split
+    found = files.find(path)
+    if isinstance(found, str):
+        return found
+    return FoundImage(found.path, found.size, found.mtime, label or None, split)
 
 
-def _find_spelling(folder: Path, path: str) -> str:
-    """The path as it is where such a file is, else without stray spaces, or with `/` for `\\`."""
-    plain = path.strip()
-    spellings = (path, plain, plain.replace("\\", "/"))
-    return next((name for name in spellings if is_file(folder / name)), plain)
+def _require_single_labels(
+    csv_path: Path, columns: Columns, images: Iterable[tuple[int, FoundImage]]
+) -> None:
+    """Refuses lists that give an image several labels in a cell, as far as that is certain.
+
+    `a|b` and `['a', 'b']` are; `a;b` and `a, b` are where `a` and `b` are labels of others.
+    """
+    first: dict[str, int] = {}
+    for line, image in images:
+        if image.class_name is not None:
+            first.setdefault(image.class_name, line)
+    for label, line in first.items():
+        parts = _BETWEEN_LABELS.split(label)
+        if _SEVERAL_LABELS.search(label) or (
+            len(parts) > 1 and all(part in first for part in parts)
+        ):
+            raise DatasetError(
+                f"Column {columns.names[columns.label or 0].strip()!r} holds several labels in a "
+                "cell, and here an image has one class. Expected one label in each cell. "
+                f"Received: {label!r} in line {line} of {csv_path}\n"
+                "Keep the label that counts. If this is the name of one class, write another "
+                "character in it."
+            )
 
 
-def _measure(path: Path) -> tuple[int, int]:
-    """Size and time of a file; zeros where there is none, which is noticed when it is read."""
+@dataclass(frozen=True)
+class _File:
+    """What a cell names: the path from the list's folder; bytes and nanoseconds, 0 for none."""
+
+    path: str
+    size: int = 0
+    mtime: int = 0
+
+
+@dataclass
+class _Files:
+    """The files that the paths of a list lead to.
+
+    Args:
+        folder: of the list.
+    """
+
+    folder: Path
+    _n_missing: int = 0
+    _completed: list[tuple[str, str]] = field(default_factory=list)
+    _names: dict[str, dict[str, list[str]]] = field(default_factory=dict)
+
+    def find(self, cell: str) -> _File | str:
+        """The file as it is written, else without stray spaces, with `/` for `\\`, or with the
+        extension that it lacks; or why that is not certain.
+
+        One that is not there has no size, which is noticed when it is read.
+        """
+        plain = cell.strip()
+        for name in dict.fromkeys((cell, plain, plain.replace("\\", "/"))):
+            if (found := self._measure(name)) is not None:
+                return found
+        endings = self._find_endings(plain)
+        if len(endings) > 1:
+            return f"{plain} may be {' or '.join(endings[:3])}; write which"
+        if endings and (found := self._measure(endings[0])) is not None:
+            self._completed.append((plain, endings[0]))
+            return found
+        self._n_missing += 1
+        return _File(_normal(plain))
+
+    def notes(self, n_images: int) -> list[str]:
+        """What to say of the paths.
+
+        Args:
+            n_images: of the list.
+        """
+        notes = []
+        if self._completed:
+            cell, name = self._completed[0]
+            notes.append(
+                f"{len(self._completed):,} path(s) lack an extension; the only file of that name "
+                f"was taken, such as {name} for {cell}."
+            )
+        if self._n_missing and self._n_missing >= n_images:
+            notes.append(
+                f"None of the {n_images:,} files is there. Paths are relative to the list's "
+                f"folder, {self.folder.resolve()}."
+            )
+        return notes
+
+    def _measure(self, name: str) -> _File | None:
+        try:
+            status = (self.folder / name).stat()
+        except (OSError, ValueError):
+            return None
+        if not stat.S_ISREG(status.st_mode):
+            return None
+        return _File(_normal(name), status.st_size, status.st_mtime_ns)
+
+    def _find_endings(self, name: str) -> list[str]:
+        """Files that are called so but for an extension, which may be that of an image."""
+        place, _, base = name.replace("\\", "/").rpartition("/")
+        if place not in self._names:
+            self._names[place] = _list_by_stem(self.folder / place)
+        return [
+            f"{place}/{found}" if place else found for found in self._names[place].get(base, ())
+        ]
+
+
+def _list_by_stem(folder: Path) -> dict[str, list[str]]:
     try:
-        status = path.stat()
+        names = sorted(path.name for path in folder.iterdir())
     except (OSError, ValueError):
-        return 0, 0
-    return (status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else (0, 0)
+        return {}
+    by_stem: dict[str, list[str]] = {}
+    for name in names:
+        if PurePath(name).suffix and not is_hidden(name) and may_be_image_by_name(name):
+            by_stem.setdefault(PurePath(name).stem, []).append(name)
+    return by_stem
+
+
+def _normal(name: str) -> str:
+    return os.path.normpath(name).replace(os.sep, "/")

@@ -1,6 +1,8 @@
 import hashlib
 import os
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +10,13 @@ from conftest import save_image
 from PIL import Image
 
 from benchmarks.stand_in import RECIPE
-from pipeline.images.decoding.read_images import NO_LIMITS, Limits, hash_image_file, read_image
+from pipeline.images.decoding.read_images import (
+    DEFAULT_LIMITS,
+    NO_LIMITS,
+    Limits,
+    hash_image_file,
+    read_image,
+)
 
 
 @pytest.fixture
@@ -23,17 +31,56 @@ def test_image_comes_with_the_digest_of_its_bytes(image):
     assert hash_image_file(image)[0].tobytes() == digest.tobytes()
 
 
-def test_too_many_bytes_or_pixels_are_a_reason_and_the_digest_is_known(image):
+def test_too_many_bytes_or_pixels_are_a_reason(image):
     size = image.stat().st_size
-    for limits, words in (
-        (Limits(max_bytes=size - 1), f"too large: {size:,} bytes is more than the limit"),
-        (Limits(max_pixels=63), "too large: 8 x 8 pixels is more than the limit of 63"),
-    ):
-        digest, reason = read_image(image, RECIPE, limits)
-        assert reason.startswith(words)
-        assert digest.any()
+    digest, reason = read_image(image, RECIPE, Limits(max_pixels=63))
+    assert reason.startswith("too large: 8 x 8 pixels is more than the limit of 63")
+    assert digest.any()
+    few = Limits(max_bytes=size - 1)
+    digest, reason = read_image(image, RECIPE, few)
+    assert reason.startswith(f"too large: {size:,} bytes is more than the limit")
+    assert not digest.any()  # it was not read
+    assert hash_image_file(image, few)[1] == reason
     for limits in (Limits(max_bytes=size, max_pixels=64), NO_LIMITS):
         assert not isinstance(read_image(image, RECIPE, limits)[1], str)
+
+
+def bytes_read():
+    """By this process so far."""
+    (line,) = re.findall(r"rchar: (\d+)", Path("/proc/self/io").read_text())
+    return int(line)
+
+
+def test_a_file_of_20_gb_is_refused_by_its_size_and_not_read(tmp_path):
+    with (tmp_path / "a.jpg").open("wb") as file:
+        file.truncate(20 * 2**30)
+    before = bytes_read()
+    for _, reason in (read_image(tmp_path / "a.jpg", RECIPE),
+                      hash_image_file(tmp_path / "a.jpg", DEFAULT_LIMITS)):  # fmt: skip
+        assert reason == "too large: 21,474,836,480 bytes is more than the limit of 536,870,912"
+    assert bytes_read() - before < 10_000
+
+
+def test_a_file_that_grows_while_it_is_read_is_a_reason(image, monkeypatch):
+    fstat = os.fstat
+
+    def grow(descriptor):
+        status = fstat(descriptor)
+        with image.open("ab") as file:
+            file.write(b"more")
+        return status
+
+    monkeypatch.setattr(os, "fstat", grow)
+    assert read_image(image, RECIPE)[1] == "cannot be read: it grew while it was being read"
+
+
+def test_what_takes_a_files_place_is_not_waited_for(image, monkeypatch):
+    """A pipe that is there when the file is opened, though a file was there a moment before."""
+    status = image.stat()
+    image.unlink()
+    os.mkfifo(image)
+    monkeypatch.setattr(Path, "stat", lambda path: status)
+    assert read_image(image, RECIPE)[1] == "cannot be read: it is a pipe or device, not a file"
 
 
 def test_what_is_no_file_is_a_reason_and_never_waited_for(tmp_path):

@@ -8,6 +8,7 @@ import stat
 import tarfile
 import zipfile
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -260,6 +261,65 @@ def test_data_set_survives_packing_and_unpacking(tmp_path, suffix):
     assert unpacked.notes == []
     for path in unpacked.paths:
         assert (unpacked.root / path).read_bytes() == (photos / path).read_bytes()
+
+
+@pytest.mark.parametrize("make", [make_zip, make_tar])
+def test_empty_files_and_folders_are_left_out_and_counted(tmp_path, make):
+    names = [f"none/{number}.png" for number in range(50)]
+    empty = [(name, b"") for name in names]
+    with_folders = [] if make is make_tar else [(f"folder/{n}/", b"") for n in range(50)]
+    archive = make(tmp_path / "a", ("red/1.png", b"x" * 300), *empty, *with_folders)
+    unpacked = unpack_archive(archive, tmp_path / "out")
+    assert snapshot(tmp_path / "out") == {"red", "red/1.png"}
+    assert unpacked.notes == ["Left out 50 empty file(s)."]
+    refuse(make(tmp_path / "b", *empty), tmp_path, "There is no file in this archive.")
+    assert "Left out 50 empty file(s)." in call("fetch", tmp_path / "b").stderr
+
+
+def test_archives_in_an_archive_stay_packed_and_are_named(tmp_path):
+    """As in Kaggle's dogs-vs-cats.zip."""
+    inner = make_zip(tmp_path / "train.zip", ("red/1.png", b"x" * 300))
+    archive = make_zip(
+        tmp_path / "pets.zip",
+        ("pets/train.zip", inner.read_bytes()), ("pets/blue/1.png", b"y" * 300),
+    )  # fmt: skip
+    outcome = call("fetch", archive)
+    assert outcome.exit_code == 0, outcome.stderr
+    path = Path("data", "pets", "train.zip")
+    assert (
+        f"1 file(s) in it are archives, too. To unpack them: `cli.py fetch {path}`."
+        in outcome.stderr
+    )
+    assert call("fetch", path).stdout == f"{Path('data', 'train')}\n"
+
+
+@pytest.mark.parametrize("make", [make_zip, make_tar])
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_of_two_entries_of_one_name_the_last_counts_and_it_is_said(tmp_path, make):
+    archive = make(tmp_path / "a", ("red/1.png", b"old" * 100), ("red/1.png", b"new" * 90))
+    unpacked = unpack_archive(archive, tmp_path / "out")
+    assert (tmp_path / "out/red/1.png").read_bytes() == b"new" * 90
+    assert unpacked.n_files == 1
+    assert unpacked.notes == ["1 file(s) are in it more than once; the last counts."]
+
+
+def test_names_that_differ_in_case_stay_apart_or_are_refused(tmp_path):
+    archive = make_zip(tmp_path / "a.zip", ("Red/1.png", b"x" * 300), ("red/1.png", b"y" * 300))
+    unpack_archive(archive, tmp_path / "out")
+    assert (tmp_path / "out/Red/1.png").read_bytes() == b"x" * 300
+    assert (tmp_path / "out/red/1.png").read_bytes() == b"y" * 300
+    # A file system that takes both for one has the second already when it comes.
+    (tmp_path / "one/red").mkdir(parents=True)
+    (tmp_path / "one/red/1.png").write_bytes(b"x" * 300)
+    with pytest.raises(DatasetError, match="differs in case or spelling only"):
+        unpack_archive(archive, tmp_path / "one")
+    assert (tmp_path / "one/red/1.png").read_bytes() == b"x" * 300
+
+
+@pytest.mark.parametrize("make", [make_zip, make_tar])
+def test_folders_deeper_than_any_data_set_has_are_refused(tmp_path, make):
+    archive = make(tmp_path / "a", ("d/" * 2000 + "1.png", b"x" * 300))
+    refuse(archive, tmp_path, "folders more than 100 deep in each other")
 
 
 def test_windows_zip_with_backslashes_is_unpacked_into_folders(tmp_path):

@@ -1,5 +1,6 @@
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -52,7 +53,7 @@ def test_columns_are_found_by_name_and_paths_are_relative_to_the_csv(table):
         ("photos/red/001.png", "warm", -1),
     ]
     assert dataset.root == path.parent
-    assert dataset.name == "lists-labels"
+    assert dataset.name == "labels-lists"
     assert dataset.sizes.tolist() == [(path.parent / p).stat().st_size for p in dataset.paths]
 
 
@@ -127,7 +128,7 @@ def test_repeated_lines_are_counted_once(table):
 @pytest.mark.parametrize(
     ("lines", "match"),
     [
-        (["file,label", "a,b"], "Expected path.* with file, label"),
+        (["picture,label", "a,b"], "Expected path.* with picture, label"),
         (["path,path", "a,b"], "once each"),
         ([""], "an empty first line"),
         (["path,label"], "it has a header and no lines"),
@@ -198,16 +199,28 @@ def test_a_list_goes_through_the_whole_job(table, fitted, tmp_path):
     assert outcome.exit_code == 0, outcome.stderr
     text = (tmp_path / "run/predictions.csv").read_text()
     assert text.count(",val,") == 4
-    some = table("path,label", "photos/red/000.png,red", "photos/blue/000.png,blue", name="t.csv")
-    scores = json.loads(call("evaluate", fitted, some, "--json").stdout)
+    lines = ["photos/red/000.png,red,24", "photos/blue/000.png,blue,24"]
+    some = table("path,label,width", *lines, lines[0], name="t.csv")
+    outcome = call("evaluate", fitted, some, "--json")
+    assert "Not used of t.csv: width." in outcome.stderr
+    assert "Passed over 1 line that repeats another one." in outcome.stderr
+    scores = json.loads(outcome.stdout)
     assert (scores["n_samples"], scores["accuracy"]) == (2, 1.0)
 
 
 @pytest.mark.usefixtures("stand_in_backbone")
-def test_default_name_of_a_list_is_not_that_of_its_folder(table, tmp_path):
-    path = table("path,label", "photos/red/000.png,warm")
-    outcome = call("extract", path, *LITE0)
-    assert outcome.stdout.startswith("cache/lists-labels-efficientnet-lite0-")
+def test_a_list_gives_its_name_to_what_is_made_of_it(table, tmp_path, monkeypatch):
+    lines = [f"photos/{colour}/00{n}.png,{colour}" for colour in ("red", "blue") for n in (0, 1)]
+    table("path,label", *lines, name="merged.csv")
+    monkeypatch.chdir(tmp_path / "lists")
+    outcome = call("extract", "merged.csv", *LITE0)
+    assert "merged.csv: 4 images, 2 classes\n" in outcome.stderr
+    (file,) = (tmp_path / "lists").glob("cache/merged*.h5")  # as people look for it
+    assert outcome.stdout == f"cache/{file.name}\n"
+    assert file.name.startswith("merged-lists-efficientnet-lite0-")
+    outcome = call("fit-head", file, "--C", 1, "--val-fraction", 0.5)
+    assert outcome.exit_code == 0, outcome.stderr
+    assert Path("runs/merged-lists-efficientnet-lite0-logreg-1").is_dir()
 
 
 def test_large_list_is_read_in_order(table):

@@ -1,0 +1,172 @@
+"""OpenVINO as an engine: a CPU's vector and matrix units, in float32 and bfloat16.
+
+A stream is one thread with one call at a time, so that as many images as there are cores run side
+by side and an image's bits depend neither on its place nor on how many streams there are.
+`docs/performance.md` has the figures that decided this.
+"""
+
+import queue
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from pipeline.backbones.engines.device import Device, describe_cpu
+from pipeline.backbones.engines.engine import CannotRunError, Network
+from pipeline.backbones.engines.network_store import ConvertedNetwork
+from pipeline.system.openvino_runtime import openvino
+from pipeline.system.parallel import map_batches
+from pipeline.system.quiet_start import no_start_up_talk
+
+_BFLOAT16 = "mixed_bfloat16"
+_WORTH_SAYING = 1.5  # times as fast
+_TURNS = 3
+_TURN_SECONDS = 0.1
+_HINTS = {"float32": "f32", _BFLOAT16: "bf16"}
+
+
+class OpenVINOEngine:
+    """A frozen network in OpenVINO.
+
+    Args:
+        network: what to run.
+        device: a CPU.
+        batch_size: images per call, None for what suits the device.
+        n_streams: calls side by side, None for what suits the device.
+
+    Raises:
+        CannotRunError: OpenVINO has no such operation, or does not compute in that precision.
+    """
+
+    name = "openvino"
+
+    def __init__(
+        self,
+        network: Network,
+        device: Device,
+        batch_size: int | None = None,
+        n_streams: int | None = None,
+    ):
+        if network.precision not in _HINTS:
+            raise CannotRunError(f"it does not compute in {network.precision}")
+        self.version = openvino.__version__.split("-")[0]
+        self.device = device
+        self.precision = network.precision
+        self.batch_size = batch_size or device.batch_size
+        self.n_streams = n_streams or device.n_streams
+        self.notes: list[str] = []
+        core = openvino.Core()
+        if self.precision == _BFLOAT16 and not has_bfloat16(core):
+            self.precision = "float32"
+            self.notes.append(
+                "This processor has no units for bfloat16, so float32 is computed, at the speed "
+                "of float32."
+            )
+        self._network = network
+        converted = self._find(network)
+        self.n_features = converted.n_features
+        compiled = _compile(core, converted, self.precision, self.batch_size, self.n_streams)
+        self._image_shape = tuple(compiled.input(0).shape)[1:]
+        self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        for _ in range(self.n_streams):
+            self._idle.put(compiled.create_infer_request())
+
+    def _find(self, network: Network) -> ConvertedNetwork:
+        """From the store, else converted and put there."""
+        if network.identity is None or network.store is None:
+            return convert_to_openvino(network)
+        key = network.identity, self.name, self.version
+        converted = network.store.read(*key)
+        if converted is None:
+            converted = convert_to_openvino(network)
+            self.notes += network.store.write(*key, converted)
+        return converted
+
+    def __call__(self, pixels: np.ndarray) -> np.ndarray:
+        request = self._idle.get()
+        try:
+            request.infer([np.ascontiguousarray(pixels)])
+            rows: np.ndarray = request.get_output_tensor(0).data.copy()
+            return rows
+        finally:
+            self._idle.put(request)
+
+    def advise(self) -> list[str]:
+        """Names bfloat16 where it is much faster here; both are timed with this very network."""
+        if self.precision == _BFLOAT16 or not has_bfloat16(openvino.Core()):
+            return []
+        other = OpenVINOEngine(
+            replace(self._network, precision=_BFLOAT16), self.device, None, self.n_streams
+        )
+        rates: dict[str, list[float]] = {self.precision: [], _BFLOAT16: []}
+        for _ in range(_TURNS):
+            for engine in (self, other):
+                rates[engine.precision].append(engine.measure_rate())
+        ratio = median(rates[_BFLOAT16]) / median(rates[self.precision])
+        if ratio < _WORTH_SAYING:
+            return []
+        return [
+            f"`precision='bfloat16'` runs this network {ratio:.1f} times as fast on this processor "
+            "(a few batches were timed); features then agree to 2 or 3 digits."
+        ]
+
+    def measure_rate(self) -> float:
+        """Images a second of blank images, for a tenth of a second at least."""
+        batch = np.zeros((self.batch_size, *self._image_shape), np.uint8)
+        n_batches = 0
+        start = time.perf_counter()
+        while time.perf_counter() - start < _TURN_SECONDS:
+            for _ in map_batches(self, [batch] * 2 * self.n_streams, self.n_streams):
+                n_batches += 1
+        return n_batches * self.batch_size / (time.perf_counter() - start)
+
+
+def has_bfloat16(core: Any) -> bool:
+    """Whether the processor multiplies matrices in bfloat16."""
+    return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def convert_to_openvino(network: Network) -> ConvertedNetwork:
+    """The network as OpenVINO's own graph, in float32, for batches of any size.
+
+    It goes by way of TensorFlow's frozen graph in a file, which OpenVINO reads itself: its
+    `convert_model` would report to its makers.
+
+    Raises:
+        CannotRunError: OpenVINO has no such operation.
+    """
+    with no_start_up_talk():
+        from pipeline.backbones.engines.tensorflow_graph import freeze, trace
+
+    model = network.build()
+    graph = freeze(trace(model, None, describe_cpu())).graph.as_graph_def()
+    with tempfile.TemporaryDirectory(prefix="frostline-openvino-") as folder:
+        frozen, target = Path(folder, "frozen.pb"), Path(folder, "network.xml")
+        frozen.write_bytes(graph.SerializeToString())
+        try:
+            openvino.save_model(openvino.Core().read_model(frozen), target, compress_to_fp16=False)
+        except RuntimeError as error:  # all that OpenVINO raises, with a page of text
+            raise CannotRunError(str(error).strip().splitlines()[-1][:200]) from error
+        return ConvertedNetwork(
+            graph=target.read_bytes(),
+            weights=target.with_suffix(".bin").read_bytes(),
+            n_features=int(model.output_shape[-1]),
+        )
+
+
+def _compile(
+    core: Any, converted: ConvertedNetwork, precision: str, batch_size: int, n_streams: int
+) -> Any:
+    model = core.read_model(converted.graph, converted.weights)
+    model.reshape([batch_size, *list(model.input(0).partial_shape)[1:]])
+    settings = {
+        "INFERENCE_PRECISION_HINT": _HINTS[precision],
+        "NUM_STREAMS": n_streams,
+        "INFERENCE_NUM_THREADS": n_streams,
+        "ENABLE_CPU_PINNING": False,  # other processes use these cores, too
+    }
+    return core.compile_model(model, "CPU", settings)

@@ -1,0 +1,75 @@
+"""The two halves of a run's model, for prediction: a network that is not built yet, and the head.
+
+Nothing here starts TensorFlow, unless the head can be had in no other way.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.backbones.engines.engine import Network, identify_network
+from pipeline.backbones.engines.network_store import NetworkStore
+from pipeline.backbones.weights.resolve import resolve_recorded_weights
+from pipeline.heads.dense_arithmetic import SavedDenseHead, read_arithmetic
+from pipeline.heads.head import Head
+from pipeline.heads.saved_head import FINETUNED_MODEL, load_head, require_model
+from pipeline.runs.binding import require_bound_names
+from pipeline.runs.run_folder import Run
+from pipeline.system.paths import sha256_of_file
+from pipeline.system.quiet_start import no_start_up_talk
+
+if TYPE_CHECKING:
+    from pipeline.system.keras_on_tensorflow import keras
+
+
+def load_parts(
+    run: Run, weights: str | None = None, store: NetworkStore | None = None
+) -> tuple[Network, Head]:
+    """The network from pixels to features, to be opened by an engine, and the head.
+
+    Args:
+        weights: where the backbone's weights lie now, None for where they came from.
+        store: of converted networks, None for none.
+
+    Raises:
+        RunError: head or model are missing or damaged.
+        WeightsError: the weights that were given are others than the run was made with.
+    """
+    if run.manifest.is_finetuned:
+        return _load_finetuned(run, store)
+    head = load_head(run)  # first, since the network takes longer
+    recipe, source = run.recipe, weights or run.manifest.weights_source
+    if weights is not None:
+        resolve_recorded_weights(recipe, source)  # or it would be noticed only without the store
+
+    def build() -> "keras.Model":
+        with no_start_up_talk():
+            from pipeline.backbones.build import build_embedding_model
+        return build_embedding_model(recipe, resolve_recorded_weights(recipe, source))
+
+    return Network(build, recipe.precision, recipe, identify_network(recipe), store), head
+
+
+def _load_finetuned(run: Run, store: NetworkStore | None) -> tuple[Network, Head]:
+    """The head is arithmetic where the run has that; one reading of the model gives both halves."""
+    require_model(run)
+    require_bound_names(run, [FINETUNED_MODEL])
+    path = run.folder / FINETUNED_MODEL
+    built: list[tuple[keras.Model, Head]] = []
+
+    def build_parts() -> "tuple[keras.Model, Head]":
+        if not built:
+            with no_start_up_talk():
+                from pipeline.classifier.build import load_finetuned_parts
+            built.append(load_finetuned_parts(run))
+        return built[0]
+
+    network = Network(lambda: build_parts()[0], identity=identify_finetuned(path), store=store)
+    arithmetic = read_arithmetic(path)
+    if arithmetic is None or arithmetic.n_classes != len(run.class_names):
+        return network, build_parts()[1]
+    return network, SavedDenseHead(arithmetic, lambda: build_parts()[1])
+
+
+def identify_finetuned(path: Path) -> str:
+    """The identity of a fine-tuned network: that of the file of its model."""
+    return f"backbone of model.keras sha256:{sha256_of_file(path)}"
