@@ -28,10 +28,11 @@ from pipeline.recipe import Recipe
 from pipeline.runs.run_folder import Run, describe_software, open_run
 from pipeline.system.atomic_files import write_json
 from pipeline.system.parallel import map_batches
-from pipeline.system.paths import as_path
+from pipeline.system.paths import as_path, open_regular_file
 
 # So many images at most are not padded to the large batch that a GPU takes.
 SMALL_BATCH = 8
+_MARKER_BYTES = 2**16  # more than the parity check ever leaves
 
 Progress = Callable[[str, int, int], None]
 
@@ -262,8 +263,9 @@ def _check_parity_once(classifier: Classifier) -> list[str]:
     run, device = classifier.run, classifier.device
     marker = run.folder / "parity.json"
     circumstances = {"software": describe_software(), "device": device.description}
-    with suppress(OSError, ValueError, TypeError, KeyError, RecursionError):
-        if json.loads(marker.read_text())["circumstances"] == circumstances:
+    unread = suppress(OSError, ValueError, TypeError, KeyError, RecursionError)
+    with unread, open_regular_file(marker) as file:
+        if json.loads(file.read(_MARKER_BYTES))["circumstances"] == circumstances:
             return []
     found: Parity = check_parity(
         run, classifier.embed, classifier.head.predict_proba, is_gpu=device.is_gpu

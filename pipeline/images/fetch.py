@@ -216,7 +216,7 @@ def _identify(archive: Path) -> dict:
 def _is_from(folder: Path, archive: Path) -> bool:
     try:
         note = json.loads((folder / ARCHIVE_NOTE).read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
     status = archive.stat()
     is_untouched = (note["size"], note["mtime_ns"]) == (status.st_size, status.st_mtime_ns)
