@@ -40,6 +40,7 @@ class Output:
         self._is_screen = sys.stdout.isatty()
         width = None if self._is_screen else _UNLIMITED
         self._out = Console(highlight=False, width=width, soft_wrap=not self._is_screen)
+        self._wide = Console(highlight=False, width=_UNLIMITED)
         self._talk = Console(
             file=cast(TextIO, _Talk()), highlight=False, quiet=quiet, soft_wrap=True
         )
@@ -74,15 +75,19 @@ class Output:
         self.result(to_json(value))
 
     def print_table(self, table: Table) -> None:
-        """In the width that there is."""
+        """In the width that there is, or as it is where its numbers have no room in that."""
+        wide = self._out.options.update(width=_UNLIMITED)
+        if self._out.measure(table, options=wide).minimum > self.width:
+            self.print_whole_table(table)
+            return
         with self._out.capture() as captured:
             self._out.print(table)
         self._write_lines(captured.get())
 
     def print_whole_table(self, table: Table) -> None:
         """As wide as it is: the terminal breaks a line that is too long, and cuts nothing off."""
-        with self._out.capture() as captured:
-            self._out.print(table, width=_UNLIMITED, crop=False)
+        with self._wide.capture() as captured:
+            self._wide.print(table)
         self._write_lines(captured.get())
 
     def progress(self) -> AbstractContextManager[Callable[[str, int, int], None]]:

@@ -6,12 +6,14 @@ import os
 import pty
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from manifests import make_manifest
 
 from pipeline.commands.terminal.output import Output
+from pipeline.commands.terminal.tables import make_table
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 NASTY = "runs/G\udce4nse\x1b[31m\u202e[red]\r"
@@ -104,3 +106,41 @@ def test_a_name_on_a_screen_does_nothing_to_it_and_in_a_pipe_it_is_whole(monkeyp
         shown = os.read(mine, 1000).decode()
     os.close(mine)
     assert shown == "runs/G\\udce4nse\\x1b[31m\\u202e[red]\\r\r\n"
+
+
+class Screen(io.StringIO):
+    """Stands for a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def be_narrow(monkeypatch) -> Screen:
+    """Puts a terminal of 20 columns in the place of stdout and stderr."""
+    for name, value in {"COLUMNS": "20", "NO_COLOR": "1", "TERM": "xterm"}.items():
+        monkeypatch.setenv(name, value)
+    screen = Screen()
+    monkeypatch.setattr(sys, "stdout", screen)
+    monkeypatch.setattr(sys, "stderr", screen)
+    return screen
+
+
+def test_numbers_that_have_no_room_are_broken_by_the_terminal_and_not_cut_off(monkeypatch):
+    screen = be_narrow(monkeypatch)
+    table = make_table("split", ">images", ">accuracy", ">log-loss")
+    table.add_row("val", "1,234", "0.9876", "0.1234")
+    Output().print_table(table)
+    assert screen.getvalue().split()[-4:] == ["val", "1,234", "0.9876", "0.1234"]
+
+
+def test_a_terminal_that_can_do_nothing_gets_lines_and_no_bar(monkeypatch):
+    screen = be_narrow(monkeypatch)
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setattr("pipeline.commands.terminal.progress._PLAIN_LINE_SECONDS", 0.0)
+    with Output().progress() as update:
+        update("Embedding", 0, 2)
+        time.sleep(0.01)
+        update("Embedding", 1, 2)
+    lines = screen.getvalue().splitlines()
+    assert lines
+    assert all(line.startswith("Embedding: ") and line.isprintable() for line in lines)
