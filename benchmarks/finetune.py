@@ -83,7 +83,7 @@ def prepare(folder: Path, n_images: int):
     """A run with a fitted head."""
     from pipeline.backbones.build import build_embedding_model
     from pipeline.backbones.engines.device import choose_device
-    from pipeline.backbones.engines.registry import open_model
+    from pipeline.backbones.engines.opening import open_model
     from pipeline.features.extract import make_recipe
     from pipeline.features.update import UpdateOptions, update_features
     from pipeline.heads.fit_head import fit_head

@@ -8,6 +8,7 @@ import numpy as np
 
 from benchmarks.stand_in import RECIPE
 from pipeline.features.feature_file import Contents, ImageTable, write_features
+from pipeline.features.file_stamps import no_stamps
 
 RANK = 64
 ROWS_PER_BLOCK = 4096
@@ -37,7 +38,8 @@ def write_synthetic_features(
     labels = np.sort(np.arange(n_samples, dtype=np.int32) % n_classes)
     paths = [f"class-{label}/{row:07d}.jpg" for row, label in enumerate(labels.tolist())]
     digests = [hashlib.sha256(name.encode()).digest() for name in paths]
-    nobody = ImageTable([], np.zeros((0, 32), np.uint8), np.zeros(0, int), np.zeros(0, int))
+    nothing = np.zeros(0, int)
+    nobody = ImageTable([], np.zeros((0, 32), np.uint8), nothing, nothing, no_stamps(0))
     contents = Contents(
         recipe=RECIPE,
         images=ImageTable(
@@ -45,6 +47,7 @@ def write_synthetic_features(
             np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 32),
             np.zeros(n_samples, np.int64),
             np.zeros(n_samples, np.int64),
+            no_stamps(n_samples),
         ),
         labels=labels,
         splits=np.full(n_samples, -1, np.int8),

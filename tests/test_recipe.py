@@ -1,5 +1,6 @@
+import hashlib
 import json
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 
 import pytest
 
@@ -34,6 +35,7 @@ OTHER = {
     "pooling": "max",
     "precision": "mixed_float16",
     "truncated": "keep",
+    "depth": 12,
 }
 
 
@@ -69,7 +71,15 @@ def test_a_recipe_that_makes_no_sense_is_refused_wherever_it_comes_from(name):
 
 
 def test_recipe_survives_json():
-    assert Recipe.from_json(RECIPE.to_json()) == RECIPE
+    for recipe in (RECIPE, replace(RECIPE, depth=12)):
+        assert Recipe.from_json(recipe.to_json()) == recipe
+
+
+def test_the_full_depth_has_the_id_that_recipes_had_before_there_was_another():
+    without = {key: value for key, value in asdict(RECIPE).items() if key != "depth"}
+    text = json.dumps(without, sort_keys=True, separators=(",", ":"))
+    assert RECIPE.id == hashlib.sha256(text.encode()).hexdigest()
+    assert Recipe.from_json(text) == RECIPE
 
 
 RECORD = EngineRecord("litert", "2.1.0", "cpu", "AMD EPYC 7B13", "", "float32", 2, 1)

@@ -11,11 +11,11 @@ from typing import Any, cast
 
 import numpy as np
 
-from pipeline.backbones.engines.device import Device, choose_device, require_device_name
+from pipeline.backbones.engines.device import Device, require_device_name
 from pipeline.backbones.engines.embedder import Embedder
 from pipeline.backbones.engines.engine import Network
 from pipeline.backbones.engines.network_store import NetworkStore
-from pipeline.backbones.engines.registry import open_embedder
+from pipeline.backbones.engines.opening import find_device, open_embedder
 from pipeline.classifier.parity import Parity, check_parity
 from pipeline.classifier.parts import load_parts
 from pipeline.classifier.sources import Source, list_images, make_source
@@ -61,6 +61,7 @@ def load_run(
     weights: str | os.PathLike[str] | None = None,
     device: str = "auto",
     *,
+    engine: str | None = None,
     network_store: bool = True,
     is_alone: bool = False,
 ) -> "Classifier":
@@ -70,6 +71,7 @@ def load_run(
         run: a run or its folder.
         weights: where the backbone's weights lie now, None for where they came from.
         device: `auto`, `cpu`, `gpu` or `gpu:N`.
+        engine: what runs the network, None for what suits the device.
         network_store: keep the converted network for the next time, and take it from there.
         is_alone: this process does nothing but predict, so TensorFlow's threads may be set up for
             that for good.
@@ -81,13 +83,14 @@ def load_run(
         RunError, HeadError, WeightsError: the model cannot be rebuilt.
         ParityError: it is not the model that the run recorded (checked on first use).
         DeviceError: the device is not there.
+        EngineError: no such engine, or it cannot run the network.
     """
     require_device_name(device)
     opened, _ = open_either(run)
-    chosen = choose_device(device)
+    chosen = find_device(device, engine)
     store = NetworkStore() if network_store else None
     network, head = load_parts(opened, None if weights is None else str(weights), store)
-    classifier = Classifier(opened, network, head, chosen, is_alone=is_alone)
+    classifier = Classifier(opened, network, head, chosen, engine, is_alone=is_alone)
     classifier.open_engine(n_images=1)  # now, so that the first prediction is as quick as any
     classifier.notes += _check_parity_once(classifier)
     return classifier
@@ -108,13 +111,17 @@ def open_either(
     return opened, None
 
 
-def require_defaults(weights: object, device: str) -> None:
-    """A model that is loaded has its weights and its device already.
+def require_defaults(weights: object, device: str, engine: str | None) -> None:
+    """A model that is loaded has its weights, its device and its engine already.
 
     Raises:
         ParameterError: others are asked for.
     """
-    for name, value, default in (("weights", weights, None), ("device", device, "auto")):
+    for name, value, default in (
+        ("weights", weights, None),
+        ("device", device, "auto"),
+        ("engine", engine, None),
+    ):
         if value != default:
             raise ParameterError(
                 f"This model is loaded already. Expected no `{name}`. Received: {value}\n"
@@ -131,17 +138,26 @@ class Classifier:
         network: from RGB 0..255 to features.
         head: from features to probabilities.
         device: where the backbone computes.
+        engine: what runs it, None for what suits the device.
         is_alone: see `load_run`.
     """
 
     def __init__(
-        self, run: Run, network: Network, head: Head, device: Device, *, is_alone: bool = False
+        self,
+        run: Run,
+        network: Network,
+        head: Head,
+        device: Device,
+        engine: str | None = None,
+        *,
+        is_alone: bool = False,
     ):
         self.run = run
         self.head = head
         self.device = device
         self.notes: list[str] = []
         self._network = network
+        self._engine = engine
         self._is_alone = is_alone
         self._engines: dict[int | None, Embedder] = {}
         self._opening = threading.Lock()
@@ -251,7 +267,11 @@ class Classifier:
         with self._opening:
             if batch_size not in self._engines:
                 engine = open_embedder(
-                    self._network, self.device, batch_size=batch_size, is_alone=self._is_alone
+                    self._network,
+                    self.device,
+                    engine=self._engine,
+                    batch_size=batch_size,
+                    is_alone=self._is_alone,
                 )
                 self.notes += [note for note in engine.notes if note not in self.notes]
                 self._engines[batch_size] = engine
@@ -262,7 +282,11 @@ def _check_parity_once(classifier: Classifier) -> list[str]:
     """The parity check, once per run, device and versions of the software; what it has to say."""
     run, device = classifier.run, classifier.device
     marker = run.folder / "parity.json"
-    circumstances = {"software": describe_software(), "device": device.description}
+    circumstances = {
+        "software": describe_software(),
+        "device": device.description,
+        "engine": str(classifier.open_engine(n_images=1).record),
+    }
     unread = suppress(OSError, ValueError, TypeError, KeyError, RecursionError)
     with unread, open_regular_file(marker) as file:
         if json.loads(file.read(_MARKER_BYTES))["circumstances"] == circumstances:

@@ -26,6 +26,7 @@ def predict(
     max_bytes: int | None = None,
     weights: str | os.PathLike[str] | None = None,
     device: str = "auto",
+    engine: str | None = None,
     network_store: bool = True,
     is_alone: bool = False,
     on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
@@ -42,6 +43,7 @@ def predict(
         max_pixels, max_bytes: what an image may be at most, None for the defaults.
         weights: where the backbone's weights lie now, None for where they came from.
         device: `auto`, `cpu`, `gpu` or `gpu:N`.
+        engine: what runs the network, None for what suits the device.
         network_store: see `load_run`.
         is_alone: see `load_run`.
         on_progress: called with a stage, the number done and the number to do.
@@ -52,11 +54,11 @@ def predict(
 
     Raises:
         DatasetError: there is no such file, or no image in a folder.
-        RunError, ParityError, WeightsError, DeviceError: the run's model cannot be had.
+        RunError, ParityError, WeightsError, DeviceError, EngineError: there is no model to use.
     """
     opened, model = open_either(run)
     if model is not None:
-        require_defaults(weights, device)
+        require_defaults(weights, device, engine)
     found: list[Any] = []
     for image in [images] if isinstance(images, str | os.PathLike) else list_images(images):
         if isinstance(image, str | os.PathLike):
@@ -68,7 +70,12 @@ def predict(
             found.append(image)
     is_loaded = model is not None
     model = model or load_run(
-        opened, weights, device, network_store=network_store, is_alone=is_alone
+        opened,
+        weights,
+        device,
+        engine=engine,
+        network_store=network_store,
+        is_alone=is_alone,
     )
     limits = make_limits(max_pixels, max_bytes)
     predictions = model.predict(found, limits=limits, on_progress=on_progress)

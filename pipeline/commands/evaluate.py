@@ -10,6 +10,7 @@ from pipeline.commands.shared import (
     class_depth_option,
     command,
     device_option,
+    engine_option,
     json_option,
     label_from_option,
     max_bytes_option,
@@ -33,7 +34,16 @@ if TYPE_CHECKING:
 @max_bytes_option
 @weights_option
 @device_option
+@engine_option
 @network_store_option
+@click.option(
+    "--no-cache",
+    "use_cache",
+    is_flag=True,
+    flag_value=False,
+    default=True,
+    help="Embed images anew whose features a feature file has.",
+)
 @json_option
 def evaluate(terminal: "Terminal", run: Path, data: Path, as_json: bool, **how: Any) -> None:
     """Score RUN on the labelled images in DATA.

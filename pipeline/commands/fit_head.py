@@ -91,6 +91,11 @@ def fit_head(
     from pipeline.heads.fit_head import fit_head as fit
     from pipeline.heads.registry import find_head
 
+    if output is not None and len(features) > 1:
+        raise click.UsageError(
+            f"--output names one run. Expected one feature file with it. Received: {len(features)}"
+            "\nLeave --output out: each run gets a name of its own."
+        )
     options = _options_of_head(head)
     check_fit_options(head, options)  # before the slow start of TensorFlow
     n_bytes = _parse_memory(memory)

@@ -9,6 +9,7 @@ from pipeline.commands.shared import (
     EXISTING,
     command,
     device_option,
+    engine_option,
     max_bytes_option,
     max_pixels_option,
     network_store_option,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 @max_bytes_option
 @weights_option
 @device_option
+@engine_option
 @network_store_option
 def predict(
     terminal: "Terminal", run: Path, paths: tuple[Path, ...], top: int, form: str, **how: Any

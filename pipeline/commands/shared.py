@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from pipeline.backbones.engines.registry import ENGINES
+
 EXISTING = click.Path(path_type=Path)
 
 
@@ -64,6 +66,10 @@ force_option = click.option("--force", is_flag=True, help="Overwrite what is the
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
 device_option = option(
     "--device", default="auto", help="Where to compute: auto, cpu, gpu or gpu:N."
+)
+engine_option = click.option(
+    "--engine",
+    help=f"What runs the network: {', '.join(ENGINES)}.  [default: what suits the device]",
 )
 network_store_option = click.option(
     "--no-network-store",

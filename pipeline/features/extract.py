@@ -10,6 +10,7 @@ from pipeline.backbones.engines.device import require_device_name
 from pipeline.backbones.engines.registry import find_engine
 from pipeline.backbones.presets import find_backbone, require_image_size
 from pipeline.backbones.weights.resolve import ResolvedWeights, resolve_weights
+from pipeline.features.depth import settle_depth
 from pipeline.features.embed import Progress, make_embedder
 from pipeline.features.extraction import Extraction
 from pipeline.features.options import ExtractOptions, parse_colour
@@ -72,7 +73,7 @@ def extract(
     if wanted.engine is not None:
         find_engine(wanted.engine)
     folder, notes = unpack_if_archive(as_path(data, "data"))
-    for note in notes:
+    for note in [*wanted.describe_idle(), *notes]:
         on_note(note)
     dataset = scan_dataset(folder, wanted.class_depth, wanted.label_from)
     dataset = dataset.limited(wanted.limit)
@@ -89,7 +90,13 @@ def extract(
         precision=wanted.precision,
         truncated=wanted.truncated,
     )
-    target = default_target(dataset.name, recipe) if output is None else as_path(output, "output")
+    chosen = None if output is None else as_path(output, "output")
+    name_target = partial(default_target, dataset.name)
+    if wanted.depth == "auto":
+        paths = [dataset.root / path for path in dataset.paths]
+        limits = make_limits(wanted.max_pixels, wanted.max_bytes)
+        recipe = settle_depth(recipe, paths, chosen, name_target, limits, on_progress, on_note)
+    target = chosen or name_target(recipe)
     n_processes = (wanted.jobs or count_cores()) if wanted.parallel == "loky" else 0
     make = partial(
         make_embedder,

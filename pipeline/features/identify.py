@@ -1,4 +1,4 @@
-"""Which image is which: every file's digest, read only where size or time changed."""
+"""Which image is which: every file's digest, read only where the file changed."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.features.feature_file import Contents
+from pipeline.features.file_stamps import Stamps, find_unchanged, read_stamps
 from pipeline.features.finished_rows import FinishedRows
 from pipeline.images.dataset import Dataset
 from pipeline.images.decoding.read_images import Limits, hash_image_file
@@ -22,10 +23,12 @@ class Identity:
     Args:
         digests: uint8 (n_samples, 32), zeros where a file cannot be read.
         reasons: row -> why that image is skipped.
+        stamps: of the files, from before they were read.
     """
 
     digests: np.ndarray
     reasons: dict[int, str]
+    stamps: Stamps
 
     def skip(self, failures: dict[bytes, str]) -> None:
         """Skips all images with these digests, for these reasons."""
@@ -72,22 +75,17 @@ def identify_images(
     """Finds the digest of every image.
 
     Args:
-        old: the tables of the feature file so far. A file whose path, size and time are in it is
-            not read, unless `rehash`.
+        old: the tables of the feature file so far. A file that is in it and has not changed since
+            is not read, unless `rehash`.
         limits: what an image may be at most; a larger file is not read, and has no digest.
         retry: says of a reason whether an image that was skipped for it is tried again.
         on_progress: called with a stage, the number done and the number to do.
     """
-    identity = Identity(np.zeros((len(dataset), 32), np.uint8), {})
-    known_files = {} if old is None or rehash else dict(_known_files(old))
-    unread = []
-    stats = zip(dataset.paths, dataset.sizes.tolist(), dataset.mtimes.tolist(), strict=True)
-    for row, stat in enumerate(stats):
-        digest = known_files.get(stat)
-        if digest is None:
-            unread.append(row)
-        else:
-            identity.digests[row] = digest
+    stamps = read_stamps(dataset.root, dataset.paths)
+    identity = Identity(np.zeros((len(dataset), 32), np.uint8), {}, stamps)
+    if old is not None and not rehash:
+        _take_known_digests(identity, dataset, old)
+    unread = np.flatnonzero(~identity.digests.any(axis=1)).tolist()
     for done, (row, digest, reason) in enumerate(_hash_files(dataset, unread, limits), start=1):
         identity.digests[row] = digest
         if reason is not None:
@@ -104,13 +102,17 @@ def identify_images(
     return identity
 
 
-def _known_files(old: Contents) -> Iterator[tuple[tuple[str, int, int], np.ndarray]]:
-    """(path, size, mtime_ns) and digest of every file that could be read last time."""
+def _take_known_digests(identity: Identity, dataset: Dataset, old: Contents) -> None:
+    """Takes the digests of files that could be read last time and have not changed since."""
     for table in (old.images, old.skipped):
-        stats = zip(table.paths, table.sizes.tolist(), table.mtimes.tolist(), strict=True)
-        for stat, digest in zip(stats, table.digests, strict=True):
-            if digest.any():
-                yield stat, digest
+        stats = [*zip(table.paths, table.sizes.tolist(), table.mtimes.tolist(), strict=True)]
+        has_digest = np.flatnonzero(table.digests.any(axis=1)).tolist()
+        old_rows = {stats[row]: row for row in has_digest}
+        stats = [*zip(dataset.paths, dataset.sizes.tolist(), dataset.mtimes.tolist(), strict=True)]
+        pairs = [(row, old_rows[stat]) for row, stat in enumerate(stats) if stat in old_rows]
+        rows, known = np.array(pairs, np.int64).reshape(-1, 2).T
+        is_unchanged = find_unchanged(table.stamps.at(known), identity.stamps.at(rows))
+        identity.digests[rows[is_unchanged]] = table.digests[known[is_unchanged]]
 
 
 def _hash_files(

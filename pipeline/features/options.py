@@ -6,7 +6,9 @@ Imports nothing heavy.
 from contextlib import suppress
 from dataclasses import dataclass
 
+from pipeline.backbones.engines.registry import ENGINES
 from pipeline.errors import ParameterError
+from pipeline.images.split_rules import RULES
 from pipeline.recipe import PRECISIONS
 from pipeline.system.options import check_options, option
 
@@ -29,7 +31,7 @@ class ExtractOptions:
         precision: of the computation: `float32`, `float16` or `bfloat16` (`mixed_float16` and
             `mixed_bfloat16` are older names of these).
         seed: of random weights.
-        rehash: read every image, even if size and time are old.
+        rehash: read every image, even if it looks unchanged.
         retry_skipped: try images again that could not be decoded.
         reuse: take rows from other files of the same recipe in the folder.
         prune: forget the features of images that are gone.
@@ -40,6 +42,9 @@ class ExtractOptions:
         resize: how images become square: `stretch`, `crop` or `pad`.
         background: a name or `#rrggbb`: behind transparent pixels and around padded images.
         truncated: `keep` uses what is there of an image that was cut short, `skip` does not.
+        depth: of images of 16 bits that do not say how many are used: with `full` 65535 is white,
+            with `auto` the least of 255, 1023, 4095, 16383 and 65535 that none of the data set's
+            images exceeds when it is first extracted.
         on_error: `fail` stops at the first image that cannot be used, `skip` passes over it.
         skipped_csv: list skipped images in a CSV beside the file.
         isolate: decode in processes of their own, so that an image that hangs or crashes the
@@ -79,7 +84,7 @@ class ExtractOptions:
         choices=tuple(PRECISIONS),
     )
     seed: int = option(0, help="Of random weights.", least=0, most=2**32 - 1)
-    rehash: bool = option(False, help="Read every image, even if size and time are old.")
+    rehash: bool = option(False, help="Read every image, even if it looks unchanged.")
     retry_skipped: bool = option(False, help="Try images again that could not be decoded.")
     reuse: bool = option(True, help="Take rows from other files in the folder.")
     prune: bool = option(False, help="Forget the features of images that are gone.")
@@ -102,6 +107,11 @@ class ExtractOptions:
         help="keep: use what is there of an image that was cut short.",
         choices=("skip", "keep"),
     )
+    depth: str = option(
+        "full",
+        help="Of 16-bit images. auto: white is what the brightest of them needs, not 65535.",
+        choices=("auto", "full"),
+    )
     on_error: str = option(
         "skip",
         help="fail: stop at the first image that cannot be used.",
@@ -120,7 +130,9 @@ class ExtractOptions:
         None, help="Skip files with more.", least=1, default_words="536,870,912"
     )
     engine: str | None = option(
-        None, help="What runs the network.", default_words="what suits the device"
+        None,
+        help=f"What runs the network: {', '.join(ENGINES)}.",
+        default_words="what suits the device",
     )
     device: str = option("auto", help="Where to compute: auto, cpu, gpu or gpu:N.")
     network_store: bool = option(True, help="Keep the converted network for the next command.")
@@ -130,6 +142,15 @@ class ExtractOptions:
         check_options(self, "extract features")
         parse_colour(self.background)
 
+    def describe_idle(self) -> list[str]:
+        """Names the options that were given and change nothing beside the others."""
+        if self.seed == ExtractOptions.seed or self.weights == "random":
+            return []
+        return [
+            f"`seed={self.seed}` changes nothing: it draws random weights (`weights='random'`), "
+            f"and those asked for are {self.weights}."
+        ]
+
 
 @dataclass(frozen=True)
 class SplitOptions:
@@ -138,6 +159,9 @@ class SplitOptions:
     Args:
         val_fraction, test_fraction: shares of the images, where the source gives no such split.
         group_by: a regular expression that finds an image's group in its path, None = no groups.
+        split_rule: `exact` gives every class its shares to one image, `chance` only about; None =
+            the rule of the feature file, which is `chance` in those of 0.1.0.
+        drop_small: leave out classes with fewer different images, 0 = none.
         seed: decides the splits, and what a head leaves to chance.
     """
 
@@ -150,6 +174,15 @@ class SplitOptions:
     group_by: str | None = option(
         None,
         help="Regular expression: images in whose paths it finds the same text share a split.",
+    )
+    split_rule: str | None = option(
+        None,
+        help="exact: every class has its shares to one image; chance: as 0.1.0 made splits.",
+        choices=RULES,
+        default_words="the one that FEATURES were made with",
+    )
+    drop_small: int = option(
+        0, help="Leave out classes with fewer than N different images.", least=0
     )
     seed: int = option(0, help="Decides all that is left to chance.", least=0, most=2**32 - 1)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pipeline.errors import DatasetError, FeatureFileError
 from pipeline.features.assemble import plan_contents, with_probes
+from pipeline.features.depth import describe_brightness, describe_darkness
 from pipeline.features.embed import EmbedFiles, MakeEmbedder, Progress, embed_into_parts
 from pipeline.features.feature_file import Contents, FeatureFile, write_features
 from pipeline.features.finished_rows import (
@@ -36,9 +37,10 @@ from pipeline.features.room import describe_room
 from pipeline.features.summary import ExtractSummary, count_images
 from pipeline.images.dataset import Dataset
 from pipeline.images.decoding.isolated_worker import ISOLATE_SECONDS
+from pipeline.images.decoding.measure_depth import Depths, measure_depths
 from pipeline.images.decoding.read_batches import ReaderSettings, read_notes, remove_notes
 from pipeline.images.decoding.read_images import DEFAULT_LIMITS, Limits
-from pipeline.recipe import Recipe
+from pipeline.recipe import FULL_DEPTH, Recipe
 from pipeline.system.locks import hold_lock
 
 _ADVISE_AFTER_SECONDS = 20.0  # before that, what is faster saves nobody's time
@@ -49,7 +51,7 @@ class UpdateOptions:
     """How to bring a feature file up to date.
 
     Args:
-        rehash: read every image anew, even where size and time are unchanged.
+        rehash: read every image anew, even where its file looks unchanged.
         retry_skipped: try images again that could not be decoded before.
         reuse: take rows from other feature files of the same recipe in the same folder.
         prune: forget the rows of images that are no longer there.
@@ -158,6 +160,8 @@ def update_features(
         computed = _compute(job, old, found, identity)
         finished = FinishedRows(found.sources + computed.sources)
         identity.skip_unfinished(finished)
+        for note in describe_brightness(identity.reasons.values()):
+            tell(note)
         contents = plan_contents(
             dataset,
             recipe,
@@ -245,6 +249,7 @@ def _compute(job: _Job, old: Contents | None, found: Found, identity: Identity) 
     origins = find_origins(finished, identity.digests, kept)
     if not missing and len(origins) <= 1:
         return _Computed()
+    _say_if_dark(job, missing)
     with open_embedding(
         job.make_embedder,
         found.list_engines(),
@@ -260,6 +265,21 @@ def _compute(job: _Job, old: Contents | None, found: Found, identity: Identity) 
         if not missing:
             return _Computed()
         return _embed(job, missing, identity, embedding, found.next_part)
+
+
+def _say_if_dark(job: _Job, missing: list[int]) -> None:
+    """Says before anything is computed whether the 16-bit images of the data set are all dark."""
+    if job.recipe.depth != FULL_DEPTH:
+        return
+    limits = job.options.limits or DEFAULT_LIMITS
+    depths = Depths()
+    for rows in (missing, sorted({*range(len(job.dataset))} - {*missing})):
+        paths = [job.path_of(row) for row in rows]
+        depths += measure_depths(paths, job.recipe, limits, job.on_progress)
+        if depths.greatest in (0, FULL_DEPTH):
+            return
+    for note in describe_darkness(depths):
+        job.tell(note)
 
 
 def _draw_sample(

@@ -5,7 +5,7 @@ below the frozen head.
 import numpy as np
 
 from pipeline.backbones.engines.device import Device
-from pipeline.backbones.engines.registry import open_model
+from pipeline.backbones.engines.opening import open_model
 from pipeline.classifier.build import load_classifier
 from pipeline.finetuning.checkpoint import State
 from pipeline.finetuning.epoch_passes import in_batches

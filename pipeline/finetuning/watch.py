@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pipeline.system.atomic_files import storage_errors
+from pipeline.system.disk import require_folder_can_be, storage_errors
 from pipeline.system.printable import printable
 
 
@@ -24,7 +24,12 @@ class Watch:
     on_note: Callable[[str], None] = lambda note: None
 
     def with_tensorboard(self, folder: Path) -> "Watch":
-        """The same, and each epoch's record goes to event files in a folder, too."""
+        """The same, and each epoch's record goes to event files in a folder, too.
+
+        Raises:
+            StorageError: there can be no such folder.
+        """
+        require_folder_can_be(folder, "tensorboard")
 
         def on_epoch(record: dict[str, float]) -> None:
             self.on_epoch(record)
@@ -49,7 +54,7 @@ def log_epoch(folder: Path, record: dict[str, float]) -> None:
     metadata = tf.compat.v1.SummaryMetadata(
         plugin_data=tf.compat.v1.SummaryMetadata.PluginData(plugin_name="scalars")
     )
-    with storage_errors(folder):
+    with storage_errors(folder, "tensorboard"):
         folder.mkdir(parents=True, exist_ok=True)
         # As bytes: TensorFlow takes no text that is not UTF-8.
         name = f"logdir:{printable(str(folder))}"

@@ -10,7 +10,7 @@ import numpy as np
 from pipeline.backbones.engines.device import Device, describe_cpu
 from pipeline.backbones.engines.engine import Network
 from pipeline.backbones.engines.network_store import NetworkStore
-from pipeline.backbones.engines.registry import open_embedder
+from pipeline.backbones.engines.opening import open_embedder
 from pipeline.backbones.safe_loading import load_keras_model_safely
 from pipeline.classifier.build import split_classifier
 from pipeline.classifier.parts import identify_finetuned
@@ -207,12 +207,13 @@ def _draw(
     from pipeline.report.finetuning_plots import plot_learning_rate_sweep
     from pipeline.report.learning_curves import plot_finetuning
 
+    head = parent.run.manifest
     plot_finetuning(
         folder / "learning-curve.png",
         parent.history,
         state.history,
-        head_x=parent.run.manifest.history.x,
-        head_best=parent.run.manifest.history.best,
+        head_x=head.history.x,
+        head_best=head.history.best if head.chosen_by == "val" else None,
         finetune_best=state.best_epoch,
         unfrozen_from=line,
         title=name,

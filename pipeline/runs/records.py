@@ -10,12 +10,20 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.errors import RunError, describe_unread_arrays
+from pipeline.errors import RunError
 from pipeline.images.splits import SPLITS
 from pipeline.runs.run_folder import Run
-from pipeline.system.atomic_files import atomic_output
+from pipeline.system.array_files import (
+    UnreadableError,
+    read_arrays,
+    read_sealed_array,
+    write_sealed_array,
+)
 from pipeline.system.csv_files import read_csv, write_csv
+from pipeline.system.expected_tables import Table
 
+# What probes may take in memory: far more than eight do, even with features of an early layer.
+_MOST_PROBES, _BYTES_PER_PIXEL, _ROOM_FOR_PROBES = 16, 256, 2**24
 _PREDICTION_COLUMNS = ["path", "split", "label", "predicted"]
 
 
@@ -173,28 +181,35 @@ def read_probes(run: Run) -> Probes:
     """Reads `probes.npz`.
 
     Raises:
-        RunError: it is missing or damaged.
+        RunError: it is missing or damaged, or is not of the run's images and classes.
     """
-    path = run.folder / "probes.npz"
+    path, side = run.folder / "probes.npz", run.recipe.image_size
+    expected = {
+        "paths": Table(np.uint8, ("n_bytes",)),
+        "pixels": Table(np.uint8, ("n_probes", side, side, 3)),
+        "features": Table(np.floating, ("n_probes", "n_features")),
+        "probabilities": Table(np.floating, ("n_probes", len(run.class_names))),
+    }
+    most = _ROOM_FOR_PROBES + _MOST_PROBES * _BYTES_PER_PIXEL * side**2
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return Probes(
-                paths=[os.fsdecode(name) for name in file["paths"].tobytes().split(b"\0")],
-                pixels=file["pixels"],
-                features=file["features"],
-                probabilities=file["probabilities"],
-            )
-    except (OSError, ValueError, KeyError, EOFError) as error:
+        arrays = read_arrays(path, expected, most_unpacked=most)
+        text = arrays["paths"].tobytes()
+        paths = [os.fsdecode(name) for name in text.split(b"\0")] if text else []
+        if len(paths) != len(arrays["pixels"]):
+            raise UnreadableError(f"{len(paths)} paths of {len(arrays['pixels'])} images")
+        if not all(np.isfinite(arrays[name]).all() for name in ("features", "probabilities")):
+            raise UnreadableError("it holds NaN or infinity")
+    except UnreadableError as error:
         raise RunError(
-            f"The probe images of this run cannot be read ({describe_unread_arrays(error)}). "
-            f"Received: {path}\nMake the run again."
+            f"The probe images of this run cannot be read ({error}). Received: {path}\n"
+            "Make the run again."
         ) from error
+    return Probes(paths, arrays["pixels"], arrays["features"], arrays["probabilities"])
 
 
 def write_digests(folder: Path, digests: np.ndarray) -> None:
     """Writes `digests.npy`: sha256 of each image, uint8 (n_samples, 32), as in the predictions."""
-    with atomic_output(folder / "digests.npy") as output:
-        np.lib.format.write_array(output, digests, allow_pickle=False)
+    write_sealed_array(folder / "digests.npy", digests)
 
 
 def read_digests(run: Run, n_samples: int) -> np.ndarray | None:
@@ -207,12 +222,9 @@ def read_digests(run: Run, n_samples: int) -> np.ndarray | None:
     if not path.exists():
         return None
     try:
-        digests: np.ndarray = np.load(path, allow_pickle=False)
-        if digests.dtype != np.uint8 or digests.shape != (n_samples, 32):
-            raise ValueError(f"{digests.dtype} {digests.shape}")
-    except (OSError, ValueError, EOFError) as error:
+        return read_sealed_array(path, Table(np.uint8, (n_samples, 32)))
+    except UnreadableError as error:
         raise RunError(
-            f"The digests of this run's images cannot be read ({describe_unread_arrays(error)}). "
-            f"Expected uint8 ({n_samples}, 32). Received: {path}\nFit the head again."
+            f"The digests of this run's images cannot be read ({error}). Expected uint8 "
+            f"({n_samples}, 32). Received: {path}\nFit the head again."
         ) from error
-    return digests

@@ -2,7 +2,7 @@
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -14,7 +14,7 @@ _LOOK_AHEAD = 4
 
 def map_batches(
     task: Callable[[Batch], Result], batches: Iterable[Batch], n_streams: int
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """Runs `task` over the batches in threads and gives the results in the batches' order.
 
     At most `4 * n_streams` batches are in flight or wait to be consumed. joblib.Parallel holds no

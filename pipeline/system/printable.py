@@ -2,6 +2,7 @@
 
 import codecs
 import json
+from collections.abc import Sequence
 
 
 def printable(text: str) -> str:
@@ -47,3 +48,10 @@ def _encode_stray(letter: str) -> bytes:
 
 AS_THEY_CAME = "frostline-as-they-came"  # how a stream treats letters that its encoding lacks
 codecs.register_error(AS_THEY_CAME, _bytes_as_they_came)
+
+
+def name_some(names: Sequence[str], n_shown: int = 3) -> str:
+    """Names for a message, however many there are: the first few, each in quotes, and a count."""
+    more = len(names) - n_shown
+    shown = ", ".join(map(repr, names[:n_shown]))
+    return f"{shown} and {more:,} more" if more > 0 else shown

@@ -1,5 +1,7 @@
 """The command line as a whole: help everywhere, and a README that knows every command."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import click
@@ -25,6 +27,22 @@ def test_every_option_has_help(name):
     for parameter in command.get_params(click.Context(command)):
         if isinstance(parameter, click.Option):
             assert parameter.help, f"{name} {parameter.opts}"
+
+
+def test_help_of_commands_that_name_the_engines_imports_nothing_heavy():
+    script = (
+        "import sys\n"
+        "from click.testing import CliRunner\n"
+        "from cli import main\n"
+        "for name in ('extract', 'predict', 'evaluate'):\n"
+        "    CliRunner().invoke(main, [name, '--help'], catch_exceptions=False)\n"
+        "heavy = {'h5py', 'keras', 'numpy', 'openvino', 'PIL', 'sklearn', 'tensorflow'}\n"
+        "print(sorted(heavy & set(sys.modules)))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "[]\n"
 
 
 def test_error_is_one_message_and_the_traceback_is_for_debug(tmp_path):

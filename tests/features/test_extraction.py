@@ -114,7 +114,7 @@ print(found.summary.computed, "tensorflow" in sys.modules, "keras" in sys.module
 def test_an_unknown_engine_is_an_error_that_lists_those_there_are(photos, tmp_path):
     outcome = call("extract", photos, "--weights", "random", "--engine", "nosuch")
     assert outcome.exit_code == 1
-    assert "Expected one of openvino, tensorflow. Received: --engine nosuch" in outcome.stderr
+    assert "Expected one of openvino, tensorflow, jax. Received: --engine nosuch" in outcome.stderr
     with pytest.raises(EngineError, match="There is no such engine"):
         extract(photos, weights="random", engine="nosuch")
 

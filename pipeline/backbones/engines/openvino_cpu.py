@@ -146,7 +146,7 @@ def convert_to_openvino(network: Network) -> ConvertedNetwork:
     with no_start_up_talk():
         from pipeline.backbones.engines.tensorflow_graph import freeze, trace
 
-    model = network.build()
+    model = network.model
     graph = freeze(trace(model, None, describe_cpu())).graph.as_graph_def()
     with tempfile.TemporaryDirectory(prefix="frostline-openvino-") as folder:
         frozen, target = Path(folder, "frozen.pb"), Path(folder, "network.xml")

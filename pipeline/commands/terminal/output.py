@@ -40,7 +40,8 @@ class Output:
         self._is_screen = sys.stdout.isatty()
         width = None if self._is_screen else _UNLIMITED
         self._out = Console(highlight=False, width=width, soft_wrap=not self._is_screen)
-        self._wide = Console(highlight=False, width=_UNLIMITED)
+        # With a height, or rich would take a terminal that can do nothing for one of 80 columns.
+        self._wide = Console(highlight=False, width=_UNLIMITED, height=_UNLIMITED)
         self._talk = Console(
             file=cast(TextIO, _Talk()), highlight=False, quiet=quiet, soft_wrap=True
         )

@@ -9,6 +9,7 @@ from pipeline.system.printable import printable
 
 if TYPE_CHECKING:
     from pipeline.finetuning.finetune import FinetuneResult
+    from pipeline.heads.fit_head import FitResult
     from pipeline.images.dataset import Dataset
 
 
@@ -19,6 +20,13 @@ def describe_finetuning(result: "FinetuneResult") -> str:
         f"Thawed from {result.unfreeze} up ({result.trainable_parameters:,} parameters); epoch "
         f"{result.best_epoch} of {result.last_epoch} won.\n{found.verdict}\n{found.next_step}"
     )
+
+
+def describe_choice(result: "FitResult") -> str:
+    """What was chosen, and who chose it."""
+    if result.chosen_by == "val":
+        return f"Chosen by validation log-loss: {result.chosen}."
+    return f"{result.chosen}, as given." if result.chosen_by == "user" else f"{result.chosen}."
 
 
 def count_given_splits(dataset: "Dataset") -> tuple[np.ndarray, list[str]]:

@@ -20,6 +20,7 @@ from pipeline.commands.terminal.predictions import (
 )
 from pipeline.commands.terminal.sentences import (
     count_given_splits,
+    describe_choice,
     describe_finetuning,
     describe_skipped,
 )
@@ -99,6 +100,7 @@ class Terminal(Output):
                 {
                     "run": str(result.folder),
                     "chosen": result.chosen,
+                    "chosen_by": result.chosen_by,
                     "seconds": result.seconds,
                     "metrics": {name: m.to_dict() for name, m in result.metrics.items()},
                 }
@@ -107,8 +109,8 @@ class Terminal(Output):
         self.print_table(score_table(result.metrics))
         best = next(name for name in ("test", "val", "train") if name in result.metrics)
         self.print_table(per_class_table(result.metrics[best], best))
-        self.result(f"Chosen by validation log-loss: {result.chosen}.")
-        if "test" not in result.metrics:
+        self.result(describe_choice(result))
+        if "test" not in result.metrics and result.chosen_by == "val":
             self.result("There is no test split: validation chose, so its scores flatter a little.")
         self.result(f"{result.seconds:.1f} s. Run: {result.folder}")
 
@@ -262,6 +264,7 @@ class Terminal(Output):
             "splits": {
                 name: int(np.sum(contents.splits == split)) for split, name in enumerate(SPLITS)
             },
+            "split_rule": contents.split_rule,
             "n_skipped": len(skipped),
             "n_retired": len(contents.retired),
             "data_root": contents.data_root,

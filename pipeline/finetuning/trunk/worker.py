@@ -142,7 +142,7 @@ def embed_missing(job: TrunkJob, on_progress: Progress) -> list[str]:
 def _build_embedder(job: TrunkJob, batch_size: int | None) -> "Embedder":
     """The trunk as an embedder of flat rows."""
     from pipeline.backbones.engines.device import choose_device
-    from pipeline.backbones.engines.registry import open_model
+    from pipeline.backbones.engines.opening import open_model
     from pipeline.backbones.frost_lines import split_at
     from pipeline.backbones.keras_settings import keras_settings
     from pipeline.classifier.build import load_classifier

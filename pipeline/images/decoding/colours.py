@@ -14,6 +14,8 @@ import numpy as np
 from PIL import Image
 
 from pipeline.errors import ImageError
+from pipeline.images.decoding.depth import find_extrema, require_depth, white_of
+from pipeline.recipe import FULL_DEPTH
 
 if TYPE_CHECKING:
     from PIL.ImageCms import ImageCmsTransform
@@ -37,11 +39,41 @@ def correct_transparency(image: Image.Image, bit_depth: int) -> None:
         image.info["transparency"] = tuple(value >> 8 for value in key)
 
 
+def scale_colours(image: Image.Image, low: Image.Image, bands: tuple[int, ...], depth: int) -> None:
+    """Scale colours of 16 bits to 8, so that the greatest value of `depth` bits is white.
+
+    Args:
+        image: the high bytes of the values; they are replaced.
+        low, bands: the low bytes, as `depth.ask_for_low_bytes` has them.
+
+    Raises:
+        ImageError: a value needs more bits.
+    """
+    key = image.info.pop("transparency", None)
+    alpha = None if key is None else Image.new("L", image.size, 255)
+    for box in _strip_boxes(image.size):
+        shown = np.array(image.crop(box))
+        values = shown[:, :, : len(bands)].astype(np.uint32) << 8
+        values |= np.asarray(low.crop(box))[:, :, bands]
+        require_depth(int(values.max()), depth)
+        shown[:, :, : len(bands)] = np.rint(values * (255 / white_of(depth)))
+        image.paste(Image.fromarray(shown, image.mode), box)
+        if alpha is not None:
+            is_opaque = (values != key).any(axis=2)
+            alpha.paste(Image.fromarray(is_opaque.astype(np.uint8) * 255), box)
+    if alpha is not None:
+        image.putalpha(alpha)
+
+
 def shrink_to_rgb(
-    image: Image.Image, factors: tuple[int, int], background: tuple[int, int, int]
+    image: Image.Image, factors: tuple[int, int], background: tuple[int, int, int], depth: int
 ) -> Image.Image:
-    """Convert to RGB and shrink by whole factors, in strips: no second copy of a huge image."""
-    levels = _find_levels(image)
+    """Convert to RGB and shrink by whole factors, in strips: no second copy of a huge image.
+
+    Args:
+        depth: bits of gray values from black to white, where the file has 16 and does not say.
+    """
+    levels = _find_levels(image, depth)
     strips = list(_strip_boxes(image.size, factors[1]))
     if len(strips) == 1:
         return _to_rgb(image, levels, background).reduce(factors)
@@ -78,20 +110,21 @@ class _Levels:
         return Image.fromarray(np.nan_to_num(np.clip(np.rint(scaled), 0, 255)).astype(np.uint8))
 
 
-def _find_levels(image: Image.Image) -> _Levels | None:
+def _find_levels(image: Image.Image, depth: int) -> _Levels | None:
     """The full range of the pixels' type where it is known, so that images stay comparable.
 
     Where it is not (32 bits), the least of the usual ranges that holds all values, else their own.
     """
     tags = _read_tags(image)
-    if image.mode.startswith("I;16"):
-        levels = _Levels(0, 2 ** tags.get(_BITS_PER_SAMPLE, (16,))[0] - 1)
-    elif image.mode == "I" and image.format == "PPM":
-        levels = _Levels(0, 65535)
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
+        stated, *_ = tags.get(_BITS_PER_SAMPLE, (FULL_DEPTH,))
+        if depth < stated == FULL_DEPTH:
+            require_depth(find_extrema(image)[1], depth)
+        levels = _Levels(0, white_of(min(depth, stated)))
     elif image.mode in ("I", "F"):
         is_integer = image.mode == "I" and image.format == "TIFF"
         formats = tags.get(_SAMPLE_FORMAT, (_UNSIGNED,)) if is_integer else ()
-        levels = _find_range(image, _Levels(0, 0, is_unsigned=_UNSIGNED in formats))
+        levels = _find_range(image, _Levels(0, 0, is_unsigned=_UNSIGNED in formats), depth)
     else:
         return None
     if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
@@ -108,7 +141,7 @@ def _read_tags(image: Image.Image) -> Mapping[int, Any]:
     return image.tag_v2 if isinstance(image, TiffImageFile) else {}
 
 
-def _find_range(image: Image.Image, levels: _Levels) -> _Levels:
+def _find_range(image: Image.Image, levels: _Levels, depth: int) -> _Levels:
     low, high = np.inf, -np.inf
     for box in _strip_boxes(image.size):
         values = levels.read(image.crop(box))
@@ -117,8 +150,12 @@ def _find_range(image: Image.Image, levels: _Levels) -> _Levels:
             low, high = min(low, float(values.min())), max(high, float(values.max()))
     if low > high:
         raise ImageError("no pixel has a finite value")
-    for white in (1, 255) if image.mode == "F" else (255, 65535):
+    usual = (1, 255) if image.mode == "F" else (255, white_of(FULL_DEPTH))
+    for white in usual:
         if low >= 0 and high <= white:
+            if white == white_of(FULL_DEPTH):
+                require_depth(high, depth)
+                return replace(levels, black=0, white=white_of(depth))
             return replace(levels, black=0, white=white)
     return replace(levels, black=low, white=high)
 

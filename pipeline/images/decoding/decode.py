@@ -7,6 +7,7 @@ other exception leaves, whatever the bytes. Safe to call from several threads at
 import contextlib
 import io
 import threading
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 
 import numpy as np
@@ -14,14 +15,20 @@ from PIL import Image
 from PIL.ImageFile import ImageFile
 
 from pipeline.errors import ImageError
-from pipeline.images.decoding.colours import correct_transparency, shrink_to_rgb
+from pipeline.images.decoding.colours import (
+    correct_transparency,
+    scale_colours,
+    shrink_to_rgb,
+)
+from pipeline.images.decoding.depth import ask_for_low_bytes, depth_of, find_greatest, is_deep
 from pipeline.images.decoding.formats import (
     describe_damage,
     name_format,
     open_image,
     silence_pillow,
 )
-from pipeline.images.decoding.jpeg_ends import is_cut_short
+from pipeline.images.decoding.load_pixels import load_pixels
+from pipeline.recipe import FULL_DEPTH
 
 DECODER_VERSION = 2  # raise it by hand whenever other pixels would come out for a file
 
@@ -65,6 +72,7 @@ def decode_image(
     *,
     max_pixels: int = MAX_PIXELS,
     truncated: str = "skip",
+    depth: int = FULL_DEPTH,
 ) -> np.ndarray:
     """Decode an image file.
 
@@ -80,6 +88,8 @@ def decode_image(
         max_pixels: an image with more pixels is an error, before anything is decoded. Of formats
             that need several times the memory, fewer are allowed.
         truncated: what a file that was cut short is: `skip` an error, `keep` what is there.
+        depth: of pixels of 16 bits, where the file does not say how many are used, so many are: the
+            greatest value that they hold is white.
 
     Returns:
         uint8 array `(image_size, image_size, 3)`, RGB, upright.
@@ -92,25 +102,58 @@ def decode_image(
         raise ValueError(f"resize must be one of {RESIZE_MODES}. Received: resize={resize!r}")
     if truncated not in ("skip", "keep"):
         raise ValueError(f"truncated must be skip or keep. Received: truncated={truncated!r}")
+    with _opened(data, max_pixels) as (image, stream):
+        width, height = image.size
+        scale = _draft(image, image_size, resize)
+        depth = depth if depth < FULL_DEPTH and is_deep(image, data) else FULL_DEPTH
+        load_pixels(image, stream, truncated)
+        if depth < FULL_DEPTH and not image.mode.startswith("I"):
+            _scale_colours(image, data, depth, truncated)
+        elif image.format == "PNG":
+            correct_transparency(image, bit_depth=data[24])
+        # After a draft the size was rounded up; the fraction keeps the picture in its place.
+        size = (width / scale, height / scale) if scale > 1 else image.size
+        return _render(image, size, image_size, resize, background, depth)
+
+
+def find_depth(data: bytes, *, max_pixels: int = MAX_PIXELS, truncated: str = "skip") -> int:
+    """How many bits the pixels of an image file use, of 16 of which the file does not say it.
+
+    Args:
+        data, max_pixels, truncated: as in `decode_image`.
+
+    Returns:
+        One of `depth.DEPTHS`; 0 for all other images.
+
+    Raises:
+        ImageError: if there is no picture in `data`.
+    """
+    with _opened(data, max_pixels) as (image, stream):
+        if not is_deep(image, data):
+            return 0
+        load_pixels(image, stream, truncated)
+        greatest = find_greatest(image)
+        return 0 if greatest is None else depth_of(greatest)
+
+
+@contextlib.contextmanager
+def _opened(data: bytes, max_pixels: int) -> Iterator[tuple[ImageFile, io.BytesIO]]:
+    """Opens an image file, and makes an ImageError of whatever is raised meanwhile.
+
+    Of large images one is open at a time.
+    """
     if not data:
         raise ImageError("empty file")
     silence_pillow()
     stream = io.BytesIO(data)
     image = open_image(data, stream)
-    width, height = image.size
-    counted_pixels = width * height * _PIXEL_COSTS.get(image.format or "", 1)
+    counted_pixels = image.width * image.height * _PIXEL_COSTS.get(image.format or "", 1)
     if counted_pixels > max_pixels:
         raise ImageError(_describe_too_large(image, max_pixels))
     turnstile = _large_image if counted_pixels > LARGE_PIXELS else contextlib.nullcontext()
     try:
         with image, turnstile:
-            scale = _draft(image, image_size, resize)
-            _load(image, stream, truncated)
-            if image.format == "PNG":
-                correct_transparency(image, bit_depth=data[24])
-            # After a draft the size was rounded up; the fraction keeps the picture in its place.
-            size = (width / scale, height / scale) if scale > 1 else image.size
-            return _render(image, size, image_size, resize, background)
+            yield image, stream
     except ImageError:
         raise
     except Exception as error:  # damaged files make Pillow raise nearly anything
@@ -124,6 +167,7 @@ def render_image(
     background: tuple[int, int, int] = (255, 255, 255),
     *,
     max_pixels: int = MAX_PIXELS,
+    depth: int = FULL_DEPTH,
 ) -> np.ndarray:
     """Bring an image that is decoded already to size, as `decode_image` does with a file.
 
@@ -132,7 +176,7 @@ def render_image(
 
     Args:
         image: of any of Pillow's modes; it is not changed.
-        image_size, resize, background, max_pixels: as in `decode_image`.
+        image_size, resize, background, max_pixels, depth: as in `decode_image`.
 
     Returns:
         uint8 array `(image_size, image_size, 3)`, RGB, upright.
@@ -148,8 +192,11 @@ def render_image(
     )
     try:
         with turnstile:
+            depth = depth if is_deep(image) else FULL_DEPTH
             image.load()
-            return _render(image, image.size, image_size, resize, background)
+            return _render(image, image.size, image_size, resize, background, depth)
+    except ImageError:
+        raise
     except Exception as error:  # a file that is damaged is found out while its pixels are loaded
         raise ImageError(describe_damage(image.format, error)) from error
 
@@ -181,43 +228,13 @@ def _draft(image: Image.Image, image_size: int, resize: str) -> int:
     return scale
 
 
-def _load(image: ImageFile, stream: io.BytesIO, truncated: str) -> None:
-    """Decode the pixels; with `keep`, as many as there are.
-
-    Pillow has a switch for that, but it is one for all threads.
-    """
-    is_jpeg = image.format in ("JPEG", "MPO")
-    try:
-        image.load()
-        if not is_jpeg or not is_cut_short(image, stream.getvalue()):
-            return
-        if truncated == "skip":
-            raise ImageError("truncated: its end marker comes before its last rows")
-    except OSError as error:
-        if truncated == "skip" or "truncated" not in str(error).lower():
-            raise
-        if is_jpeg:
-            stream.seek(0, io.SEEK_END)
-            stream.write(b"\xff\xd9")  # the end marker that is missing
-            image.load()
-        elif image.tile:  # else only what follows the pixels is missing
-            image.tile = []  # Pillow would begin again
-            image.load_end()
-    if _is_plain(image, is_jpeg=is_jpeg):
-        raise ImageError("truncated: the file ends before the picture begins")
-
-
-def _is_plain(image: Image.Image, *, is_jpeg: bool) -> bool:
-    """Whether the picture has one colour only, apart from where it begins.
-
-    From nothing a JPEG decoder makes one block of noise, of 16 pixels and what upsampling spreads.
-    """
-    width, height = image.size
-    top = 18 if is_jpeg else 16 if height > 16 else 0
-    boxes = [(0, top, width, height), *([(top, 0, width, height)] if is_jpeg else [])]
-    parts = [image.crop(box) for box in boxes if box[0] < width and box[1] < height]
-    bands = [band for part in parts for band in part.split()]
-    return all(low == high for low, high in (band.getextrema() for band in bands))
+def _scale_colours(image: ImageFile, data: bytes, depth: int, truncated: str) -> None:
+    """Decode once more, for the half of each value that Pillow leaves out."""
+    stream = io.BytesIO(data)
+    with open_image(data, stream) as low:
+        bands = ask_for_low_bytes(low)
+        load_pixels(low, stream, truncated)
+        scale_colours(image, low, bands, depth)
 
 
 def _render(
@@ -226,13 +243,14 @@ def _render(
     image_size: int,
     resize: str,
     background: tuple[int, int, int],
+    depth: int,
 ) -> np.ndarray:
     """Convert, shrink, resize, turn upright and pad a decoded image."""
     box, new_size = _fit(size, image_size, resize)
     left, top, right, bottom = box
     across = int((right - left) / new_size[0] / REDUCING_GAP) or 1
     down = int((bottom - top) / new_size[1] / REDUCING_GAP) or 1
-    rgb = shrink_to_rgb(image, (across, down), background)
+    rgb = shrink_to_rgb(image, (across, down), background, depth)
     box = (
         min(left / across, rgb.width),
         min(top / down, rgb.height),

@@ -3,11 +3,11 @@
 import contextlib
 import ctypes
 import functools
-import io
 import logging
 import re
 import warnings
 from collections.abc import Iterator
+from typing import BinaryIO
 
 from PIL import Image
 from PIL.ImageFile import ImageFile
@@ -51,11 +51,15 @@ def _list_formats() -> Iterator[str]:
     yield from [name for name, (_, accepts) in list(Image.OPEN.items()) if not accepts]
 
 
-def open_image(data: bytes, stream: io.BytesIO) -> ImageFile:
+def open_image(data: bytes, stream: BinaryIO) -> ImageFile:
     """Find the format by content and read the header.
 
     `Image.open` does the same, but forgets why a file was refused, lets Ghostscript run, and has
     a pixel limit that belongs to the whole process.
+
+    Args:
+        data: the file's bytes, or the first ones.
+        stream: the file.
     """
     if data.startswith(_POSTSCRIPT_STARTS):
         raise ImageError("PostScript is not decoded: it would need Ghostscript. Convert it first")
@@ -84,7 +88,7 @@ def open_image(data: bytes, stream: io.BytesIO) -> ImageFile:
     raise ImageError(reason or f"not an image (starts with {start})")
 
 
-def _open_heif(stream: io.BytesIO) -> ImageFile:
+def _open_heif(stream: BinaryIO) -> ImageFile:
     try:
         from pillow_heif.as_plugin import HeifImageFile
     except ImportError:

@@ -38,6 +38,7 @@ class IsolatedReader:
         seconds: an image that takes longer is given up, and its worker killed. To wait for
             another large image is not counted: that one is given up in its own time.
         read: what a worker calls for an image.
+        shape: of the uint8 array that it gives, None = of the recipe's pixels.
     """
 
     def __init__(
@@ -49,9 +50,10 @@ class IsolatedReader:
         *,
         seconds: float = ISOLATE_SECONDS,
         read: Read = read_image,
+        shape: tuple[int, ...] | None = None,
     ):
         self._arguments = (read, recipe, limits, turnstile)
-        self._shape = (recipe.image_size, recipe.image_size, 3)
+        self._shape = shape or (recipe.image_size, recipe.image_size, 3)
         self._seconds = seconds
         self._idle: queue.LifoQueue[_Worker | None] = queue.LifoQueue()
         for _ in range(n_workers):

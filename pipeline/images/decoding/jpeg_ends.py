@@ -1,57 +1,55 @@
-"""Finds JPEGs whose pixels end before the picture does, although an end marker follows.
+"""Tells whether a JPEG that could be decoded was cut short.
 
-The decoder takes the marker for the end, shows what is missing as plain gray, and says nothing.
+The decoder shows what is missing as plain gray, and says nothing.
 """
 
 import io
-import re
 
 from PIL import Image, ImageChops
 
+from pipeline.images.decoding.jpeg_scans import holds_whole_picture
+from pipeline.images.decoding.jpeg_segments import END_OF_IMAGE, OTHER_FRAMES, list_segments
+
+END_MARKER = b"\xff\xd9"
 # What the decoder makes of no data: 128 in each component, 127 where the file's are inverted.
 _NOTHING = {127, 128}
 _BLOCK = 16  # pixels, at most
-_MARKER = re.compile(rb"\xff+[\x01-\xcf\xd8-\xfe]")  # no stuffed byte, and none to restart at
-_OTHER_FRAMES = {*range(0xC3, 0xD0)} - {0xC4, 0xC8, 0xCC}
-_WITHOUT_LENGTH = {0x01, 0xD8}
-_END_OF_IMAGE = 0xD9
 _FILLER = bytes(89 * number % 251 for number in range(1, 251))
 
 
 def is_cut_short(image: Image.Image, data: bytes) -> bool:
-    """Whether a decoded JPEG's last rows are not in the file.
+    """Whether a part of a decoded JPEG's picture is not in the file.
 
-    Looks at the last pixel first, which is all that a whole image costs. Where it is what the
-    decoder makes of nothing (or the image has one block only), the image is decoded again, at an
-    eighth of its size, with a few bytes more: those change a picture that lacks some, and no other.
+    Without an end marker it is known to the bit. With one, the last rows are looked for: the last
+    pixel first, which is all that a whole image costs. Where it is what the decoder makes of
+    nothing (or the image has one block only), the image is decoded again, at an eighth of its
+    size, with a few bytes more: those change a picture that lacks some, and no other.
     """
+    if not data.endswith(END_MARKER) and _find_end(data) is None:
+        return not holds_whole_picture(data)
     corner = image.getpixel((image.width - 1, image.height - 1))
     is_nothing = set(corner if isinstance(corner, tuple) else (corner,)) <= _NOTHING
     if not is_nothing and max(image.size) > _BLOCK:
         return False
     end = _find_end(data)
-    if end is None:
+    if end is None or _is_arithmetic(data):
         return False
     plain = _decode_small(data)
     try:
-        with_more = _decode_small(data[:end] + _FILLER + b"\xff\xd9")
+        with_more = _decode_small(data[:end] + _FILLER + END_MARKER)
     except OSError:  # damaged in another way, which the decoder has put up with
         return False
     return ImageChops.difference(plain, with_more).getbbox() is not None
 
 
 def _find_end(data: bytes) -> int | None:
-    """Where the end marker is; None where there is none, or no bytes may be added in front."""
-    place = 0
-    while marker := _MARKER.search(data, place):
-        code, place = data[marker.end() - 1], marker.end()
-        if code == _END_OF_IMAGE:
-            return marker.start()
-        if code in _OTHER_FRAMES:  # arithmetic coding may leave out bytes that are zero
-            return None
-        if code not in _WITHOUT_LENGTH:
-            place += int.from_bytes(data[place : place + 2], "big")
-    return None
+    """Where the end marker is; None where there is none."""
+    return next((part.start for part in list_segments(data) if part.code == END_OF_IMAGE), None)
+
+
+def _is_arithmetic(data: bytes) -> bool:
+    """Whether bytes that are zero may be left out at the end by right."""
+    return any(part.code in OTHER_FRAMES for part in list_segments(data))
 
 
 def _decode_small(data: bytes) -> Image.Image:

@@ -108,6 +108,7 @@ def read_image_bytes(
             recipe.background,
             max_pixels=limits.max_pixels,
             truncated=recipe.truncated,
+            depth=recipe.depth,
         )
     except ImageError as error:
         return digest, str(error)
@@ -124,6 +125,7 @@ def read_decoded_image(
             recipe.resize,
             recipe.background,
             max_pixels=limits.max_pixels,
+            depth=recipe.depth,
         )
     except ImageError as error:
         return NO_DIGEST, str(error)

@@ -539,7 +539,7 @@ def test_threads_do_not_disturb_each_other(monkeypatch):
 
 def test_large_images_are_decoded_one_at_a_time(monkeypatch):
     n_at_once, most, lock = Counter(), Counter(), threading.Lock()
-    load = images._load
+    load = images.load_pixels
 
     def watch(image, stream, truncated):
         with lock:
@@ -550,7 +550,7 @@ def test_large_images_are_decoded_one_at_a_time(monkeypatch):
         with lock:
             n_at_once[image.size] -= 1
 
-    monkeypatch.setattr(images, "_load", watch)
+    monkeypatch.setattr(images, "load_pixels", watch)
     monkeypatch.setattr(images, "LARGE_PIXELS", 50 * 50)
     small, large = encode(smooth_image(50, 50)), encode(smooth_image(51, 51))
     with ThreadPoolExecutor(4) as pool:

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from conftest import save_image
-from killed_parent import survivors_of_a_kill
+from killed_parent import ENDS, survivors_of_a_kill
 
 from benchmarks.stand_in import RECIPE
 from pipeline.images.decoding import decode as images
@@ -19,7 +19,7 @@ from pipeline.images.decoding.isolated_worker import IsolatedReader
 from pipeline.images.decoding.read_images import Limits, read_image
 
 SECONDS = 3.0
-plain_load = images._load
+plain_load = images.load_pixels
 
 
 def read_or_die(path, recipe, limits):
@@ -46,7 +46,7 @@ def read_slowly(path, recipe, limits):
         plain_load(image, stream, truncated)
         path.with_suffix(".times").write_text(f"{started} {time.monotonic()}")
 
-    images.LARGE_PIXELS, images._load = LARGE**2 - 1, load
+    images.LARGE_PIXELS, images.load_pixels = LARGE**2 - 1, load
     return read_image(path, recipe, limits)
 
 
@@ -151,7 +151,8 @@ def test_no_worker_outlives_its_reader(tmp_path):
     assert threading.active_count() < 10
 
 
-def test_no_worker_outlives_a_parent_that_is_killed(tmp_path):
+@pytest.mark.parametrize("end", ENDS)
+def test_no_worker_outlives_a_parent_that_is_killed(tmp_path, end):
     (tmp_path / "slow.py").write_text(
         "import os, time\n"
         "from pathlib import Path\n"
@@ -170,4 +171,4 @@ def test_no_worker_outlives_a_parent_that_is_killed(tmp_path):
         "with ThreadPoolExecutor(2) as pool:\n"
         "    list(pool.map(reader, [Path('a.png').absolute(), Path('b.png').absolute()]))\n"
     )
-    assert survivors_of_a_kill(program, tmp_path, n_children=2) == []
+    assert survivors_of_a_kill(program, tmp_path, n_children=2, end=end) == []
