@@ -28,6 +28,7 @@ from pipeline.errors import StorageError
 from pipeline.system.printable import AS_THEY_CAME, printable_lines, to_json
 
 _UNLIMITED = 100_000  # characters in a line of a pipe or file, where nothing must be broken
+_LEAST_TEXT = 8  # characters of a column of text
 
 
 class Output:
@@ -77,13 +78,23 @@ class Output:
 
     def print_table(self, table: Table) -> None:
         """In the width that there is, or as it is where its numbers have no room in that."""
-        wide = self._out.options.update(width=_UNLIMITED)
-        if self._out.measure(table, options=wide).minimum > self.width:
+        if self._measure_least(table) > self.width:
             self.print_whole_table(table)
             return
         with self._out.capture() as captured:
             self._out.print(table)
         self._write_lines(captured.get())
+
+    def _measure_least(self, table: Table) -> int:
+        """How narrow a table can be: its texts are broken, its numbers are not."""
+        texts = [column for column in table.columns if not column.no_wrap]
+        widest = [column.max_width for column in texts]
+        for column in texts:
+            column.max_width = _LEAST_TEXT
+        least = self._wide.measure(table).minimum
+        for column, width in zip(texts, widest, strict=True):
+            column.max_width = width
+        return least
 
     def print_whole_table(self, table: Table) -> None:
         """As wide as it is: the terminal breaks a line that is too long, and cuts nothing off."""
