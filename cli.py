@@ -17,6 +17,10 @@ from pipeline.commands.fit_head import fit_head
 from pipeline.commands.predict import predict
 from pipeline.commands.runs import runs
 from pipeline.commands.shared import Program
+from pipeline.system.standard_streams import open_closed_streams
+
+# Before any file is opened, which would get the number of a stream that is closed.
+open_closed_streams()
 
 # Before anything imports TensorFlow: its start-up talk is of no use to the people who read this.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

@@ -28,11 +28,12 @@ from pipeline.recipe import Recipe
 from pipeline.runs.run_folder import Run, describe_software, open_run
 from pipeline.system.atomic_files import write_json
 from pipeline.system.parallel import map_batches
-from pipeline.system.paths import as_path
+from pipeline.system.paths import as_path, open_regular_file
 from pipeline.system.progress import OnProgress
 
 # So many images at most are not padded to the large batch that a GPU takes.
 SMALL_BATCH = 8
+_MARKER_BYTES = 2**16  # more than the parity check ever leaves
 
 
 @dataclass(frozen=True)
@@ -285,8 +286,9 @@ def _check_parity_once(classifier: Classifier) -> list[str]:
         "device": device.description,
         "engine": str(classifier.open_engine(n_images=1).record),
     }
-    with suppress(OSError, ValueError, TypeError, KeyError):
-        if json.loads(marker.read_text())["circumstances"] == circumstances:
+    unread = suppress(OSError, ValueError, TypeError, KeyError, RecursionError)
+    with unread, open_regular_file(marker) as file:
+        if json.loads(file.read(_MARKER_BYTES))["circumstances"] == circumstances:
             return []
     found: Parity = check_parity(
         run, classifier.embed, classifier.head.predict_proba, is_gpu=device.is_gpu

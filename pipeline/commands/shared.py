@@ -25,6 +25,7 @@ class Command(click.Command):
         return _as_typed(super().get_help(ctx), ctx)
 
     def invoke(self, ctx: click.Context) -> Any:
+        from pipeline.commands.terminal.output import complain
         from pipeline.commands.terminal.words import say_in_commands
         from pipeline.errors import FrostlineError, ParameterError
         from pipeline.system.printable import printable_lines
@@ -34,15 +35,14 @@ class Command(click.Command):
         except FrostlineError as error:
             if ctx.params.get("debug"):
                 raise
-            text = printable_lines(say_in_commands(str(error)))
             if isinstance(error, ParameterError):
-                raise click.UsageError(text, ctx) from error
-            click.echo(f"Error: {text}", err=True)
+                raise click.UsageError(printable_lines(say_in_commands(str(error))), ctx) from error
+            complain(f"Error: {error}")
             ctx.exit(1)
         except KeyboardInterrupt:
             how = " with --resume" if self.name == "finetune" else ""
             text = f"Stopped. What was finished is kept; the same command{how} goes on."
-            click.echo(text, err=True)
+            complain(text)
             ctx.exit(130)
 
 

@@ -1,6 +1,7 @@
 """The run folder of a fine-tuning: model, history, predictions, what changed sides, pictures."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from pipeline.heads.dense_arithmetic import find_arithmetic, save_arithmetic
 from pipeline.heads.saved_head import FINETUNED_MODEL
 from pipeline.images.splits import TRAIN
 from pipeline.recipe import EngineRecord
+from pipeline.runs.binding import bind_names
 from pipeline.runs.manifest import (
     FINETUNED,
     FinetuningPart,
@@ -98,7 +100,9 @@ def write_finetuned_run(
         _draw(folder / "plots", final.name, parent, state, line, assessment.finetuned)
         _draw_augmentation(folder / "plots", augment, parent, state)
         seconds = measure_seconds()
-        write_manifest(folder, _describe(parent, state, assessment, device, facts, seconds))
+        manifest = _describe(parent, state, assessment, device, facts, seconds)
+        bound = bind_names(folder, manifest.class_names, [FINETUNED_MODEL])
+        write_manifest(folder, replace(manifest, names_and_head_sha256=bound))
     return final, seconds
 
 
@@ -199,8 +203,9 @@ def _draw(
     line: str,
     metrics: dict[str, Metrics],
 ) -> None:
+    from pipeline.report.confusion_matrix import plot_confusion_matrix
     from pipeline.report.finetuning_plots import plot_learning_rate_sweep
-    from pipeline.report.plots import plot_confusion_matrix, plot_finetuning
+    from pipeline.report.learning_curves import plot_finetuning
 
     head = parent.run.manifest
     plot_finetuning(

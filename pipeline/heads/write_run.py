@@ -10,6 +10,8 @@ from pipeline.features.feature_file import Contents
 from pipeline.features.options import SplitOptions
 from pipeline.features.split_rows import Division
 from pipeline.heads.fit import Fit
+from pipeline.heads.registry import find_head
+from pipeline.runs.binding import bind_names
 from pipeline.runs.manifest import (
     FeaturesPart,
     HistoryAxis,
@@ -87,6 +89,9 @@ def write_head_run(
             git_commit=find_git_commit(),
             engine=contents.engine,
             features=source,
+            names_and_head_sha256=bind_names(
+                folder, fitted.class_names, find_head(fitted.kind).files
+            ),
         )
         write_manifest(folder, manifest)
     return final
@@ -106,7 +111,8 @@ def _write_images(
 
 
 def _draw(folder: Path, name: str, fitted: Fit) -> None:
-    from pipeline.report.plots import plot_confusion_matrix, plot_learning_curve
+    from pipeline.report.confusion_matrix import plot_confusion_matrix
+    from pipeline.report.learning_curves import plot_learning_curve
 
     folder.mkdir()
     best = fitted.best if fitted.chosen_by == "val" else None

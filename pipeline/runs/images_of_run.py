@@ -12,6 +12,7 @@ from pipeline.images.splits import TRAIN
 from pipeline.runs.records import read_digests, read_splits
 from pipeline.runs.run_folder import Run
 from pipeline.system.parallel import map_batches
+from pipeline.system.paths import denial, is_file
 
 _HASHING_THREADS = 4
 _SHOWN = 5
@@ -25,12 +26,13 @@ def locate_images(root: Path, paths: list[str]) -> list[Path]:
     """
     require_data_root(root)
     found = [root / path for path in paths]
-    missing = [path for path in found if not path.is_file()]
+    missing = [path for path in found if not is_file(path)]
     if missing:
         raise DatasetError(
             f"{len(missing):,} of {len(found):,} images are not where they were. Expected the "
-            f"first at {missing[0]}\nIf the data set was moved, say where it is with "
-            "`data=FOLDER`; if images were removed, extract again and fit the head anew."
+            f"first at {missing[0]}{denial(missing[0])}\n"
+            "If the data set was moved, say where it is with `data=FOLDER`; if images were "
+            "removed, extract again and fit the head anew."
         )
     return found
 

@@ -6,6 +6,7 @@ from typing import Any
 from pipeline.errors import FrostlineError, RunError
 from pipeline.runs.run_folder import RUNS_FOLDER, Run, find_run, open_run
 from pipeline.runs.scores import SCORED_SPLITS
+from pipeline.system.paths import denial, is_file, is_folder
 
 
 def list_runs(folder: str | Path | None = None) -> tuple[list[dict[str, Any]], list[str]]:
@@ -23,20 +24,39 @@ def list_runs(folder: str | Path | None = None) -> tuple[list[dict[str, Any]], l
         RunError: there is no such folder.
     """
     folder = None if folder is None else find_run(Path(folder))
-    if folder is not None and not folder.is_dir():
+    if folder is not None and not is_folder(folder):
         raise RunError(
-            f"There is no such folder. Expected one with runs in it. Received: {folder}\n"
+            f"There is no such folder. Expected one with runs in it. Received: {folder}"
+            f"{denial(folder)}\n"
             "Check the path, or leave it out: `frostline.list_runs()` lists those in runs/."
         )
     entries, problems = [], []
     place = folder or RUNS_FOLDER
-    own = place / "manifest.json"
-    for path in [own] if own.is_file() else sorted(place.glob("*/manifest.json")):
+    for path in [place] if is_file(place / "manifest.json") else _list_folders(place):
         try:
-            entries.append(_summarize(open_run(path.parent)))
+            entries.append(_summarize(open_run(path)))
         except FrostlineError as error:
             problems.append(str(error))
     return sorted(entries, key=_rank), problems
+
+
+def _list_folders(folder: Path) -> list[Path]:
+    """The folders in a folder that are runs, or may be: where one may not look, too.
+
+    Raises:
+        RunError: the folder may not be listed.
+    """
+    if not is_folder(folder):
+        return []
+    try:
+        found = sorted(path for path in folder.iterdir() if is_folder(path))
+    except OSError as error:
+        raise RunError(
+            f"This folder cannot be listed: {error.strerror}. Received: {folder}\n"
+            "Change its rights."
+        ) from error
+    manifests = [path / "manifest.json" for path in found]
+    return [path.parent for path in manifests if is_file(path) or denial(path)]
 
 
 def _rank(entry: dict[str, Any]) -> tuple[str, str, int, float]:

@@ -1,9 +1,9 @@
 """The files of a run besides its manifest and model: predictions, history, probes, digests."""
 
-import csv
 import io
+import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,9 @@ from pipeline.system.array_files import (
     read_sealed_array,
     write_sealed_array,
 )
-from pipeline.system.atomic_files import atomic_output, write_text
+from pipeline.system.csv_files import read_csv, write_csv
 from pipeline.system.expected_tables import Table
 
-_ROWS_PER_WRITE = 10_000  # so that memory does not hold a million lines of text
 # What probes may take in memory: far more than eight do, even with features of an early layer.
 _MOST_PROBES, _BYTES_PER_PIXEL, _ROOM_FOR_PROBES = 16, 256, 2**24
 _PREDICTION_COLUMNS = ["path", "split", "label", "predicted"]
@@ -50,12 +49,13 @@ class Probes:
 
 def write_predictions(path: Path, predictions: Predictions, class_names: list[str]) -> None:
     """Writes a CSV with a row per image: path, split, label, predicted, a column per class."""
-    with atomic_output(path) as output:
-        header = [*_PREDICTION_COLUMNS, *class_names]
-        output.write(_to_csv([header]))
-        for start in range(0, len(predictions.paths), _ROWS_PER_WRITE):
-            rows = range(start, min(len(predictions.paths), start + _ROWS_PER_WRITE))
-            output.write(_to_csv(_describe_row(predictions, row, class_names) for row in rows))
+    write_csv(path, _describe_rows(predictions, class_names))
+
+
+def _describe_rows(predictions: Predictions, class_names: list[str]) -> Iterator[list[str]]:
+    yield [*_PREDICTION_COLUMNS, *class_names]
+    for row in range(len(predictions.paths)):
+        yield _describe_row(predictions, row, class_names)
 
 
 def _describe_row(predictions: Predictions, row: int, class_names: list[str]) -> list[str]:
@@ -69,13 +69,6 @@ def _describe_row(predictions: Predictions, row: int, class_names: list[str]) ->
     ]
 
 
-def _to_csv(rows: Iterable[list[str]]) -> bytes:
-    """UTF-8; file names with stray bytes survive."""
-    text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue().encode("utf-8", "surrogateescape")
-
-
 def read_predictions(run: Run) -> Predictions:
     """Reads `predictions.csv`.
 
@@ -84,10 +77,9 @@ def read_predictions(run: Run) -> Predictions:
     """
     path = run.folder / "predictions.csv"
     try:
-        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-            header, *rows = list(csv.reader(file)) or [[]]
+        header, *rows = list(read_csv(path)) or [[]]
         return _parse_predictions(header, rows, run.class_names)
-    except (OSError, ValueError, csv.Error) as error:
+    except (OSError, ValueError) as error:
         raise RunError(
             f"The predictions of this run cannot be read ({error}). Received: {path}\n"
             "Fit the head again."
@@ -103,12 +95,11 @@ def read_splits(run: Run) -> np.ndarray:
     path = run.folder / "predictions.csv"
     split_of = {name: split for split, name in enumerate(SPLITS)} | {"": -1}
     try:
-        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-            rows = csv.reader(file)
-            if next(rows)[:4] != _PREDICTION_COLUMNS:
-                raise ValueError("unexpected columns")
-            return np.array([split_of[row[1]] for row in rows], np.int8)
-    except (OSError, KeyError, IndexError, StopIteration, ValueError, csv.Error) as error:
+        rows = read_csv(path)
+        if next(rows)[:4] != _PREDICTION_COLUMNS:
+            raise ValueError("unexpected columns")
+        return np.array([split_of[row[1]] for row in rows], np.int8)
+    except (OSError, KeyError, IndexError, StopIteration, ValueError) as error:
         raise RunError(
             f"The splits of this run's images cannot be read ({error!r}). Received: {path}\n"
             "Fit the head again."
@@ -139,11 +130,8 @@ def _parse_predictions(
 
 def write_history(path: Path, history: list[dict[str, Any]]) -> None:
     """Writes one CSV row per epoch (or per C)."""
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, list(history[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(history)
-    write_text(path, text.getvalue())
+    columns = list(history[0])
+    write_csv(path, [columns, *([record[name] for name in columns] for record in history)])
 
 
 def read_history(run: Run) -> list[dict[str, float]]:
@@ -154,14 +142,17 @@ def read_history(run: Run) -> list[dict[str, float]]:
     """
     path = run.folder / "history.csv"
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            history = [
-                {name: _to_number(value) for name, value in row.items() if value != ""}
-                for row in csv.DictReader(file)
-            ]
+        columns, *rows = list(read_csv(path)) or [[]]
+        history = [
+            {name: _to_number(value) for name, value in zip(columns, row, strict=True) if value}
+            for row in rows
+        ]
         if not history:
             raise ValueError("it has no rows")
-    except (OSError, ValueError, TypeError, AttributeError, csv.Error) as error:
+        x = run.manifest.history.x
+        if not all(math.isfinite(record.get(x, math.nan)) for record in history):
+            raise ValueError(f"not every row has a number for {x}")
+    except (OSError, ValueError) as error:
         raise RunError(
             f"The history of this run cannot be read ({error}). Received: {path}\n"
             "Fit the head again."

@@ -1,7 +1,5 @@
 """Two models on the same images: which images changed sides, and whether that can be chance."""
 
-import csv
-import io
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.images.splits import SPLITS, TRAIN
-from pipeline.system.atomic_files import write_text
+from pipeline.system.csv_files import write_csv
 
 if TYPE_CHECKING:
     from pipeline.runs.records import Predictions
@@ -90,12 +88,10 @@ def write_changed_sides(
     changed = np.flatnonzero((was_right != is_right) & (before.labels >= 0))
     called_before = before.probabilities.argmax(axis=1)
     called_after = after.probabilities.argmax(axis=1)
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_COLUMNS)
+    rows = [_COLUMNS]
     for row in sorted(changed.tolist(), key=lambda row: before.splits[row] == TRAIN):
         split = int(before.splits[row])
-        writer.writerow(
+        rows.append(
             [
                 before.paths[row],
                 SPLITS[split] if split >= 0 else "",
@@ -105,7 +101,7 @@ def write_changed_sides(
                 "became right" if is_right[row] else "became wrong",
             ]
         )
-    write_text(path, text.getvalue())
+    write_csv(path, rows)
 
 
 def _are_right(predictions: "Predictions") -> np.ndarray:

@@ -1,5 +1,6 @@
 """Names and values as text that any terminal can show and any program can read."""
 
+import codecs
 import json
 from collections.abc import Sequence
 
@@ -15,13 +16,38 @@ def printable_lines(text: str) -> str:
 
 
 def to_json(value: object) -> str:
-    """Indented JSON for any program: in ASCII where a name has bytes that are no UTF-8."""
+    """Indented JSON for any program and any terminal.
+
+    What `printable` escapes in a name is escaped here, too, the way that JSON has for it, so the
+    name is the same to whoever reads it, stray bytes included.
+    """
     text = json.dumps(value, indent=2, ensure_ascii=False)
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return json.dumps(value, indent=2)
-    return text
+    return "\n".join(
+        line if line.isprintable() else "".join(map(_escape_in_json, line))
+        for line in text.split("\n")
+    )
+
+
+def _escape_in_json(letter: str) -> str:
+    return letter if letter.isprintable() else json.dumps(letter)[1:-1]
+
+
+def _bytes_as_they_came(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Stray bytes of a name leave as they came; other letters that have no code are escaped."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    letters = error.object[error.start : error.end]
+    return b"".join(map(_encode_stray, letters)), error.end
+
+
+def _encode_stray(letter: str) -> bytes:
+    if "\udc80" <= letter <= "\udcff":
+        return letter.encode("ascii", "surrogateescape")
+    return letter.encode("ascii", "backslashreplace")
+
+
+AS_THEY_CAME = "frostline-as-they-came"  # how a stream treats letters that its encoding lacks
+codecs.register_error(AS_THEY_CAME, _bytes_as_they_came)
 
 
 def name_some(names: Sequence[str], n_shown: int = 3) -> str:
