@@ -73,6 +73,7 @@ def fit_dense(
         **settings,
         random_state=seed,
         on_epoch=lambda record: on_progress("Epochs", record["epoch"], options.epochs),
+        on_progress=on_progress,
     )
     notes = list(options.describe_idle())
     if fit.best_epoch == options.epochs:

@@ -150,6 +150,7 @@ def _fit_head(
         measure_seconds=lambda: {**seconds, "total": time.perf_counter() - started},
         output=output,
         force=force,
+        on_progress=on_progress,
     )
     return FitResult(
         folder,

@@ -9,7 +9,8 @@ from pipeline.errors import DatasetError, ParityError
 from pipeline.images.dataset import require_data_root
 from pipeline.images.decoding.read_images import hash_image_file
 from pipeline.images.splits import TRAIN
-from pipeline.runs.records import read_digests, read_splits
+from pipeline.runs.predictions import read_splits
+from pipeline.runs.records import read_digests
 from pipeline.runs.run_folder import Run
 from pipeline.system.parallel import map_batches
 from pipeline.system.paths import denial, is_file

@@ -7,9 +7,8 @@ people: the keys of the optional parts (`FeaturesPart`, `FinetuningPart`) stand 
 import json
 import math
 import os
-import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +30,7 @@ MAX_BYTES = 64 * 2**20
 
 _PARTS = ("features", "finetuning")
 _EXPECTED_TEXT = "text without NUL, of letters that a file name can have"
+_NO_MATRIX = np.empty((0, 0), np.int64)
 
 
 @dataclass(frozen=True)
@@ -158,6 +158,7 @@ class Manifest:
         finetuning: of a fine-tuned run.
         names_and_head_sha256: binds the names of the classes to the head, see `binding.py`; None in
             runs from before there was one.
+        scored_images: by split, sha256 of its images and their labels; empty in runs of 0.1.0.
         version: of the format.
     """
 
@@ -182,6 +183,7 @@ class Manifest:
     features: FeaturesPart | None = None
     finetuning: FinetuningPart | None = None
     names_and_head_sha256: str | None = None
+    scored_images: dict[str, str] = field(default_factory=dict)
     version: int = VERSION
 
     def __post_init__(self) -> None:
@@ -201,18 +203,41 @@ class Manifest:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Writes `manifest.json`, and `classes.json` beside it for other programs."""
-    values = msgspec.to_builtins(manifest, enc_hook=_number_of_numpy)
+    """Writes `manifest.json`, and `classes.json` beside it for other programs.
+
+    Confusion matrices are left out; see `confusion_matrices.py`.
+    """
+    values = msgspec.to_builtins(_without_matrices(manifest), enc_hook=_number_of_numpy)
+    for scores in _list_score_values(values):
+        del scores["confusion_matrix"]
     parts = [values.pop(name) or {} for name in _PARTS]
     flat = {"format": FORMAT, "version": values.pop("version"), **values}
     for part in parts:
         flat |= part
     write_text(folder / "classes.json", to_json(manifest.class_names) + "\n")
-    write_text(folder / "manifest.json", _numbers_on_one_line(to_json(flat)) + "\n")
+    write_text(folder / "manifest.json", to_json(flat) + "\n")
+
+
+def _without_matrices(manifest: Manifest) -> Manifest:
+    def strip(scores: dict[str, Metrics]) -> dict[str, Metrics]:
+        return {name: replace(one, confusion_matrix=_NO_MATRIX) for name, one in scores.items()}
+
+    tuned = manifest.finetuning
+    if tuned is not None:
+        tuned = replace(tuned, metrics_frozen=strip(tuned.metrics_frozen))
+    return replace(manifest, metrics=strip(manifest.metrics), finetuning=tuned)
+
+
+def _list_score_values(values: dict[str, Any]) -> list[dict[str, Any]]:
+    """The scores in a manifest's plain values, of each split."""
+    frozen = (values["finetuning"] or {}).get("metrics_frozen", {})
+    return [*values["metrics"].values(), *frozen.values()]
 
 
 def _number_of_numpy(value: Any) -> Any:
-    """numpy's numbers, which callers hand over as options, as Python's."""
+    """numpy's numbers, which callers hand over as options, as Python's; and no matrix."""
+    if value is _NO_MATRIX:
+        return []
     if isinstance(value, np.generic):
         return value.item()
     raise TypeError(f"A manifest holds no {type(value).__name__}")
@@ -277,7 +302,18 @@ def _convert(values: dict[str, Any]) -> Manifest:
     flat = {key: value for key, value in values.items() if key not in _PARTS}
     if flat["version"] < VERSION:
         flat.pop("engine", None)
-    return msgspec.convert({**flat, name: _pick(flat, types[name])}, Manifest)
+    part = _pick(flat, types[name])
+    return msgspec.convert({**flat, name: part}, Manifest, dec_hook=_to_matrix)
+
+
+def _to_matrix(wanted: type, value: Any) -> np.ndarray:
+    """A confusion matrix, which stands among the scores in manifests of 0.1.0."""
+    if wanted is not np.ndarray:
+        raise TypeError(f"A manifest holds no {wanted.__name__}")
+    try:
+        return np.array(msgspec.convert(value, list[list[int]]), np.int64)
+    except ValueError as error:  # msgspec adds where only to one that is not its own
+        raise ValueError("Expected rows of whole numbers, all as long") from error
 
 
 def _pick(values: dict[str, Any], part: type) -> dict[str, Any]:
@@ -323,15 +359,3 @@ def _is_made_of_bytes(text: str) -> bool:
 def _shorten(text: str) -> str:
     """Something from a file in a message, however long it is."""
     return text if len(text) <= 100 else text[:97] + "..."
-
-
-def _numbers_on_one_line(text: str) -> str:
-    """Indented JSON with each list of nothing but numbers on one line: a matrix a row a line.
-
-    A line break stands in JSON only between values, so nothing inside a string is touched.
-    """
-    return re.sub(
-        r"\[\n\s*(-?\d[^\]\[{}\"]*?)\n\s*\]",
-        lambda found: "[" + re.sub(r",\s+", ", ", found[1]) + "]",
-        text,
-    )

@@ -10,9 +10,10 @@ from pipeline.images.splits import SPLITS, TRAIN
 from pipeline.system.csv_files import write_csv
 
 if TYPE_CHECKING:
-    from pipeline.runs.records import Predictions
+    from pipeline.runs.predictions import Predictions
 
 SIGNIFICANT = 0.05
+_LEAST_SAID = 1e-3
 _COLUMNS = ["path", "split", "label", "before", "after", "change"]
 
 
@@ -56,6 +57,15 @@ def mcnemar_p_value(became_right: int, became_wrong: int) -> float:
 
     n_changed = became_right + became_wrong
     return float(binomtest(became_right, n_changed, 0.5).pvalue) if n_changed else 1.0
+
+
+def describe_p_value(p_value: float) -> str:
+    """`p = 0.012`, with as many digits as show on which side of the limit it lies."""
+    if p_value < _LEAST_SAID:
+        return f"p < {_LEAST_SAID:g}"
+    texts = (f"{p_value:.{digits}g}" for digits in range(2, 18))
+    is_significant = p_value < SIGNIFICANT
+    return f"p = {next(text for text in texts if (float(text) < SIGNIFICANT) is is_significant)}"
 
 
 def compare_predictions(before: "Predictions", after: "Predictions") -> Comparison:

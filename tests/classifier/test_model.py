@@ -11,7 +11,7 @@ from PIL import Image
 
 from pipeline.classifier.model import load_run
 from pipeline.errors import ParameterError, ParityError, RunError
-from pipeline.runs.records import read_predictions
+from pipeline.runs.predictions import read_predictions
 from pipeline.runs.run_folder import open_run
 
 

@@ -11,7 +11,7 @@ from conftest import call, make_photos, save_image
 from cli import main
 from pipeline.commands.options import Value
 from pipeline.errors import RunError
-from pipeline.runs.records import read_predictions
+from pipeline.runs.predictions import read_predictions
 from pipeline.runs.run_folder import open_run
 
 LITE0 = ("--backbone", "efficientnet-lite0", "--image-size", 32)
@@ -206,6 +206,7 @@ def test_damaged_run_is_an_error_without_traceback(fitted, tmp_path, name):
 )
 def test_damaged_predictions_are_described_in_words(fitted, tmp_path, damage, why):
     shutil.copytree(fitted, tmp_path / "run")
+    (tmp_path / "run" / "predictions.npz").unlink()  # as in 0.1.0
     path = tmp_path / "run" / "predictions.csv"
     path.write_text("\n".join(damage(path.read_text().splitlines())))
     with pytest.raises(RunError, match=why) as caught:

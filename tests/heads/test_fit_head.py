@@ -77,6 +77,26 @@ def test_memory_may_be_bytes_a_size_or_a_share(memory, features, tmp_path):
     assert found.metrics == expected.metrics
 
 
+@pytest.mark.parametrize(
+    ("head", "how", "stages"),
+    [
+        ("logreg", {"C": 1.0}, ["Surveying", "Fitting", "Predicting", "Writing"]),
+        ("dense", {"epochs": 2}, ["Surveying", "Epochs", "Predicting", "Writing"]),
+    ],
+)
+def test_each_part_of_a_fit_tells_how_far_it_is_to_its_end(features, tmp_path, head, how, stages):
+    told = {}
+    fit_head(
+        features,
+        head=head,
+        output=tmp_path / "run",
+        on_progress=lambda stage, done, total: told.update({stage: (done, total)}),
+        **how,
+    )
+    assert list(told) == stages
+    assert all(done == total > 0 for done, total in told.values())
+
+
 def test_features_of_a_file_that_are_not_finite_blame_the_file(features, monkeypatch):
     read = FeatureFile.read_blocks
 

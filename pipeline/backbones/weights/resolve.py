@@ -161,8 +161,8 @@ def _check_given(backbone: Backbone, path: Path) -> Path:
     if not is_file(path):
         what = "is a folder" if is_folder(path) else "does not exist"
         raise WeightsError(
-            f"The weights file {what}{denial(path)}. Expected imagenet, random, or a file that ends in "
-            f"{', '.join(suffixes)}. Received: `weights={path}`"
+            f"The weights file {what}{denial(path)}. Expected imagenet, random, or a file that "
+            f"ends in {', '.join(suffixes)}. Received: `weights={path}`"
         )
     if not path.name.endswith(suffixes):
         raise WeightsError(

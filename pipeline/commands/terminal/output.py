@@ -39,6 +39,7 @@ class Output:
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors=AS_THEY_CAME)
         self._is_screen = sys.stdout.isatty()
+        self.columns = Console().width  # what is piped is read in a terminal, too, or in a log
         width = None if self._is_screen else _UNLIMITED
         self._out = Console(highlight=False, width=width, soft_wrap=not self._is_screen)
         # With a height, or rich would take a terminal that can do nothing for one of 80 columns.

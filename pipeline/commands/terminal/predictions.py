@@ -5,10 +5,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from rich.markup import escape
-from rich.table import Table
 
-from pipeline.commands.terminal.tables import make_table
+from pipeline.commands.terminal.tables import long_table
 from pipeline.system.printable import printable
 
 if TYPE_CHECKING:
@@ -36,14 +34,15 @@ def list_best(predictions: "Sequence[Prediction]", class_names: list[str], top: 
     return rows
 
 
-def predictions_table(rows: list[Row]) -> Table:
-    """A line for each class of each image that could be used."""
-    table = make_table("image", "class", ">probability")
-    for row in rows:
-        for rank, (name, probability) in enumerate(row.best):
-            shown = escape(printable(row.path)) if rank == 0 else ""
-            table.add_row(shown, escape(printable(name)), f"{probability:.3f}")
-    return table
+def predictions_lines(rows: list[Row], width: int) -> Iterator[str]:
+    """A table with a line for each class of each image that could be used, if any could."""
+    cells = [
+        [printable(row.path) if rank == 0 else "", printable(name), f"{probability:.3f}"]
+        for row in rows
+        for rank, (name, probability) in enumerate(row.best)
+    ]
+    if cells:
+        yield from long_table(["image", "class", ">probability"], cells, width)
 
 
 def predictions_csv(rows: list[Row], top: int) -> Iterator[list[str]]:

@@ -1,6 +1,6 @@
 """What people see of each command's work."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,15 +10,16 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipeline.commands.terminal.class_chart import draw_class_chart
-from pipeline.commands.terminal.lists import backbones_table, feature_files_table, run_tables
+from pipeline.commands.terminal.lists import backbones_table, feature_files_table
 from pipeline.commands.terminal.output import Output
 from pipeline.commands.terminal.predictions import (
     list_best,
     predictions_csv,
     predictions_json,
-    predictions_table,
+    predictions_lines,
 )
 from pipeline.commands.terminal.progress import describe_rate
+from pipeline.commands.terminal.run_lists import run_tables
 from pipeline.commands.terminal.sentences import (
     count_given_splits,
     describe_choice,
@@ -26,7 +27,9 @@ from pipeline.commands.terminal.sentences import (
     describe_skipped,
 )
 from pipeline.commands.terminal.tables import (
+    MOST_ROWS,
     count,
+    describe_other_classes,
     describe_size,
     make_table,
     per_class_table,
@@ -34,6 +37,7 @@ from pipeline.commands.terminal.tables import (
     score_table,
 )
 from pipeline.images.splits import SPLITS
+from pipeline.runs.scores import Metrics, describe_absent_classes
 from pipeline.system.csv_files import format_csv
 from pipeline.system.printable import printable
 
@@ -52,6 +56,19 @@ if TYPE_CHECKING:
 
 class Terminal(Output):
     """What each command shows of what it made."""
+
+    def _print_scores(
+        self, rows: Mapping[str, Metrics], splits: Mapping[str, Metrics] | None = None
+    ) -> None:
+        """The table of scores, and which classes its means leave out, said once for each split."""
+        self.print_table(score_table(rows))
+        for sentence in describe_absent_classes(rows if splits is None else splits):
+            self.result(sentence)
+
+    def _print_classes(self, metrics: Metrics, split: str, place: str) -> None:
+        self.print_table(per_class_table(metrics, split))
+        for sentence in describe_other_classes(metrics, place):
+            self.result(sentence)
 
     def show_dataset(self, dataset: "Dataset") -> None:
         """Images per class and split, and what was left out."""
@@ -113,9 +130,10 @@ class Terminal(Output):
                 }
             )
             return
-        self.print_table(score_table(result.metrics))
+        self._print_scores(result.metrics)
         best = next(name for name in ("test", "val", "train") if name in result.metrics)
-        self.print_table(per_class_table(result.metrics[best], best))
+        place = f"{result.folder / 'manifest.json'}, metrics, {best}, per_class"
+        self._print_classes(result.metrics[best], best, place)
         self.result(describe_choice(result))
         if "test" not in result.metrics and result.chosen_by == "val":
             self.result("There is no test split: validation chose, so its scores flatter a little.")
@@ -147,8 +165,8 @@ class Terminal(Output):
         rows = {}
         for split in (name for name in SPLITS[::-1] if name in found.frozen):
             rows[f"{split}, frozen"] = found.frozen[split]
-            rows[f"{split}, fine-tuned"] = found.finetuned[split]
-        self.print_table(score_table(rows))
+            rows[f"{split}, tuned"] = found.finetuned[split]
+        self._print_scores(rows, found.finetuned)
         self.tell(describe_finetuning(result))
         stages = ", ".join(
             f"{stage} {seconds:.1f}" for stage, seconds in result.seconds.items() if seconds >= 0.1
@@ -164,8 +182,8 @@ class Terminal(Output):
         if as_json:
             self.result_json({**evaluation.to_dict(), "skipped": dict(skipped)})
             return
-        self.print_table(score_table({"these images": evaluation.metrics}))
-        self.print_table(per_class_table(evaluation.metrics, "these images"))
+        self._print_scores({"these images": evaluation.metrics})
+        self._print_classes(evaluation.metrics, "these images", "--json has them all")
         for path, reason in skipped:
             self.say(f"skipped {printable(path)}: {reason}")
 
@@ -179,17 +197,21 @@ class Terminal(Output):
         elif form == "json":
             self.result_json(predictions_json(rows))
         else:
-            table = predictions_table(rows)
-            if table.rows:
-                self.print_table(table)
+            for line in predictions_lines(rows, self.width):
+                self.result(line)
             for row in rows:
                 if row.reason is not None:
                     self.result(f"skipped {printable(row.path)}: {printable(row.reason)}")
 
     def show_runs(
-        self, entries: list[dict[str, Any]], problems: list[str], *, as_json: bool
+        self,
+        entries: list[dict[str, Any]],
+        problems: list[str],
+        *,
+        as_json: bool,
+        show_all: bool = False,
     ) -> None:
-        """The runs by data set and scored split; those that cannot be read are named."""
+        """The runs by what they were scored on; those that cannot be read are named."""
         for problem in problems:
             self.complain(f"Left out: {problem}")
         if as_json:
@@ -197,16 +219,19 @@ class Terminal(Output):
             return
         if not entries and not problems:
             self.say("No runs yet. `frostline.fit_head(FEATURES)` makes one.")
-        for heading, table in run_tables(entries, self.width) if entries else []:
-            self.result(heading)
-            self.print_whole_table(table)
+        most = None if show_all else MOST_ROWS
+        for found in run_tables(entries, self.columns, most) if entries else []:
+            self.result(found.heading)
+            self.print_whole_table(found.table)
+            if found.n_more:
+                self.result(f"{found.n_more:,} more, none of them better: --all shows them.\n")
 
     def show_backbones(self, backbones: "list[Backbone]", *, as_json: bool) -> None:
         """The table of backbones."""
         if as_json:
             self.result_json([asdict(backbone) for backbone in backbones])
             return
-        self.print_whole_table(backbones_table(backbones, self.width))
+        self.print_whole_table(backbones_table(backbones, self.columns))
 
     def show_frost_lines(
         self, backbone: "Backbone", lines: "list[FrostLine]", *, as_json: bool
@@ -254,7 +279,7 @@ class Terminal(Output):
             if not problems:
                 self.say("No feature files yet. `frostline.extract(DATA)` makes one.")
             return
-        self.print_whole_table(feature_files_table(entries, self.width))
+        self.print_whole_table(feature_files_table(entries, self.columns))
 
     def show_features(
         self, file: "FeatureFile", recomputed: "Recomputed | None" = None, *, as_json: bool
