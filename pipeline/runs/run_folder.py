@@ -16,7 +16,7 @@ from pipeline.system.atomic_folder import atomic_folder
 from pipeline.system.disk import storage_errors
 from pipeline.system.leftovers import remove_leftovers
 from pipeline.system.locks import hold_lock_for_now
-from pipeline.system.paths import is_file, is_folder
+from pipeline.system.paths import denial, is_file, is_folder
 from pipeline.system.versions import list_versions
 
 RUNS_FOLDER = Path("runs")
@@ -65,7 +65,8 @@ def open_run(folder: str | os.PathLike[str]) -> Run:
         what = "This is a file, not a run" if is_file(folder) else "There is no such run"
         raise RunError(
             f"{what}. Expected a folder that `frostline.fit_head()` or `frostline.finetune()` "
-            f"wrote, or the name of one in {RUNS_FOLDER}/. Received: {folder}\n"
+            f"wrote, or the name of one in {RUNS_FOLDER}/. Received: {folder}"
+            f"{denial(folder)}\n"
             "`frostline.list_runs()` lists the runs. `frostline.fit_head(FEATURES)` makes one."
         )
     return Run(folder, read_manifest(folder))
