@@ -2,6 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
+INSTALLED_ALL := $(VENV)/.installed-all
 
 .PHONY: demo test test-all lint bench clean
 
@@ -10,6 +11,10 @@ $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Frostline needs Python 3.11 or newer")'
 	$(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
+	touch $@
+
+$(INSTALLED_ALL): $(INSTALLED)
+	$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test-all]'
 	touch $@
 
 # The main job, end to end, on the bundled digits.
@@ -24,7 +29,7 @@ lint: $(INSTALLED)
 test: lint
 	$(VENV)/bin/pytest -n 2 --dist loadfile -m 'not slow'
 
-test-all: lint
+test-all: lint $(INSTALLED_ALL)
 	$(VENV)/bin/pytest
 
 # The short form of every benchmark, half an hour or so; the figures lie in build/bench/ as JSON, too.

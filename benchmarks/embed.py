@@ -58,7 +58,7 @@ def make_frostline(
     model, precision: str = "float32", engine: str | None = None
 ) -> Callable[[np.ndarray], np.ndarray]:
     from pipeline.backbones.engines.engine import Network
-    from pipeline.backbones.engines.registry import open_embedder
+    from pipeline.backbones.engines.opening import open_embedder
     from pipeline.system.parallel import map_batches
 
     batch_size = 8 if engine == "tensorflow" else None

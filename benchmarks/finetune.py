@@ -83,7 +83,7 @@ def prepare(folder: Path, n_images: int):
     """A run with a fitted head."""
     from pipeline.backbones.build import build_embedding_model
     from pipeline.backbones.engines.device import choose_device
-    from pipeline.backbones.engines.registry import open_model
+    from pipeline.backbones.engines.opening import open_model
     from pipeline.features.extract import make_recipe
     from pipeline.features.update import UpdateOptions, update_features
     from pipeline.heads.fit_head import fit_head
@@ -113,7 +113,7 @@ def build_training(run, inputs, options, line: str, from_line: bool):
     from pipeline.backbones.keras_internals import flatten_layers
     from pipeline.classifier.build import load_classifier
     from pipeline.finetuning.training import Training
-    from pipeline.runs.records import read_predictions
+    from pipeline.runs.predictions import read_predictions
 
     model = load_classifier(run)
     model.trainable = True

@@ -1,126 +1,130 @@
-"""For those who have a GPU: images/s of embedding at batches of 32 to 1024.
+"""For those who have a GPU: is it right there, and how fast?
 
-Each precision, compiled or not, from pixels in memory and from JPEG files that are decoded in
-threads ahead of the device; with the memory that TensorFlow used at most. Nobody has run this on a
-GPU yet where it was written: there was none. `--device cpu` shows that it runs.
+Needs no network, and with `--engine jax` no TensorFlow. Each part runs in a process of its own,
+says what it finds as it finds it, and takes no other part with it when it fails. `--short` takes
+eight minutes at most. `--device cpu` with small sizes shows that it runs.
 
-    python benchmarks/gpu.py --backbone efficientnetb0 --weights random
+    python benchmarks/gpu.py --write-reference reference.npz        # once, where TensorFlow is
+    python benchmarks/gpu.py --engine jax --short --reference reference.npz --json gpu.json
 """
 
-import statistics
+import json
+import os
+import signal
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from benchmarks.common import (
+from benchmarks.common import (  # noqa: E402
     describe_machine,
     make_parser,
     print_machine,
-    print_table,
     write_results,
 )
-from benchmarks.extract import SIZES, make_photos
+from benchmarks.gpu_reference import NETWORKS, write_reference  # noqa: E402
 
-BATCH_SIZES = (32, 64, 128, 256, 512, 1024)
-PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
-PACKAGES = ("tensorflow", "keras", "numpy")
-WAYS = {"compiled": True, "folded": False}  # whether XLA compiles the graph
-N_BATCHES = 4  # in a run from files
-
-
-def time_rate(run: Callable[[], object], n_images: int, n_rounds: int) -> float:
-    """Images/s, the median of the rounds after one to warm up."""
-    run()
-    taken = []
-    for _ in range(n_rounds):
-        started = time.perf_counter()
-        run()
-        taken.append(time.perf_counter() - started)
-    return n_images / statistics.median(taken)
+PACKAGES = ("jax", "jaxlib", "tensorflow", "keras", "numpy", "h5py", "pillow")
+# In this order; seconds that each may take at most in the short form.
+PARTS = {
+    "card": 60,
+    "parity": 150,
+    "bits": 120,
+    "extract": 150,
+    "kill": 120,
+    "memory": 100,
+    "rates": 200,
+    "device": 120,
+}
+SHORT_SECONDS = 480.0
 
 
-def embed_from_files(embed, paths: list[Path], recipe) -> None:
-    """As `extract` does: a thread reads, decodes and embeds a batch, several at once."""
-    from functools import partial
+def run_part(part: str, limit: float, folder: Path) -> dict:
+    """Results of one part, or `failed` and why."""
+    result = folder / f"{part}.json"
+    command = [sys.executable, __file__, *sys.argv[1:], "--part", part, "--folder", str(folder)]
+    print(f"== {part} (at most {limit:.0f} s)", flush=True)
+    started = time.perf_counter()
+    process = subprocess.Popen(command, start_new_session=True)
+    try:
+        code = process.wait(limit)
+        failed = "" if code == 0 else f"its process ended with exit code {code}"
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        failed = f"it took longer than {limit:.0f} s"
+    seconds = time.perf_counter() - started
+    found = json.loads(result.read_text()) if result.exists() else {}
+    if failed:
+        found["failed"] = found.get("failed", failed)
+        print(f"FAILED: {part}: {found['failed']}")
+    print(f"-- {part}: {seconds:.0f} s\n", flush=True)
+    return found | {"seconds": seconds}
 
-    from pipeline.features.embed import EmbedInThreads
-    from pipeline.images.decoding.read_images import read_images
 
-    size = embed.images_per_task
-    batches = [paths[start : start + size] for start in range(0, len(paths), size)]
-    for _ in EmbedInThreads(embed, partial(read_images, recipe=recipe)).map(batches):
-        continue
+def run_parts(arguments, folder: Path) -> dict:
+    """All parts, as long as there is time."""
+    ends = time.perf_counter() + (SHORT_SECONDS if arguments.short else 24 * 3600)
+    results = {}
+    for part in arguments.parts:
+        left = ends - time.perf_counter() - 2
+        limit = min(PARTS[part], left) if arguments.short else left
+        if limit < 10:
+            results[part] = {"failed": "no time was left"}
+            print(f"FAILED: {part}: no time was left", flush=True)
+            continue
+        results[part] = run_part(part, limit, folder)
+        write_results(arguments.json, arguments.machine, results)
+    return results
 
 
-def measure(arguments, photos: list[Path]) -> list[dict]:
-    import tensorflow as tf
-
-    from pipeline.backbones.build import build_embedding_model
-    from pipeline.backbones.engines.device import choose_device
-    from pipeline.backbones.engines.embedder import Embedder
-    from pipeline.backbones.engines.engine import Network
-    from pipeline.backbones.engines.tensorflow_graph import TensorFlowEngine
-    from pipeline.features.extract import make_recipe
-
-    device = choose_device(arguments.device)
-    name, rows = device.name.strip("/"), []
-    for precision in arguments.precisions:
-        recipe, weights = make_recipe(arguments.backbone, arguments.weights, precision=precision)
-        model = build_embedding_model(recipe, weights)
-        network = Network(lambda: model, precision)  # noqa: B023
-        for way, is_compiled in WAYS.items():
-            for batch_size in arguments.batch_sizes:
-                pixels = np.zeros((batch_size, recipe.image_size, recipe.image_size, 3), np.uint8)
-                paths = [photos[i % len(photos)] for i in range(N_BATCHES * batch_size)]
-                if device.is_gpu:
-                    tf.config.experimental.reset_memory_stats(name)
-                embed = Embedder(
-                    TensorFlowEngine(network, device, batch_size, is_compiled=is_compiled)
-                )
-                in_memory = time_rate(lambda: embed(pixels), batch_size, arguments.rounds)  # noqa: B023
-                from_files = time_rate(
-                    lambda: embed_from_files(embed, paths, recipe),  # noqa: B023
-                    len(paths),
-                    arguments.rounds,
-                )
-                rows.append(
-                    {
-                        "precision": precision,
-                        "graph": way,
-                        "batch": batch_size,
-                        "images/s": in_memory,
-                        "with decoding": from_files,
-                        "peak memory (MB)": tf.config.experimental.get_memory_info(name)["peak"]
-                        / 1e6
-                        if device.is_gpu
-                        else None,
-                    }
-                )
-    return rows
+def parse_arguments():
+    parser = make_parser(__doc__)
+    parser.add_argument("--engine", default="jax", choices=("jax", "tensorflow"))
+    parser.add_argument("--device", default="gpu")
+    parser.add_argument("--parts", nargs="*", default=list(PARTS), choices=list(PARTS))
+    parser.add_argument("--reference", type=Path, help="what --write-reference wrote")
+    parser.add_argument("--write-reference", type=Path, metavar="FILE", help="only this")
+    parser.add_argument("--networks", nargs="*", default=list(NETWORKS), choices=NETWORKS)
+    parser.add_argument("--image-size", type=int, default=224, help="of a reference to write")
+    parser.add_argument("--images", type=int, default=16, help="in a reference to write")
+    parser.add_argument(
+        "--batch-size", type=int, default=128, help="of bits, extract, kill and device"
+    )
+    parser.add_argument("--batch-sizes", type=int, nargs="*", default=[256, 64, 1024, 32, 512, 128])
+    parser.add_argument("--photos", type=int, default=8192)
+    parser.add_argument("--decoders", type=int, nargs="*", default=[8, 16])
+    parser.add_argument("--openings", type=int, default=4, help="networks that are opened at once")
+    parser.add_argument("--part", choices=list(PARTS), help="only this, in this process")
+    parser.add_argument("--folder", type=Path, help="for --part")
+    arguments = parser.parse_args()
+    if arguments.write_reference is None and arguments.reference is None:
+        parser.error("--reference FILE is needed; --write-reference FILE makes it")
+    return arguments
 
 
 def main() -> None:
-    parser = make_parser(__doc__)
-    parser.add_argument("--backbone", default="efficientnetb0")
-    parser.add_argument("--weights", default="imagenet")
-    parser.add_argument("--device", default="gpu")
-    parser.add_argument("--precisions", nargs="*", default=list(PRECISIONS))
-    parser.add_argument("--batch-sizes", type=int, nargs="*", default=list(BATCH_SIZES))
-    parser.add_argument("--rounds", type=int, default=5)
-    arguments = parser.parse_args()
+    arguments = parse_arguments()
+    if arguments.write_reference is not None:
+        write_reference(arguments.write_reference, arguments.image_size, arguments.images)
+        print(f"{arguments.write_reference.stat().st_size / 1e6:.2f} MB")
+        return
+    if arguments.part is not None:
+        from benchmarks.gpu_parts import measure_part
+
+        sys.exit(measure_part(arguments.part, arguments))
+    arguments.machine = describe_machine(PACKAGES)
+    print_machine(arguments.machine)
     with tempfile.TemporaryDirectory(prefix="frostline-gpu-") as folder:
-        make_photos(Path(folder), SIZES["500 x 375"], 256)
-        rows = measure(arguments, sorted(Path(folder).rglob("*.jpg")))
-    machine = describe_machine(PACKAGES)
-    print_machine(machine)
-    print_table(list(rows[0]), [row.values() for row in rows])
-    write_results(arguments.json, machine, rows)
+        results = run_parts(arguments, Path(folder))
+    write_results(arguments.json, arguments.machine, results)
+    failed = [part for part, found in results.items() if "failed" in found]
+    print(f"Failed: {', '.join(failed) or 'nothing'}")
+    sys.exit(bool(failed))
 
 
 if __name__ == "__main__":

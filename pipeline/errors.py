@@ -86,12 +86,3 @@ class BackendError(FrostlineError):
 
 class MissingExtraError(FrostlineError):
     """An optional package is not installed; the message names the extra."""
-
-
-def describe_unread_arrays(error: Exception) -> str:
-    """Why numpy refused a file, without its advice to load a pickle unsafely, and without a stop.
-
-    numpy takes whatever it does not know for a pickle.
-    """
-    text = str(error).rstrip(".")
-    return "it is no file of numpy's, or holds objects" if "pickle" in text else text

@@ -10,14 +10,21 @@ import hashlib
 import json
 import re
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any
+
+import msgspec
 
 # The greatest difference of two engines' rows for the same images, relative to the greatest.
 TOLERANCE = 1e-3  # float32 on a CPU
-REDUCED_TOLERANCE = 2e-2  # 16 bits, or a GPU
+REDUCED_TOLERANCE = 2e-2  # float16, or a GPU
+# Of a number bfloat16 keeps 8 bits, float16 11. The farthest from float32 that was seen is 4.9e-2:
+# EfficientNetB0 on an NVIDIA H200, see docs/performance.md.
+BFLOAT16_TOLERANCE = 6e-2
 
+# Pixels. EfficientNet-Lite0 needs 6.4 GB for one such image, and 21 GB at twice the side.
+GREATEST_IMAGE_SIZE = 4096
 FULL_DEPTH = 16  # bits of a pixel's values
 
+_GREATEST_FACTOR = 1e9
 # What may be asked for, and how it is recorded: by Keras's name, as ever, so that ids stay.
 PRECISIONS = {
     "float32": "float32",
@@ -26,6 +33,30 @@ PRECISIONS = {
     "mixed_float16": "mixed_float16",
     "mixed_bfloat16": "mixed_bfloat16",
 }
+# What people are told to ask for, and what older commands asked for: (then, now).
+PRECISION_NAMES = ("float32", "float16", "bfloat16")
+FORMER_PRECISION_NAMES = tuple((PRECISIONS[name], name) for name in PRECISION_NAMES[1:])
+_WORDS = {
+    "resize": ("stretch", "crop", "pad"),
+    "channel_order": ("RGB", "BGR"),
+    "pooling": ("avg", "max", "flatten", "none"),
+    "precision": tuple(dict.fromkeys(PRECISIONS.values())),
+    "truncated": ("skip", "keep"),
+}
+
+
+def find_tolerance(precision: str, *, is_gpu: bool) -> float:
+    """How far rounding may take rows of that precision from another engine's, relative to the
+    greatest.
+
+    Args:
+        precision: `float32`, `mixed_float16` or `mixed_bfloat16`; empty where it is unknown.
+        is_gpu: whether a GPU computed.
+    """
+    if precision == "mixed_bfloat16":
+        return BFLOAT16_TOLERANCE
+    is_exact = not is_gpu and precision in {"", "float32"}
+    return TOLERANCE if is_exact else REDUCED_TOLERANCE
 
 
 @dataclass(frozen=True)
@@ -65,6 +96,22 @@ class Recipe:
     truncated: str = "skip"
     depth: int = FULL_DEPTH
 
+    def __post_init__(self) -> None:
+        """Raises a ValueError for what no Frostline wrote: a recipe may come from anybody."""
+        for name, words in _WORDS.items():
+            if getattr(self, name) not in words:
+                raise ValueError(f"Expected `{name}` to be one of {', '.join(words)}")
+        if not 1 <= self.image_size <= GREATEST_IMAGE_SIZE:
+            raise ValueError(f"Expected `image_size` from 1 to {GREATEST_IMAGE_SIZE:,}")
+        if not 8 <= self.depth <= FULL_DEPTH:
+            raise ValueError(f"Expected `depth` from 8 to {FULL_DEPTH}")
+        if not all(0 <= value <= 255 for value in self.background):
+            raise ValueError("Expected `background` to be RGB 0..255")
+        if not all(abs(value) <= _GREATEST_FACTOR for value in (*self.scale, *self.offset)):
+            raise ValueError(f"Expected `scale` and `offset` up to {_GREATEST_FACTOR:g}")
+        if not re.fullmatch(r"random:[0-9]{1,19}|sha256:[0-9a-f]{64}", self.weights):
+            raise ValueError("Expected `weights` to be random:SEED or sha256:HEX")
+
     @property
     def id(self) -> str:
         """sha256 of the canonical JSON, 64 hex digits."""
@@ -87,11 +134,17 @@ class Recipe:
 
     @classmethod
     def from_json(cls, text: str) -> "Recipe":
-        """Inverse of `to_json`."""
+        """Inverse of `to_json`.
+
+        Raises:
+            ValueError: it is no recipe, or one with a field that this Frostline does not know.
+        """
         values = json.loads(text)
-        for name in ("background", "scale", "offset"):
-            values[name] = tuple(values[name])
-        return cls(**values)
+        recipe = msgspec.convert(values, cls)
+        unknown = values.keys() - {entry.name for entry in fields(cls)}
+        if unknown:
+            raise ValueError(f"Expected no fields but a recipe's. Received: {sorted(unknown)}")
+        return recipe
 
     def differences(self, other: "Recipe") -> list[str]:
         """Names the fields in which two recipes differ, as `name: this -> that`."""
@@ -144,8 +197,7 @@ class EngineRecord:
     @property
     def tolerance(self) -> float:
         """How far rounding may take its rows from another engine's, relative to the greatest."""
-        is_exact = not self.is_gpu and self.precision in {"", "float32"}
-        return TOLERANCE if is_exact else REDUCED_TOLERANCE
+        return find_tolerance(self.precision, is_gpu=self.is_gpu)
 
     def computes_like(self, other: "EngineRecord") -> bool:
         """Whether equal images get equal rows, the size of a batch apart."""
@@ -157,11 +209,9 @@ class EngineRecord:
 
     @classmethod
     def from_json(cls, text: str) -> "EngineRecord":
-        """Inverse of `to_json`."""
-        return cls.from_dict(json.loads(text))
+        """Inverse of `to_json`; fields that a newer Frostline added are passed over.
 
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "EngineRecord":
-        """From a record's fields; those that a newer Frostline added are passed over."""
-        known = {entry.name for entry in fields(cls)}
-        return cls(**{name: value for name, value in values.items() if name in known})
+        Raises:
+            ValueError: it is no record.
+        """
+        return msgspec.json.decode(text, type=cls)

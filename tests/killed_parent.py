@@ -9,20 +9,24 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 SECONDS = 60.0
+ENDS = [signal.SIGKILL, signal.SIGTERM]  # how a program that nobody wants any more is ended
 
 
-def survivors_of_a_kill(program: str, folder: Path, n_children: int) -> list[int]:
-    """Runs a program, kills it with SIGKILL and returns which children outlive it by ten seconds.
+def survivors_of_a_kill(
+    program: str, folder: Path, n_children: int, end: signal.Signals
+) -> list[int]:
+    """Runs a program, ends it and returns which children outlive it by ten seconds.
 
     Args:
         program: Python that makes each child write a file `child-PID` to the current folder, and
             then waits. What is in `folder` can be imported.
+        end: the signal.
     """
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (ROOT, folder)))}
     with subprocess.Popen([sys.executable, "-c", program], cwd=folder, env=environment) as parent:
         children = _wait_for_children(parent, folder, n_children)
         assert all(map(_is_running, children))
-        parent.send_signal(signal.SIGKILL)
+        parent.send_signal(end)
     deadline = time.monotonic() + 10
     while any(map(_is_running, children)) and time.monotonic() < deadline:
         time.sleep(0.05)

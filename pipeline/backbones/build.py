@@ -6,6 +6,8 @@ wherever its weights come from.
 
 import functools
 import importlib
+import importlib.util
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +26,7 @@ from pipeline.backbones.weights.resolve import TORCH_SUFFIXES, ResolvedWeights, 
 from pipeline.backbones.weights.torch_checkpoints import read_state_dict
 from pipeline.errors import BackboneError, WeightsError
 from pipeline.recipe import Recipe
+from pipeline.system.child_process import HelperProcess
 from pipeline.system.keras_on_tensorflow import keras
 
 
@@ -165,7 +168,39 @@ def _build_with_weights(
         model = _build_graph(backbone, image_size, include_top=include_top, pooling=pooling)
     if weights.path is not None:
         _load(backbone, model, weights.path, layer)
+    elif keras.backend.backend() != "tensorflow":
+        model.set_weights(_ask_tensorflow_for_weights(weights.seed, backbone, image_size, layer))
     return model
+
+
+def _ask_tensorflow_for_weights(
+    seed: int, backbone: Backbone, image_size: int, layer: str
+) -> list[np.ndarray]:
+    """Random weights as TensorFlow draws them from the seed; each backend would draw others.
+
+    Raises:
+        WeightsError: TensorFlow is not installed.
+    """
+    if importlib.util.find_spec("tensorflow") is None:
+        raise WeightsError(
+            "Random weights are TensorFlow's, so that a seed means the same weights everywhere. "
+            "Expected: TensorFlow, or a file of weights. Received: `weights='random'`, and no "
+            "TensorFlow\nInstall it, or give a file with `weights=FILE`."
+        )
+    with HelperProcess() as helper:
+        weights: list[np.ndarray] = helper.call(
+            _draw_weights, seed, backbone, image_size, layer in backbone.top_layers
+        )
+    return weights
+
+
+def _draw_weights(
+    seed: int, backbone: Backbone, image_size: int, include_top: bool
+) -> list[np.ndarray]:
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # this is no work for a GPU
+    with keras_settings(), seeded_weights(seed):
+        model = _build_graph(backbone, image_size, include_top=include_top, pooling=None)
+    return [np.asarray(weight) for weight in model.get_weights()]
 
 
 def _build_graph(

@@ -1,8 +1,11 @@
 """Keras's settings as Frostline needs them, for as long as a network is built or traced."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
 
 from pipeline.system.keras_on_tensorflow import keras
 
@@ -48,3 +51,31 @@ def seeded_weights(seed: int) -> Iterator[None]:
         yield
     finally:
         random.setstate(before)
+
+
+@contextmanager
+def blank_weights() -> Iterator[None]:
+    """Inside, layers begin with zeros wherever they would draw their weights.
+
+    For a process that gives all of them other weights anyway: JAX compiles the drawing for each
+    shape, which takes longer than all the rest of building a network.
+    """
+    initializers = keras.initializers
+    drawing = [
+        initializers.VarianceScaling,
+        initializers.RandomNormal,
+        initializers.RandomUniform,
+        initializers.TruncatedNormal,
+    ]
+    calls = [kind.__call__ for kind in drawing]
+
+    def give_zeros(_: object, shape: Sequence[int], dtype: str | None = None, **__: object) -> Any:
+        return keras.ops.convert_to_tensor(np.zeros(shape), dtype)
+
+    for kind in drawing:
+        kind.__call__ = give_zeros
+    try:
+        yield
+    finally:
+        for kind, call in zip(drawing, calls, strict=True):
+            kind.__call__ = call

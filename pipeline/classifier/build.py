@@ -16,13 +16,13 @@ from pipeline.backbones.keras_settings import keras_settings
 from pipeline.backbones.presets import HUB_PREFIX
 from pipeline.backbones.safe_loading import load_keras_model_safely
 from pipeline.backbones.weights.resolve import resolve_recorded_weights
-from pipeline.classifier.parity import FEATURE_TOLERANCE
 from pipeline.errors import BackboneError, HeadError, RunError
 from pipeline.heads.dense_head import DenseHead
 from pipeline.heads.head import Head
 from pipeline.heads.linear import LinearHead
 from pipeline.heads.saved_head import FINETUNED_MODEL, load_head, require_model
-from pipeline.recipe import Recipe
+from pipeline.recipe import TOLERANCE, Recipe
+from pipeline.runs.binding import require_bound_names
 from pipeline.runs.run_folder import Run
 from pipeline.system.keras_on_tensorflow import keras
 
@@ -125,6 +125,7 @@ def _build_embedding(run: Run, weights: str | None, precision: str | None = None
 def _load_finetuned(run: Run) -> keras.Model:
     require_model(run)
     path = run.folder / FINETUNED_MODEL
+    require_bound_names(run, [FINETUNED_MODEL])
     model = load_keras_model_safely(path)
     missing = {"preprocessing", "backbone", "head"} - {layer.name for layer in model.layers}
     if missing or model.output_shape[-1] != len(run.class_names):
@@ -160,7 +161,7 @@ def _require_savable(embedding: keras.Model, recipe: Recipe) -> None:
             problem = f"{type(error).__name__}: {reason[0][:200] if reason else ''}"
         else:
             difference = np.abs(np.asarray(received) - expected).max() / np.abs(expected).max()
-            if not difference <= FEATURE_TOLERANCE:
+            if not difference <= TOLERANCE:
                 problem = f"features that differ by {difference:.2g} of the greatest"
     if problem:
         raise BackboneError(

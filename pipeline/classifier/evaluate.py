@@ -3,10 +3,13 @@
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from pipeline.backbones.engines.device import require_device_name
 from pipeline.classifier.model import (
     Classifier,
     Prediction,
@@ -14,14 +17,19 @@ from pipeline.classifier.model import (
     open_either,
     require_defaults,
 )
+from pipeline.classifier.parity import check_head
+from pipeline.classifier.predict import predict_or_refuse
 from pipeline.errors import DatasetError
+from pipeline.features.cached_rows import read_cached_rows
+from pipeline.heads.saved_head import load_head
 from pipeline.images.dataset import Dataset, scan_dataset
-from pipeline.images.decoding.read_images import DEFAULT_LIMITS, Limits, make_limits
+from pipeline.images.decoding.read_images import make_limits
 from pipeline.images.splits import UNLABELLED
 from pipeline.runs.images_of_run import read_training_digests
 from pipeline.runs.run_folder import Run
 from pipeline.runs.scores import Metrics, score_predictions
 from pipeline.system.paths import as_path
+from pipeline.system.printable import name_some
 
 
 @dataclass(frozen=True)
@@ -94,8 +102,8 @@ def label_as_run(class_names: list[str], dataset: Dataset) -> np.ndarray:
     unknown = sorted(set(dataset.class_names) - set(class_names))
     if unknown:
         raise DatasetError(
-            f"The run does not know the classes {', '.join(unknown)}. Expected folders named "
-            f"like its classes: {', '.join(class_names)}. Received: {dataset.source}"
+            f"The run does not know the classes {name_some(unknown)}. Expected folders named "
+            f"like its classes: {name_some(class_names)}. Received: {dataset.source}"
         )
     index = np.array([class_names.index(name) for name in dataset.class_names], np.int32)
     labels: np.ndarray = index[dataset.labels]
@@ -113,7 +121,9 @@ def evaluate(
     max_bytes: int | None = None,
     weights: str | os.PathLike[str] | None = None,
     device: str = "auto",
+    engine: str | None = None,
     network_store: bool = True,
+    use_cache: bool = True,
     is_alone: bool = False,
     on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
     on_note: Callable[[str], None] = lambda note: None,
@@ -130,59 +140,98 @@ def evaluate(
         max_pixels, max_bytes: what an image may be at most, None for the defaults.
         weights: where the backbone's weights lie now, None for where they came from.
         device: `auto`, `cpu`, `gpu` or `gpu:N`.
+        engine: what runs the network, None for what suits the device.
         network_store: see `load_run`.
+        use_cache: take the rows of images that the run's feature file, or one beside it, already
+            has; not where `weights`, `engine` or limits are given.
         is_alone: see `load_run`.
         on_progress: called with a stage, the number done and the number to do.
         on_note: called with what people should know.
 
     Raises:
         DatasetError: no labels, a class that the run does not know, or no usable image.
-        RunError, ParityError, WeightsError, DeviceError: the run's model cannot be had.
+        RunError, ParityError, WeightsError, DeviceError, EngineError: there is no model to use.
     """
+    require_device_name(device)
     opened, model = open_either(run)
     if model is not None:
-        require_defaults(weights, device)
+        require_defaults(weights, device, engine)
     dataset = scan_dataset(as_path(data, "data"), class_depth, label_from).of_split(split)
     for note in dataset.notes:
         on_note(note)
-    label_as_run(opened.class_names, dataset)  # before the slow start of TensorFlow
-    is_loaded = model is not None
-    model = model or load_run(
-        opened, weights, device, network_store=network_store, is_alone=is_alone
-    )
-    limits = make_limits(max_pixels, max_bytes)
-    evaluation = score_dataset(model, dataset, limits=limits, on_progress=on_progress)
-    for note in () if is_loaded else model.notes:
-        on_note(note)
-    return evaluation
+    labels = label_as_run(opened.class_names, dataset)  # before a model is loaded
+    predictions: list[Prediction | None] = [None] * len(dataset)
+    asked_for = (weights, max_pixels, max_bytes, engine)
+    if use_cache and all(option is None for option in asked_for):
+        for row, prediction in _predict_from_cache(opened, dataset, on_note).items():
+            predictions[row] = prediction
+    missing = [row for row, prediction in enumerate(predictions) if prediction is None]
+    if missing:
+        found = predict_or_refuse(
+            model,
+            partial(
+                load_run,
+                opened,
+                weights,
+                device,
+                engine=engine,
+                network_store=network_store,
+                is_alone=is_alone,
+            ),
+            opened.recipe,
+            [dataset.root / dataset.paths[row] for row in missing],
+            make_limits(max_pixels, max_bytes),
+            on_progress,
+            on_note,
+        )
+        for row, prediction in zip(missing, found, strict=True):
+            predictions[row] = prediction
+    return _score(opened, dataset, labels, [p for p in predictions if p is not None])
 
 
-def score_dataset(
-    classifier: Classifier,
-    dataset: Dataset,
-    *,
-    limits: Limits = DEFAULT_LIMITS,
-    on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
-) -> Evaluation:
-    """Scores a model on a data set that was looked through before.
+def _predict_from_cache(
+    run: Run, dataset: Dataset, on_note: Callable[[str], None]
+) -> dict[int, Prediction]:
+    """What the run's head says of the rows that feature files have already, by row of the data set.
 
-    Args:
-        limits: what an image may be at most.
-        on_progress: called with a stage, the number done and the number to do.
-
-    Raises:
-        DatasetError: no labels, a class that the run does not know, or no usable image.
-        RunError: the run's own images cannot be read from it.
+    A fine-tuned network is another one than its recipe's, so nothing is cached of it.
     """
-    class_names = classifier.class_names
-    labels = label_as_run(class_names, dataset)
-    trained = read_training_digests(classifier.run)
-    paths = [dataset.root / path for path in dataset.paths]
-    predictions = classifier.predict(paths, limits=limits, on_progress=on_progress)
+    features_of = run.manifest.features
+    if features_of is None:
+        return {}
+    first = Path(features_of.features_file)
+    siblings = sorted(first.parent.glob("*.h5")) if first.parent.is_dir() else []
+    files = [first, *(path for path in siblings if path != first)]
+    cached = read_cached_rows(dataset, run.recipe, files)
+    if not len(cached.rows):
+        return {}
+    head = load_head(run)
+    check_head(run, head.predict_proba)
+    probabilities = head.predict_proba(cached.features)
+    on_note(
+        f"The features of {len(cached.rows):,} of {len(dataset):,} images are in "
+        f"{', '.join(map(str, cached.files))} already."
+    )
+    return {
+        row: Prediction(
+            dataset.root / dataset.paths[row],
+            probabilities[place],
+            run.class_names[int(probabilities[place].argmax())],
+            None,
+            cached.digests[place],
+        )
+        for place, row in enumerate(cached.rows.tolist())
+    }
+
+
+def _score(
+    run: Run, dataset: Dataset, labels: np.ndarray, predictions: list[Prediction]
+) -> Evaluation:
+    trained = read_training_digests(run)
     skipped = [prediction for prediction in predictions if prediction.reason is not None]
     if len(skipped) == len(predictions):
         raise DatasetError(
-            f"Not one of the {len(paths):,} images could be used. Received: {dataset.root}\n"
+            f"Not one of the {len(predictions):,} images could be used. Received: {dataset.root}\n"
             f"The first: {predictions[0].path}: {predictions[0].reason}"
         )
     is_usable = np.array([prediction.reason is None for prediction in predictions])
@@ -192,10 +241,10 @@ def score_dataset(
     if trained is not None:
         digests = [p.digest.tobytes() for p in predictions if p.reason is None]
         is_new = np.array([digest not in trained for digest in digests])
-        overlap = _find_overlap(is_new, labels, probabilities, class_names)
+        overlap = _find_overlap(is_new, labels, probabilities, run.class_names)
     return Evaluation(
-        metrics=score_predictions(labels, probabilities, class_names),
-        class_names=class_names,
+        metrics=score_predictions(labels, probabilities, run.class_names),
+        class_names=run.class_names,
         skipped=skipped,
         overlap=overlap,
     )

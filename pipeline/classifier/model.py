@@ -3,7 +3,7 @@
 import json
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +11,11 @@ from typing import Any, cast
 
 import numpy as np
 
-from pipeline.backbones.engines.device import Device, choose_device, require_device_name
+from pipeline.backbones.engines.device import Device, require_device_name
 from pipeline.backbones.engines.embedder import Embedder
 from pipeline.backbones.engines.engine import Network
 from pipeline.backbones.engines.network_store import NetworkStore
-from pipeline.backbones.engines.registry import open_embedder
+from pipeline.backbones.engines.opening import find_device, open_embedder
 from pipeline.classifier.parity import Parity, check_parity
 from pipeline.classifier.parts import load_parts
 from pipeline.classifier.sources import Source, list_images, make_source
@@ -28,12 +28,12 @@ from pipeline.recipe import Recipe
 from pipeline.runs.run_folder import Run, describe_software, open_run
 from pipeline.system.atomic_files import write_json
 from pipeline.system.parallel import map_batches
-from pipeline.system.paths import as_path
+from pipeline.system.paths import as_path, open_regular_file
+from pipeline.system.progress import OnProgress
 
 # So many images at most are not padded to the large batch that a GPU takes.
 SMALL_BATCH = 8
-
-Progress = Callable[[str, int, int], None]
+_MARKER_BYTES = 2**16  # more than the parity check ever leaves
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,7 @@ def load_run(
     weights: str | os.PathLike[str] | None = None,
     device: str = "auto",
     *,
+    engine: str | None = None,
     network_store: bool = True,
     is_alone: bool = False,
 ) -> "Classifier":
@@ -69,6 +70,7 @@ def load_run(
         run: a run or its folder.
         weights: where the backbone's weights lie now, None for where they came from.
         device: `auto`, `cpu`, `gpu` or `gpu:N`.
+        engine: what runs the network, None for what suits the device.
         network_store: keep the converted network for the next time, and take it from there.
         is_alone: this process does nothing but predict, so TensorFlow's threads may be set up for
             that for good.
@@ -80,13 +82,14 @@ def load_run(
         RunError, HeadError, WeightsError: the model cannot be rebuilt.
         ParityError: it is not the model that the run recorded (checked on first use).
         DeviceError: the device is not there.
+        EngineError: no such engine, or it cannot run the network.
     """
     require_device_name(device)
     opened, _ = open_either(run)
-    chosen = choose_device(device)
+    chosen = find_device(device, engine)
     store = NetworkStore() if network_store else None
     network, head = load_parts(opened, None if weights is None else str(weights), store)
-    classifier = Classifier(opened, network, head, chosen, is_alone=is_alone)
+    classifier = Classifier(opened, network, head, chosen, engine, is_alone=is_alone)
     classifier.open_engine(n_images=1)  # now, so that the first prediction is as quick as any
     classifier.notes += _check_parity_once(classifier)
     return classifier
@@ -107,13 +110,17 @@ def open_either(
     return opened, None
 
 
-def require_defaults(weights: object, device: str) -> None:
-    """A model that is loaded has its weights and its device already.
+def require_defaults(weights: object, device: str, engine: str | None) -> None:
+    """A model that is loaded has its weights, its device and its engine already.
 
     Raises:
         ParameterError: others are asked for.
     """
-    for name, value, default in (("weights", weights, None), ("device", device, "auto")):
+    for name, value, default in (
+        ("weights", weights, None),
+        ("device", device, "auto"),
+        ("engine", engine, None),
+    ):
         if value != default:
             raise ParameterError(
                 f"This model is loaded already. Expected no `{name}`. Received: {value}\n"
@@ -130,17 +137,26 @@ class Classifier:
         network: from RGB 0..255 to features.
         head: from features to probabilities.
         device: where the backbone computes.
+        engine: what runs it, None for what suits the device.
         is_alone: see `load_run`.
     """
 
     def __init__(
-        self, run: Run, network: Network, head: Head, device: Device, *, is_alone: bool = False
+        self,
+        run: Run,
+        network: Network,
+        head: Head,
+        device: Device,
+        engine: str | None = None,
+        *,
+        is_alone: bool = False,
     ):
         self.run = run
         self.head = head
         self.device = device
         self.notes: list[str] = []
         self._network = network
+        self._engine = engine
         self._is_alone = is_alone
         self._engines: dict[int | None, Embedder] = {}
         self._opening = threading.Lock()
@@ -160,7 +176,7 @@ class Classifier:
         images: Iterable[Any],
         *,
         limits: Limits = DEFAULT_LIMITS,
-        on_progress: Progress = lambda stage, done, total: None,
+        on_progress: OnProgress = lambda stage, done, total: None,
     ) -> list[Prediction]:
         """Classifies images; one that cannot be used comes with its reason.
 
@@ -192,7 +208,7 @@ class Classifier:
         return self.open_engine(len(pixels))(pixels)
 
     def _predict_each(
-        self, images: list[Any], limits: Limits, on_progress: Progress
+        self, images: list[Any], limits: Limits, on_progress: OnProgress
     ) -> Iterator[Prediction]:
         engine = self.open_engine(len(images))
         size = engine.images_per_task
@@ -250,7 +266,11 @@ class Classifier:
         with self._opening:
             if batch_size not in self._engines:
                 engine = open_embedder(
-                    self._network, self.device, batch_size=batch_size, is_alone=self._is_alone
+                    self._network,
+                    self.device,
+                    engine=self._engine,
+                    batch_size=batch_size,
+                    is_alone=self._is_alone,
                 )
                 self.notes += [note for note in engine.notes if note not in self.notes]
                 self._engines[batch_size] = engine
@@ -261,9 +281,14 @@ def _check_parity_once(classifier: Classifier) -> list[str]:
     """The parity check, once per run, device and versions of the software; what it has to say."""
     run, device = classifier.run, classifier.device
     marker = run.folder / "parity.json"
-    circumstances = {"software": describe_software(), "device": device.description}
-    with suppress(OSError, ValueError, TypeError, KeyError):
-        if json.loads(marker.read_text())["circumstances"] == circumstances:
+    circumstances = {
+        "software": describe_software(),
+        "device": device.description,
+        "engine": str(classifier.open_engine(n_images=1).record),
+    }
+    unread = suppress(OSError, ValueError, TypeError, KeyError, RecursionError)
+    with unread, open_regular_file(marker) as file:
+        if json.loads(file.read(_MARKER_BYTES))["circumstances"] == circumstances:
             return []
     found: Parity = check_parity(
         run, classifier.embed, classifier.head.predict_proba, is_gpu=device.is_gpu

@@ -13,17 +13,15 @@ import numpy as np
 
 from pipeline.errors import ParityError
 from pipeline.images.decoding.read_images import NO_LIMITS, read_image
-from pipeline.recipe import Recipe
+from pipeline.recipe import REDUCED_TOLERANCE, TOLERANCE, Recipe, find_tolerance
 from pipeline.runs.manifest import Manifest
 from pipeline.runs.records import Probes, read_probes
 from pipeline.runs.run_folder import Run
+from pipeline.system.paths import is_file
 
 if TYPE_CHECKING:
     from pipeline.system.keras_on_tensorflow import keras
 
-# Greatest difference relative to the greatest feature.
-FEATURE_TOLERANCE = 1e-3
-REDUCED_FEATURE_TOLERANCE = 2e-2
 # Greatest difference of a probability: a head may amplify a difference of the features.
 PROBABILITY_TOLERANCE = 1e-2
 REDUCED_PROBABILITY_TOLERANCE = 1e-1
@@ -64,19 +62,34 @@ def check_parity(
     probes, manifest = read_probes(run), run.manifest
     if data_root is not None:
         _compare_pixels(probes, data_root, run.recipe)
-    is_reduced = is_gpu or _is_reduced(manifest)
-    is_unknown = not is_reduced and not _is_device_known(manifest)
+    tolerance = _find_feature_tolerance(manifest, is_gpu=is_gpu)
+    is_unknown = tolerance == TOLERANCE and not _is_device_known(manifest)
+    if is_unknown:
+        tolerance = REDUCED_TOLERANCE
     features = embed(probes.pixels)
-    difference = _compare_features(run, probes, features, is_reduced or is_unknown)
-    _compare_probabilities(run, probes, predict_proba(features), is_reduced or is_unknown)
+    difference = _compare_features(run, probes, features, tolerance)
+    _compare_probabilities(run, probes, predict_proba(features), is_reduced=tolerance > TOLERANCE)
     notes = []
-    if is_unknown and difference > FEATURE_TOLERANCE:
+    if is_unknown and difference > TOLERANCE:
         notes = [
             f"The features of {run.folder} differ by {difference:.2g} of the greatest from what "
             "its network gives here. That is usual between a CPU and a GPU, not between two CPUs, "
             "and the run does not say what made them."
         ]
     return Parity(difference, notes)
+
+
+def check_head(run: Run, predict_proba: Callable[[np.ndarray], np.ndarray]) -> None:
+    """Compares a head with what the run recorded, on the recorded features of its probe images.
+
+    Args:
+        predict_proba: from features to probabilities (n, n_classes).
+
+    Raises:
+        ParityError: predictions differ.
+    """
+    probes = read_probes(run)
+    _compare_probabilities(run, probes, predict_proba(probes.features), is_reduced=False)
 
 
 def check_model_parity(
@@ -98,22 +111,25 @@ def check_model_parity(
         return check_parity(run, embed, predict_proba, is_gpu=is_gpu, data_root=data_root)
 
 
-def _is_reduced(manifest: Manifest) -> bool:
-    """Whether the run says that a GPU or 16 bits made its features."""
+def _find_feature_tolerance(manifest: Manifest, *, is_gpu: bool) -> float:
+    """The greatest difference relative to the greatest feature, for what the run says that made
+    its features, and for what computes now.
+    """
     engine = manifest.engine
-    if {manifest.recipe.precision, engine.precision} - {"float32", ""}:
-        return True
+    was_gpu = engine.is_gpu
     if not engine.is_known and manifest.finetuning is not None:
-        return manifest.finetuning.device.startswith("GPU")
-    return engine.is_gpu
+        was_gpu = manifest.finetuning.device.startswith("GPU")
+    return max(
+        find_tolerance(precision, is_gpu=is_gpu or was_gpu)
+        for precision in (manifest.recipe.precision, engine.precision)
+    )
 
 
 def _is_device_known(manifest: Manifest) -> bool:
     return manifest.engine.is_known or manifest.finetuning is not None
 
 
-def _compare_features(run: Run, probes: Probes, features: np.ndarray, is_reduced: bool) -> float:
-    tolerance = REDUCED_FEATURE_TOLERANCE if is_reduced else FEATURE_TOLERANCE
+def _compare_features(run: Run, probes: Probes, features: np.ndarray, tolerance: float) -> float:
     greatest = float(np.abs(probes.features).max())
     difference = _greatest_difference(features, probes.features) / max(greatest, 1e-30)
     if not difference <= tolerance:
@@ -128,7 +144,7 @@ def _compare_features(run: Run, probes: Probes, features: np.ndarray, is_reduced
 
 
 def _compare_probabilities(
-    run: Run, probes: Probes, probabilities: np.ndarray, is_reduced: bool
+    run: Run, probes: Probes, probabilities: np.ndarray, *, is_reduced: bool
 ) -> None:
     tolerance = REDUCED_PROBABILITY_TOLERANCE if is_reduced else PROBABILITY_TOLERANCE
     difference = _greatest_difference(probabilities, probes.probabilities)
@@ -149,7 +165,7 @@ def _greatest_difference(actual: np.ndarray, expected: np.ndarray) -> float:
 
 def _compare_pixels(probes: Probes, root: Path, recipe: Recipe) -> None:
     for path, expected in zip(probes.paths, probes.pixels, strict=True):
-        if not (root / path).exists():
+        if not is_file(root / path):
             continue
         _, decoded = read_image(root / path, recipe, NO_LIMITS)
         if isinstance(decoded, str) or not np.array_equal(decoded, expected):

@@ -6,13 +6,15 @@ Nothing here starts TensorFlow, unless the head can be had in no other way.
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.backbones.engines.engine import Network, identify_network
+from pipeline.backbones.engines.engine import Network
 from pipeline.backbones.engines.network_store import NetworkStore
+from pipeline.backbones.engines.recipe_network import describe_network
 from pipeline.backbones.weights.resolve import resolve_recorded_weights
 from pipeline.heads.dense_arithmetic import SavedDenseHead, read_arithmetic
 from pipeline.heads.head import Head
 from pipeline.heads.saved_head import FINETUNED_MODEL, load_head, require_model
-from pipeline.runs.run_folder import Run
+from pipeline.runs.binding import require_bound_names
+from pipeline.runs.run_folder import Run, open_run
 from pipeline.system.paths import sha256_of_file
 from pipeline.system.quiet_start import no_start_up_talk
 
@@ -39,33 +41,52 @@ def load_parts(
     recipe, source = run.recipe, weights or run.manifest.weights_source
     if weights is not None:
         resolve_recorded_weights(recipe, source)  # or it would be noticed only without the store
-
-    def build() -> "keras.Model":
-        with no_start_up_talk():
-            from pipeline.backbones.build import build_embedding_model
-        return build_embedding_model(recipe, resolve_recorded_weights(recipe, source))
-
-    return Network(build, recipe.precision, recipe, identify_network(recipe), store), head
+    return describe_network(recipe, source, store), head
 
 
 def _load_finetuned(run: Run, store: NetworkStore | None) -> tuple[Network, Head]:
     """The head is arithmetic where the run has that; one reading of the model gives both halves."""
     require_model(run)
+    require_bound_names(run, [FINETUNED_MODEL])
     path = run.folder / FINETUNED_MODEL
-    built: list[tuple[keras.Model, Head]] = []
-
-    def build_parts() -> "tuple[keras.Model, Head]":
-        if not built:
-            with no_start_up_talk():
-                from pipeline.classifier.build import load_finetuned_parts
-            built.append(load_finetuned_parts(run))
-        return built[0]
-
-    network = Network(lambda: build_parts()[0], identity=identify_finetuned(path), store=store)
+    halves = _FinetunedHalves(run.folder)
+    network = Network(halves.build_network, identity=identify_finetuned(path), store=store)
     arithmetic = read_arithmetic(path)
     if arithmetic is None or arithmetic.n_classes != len(run.class_names):
-        return network, build_parts()[1]
-    return network, SavedDenseHead(arithmetic, lambda: build_parts()[1])
+        return network, halves.build_head()
+    return network, SavedDenseHead(arithmetic, halves.build_head)
+
+
+class _FinetunedHalves:
+    """Network and head of a fine-tuned run, from one reading of its model.
+
+    Another process that gets it reads the model itself.
+
+    Args:
+        folder: of the run.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder.absolute()
+        self._built: tuple[keras.Model, Head] | None = None
+
+    def __getstate__(self) -> dict[str, object]:
+        return {"_folder": self._folder, "_built": None}
+
+    def build_network(self) -> "keras.Model":
+        """From RGB 0..255 to features."""
+        return self._build()[0]
+
+    def build_head(self) -> Head:
+        """From features to probabilities."""
+        return self._build()[1]
+
+    def _build(self) -> "tuple[keras.Model, Head]":
+        if self._built is None:
+            with no_start_up_talk():
+                from pipeline.classifier.build import load_finetuned_parts
+            self._built = load_finetuned_parts(open_run(self._folder))
+        return self._built
 
 
 def identify_finetuned(path: Path) -> str:

@@ -10,10 +10,10 @@ from pipeline.commands.shared import (
     class_depth_option,
     command,
     device_option,
+    engine_option,
     json_option,
     label_from_option,
-    max_bytes_option,
-    max_pixels_option,
+    limits_options,
     network_store_option,
     weights_option,
 )
@@ -29,18 +29,26 @@ if TYPE_CHECKING:
               "DATA.")  # fmt: skip
 @class_depth_option
 @label_from_option
-@max_pixels_option
-@max_bytes_option
+@limits_options
 @weights_option
 @device_option
+@engine_option
 @network_store_option
+@click.option(
+    "--no-cache",
+    "use_cache",
+    is_flag=True,
+    flag_value=False,
+    default=True,
+    help="Embed images anew whose features a feature file has.",
+)
 @json_option
 def evaluate(terminal: "Terminal", run: Path, data: Path, as_json: bool, **how: Any) -> None:
     """Score RUN on the labelled images in DATA.
 
     \b
     Example:
-      python cli.py evaluate runs/photos-efficientnetb0-logreg-1 new-photos
+      python cli.py evaluate runs/photos-efficientnet-lite0-logreg-1 new-photos
     """
     from pipeline.classifier.evaluate import evaluate as score
 

@@ -3,24 +3,20 @@
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 
-from pipeline.backbones.engines.engine import Network, identify_network
 from pipeline.backbones.engines.network_store import NetworkStore
-from pipeline.backbones.engines.registry import open_embedder
+from pipeline.backbones.engines.opening import open_embedder
+from pipeline.backbones.engines.recipe_network import describe_network
 from pipeline.backbones.weights.resolve import ResolvedWeights
 from pipeline.errors import BackboneError
 from pipeline.features.finished_rows import PartWriter
 from pipeline.recipe import EngineRecord, Recipe
 from pipeline.system.parallel import map_batches
-from pipeline.system.quiet_start import no_start_up_talk
+from pipeline.system.progress import OnProgress
 
-if TYPE_CHECKING:
-    from pipeline.system.keras_on_tensorflow import keras
-
-Progress = Callable[[str, int, int], None]
 # From paths to (digest, pixels or the reason why there are none) of each.
 ReadBatch = Callable[[list[Path]], list[tuple[np.ndarray, np.ndarray | str]]]
 
@@ -115,16 +111,8 @@ def make_embedder(
         network_store: keep the converted network for the next time, and take it from there.
         is_alone: this process does nothing but embed; see `open_embedder`.
     """
-
-    def build() -> "keras.Model":
-        with no_start_up_talk():
-            from pipeline.backbones.build import build_embedding_model
-        return build_embedding_model(recipe, weights)
-
-    store = NetworkStore() if network_store else None
-    network = Network(build, recipe.precision, recipe, identify_network(recipe), store)
     return open_embedder(
-        network,
+        describe_network(recipe, weights, NetworkStore() if network_store else None),
         device,
         engine=engine,
         batch_size=batch_size,
@@ -139,7 +127,7 @@ def embed_into_parts(
     files_to_rows: EmbedFiles,
     writer: PartWriter,
     on_failure: Callable[[Path, str], None],
-    on_progress: Progress,
+    on_progress: OnProgress,
 ) -> list[tuple[int, np.ndarray, str]]:
     """Embeds images into parts; whatever ends it early, Ctrl-C too, finished rows are there.
 

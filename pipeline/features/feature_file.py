@@ -12,15 +12,39 @@ from pathlib import Path
 from typing import Protocol
 
 import h5py
+import msgspec
 import numpy as np
 
 from pipeline.errors import FeatureFileError
+from pipeline.features.entries import (
+    Entries,
+    LabelledImages,
+    enter_all,
+    read_entries,
+    read_split_rule,
+    write_entries,
+)
+from pipeline.features.file_contents import (
+    FEATURE_TABLES,
+    PART_TABLES,
+    check_contents,
+    read_text,
+    read_whole_number,
+)
 from pipeline.features.file_stamps import Stamps, no_stamps
+from pipeline.images.split_rules import CHANCE
 from pipeline.recipe import EngineRecord, Recipe
 from pipeline.system.disk import OutputFile
 from pipeline.system.hdf5_damage import damage_named, damaged
-from pipeline.system.hdf5_tables import read_rows, read_strings, write_rows, write_strings
-from pipeline.system.sealed_hdf5 import VERSION, open_sealed, write_sealed
+from pipeline.system.hdf5_tables import (
+    check_tables,
+    read_rows,
+    read_strings,
+    require_finite,
+    write_rows,
+    write_strings,
+)
+from pipeline.system.sealed_hdf5 import VERSION, open_sealed, read_seal, write_sealed
 
 FORMAT = "frostline-features"
 PART_FORMAT = "frostline-part"
@@ -74,11 +98,26 @@ class Contents:
     probe_pixels: np.ndarray = field(default_factory=lambda: np.zeros((0, 0, 0, 3), np.uint8))
     features_sha256: str = ""
     data_name: str = ""  # what runs are called that are made of it
+    entries: Entries | None = None  # None in files from before they were kept
+    split_rule: str = CHANCE  # by which splits are made, unless another is asked for
 
     @property
     def engine(self) -> EngineRecord:
         """What computed the rows; of several engines the one with the widest tolerance."""
         return max(reversed(self.engines), key=lambda record: record.tolerance)
+
+    @property
+    def labelled_images(self) -> LabelledImages:
+        """What the division of the images into splits goes by."""
+        images = self.images
+        return LabelledImages(
+            images.paths, images.digests, self.labels, self.splits, self.class_names
+        )
+
+    @property
+    def known_entries(self) -> Entries:
+        """When each image was first to be divided; in a file that does not say, when it arrived."""
+        return self.entries or enter_all(self.labelled_images, self.arrivals)
 
     def says_the_same(self, other: "Contents") -> bool:
         """Whether two files with these contents would tell the same, time and software apart."""
@@ -130,6 +169,8 @@ def write_features(
         write_rows(
             file, "retired/features", retired_blocks, (len(contents.retired), n_features), output
         )
+        if contents.entries is not None:
+            write_entries(file, contents.entries)
         probe = file.create_group("probe")
         probe["row"] = contents.probe_rows.astype(np.int64)
         probe["pixels"] = contents.probe_pixels
@@ -148,6 +189,7 @@ def write_features(
                 "created": contents.created,
                 "software": json.dumps(contents.software),
                 "features_sha256": hasher.hexdigest(),
+                "split_rule": contents.split_rule,
             }
         )
 
@@ -199,11 +241,13 @@ def read_part(path: Path, identity: RowIdentity) -> tuple[np.ndarray, EngineReco
         FeatureFileError: it is damaged, or belongs to another recipe.
     """
     with open_sealed(path, PART_FORMAT) as file:
-        if file.attrs["recipe_id"] != identity.id:
-            raise FeatureFileError(f"{path} belongs to another recipe.")
-        with damage_named(path, "the attributes"):
+        with damage_named(path, "its tables"):
+            lengths = check_tables(file, PART_TABLES)
             (engine,) = _read_engines(file)
-        return file["digest"][:], engine, file["features"].shape[1]
+            digests = file["digest"][:]
+        if file.attrs.get("recipe_id") != identity.id:
+            raise FeatureFileError(f"{path} belongs to another recipe.")
+        return digests, engine, lengths["n_features"]
 
 
 def find_feature_files(folder: Path) -> tuple[list[tuple[Path, Contents, int]], list[str]]:
@@ -229,6 +273,14 @@ class FeatureFile:
         with FeatureFile(path) as file:
             features = file.read_rows(np.arange(10))
 
+    Args:
+        path: of the file. Another that takes its name meanwhile is not seen.
+
+    Attributes:
+        shape: (n_samples, n_features).
+        seal: sha256 of the file's bytes after the first 512, hex.
+        contents: all but the features.
+
     Raises:
         FeatureFileError: it is no feature file, of a newer format, or its tables are damaged.
     """
@@ -239,7 +291,11 @@ class FeatureFile:
         self._file = self._opened.__enter__()
         try:
             with damage_named(self.path, "the small tables"):
+                lengths = check_tables(self._file, FEATURE_TABLES)
+                self.shape = lengths["n_samples"], lengths["n_features"]
+                self.seal = read_seal(self._file)
                 self.contents = _read_contents(self._file)
+                check_contents(self.contents, self.n_features)
         except FeatureFileError:
             self.close()
             raise
@@ -256,11 +312,6 @@ class FeatureFile:
     @property
     def n_features(self) -> int:
         return self.shape[1]
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(n_samples, n_features)"""
-        return self._file["features"].shape
 
     def read_all(self) -> np.ndarray:
         """All features, float32 (n_samples, n_features), checked against their sha256.
@@ -293,12 +344,12 @@ class FeatureFile:
     def read_span(self, start: int, stop: int) -> np.ndarray:
         """Features of the rows from `start` to below `stop`, checked by fletcher32."""
         with damage_named(self.path, "the features"):
-            return self._file["features"][start:stop]
+            return require_finite(self._file["features"][start:stop])
 
     def read_rows(self, rows: np.ndarray) -> np.ndarray:
         """Features of some rows, in the order asked for, each block checked by fletcher32."""
         with damage_named(self.path, "the features"):
-            return read_rows(self._file["features"], rows)
+            return require_finite(read_rows(self._file["features"], rows))
 
 
 def _to_json(engines: list[EngineRecord]) -> str:
@@ -308,10 +359,10 @@ def _to_json(engines: list[EngineRecord]) -> str:
 def _read_engines(file: h5py.File) -> list[EngineRecord]:
     """A part has one. Files from before engines were recorded tell only the size of a batch."""
     if "engines" in file.attrs:
-        return [EngineRecord.from_dict(values) for values in json.loads(file.attrs["engines"])]
+        return msgspec.json.decode(read_text(file, "engines"), type=list[EngineRecord])
     if "engine" in file.attrs:
-        return [EngineRecord.from_json(file.attrs["engine"])]
-    return [EngineRecord(batch_size=int(file.attrs["batch_size"]))]
+        return [EngineRecord.from_json(read_text(file, "engine"))]
+    return [EngineRecord(batch_size=read_whole_number(file, "batch_size"))]
 
 
 def _write_images(group: h5py.Group, images: ImageTable) -> None:
@@ -331,33 +382,35 @@ def _read_contents(file: h5py.File) -> Contents:
         return file[name][:] if name in file else np.zeros(n_rows, np.int32)
 
     return Contents(
-        recipe=Recipe.from_json(attributes["recipe"]),
+        recipe=Recipe.from_json(read_text(file, "recipe")),
         images=_read_images(file),
         labels=file["label"][:],
         splits=file["split"][:],
         arrivals=read_arrivals("arrival", len(file["label"])),
-        class_names=json.loads(attributes["class_names"]),
+        class_names=msgspec.convert(json.loads(read_text(file, "class_names")), list[str]),
         skipped=_read_images(file["skipped"]),
         reasons=read_strings(file["skipped/reason"]),
         retired=file["retired/digest"][:],
         retired_arrivals=read_arrivals("retired/arrival", len(file["retired/digest"])),
         data_root=os.fsdecode(attributes["data_root"]),
         weights_source=os.fsdecode(attributes["weights_source"]),
-        batch_size=int(attributes["batch_size"]),
-        created=attributes["created"],
-        software=json.loads(attributes["software"]),
+        batch_size=read_whole_number(file, "batch_size"),
+        created=read_text(file, "created"),
+        software=msgspec.json.decode(read_text(file, "software"), type=dict[str, str]),
         engines=_read_engines(file),
         probe_rows=file["probe/row"][:],
         probe_pixels=file["probe/pixels"][:],
-        features_sha256=attributes["features_sha256"],
-        data_name=_read_data_name(attributes),
+        features_sha256=read_text(file, "features_sha256"),
+        data_name=_read_data_name(file),
+        entries=read_entries(file, file["label"][:], file["split"][:]),
+        split_rule=read_split_rule(file),
     )
 
 
-def _read_data_name(attributes: h5py.AttributeManager) -> str:
+def _read_data_name(file: h5py.File) -> str:
     """Files of the first days do not say: data sets were called after their folder."""
-    root = os.fsdecode(attributes["data_root"])
-    return os.fsdecode(attributes.get("data_name", b"")) or Path(root).name or "data"
+    root = os.fsdecode(file.attrs["data_root"])
+    return os.fsdecode(file.attrs.get("data_name", b"")) or Path(root).name or "data"
 
 
 def _read_images(group: h5py.Group) -> ImageTable:

@@ -6,8 +6,10 @@ Imports nothing heavy.
 from contextlib import suppress
 from dataclasses import dataclass
 
+from pipeline.backbones.engines.registry import ENGINES
 from pipeline.errors import ParameterError
-from pipeline.recipe import PRECISIONS
+from pipeline.images.split_rules import RULES
+from pipeline.recipe import FORMER_PRECISION_NAMES, PRECISION_NAMES
 from pipeline.system.options import check_options, option
 
 
@@ -25,7 +27,7 @@ class ExtractOptions:
         batch_size: images per call of the network, None for what suits the device; a file keeps
             its own as long as the same engine computes.
         jobs: batches computed at once, None for as many as cores.
-        parallel: `threads`; or `loky`, where each job is a process with a network of its own.
+        parallel: `threads`; or `processes`, where each job has a process with a network of its own.
         precision: of the computation: `float32`, `float16` or `bfloat16` (`mixed_float16` and
             `mixed_bfloat16` are older names of these).
         seed: of random weights.
@@ -73,18 +75,20 @@ class ExtractOptions:
     )
     parallel: str = option(
         "threads",
-        help="loky: each job is a process with a network of its own.",
-        choices=("threads", "loky"),
+        help="processes: each job has one, with a network of its own.",
+        choices=("threads", "processes"),
+        aliases=(("loky", "processes"),),
     )
     precision: str = option(
         "float32",
         help="Of the computation; bfloat16 also pays on CPUs with units for it (AMX).",
-        choices=tuple(PRECISIONS),
+        choices=PRECISION_NAMES,
+        aliases=FORMER_PRECISION_NAMES,
     )
     seed: int = option(0, help="Of random weights.", least=0, most=2**32 - 1)
     rehash: bool = option(False, help="Read every image, even if it looks unchanged.")
     retry_skipped: bool = option(False, help="Try images again that could not be decoded.")
-    reuse: bool = option(True, help="Take rows from other files in the folder.")
+    reuse: bool = option(True, help="Take no rows from other files in the folder.")
     prune: bool = option(False, help="Forget the features of images that are gone.")
     moved: bool = option(False, help="The data set was moved; keep the file's features.")
     class_depth: int = option(1, help="How many folders down the classes are.", least=1)
@@ -128,15 +132,26 @@ class ExtractOptions:
         None, help="Skip files with more.", least=1, default_words="536,870,912"
     )
     engine: str | None = option(
-        None, help="What runs the network.", default_words="what suits the device"
+        None,
+        help=f"What runs the network: {', '.join(ENGINES)}.",
+        default_words="what suits the device",
     )
     device: str = option("auto", help="Where to compute: auto, cpu, gpu or gpu:N.")
-    network_store: bool = option(True, help="Keep the converted network for the next command.")
+    network_store: bool = option(True, help="Keep no converted network for the next command.")
 
     def check(self) -> None:
         """Raises a ParameterError for the first option that makes no sense."""
         check_options(self, "extract features")
         parse_colour(self.background)
+
+    def describe_idle(self) -> list[str]:
+        """Names the options that were given and change nothing beside the others."""
+        if self.seed == ExtractOptions.seed or self.weights == "random":
+            return []
+        return [
+            f"`seed={self.seed}` changes nothing: it draws random weights (`weights='random'`), "
+            f"and those asked for are {self.weights}."
+        ]
 
 
 @dataclass(frozen=True)
@@ -146,6 +161,9 @@ class SplitOptions:
     Args:
         val_fraction, test_fraction: shares of the images, where the source gives no such split.
         group_by: a regular expression that finds an image's group in its path, None = no groups.
+        split_rule: `exact` gives every class its shares to one image, `chance` only about; None =
+            the rule of the feature file, which is `chance` in those of 0.1.0.
+        drop_small: leave out classes with fewer different images, 0 = none.
         seed: decides the splits, and what a head leaves to chance.
     """
 
@@ -158,6 +176,15 @@ class SplitOptions:
     group_by: str | None = option(
         None,
         help="Regular expression: images in whose paths it finds the same text share a split.",
+    )
+    split_rule: str | None = option(
+        None,
+        help="exact: every class has its shares to one image; chance: as 0.1.0 made splits.",
+        choices=RULES,
+        default_words="the one that FEATURES were made with",
+    )
+    drop_small: int = option(
+        0, help="Leave out classes with fewer than N different images.", least=0
     )
     seed: int = option(0, help="Decides all that is left to chance.", least=0, most=2**32 - 1)
 

@@ -20,8 +20,8 @@ def describe_room(target: Path, n_missing: int, n_rows: int, n_features: int) ->
     free = free_bytes(target.parent)
     if needed > free:
         raise StorageError(
-            f"Not enough room for {target}. Expected {needed / 1e9:.2f} GB free (the finished rows "
-            f"and, at the end, the one file made from them). Received: {free / 1e9:.2f} GB\n"
+            f"Not enough room for {target}. Expected {_size(needed)} free (the finished rows and, "
+            f"at the end, the one file made from them). Received: {_size(free)}\n"
             "Make room, or choose another disk with `output`."
         )
     return (
@@ -29,6 +29,10 @@ def describe_room(target: Path, n_missing: int, n_rows: int, n_features: int) ->
         f"{_megabytes('about', file_bytes)}, and {_megabytes('up to', needed)} while it is made; "
         f"{free / 1e9:,.1f} GB are free."
     )
+
+
+def _size(n_bytes: int) -> str:
+    return f"{n_bytes / 1e9:,.2f} GB" if n_bytes >= 0.1e9 else f"{n_bytes / 1e6:,.2f} MB"
 
 
 def _megabytes(bound: str, n_bytes: int) -> str:

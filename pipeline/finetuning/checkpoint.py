@@ -2,14 +2,15 @@
 
 import glob
 import json
-import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from pipeline.errors import RunError, describe_unread_arrays
+from pipeline.errors import RunError
+from pipeline.system.array_files import UnreadableError, read_arrays
 from pipeline.system.atomic_files import atomic_path
+from pipeline.system.expected_tables import Table
 
 FORMAT = "frostline-checkpoint"
 
@@ -69,18 +70,18 @@ def read_checkpoint(path: Path) -> tuple[State, dict]:
         RunError: it is damaged.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            values = json.loads(file["header"].tobytes())
-            if values.pop("format") != FORMAT:
-                raise ValueError("another format")
-            job = values.pop("job")
-            for name in _ARRAYS:
-                members = sorted(member for member in file.files if member.startswith(name + "-"))
-                values[name] = [file[member] for member in members]
-            return State(**values), job
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        arrays = read_arrays(path, {"header": Table(np.uint8, ("n_bytes",))}, with_others=True)
+        values = json.loads(arrays["header"].tobytes())
+        if values.pop("format") != FORMAT:
+            raise ValueError("another format")
+        job = values.pop("job")
+        for name in _ARRAYS:
+            members = sorted(member for member in arrays if member.startswith(name + "-"))
+            values[name] = [arrays[member] for member in members]
+        return State(**values), job
+    except (UnreadableError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError(
-            f"This checkpoint cannot be read ({describe_unread_arrays(error)}). Received: {path}\n"
+            f"This checkpoint cannot be read ({error}). Received: {path}\n"
             "Remove it, or leave out `resume=True`: training starts anew then."
         ) from error
 

@@ -5,7 +5,7 @@ below the frozen head.
 import numpy as np
 
 from pipeline.backbones.engines.device import Device
-from pipeline.backbones.engines.registry import open_model
+from pipeline.backbones.engines.opening import open_model
 from pipeline.classifier.build import load_classifier
 from pipeline.finetuning.checkpoint import State
 from pipeline.finetuning.epoch_passes import in_batches
@@ -14,7 +14,7 @@ from pipeline.finetuning.options import FinetuneOptions
 from pipeline.finetuning.parent import Parent
 from pipeline.finetuning.pixels import PixelStore
 from pipeline.finetuning.thawed import thaw_classifier
-from pipeline.runs.records import Predictions
+from pipeline.runs.predictions import Predictions
 from pipeline.system.keras_on_tensorflow import keras
 from pipeline.system.parallel import map_batches
 

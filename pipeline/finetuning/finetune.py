@@ -14,7 +14,7 @@ from pipeline.classifier.model import Classifier, open_either
 from pipeline.errors import RunError
 from pipeline.finetuning.options import FinetuneOptions
 from pipeline.finetuning.watch import Watch
-from pipeline.runs.run_folder import Run, require_free_output
+from pipeline.runs.run_folder import Run, claim_output
 from pipeline.system.options import build_options
 from pipeline.system.paths import as_path
 from pipeline.system.quiet_start import no_start_up_talk
@@ -91,6 +91,7 @@ def finetune(
 
     Raises:
         ParameterError: an option that makes no sense, or that there is not.
+        LockedError: another process is at this very fine-tuning, or at this output.
         RunError: the run has no head, the output exists, there is nothing to resume but the
             checkpoints of other options, or there are epochs that would be lost.
         DatasetError: the images are not where they were.
@@ -104,24 +105,24 @@ def finetune(
         require_device_name(device)
     opened, _ = open_either(run)
     target = None if output is None else as_path(output, "output")
-    require_free_output(target, force=force)
-    _require_other_folder(opened, target)
     watch = Watch(on_progress, on_epoch, on_note)
     if tensorboard is not None:
         watch = watch.with_tensorboard(as_path(tensorboard, "tensorboard"))
-    with no_start_up_talk():
-        from pipeline.finetuning.stages import run_stages
-    return run_stages(
-        opened,
-        wanted,
-        device,
-        data=None if data is None else as_path(data, "data"),
-        weights=None if weights is None else str(weights),
-        output=target,
-        force=force,
-        resume=resume,
-        watch=watch,
-    )
+    with claim_output(target, force=force):
+        _require_other_folder(opened, target)
+        with no_start_up_talk():
+            from pipeline.finetuning.stages import run_stages
+        return run_stages(
+            opened,
+            wanted,
+            device,
+            data=None if data is None else as_path(data, "data"),
+            weights=None if weights is None else str(weights),
+            output=target,
+            force=force,
+            resume=resume,
+            watch=watch,
+        )
 
 
 def _require_other_folder(run: Run, output: Path | None) -> None:

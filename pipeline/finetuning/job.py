@@ -2,17 +2,19 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
-from pipeline.errors import RunError
+from pipeline.errors import FrostlineError, RunError
 from pipeline.finetuning.checkpoint import State, list_others, read_checkpoint, write_checkpoint
 from pipeline.finetuning.options import FinetuneOptions
 from pipeline.heads.class_weights import BALANCED
 from pipeline.runs.run_folder import RUNS_FOLDER, Run
+from pipeline.system.locks import hold_lock_for_now
 from pipeline.system.paths import sha256_of_file
 
 
@@ -29,6 +31,23 @@ class FinetuneJob:
     path: Path
     stem: str
     facts: dict
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Holds the job, since two at it would write one checkpoint.
+
+        An error before an epoch is finished leaves no checkpoint: there is nothing to resume.
+
+        Raises:
+            LockedError: another process is at it.
+        """
+        with hold_lock_for_now(self.path):
+            try:
+                yield
+            except FrostlineError:
+                if self._count_epochs() == 0:
+                    self.forget()
+                raise
 
     def find_state(
         self, *, resume: bool, force: bool, on_note: Callable[[str], None]
@@ -60,12 +79,16 @@ class FinetuneJob:
     def forget(self) -> None:
         self.path.unlink(missing_ok=True)
 
-    def _require_nothing_lost(self) -> None:
+    def _count_epochs(self) -> int | None:
+        """How many are finished in the checkpoint; None where that cannot be read."""
         try:
-            n_epochs = read_checkpoint(self.path)[0].epoch
+            return read_checkpoint(self.path)[0].epoch
         except RunError:
-            return  # nothing can be lost that cannot be read
-        if n_epochs:
+            return None
+
+    def _require_nothing_lost(self) -> None:
+        n_epochs = self._count_epochs()
+        if n_epochs:  # nothing can be lost that cannot be read
             raise RunError(
                 f"This very fine-tuning was interrupted, and {n_epochs} finished epoch(s) lie in "
                 f"{self.path}. Expected `resume=True` to go on from there, or `force=True` "

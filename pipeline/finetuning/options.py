@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from pipeline.errors import ParameterError
 from pipeline.heads.options import CLASS_WEIGHT_HELP
-from pipeline.recipe import PRECISIONS
+from pipeline.recipe import FORMER_PRECISION_NAMES, PRECISION_NAMES
 from pipeline.system.options import check_options, option
 
 AUGMENTATIONS = ("none", "light", "strong")
@@ -80,7 +80,10 @@ class FinetuneOptions:
     flip: bool = option(False, help="Mirror images at random. Not for digits or letters.")
     class_weight: str | None = option(None, help=CLASS_WEIGHT_HELP, none_word="none")
     precision: str = option(
-        "float32", help="Of the computation while training.", choices=tuple(PRECISIONS)
+        "float32",
+        help="Of the computation while training.",
+        choices=PRECISION_NAMES,
+        aliases=FORMER_PRECISION_NAMES,
     )
     trunk_cache: bool | None = option(
         None,
@@ -96,6 +99,31 @@ class FinetuneOptions:
     @property
     def is_augmented(self) -> bool:
         return self.augment != "none" or self.flip
+
+    def describe_idle(self, *, uses_trunk_cache: bool) -> list[str]:
+        """Names the options that were given and change nothing beside the others.
+
+        Args:
+            uses_trunk_cache: whether this training reads what the frozen part made of the images.
+        """
+        notes = []
+        if self.views != FinetuneOptions.views and not (uses_trunk_cache and self.is_augmented):
+            reason = "without a trunk cache" if self.is_augmented else "without augmentation"
+            notes.append(
+                f"`views={self.views}` changes nothing {reason}: it is the number of augmented "
+                "images in the trunk cache."
+            )
+        if self.find_learning_rate and self.learning_rate != FinetuneOptions.learning_rate:
+            notes.append(
+                f"`learning_rate={self.learning_rate:g}` is used only if the sweep that "
+                "`find_learning_rate` asks for finds none."
+            )
+        if self.patience != FinetuneOptions.patience and self.patience >= self.epochs:
+            notes.append(
+                f"`patience={self.patience}` changes nothing with `epochs={self.epochs}`: training "
+                "ends before."
+            )
+        return notes
 
     def check(self) -> None:
         """Raises a ParameterError for values that make no sense."""

@@ -1,6 +1,7 @@
 """The stages of a fine-tuning, one after another: thaw, decode, train, predict, write."""
 
 import time
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from pipeline.finetuning.watch import Watch
 from pipeline.finetuning.write_run import write_finetuned_run
 from pipeline.heads.class_weights import weigh_classes
 from pipeline.recipe import PRECISIONS
-from pipeline.runs.records import Predictions
+from pipeline.runs.predictions import Predictions
 from pipeline.runs.run_folder import Run
 from pipeline.system.keras_on_tensorflow import keras
 
@@ -52,14 +53,19 @@ def run_stages(
     parent = open_parent(run, weights, data, watch.on_progress)
     class_weights = weigh_classes(options.class_weight, parent.train_labels, run.class_names)
     task = _Task(parent, options, device, watch, output, force, class_weights, stopwatch)
-    with place(options.strategy, device) as replicas:
-        thawed = _thaw(task, replicas)
-        job, state = _find_state(task, thawed, resume=resume)
-        images = _open_images(task, thawed, state)
-        state = _train(task, thawed, images, replicas, job, state)
-    model, after = _predict(task, thawed, images, state)
-    result = _write(task, thawed, images, state, model, after, n_devices=replicas.n)
-    job.forget()
+    with ExitStack() as held:
+        with place(options.strategy, device) as replicas:
+            thawed = _thaw(task, replicas)
+            job = describe_job(run, output, options, thawed.line.name, class_weights)
+            held.enter_context(job.hold())
+            found = job.find_state(resume=resume, force=force, on_note=watch.on_note)
+            images = _open_images(task, thawed, found)
+            for note in options.describe_idle(uses_trunk_cache=images.trunk is not None):
+                watch.on_note(note)
+            state = _train(task, thawed, images, replicas, job, found)
+        model, after = _predict(task, thawed, images, state)
+        result = _write(task, thawed, images, state, model, after, n_devices=replicas.n)
+        job.forget()
     return result
 
 
@@ -109,15 +115,6 @@ def _thaw(task: _Task, replicas: Replicas) -> Thawed:
         note(words)
     task.stopwatch.lap("prepare")
     return thawed
-
-
-def _find_state(task: _Task, thawed: Thawed, *, resume: bool) -> tuple[FinetuneJob, State | None]:
-    """The job as its checkpoint knows it, and the state to go on from."""
-    job = describe_job(
-        task.parent.run, task.output, task.options, thawed.line.name, task.class_weights
-    )
-    state = job.find_state(resume=resume, force=task.force, on_note=task.watch.on_note)
-    return job, state
 
 
 def _open_images(task: _Task, thawed: Thawed, state: State | None) -> _Images:

@@ -1,10 +1,12 @@
 """Who wants to know how fine-tuning goes, and when; TensorBoard is one of them."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pipeline.system.atomic_files import storage_errors
+from pipeline.system.disk import require_folder_can_be, storage_errors
+from pipeline.system.printable import printable
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,12 @@ class Watch:
     on_note: Callable[[str], None] = lambda note: None
 
     def with_tensorboard(self, folder: Path) -> "Watch":
-        """The same, and each epoch's record goes to event files in a folder, too."""
+        """The same, and each epoch's record goes to event files in a folder, too.
+
+        Raises:
+            StorageError: there can be no such folder.
+        """
+        require_folder_can_be(folder, "tensorboard")
 
         def on_epoch(record: dict[str, float]) -> None:
             self.on_epoch(record)
@@ -47,9 +54,11 @@ def log_epoch(folder: Path, record: dict[str, float]) -> None:
     metadata = tf.compat.v1.SummaryMetadata(
         plugin_data=tf.compat.v1.SummaryMetadata.PluginData(plugin_name="scalars")
     )
-    with storage_errors(folder):
+    with storage_errors(folder, "tensorboard"):
         folder.mkdir(parents=True, exist_ok=True)
-        writer = tf.summary.create_file_writer(str(folder))
+        # As bytes: TensorFlow takes no text that is not UTF-8.
+        name = f"logdir:{printable(str(folder))}"
+        writer = tf.summary.create_file_writer(os.fsencode(folder), name=name)
         with writer.as_default():
             for name, value in record.items():
                 if name != "epoch":

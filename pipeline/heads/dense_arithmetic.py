@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.errors import ParameterError, RunError
-from pipeline.heads.head import Features, Head
+from pipeline.heads.head import FeatureArray, Head
 from pipeline.heads.linear import ROWS_PER_BLOCK
 from pipeline.runs.scores import softmax
+from pipeline.system.array_files import UnreadableError, read_arrays
 from pipeline.system.atomic_files import write_bytes
+from pipeline.system.expected_tables import Table
 from pipeline.system.paths import sha256_of_file
 from pipeline.system.quiet_start import no_start_up_talk
 
@@ -48,7 +50,7 @@ class DenseArithmetic:
     def n_classes(self) -> int:
         return self.layers[-1][1].shape[0]
 
-    def predict_proba(self, features: Features) -> np.ndarray:
+    def predict_proba(self, features: FeatureArray) -> np.ndarray:
         """Float32 probabilities `(n_samples, n_classes)`, block by block in float64.
 
         Raises:
@@ -85,7 +87,7 @@ class SavedDenseHead:
         self._arithmetic = arithmetic
         self._load = load
 
-    def predict_proba(self, features: Features) -> np.ndarray:
+    def predict_proba(self, features: FeatureArray) -> np.ndarray:
         """See `DenseArithmetic.predict_proba`."""
         return self._arithmetic.predict_proba(features)
 
@@ -140,23 +142,20 @@ def save_arithmetic(path: Path, arithmetic: DenseArithmetic) -> None:
 
 def read_arithmetic(path: Path) -> DenseArithmetic | None:
     """The arithmetic beside a head's or model's file; None where there is none that is its own."""
+    expected = {
+        "of": Table(np.str_, ()),
+        "scale": Table(np.floating, ("n_features",)),
+        "shift": Table(np.floating, ("n_features",)),
+    }
     try:
-        data = path.with_name(ARITHMETIC).read_bytes()
-        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            if str(arrays["of"]) != sha256_of_file(path):
-                return None
-            n_layers = sum(name.startswith("kernel") for name in arrays)
-            return _check(
-                DenseArithmetic(
-                    arrays["scale"],
-                    arrays["shift"],
-                    tuple((arrays[f"kernel{n}"], arrays[f"bias{n}"]) for n in range(n_layers)),
-                )
-            )
-    except Exception:
-        # zipfile and numpy raise a dozen kinds of error, according to which byte is damaged; the
-        # head itself is another file.
-        return None
+        arrays = read_arrays(path.with_name(ARITHMETIC), expected, with_others=True)
+        if str(arrays["of"]) != sha256_of_file(path):
+            return None
+        n_layers = sum(name.startswith("kernel") for name in arrays)
+        layers = tuple((arrays[f"kernel{n}"], arrays[f"bias{n}"]) for n in range(n_layers))
+    except (UnreadableError, KeyError, OSError):
+        return None  # the head itself is another file
+    return _check(DenseArithmetic(arrays["scale"], arrays["shift"], layers))
 
 
 def _check(arithmetic: DenseArithmetic) -> DenseArithmetic | None:

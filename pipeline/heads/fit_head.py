@@ -2,7 +2,7 @@
 
 import time
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from numbers import Integral
 from pathlib import Path
 from typing import Any
@@ -13,22 +13,25 @@ from pipeline.errors import DatasetError, FeatureFileError, ParameterError, Spli
 from pipeline.features.feature_file import Contents, FeatureFile
 from pipeline.features.options import SplitOptions
 from pipeline.features.sliced_rows import FeatureRows
+from pipeline.features.split_notes import describe_small_classes
 from pipeline.features.split_rows import (
     Division,
     count_images,
-    describe_small_classes,
     divide_images,
+    drop_small_classes,
 )
 from pipeline.heads.fit import Fit, fit, make_options
-from pipeline.heads.head import Progress
 from pipeline.heads.registry import find_head
 from pipeline.heads.write_run import write_head_run
 from pipeline.images.splits import UNLABELLED, VAL
 from pipeline.runs.manifest import FeaturesPart
+from pipeline.runs.run_folder import claim_output
 from pipeline.runs.scores import Metrics
 from pipeline.system.memory import available_bytes, parse_memory
 from pipeline.system.options import check_options
-from pipeline.system.sealed_hdf5 import read_seal
+from pipeline.system.paths import as_path
+from pipeline.system.printable import name_some
+from pipeline.system.progress import OnProgress
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class FitResult:
     folder: Path
     metrics: dict[str, Metrics]
     chosen: str
+    chosen_by: str
     notes: list[str]
     seconds: float
     class_names: list[str]
@@ -57,7 +61,7 @@ def fit_head(
     memory: int | str | None = None,
     output: str | Path | None = None,
     force: bool = False,
-    on_progress: Progress = lambda stage, done, total: None,
+    on_progress: OnProgress = lambda stage, done, total: None,
     **options: Any,
 ) -> FitResult:
     """Fits a head on a feature file and writes a run.
@@ -83,17 +87,43 @@ def fit_head(
         DatasetError: its images have no labels, or only one class.
         SplitError: a class too small to be split.
         RunError: the output exists.
+        LockedError: another process is about to write the output.
     """
+    target = None if output is None else as_path(output, "output")
+    with claim_output(target, force=force):
+        return _fit_head(
+            features,
+            head=head,
+            memory=memory,
+            output=target,
+            force=force,
+            on_progress=on_progress,
+            options=options,
+        )
+
+
+def _fit_head(
+    features: str | Path,
+    *,
+    head: str,
+    memory: int | str | None,
+    output: Path | None,
+    force: bool,
+    on_progress: OnProgress,
+    options: dict[str, Any],
+) -> FitResult:
+    """`fit_head`, for whoever holds the output."""
     dividing, of_head = check_fit_options(head, options)
     n_bytes = _count_bytes(memory)
+    is_idle_force = force and output is None
     path, started = Path(features), time.perf_counter()
     seconds = {}
     with FeatureFile(path) as file:
-        contents = file.contents
+        contents, dropped = drop_small_classes(file.contents, dividing)
         _require_classes(contents, path)
-        division = divide_images(contents, **asdict(dividing))
+        division = divide_images(contents, dividing, asked=options)
         rows = FeatureRows(file, n_bytes)
-        source = _describe_source(contents, path, division.equal_images)
+        source = _describe_source(file, division.equal_images)
         seconds["read"] = time.perf_counter() - started
         fit_started = time.perf_counter()
         fitted = _fit_rows(
@@ -104,7 +134,11 @@ def fit_head(
     del rows  # what follows needs memory of its own
     n_images = count_images(fitted.splits, fitted.labels, len(fitted.class_names))
     small_classes = describe_small_classes(n_images[:, VAL], fitted.class_names)
-    notes = [*division.notes, *small_classes, *fitted.notes]
+    idle = [
+        *(_describe_idle_seed(head, division) if "seed" in options else []),
+        *(["`force` changes nothing without `output`: a new run gets a new name."] * is_idle_force),
+    ]
+    notes = [*dropped, *division.notes, *idle, *small_classes, *fitted.notes]
     folder = write_head_run(
         fitted,
         contents,
@@ -114,13 +148,15 @@ def fit_head(
         probe_features,
         notes=notes,
         measure_seconds=lambda: {**seconds, "total": time.perf_counter() - started},
-        output=None if output is None else Path(output),
+        output=output,
         force=force,
+        on_progress=on_progress,
     )
     return FitResult(
         folder,
         fitted.metrics,
         fitted.chosen,
+        fitted.chosen_by,
         notes,
         time.perf_counter() - started,
         fitted.class_names,
@@ -141,6 +177,16 @@ def check_fit_options(head: str, options: dict[str, Any]) -> tuple[SplitOptions,
     make_options(find_head(head), of_head)
     check_options(dividing, "fit a head")
     return dividing, of_head
+
+
+def _describe_idle_seed(head: str, division: Division) -> list[str]:
+    """Says of a seed that was given that it decides nothing, where that is so."""
+    if division.made or find_head(head).uses_seed:
+        return []
+    return [
+        "`seed` changes nothing: the data set itself says which image is in which split, and the "
+        f"head `{head}` leaves nothing to chance."
+    ]
 
 
 def _count_bytes(memory: int | str | None) -> int:
@@ -169,7 +215,7 @@ def _fit_rows(
     options: dict[str, Any],
     *,
     seed: int,
-    on_progress: Progress,
+    on_progress: OnProgress,
 ) -> Fit:
     """`fit` on the rows of a file, which is at fault for features that cannot be used."""
     try:
@@ -191,14 +237,12 @@ def _fit_rows(
         ) from error
 
 
-def _describe_source(
-    contents: Contents, path: Path, equal_images: dict[str, list[list[str]]]
-) -> FeaturesPart:
+def _describe_source(file: FeatureFile, equal_images: dict[str, list[list[str]]]) -> FeaturesPart:
     return FeaturesPart(
-        features_file=str(path.resolve()),
-        features_file_seal=read_seal(path),
-        features_sha256=contents.features_sha256,
-        features_batch_size=contents.batch_size,
+        features_file=str(file.path.resolve()),
+        features_file_seal=file.seal,
+        features_sha256=file.contents.features_sha256,
+        features_batch_size=file.contents.batch_size,
         equal_images=equal_images,
     )
 
@@ -207,24 +251,25 @@ def _require_classes(contents: Contents, path: Path) -> None:
     present = sorted(set(contents.labels.tolist()) - {UNLABELLED})
     if not present:
         raise DatasetError(
-            f"The images of this feature file have no labels. Expected a folder per class. "
-            f"Received: {path}, made from {contents.data_root}\n"
+            "The images of this feature file have no labels. Expected a folder per class, or "
+            f"labels in the CSV. Received: {path}, made from {contents.data_root}\n"
             "If their names tell the class: `frostline.extract(DATA, label_from=REGEX)`."
         )
     if len(present) < 2:
         raise DatasetError(
             f"There is only one class, {contents.class_names[present[0]]!r}. Expected two or more "
             f"to tell apart. Received: {path}, made from {contents.data_root}\n"
-            "Put the images of each class in a folder of its own and run extract again. If the "
-            "classes are further down: `frostline.extract(DATA, class_depth=2)`; if the images' "
-            "names tell them: `frostline.extract(DATA, label_from=REGEX)`."
+            "Put the images of each class in a folder of its own (or give each its label in the "
+            "CSV) and run extract again. If the classes are further down: "
+            "`frostline.extract(DATA, class_depth=2)`; if the images' names tell them: "
+            "`frostline.extract(DATA, label_from=REGEX)`."
         )
     if len(present) < len(contents.class_names):
         absent = [
             name for label, name in enumerate(contents.class_names) if label not in set(present)
         ]
         raise SplitError(
-            f"No image of class {', '.join(map(repr, absent))} could be used. Expected at least "
-            f"two of each class. Received: {path}\n`frostline.features({path})` lists what was "
-            "skipped."
+            f"No image of class {name_some(absent)} could be used. Expected at least two of each "
+            f"class. Received: {path}\n`frostline.features({path})` lists what was skipped; "
+            "`frostline.fit_head(FEATURES, drop_small=1)` leaves such classes out."
         )

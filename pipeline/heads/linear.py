@@ -3,7 +3,6 @@
 Nothing here imports TensorFlow, unless the head is to become a Keras layer.
 """
 
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,9 +11,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.errors import ParameterError, ParityError, RunError, describe_unread_arrays
-from pipeline.heads.head import Features
+from pipeline.errors import ParameterError, ParityError, RunError
+from pipeline.heads.head import FeatureArray
 from pipeline.runs.scores import softmax
+from pipeline.system.array_files import UnreadableError, read_arrays
+from pipeline.system.expected_tables import Table
+from pipeline.system.printable import name_some
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
@@ -22,6 +24,11 @@ if TYPE_CHECKING:
     from pipeline.system.keras_on_tensorflow import keras
 
 ROWS_PER_BLOCK = 8192
+_EXPECTED = {
+    "kernel": Table(np.float32, ("n_features", "n_classes")),
+    "bias": Table(np.float32, ("n_classes",)),
+    "class_names": Table(np.str_, ()),
+}
 
 
 @dataclass(frozen=True)
@@ -41,7 +48,7 @@ class LinearHead:
     class_names: tuple[str, ...]
     pipeline: "Pipeline | None" = field(default=None, repr=False, compare=False)
 
-    def predict_proba(self, features: Features) -> np.ndarray:
+    def predict_proba(self, features: FeatureArray) -> np.ndarray:
         """Probabilities of the classes, computed block by block in float64.
 
         Args:
@@ -105,15 +112,22 @@ def _require_same_classes(of_head: Sequence[str], of_run: Sequence[str]) -> None
     only_head = [name for name in of_head if name not in set(of_run)]
     only_run = [name for name in of_run if name not in set(of_head)]
     differences = [
-        f"{where}: {', '.join(names)}"
+        f"{where}: {name_some(names)}"
         for where, names in (("only in the head", only_head), ("only in the run", only_run))
         if names
-    ] or [f"in another order: {', '.join(of_head)}"]
+    ] or [f"in another order, {_name_first_difference(of_head, of_run)}"]
     raise ParityError(
-        f"The head was fitted on other classes than the run's. Expected {', '.join(of_run)}. "
+        f"The head was fitted on other classes than the run's. Expected {name_some(of_run)}. "
         f"Received: {'; '.join(differences)}\nThe head's file is not the one that this run was "
         "written with; fit it again."
     )
+
+
+def _name_first_difference(of_head: Sequence[str], of_run: Sequence[str]) -> str:
+    for place, (ours, theirs) in enumerate(zip(of_head, of_run, strict=False), start=1):
+        if ours != theirs:
+            return f"class {place}: {ours!r} instead of {theirs!r}"
+    return f"{len(of_head)} classes instead of {len(of_run)}"
 
 
 def save_linear_head(path: str | Path, head: LinearHead) -> None:
@@ -146,23 +160,20 @@ def load_linear_head(path: str | Path) -> LinearHead:
     """
     path = Path(path)
     try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
-            kernel, bias = arrays["kernel"], arrays["bias"]
-            class_names = tuple(json.loads(str(arrays["class_names"])))
-    except FileNotFoundError as error:
-        raise RunError(
-            f"There is no head at {path}. Fit one with `frostline.fit_head(FEATURES)`"
-        ) from error
-    except Exception as error:
-        # zipfile and numpy raise a dozen kinds of error, according to which byte is damaged.
-        raise _not_a_head(path, describe_unread_arrays(error)) from error
+        arrays = read_arrays(path, _EXPECTED)
+        kernel, bias = arrays["kernel"], arrays["bias"]
+        class_names = tuple(json.loads(str(arrays["class_names"])))
+    except (UnreadableError, ValueError, TypeError, RecursionError) as error:
+        if not path.exists():
+            raise RunError(
+                f"There is no head at {path}. Fit one with `frostline.fit_head(FEATURES)`"
+            ) from error
+        raise _not_a_head(path, str(error)) from error
     n_classes = len(class_names)
-    if kernel.ndim != 2 or kernel.shape[1] != n_classes or bias.shape != (n_classes,):
+    if kernel.shape[1] != n_classes:
         raise _not_a_head(
             path, f"kernel {kernel.shape}, bias {bias.shape}, {n_classes} class names"
         )
-    if kernel.dtype != np.float32 or bias.dtype != np.float32:
-        raise _not_a_head(path, f"kernel {kernel.dtype}, bias {bias.dtype}")
     if n_classes < 2 or not all(isinstance(name, str) for name in class_names):
         raise _not_a_head(path, f"class names {class_names}")
     if not (np.isfinite(kernel).all() and np.isfinite(bias).all()):

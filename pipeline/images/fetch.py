@@ -15,9 +15,10 @@ import numpy as np
 from pipeline.errors import DatasetError
 from pipeline.images.dataset import is_archive
 from pipeline.images.sources.archives import ARCHIVE_SUFFIXES, MAX_BYTES, unpack_archive
-from pipeline.images.sources.candidates import ARCHIVE_NOTE, find_reason_to_pass
+from pipeline.images.sources.candidates import ARCHIVE_NOTE, find_reason_to_pass, was_fetched
 from pipeline.images.splits import split_of_name
 from pipeline.system.atomic_folder import atomic_folder
+from pipeline.system.disk import storage_errors
 from pipeline.system.paths import is_file, sha256_of_file
 
 DATA_FOLDER = Path("data")
@@ -108,7 +109,7 @@ def fetch_digits(output: Path | None = None, *, force: bool = False) -> Fetched:
     folder = output or DATA_FOLDER / "digits"
     _require_new(folder, force)
     digits = load_digits()
-    with atomic_folder(folder, force=force) as temporary:
+    with atomic_folder(folder, may_replace=lambda there: force and was_fetched(there)) as temporary:
         for number, (pixels, digit) in enumerate(zip(digits.images, digits.target, strict=True)):
             buffer = io.BytesIO()
             gray = np.rint(pixels * (255 / 16)).astype(np.uint8)
@@ -116,6 +117,7 @@ def fetch_digits(output: Path | None = None, *, force: bool = False) -> Fetched:
             class_folder = temporary / str(digit)
             class_folder.mkdir(exist_ok=True)
             (class_folder / f"{number:04d}.png").write_bytes(buffer.getvalue())
+        (temporary / ARCHIVE_NOTE).write_text(json.dumps({"source": "digits"}))
     return Fetched(folder, len(digits.target))
 
 
@@ -147,7 +149,7 @@ def fetch_archive(
     """
     folder = output or default_folder(archive)
     _require_new(folder, force)
-    with atomic_folder(folder, force=force) as temporary:
+    with atomic_folder(folder, may_replace=lambda there: force and was_fetched(there)) as temporary:
         unpacked = unpack_archive(archive, temporary, max_bytes=max_bytes)
         if not unpacked.n_files:
             raise DatasetError(
@@ -184,16 +186,26 @@ def unpack_if_archive(source: Path, max_bytes: int = MAX_BYTES) -> tuple[Path, l
         fetched = fetch_archive(source, folder, max_bytes=max_bytes)
         return folder, [f"Unpacked {fetched.n_files:,} files to {folder}/", *fetched.notes]
     if not _is_from(folder, source):
+        how = "force=True" if was_fetched(folder) else "output=FOLDER"
         raise DatasetError(
             f"{source} would be unpacked to {folder}/, which exists and came from elsewhere. "
             f"Expected no such folder, or one unpacked from this very file.\nUse the folder "
-            f"itself, or unpack anew: `frostline.fetch({source}, force=True)` (or `output=FOLDER`)."
+            f"itself, or unpack it yourself: `frostline.fetch({source}, {how})`."
         )
     return folder, [f"{source} was unpacked to {folder}/ before; that is used."]
 
 
 def _require_new(folder: Path, force: bool) -> None:
-    if folder.exists() and not force and (not folder.is_dir() or any(folder.iterdir())):
+    with storage_errors(folder):
+        if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+            return
+    if force and not was_fetched(folder):
+        raise DatasetError(
+            "This folder was not made by `frostline.fetch()`, so it is not replaced. Expected a "
+            f"new one, or one that was fetched. Received: {folder}\n"
+            "Choose another `output`, or move the folder away."
+        )
+    if not force:
         raise DatasetError(
             f"This folder exists already. Expected a new one. Received: {folder}\n"
             "It may be the data set that you want; fetch it anew with `force=True`."
@@ -218,11 +230,13 @@ def _stamp(status: os.stat_result) -> dict[str, int]:
 def _is_from(folder: Path, archive: Path) -> bool:
     try:
         note = json.loads((folder / ARCHIVE_NOTE).read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
+        return False
+    if not isinstance(note, dict) or "archive" not in note:
         return False
     stamp = _stamp(archive.stat())  # notes of older versions have less of it
     is_untouched = all(note.get(name, value) == value for name, value in stamp.items())
-    return is_untouched or note["sha256"] == sha256_of_file(archive)
+    return is_untouched or note.get("sha256") == sha256_of_file(archive)
 
 
 def _find_wrapper(folder: Path) -> Path | None:

@@ -3,19 +3,24 @@
 import os
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
+from itertools import count
 from pathlib import Path
 
-from pipeline.errors import RunError
+from pipeline.errors import LockedError, RunError
 from pipeline.recipe import Recipe
-from pipeline.runs.manifest import Manifest, read_manifest
+from pipeline.runs.manifest import FORMAT, Manifest, read_manifest
 from pipeline.system.atomic_folder import atomic_folder
 from pipeline.system.disk import storage_errors
+from pipeline.system.leftovers import remove_leftovers
+from pipeline.system.locks import hold_lock_for_now
+from pipeline.system.paths import is_file, is_folder
+from pipeline.system.versions import list_versions
 
 RUNS_FOLDER = Path("runs")
+_MANIFEST_START = 200  # bytes
 
 
 @dataclass(frozen=True)
@@ -49,11 +54,53 @@ class Run:
 def open_run(folder: str | os.PathLike[str]) -> Run:
     """Reads a run's manifest.
 
+    Args:
+        folder: the run's; the name alone of a run in `runs/` does as well.
+
     Raises:
         RunError: there is no run, it is damaged, or it is of a newer format.
     """
-    folder = Path(folder)
+    folder = find_run(Path(folder))
+    if not is_folder(folder):
+        what = "This is a file, not a run" if is_file(folder) else "There is no such run"
+        raise RunError(
+            f"{what}. Expected a folder that `frostline.fit_head()` or `frostline.finetune()` "
+            f"wrote, or the name of one in {RUNS_FOLDER}/. Received: {folder}\n"
+            "`frostline.list_runs()` lists the runs. `frostline.fit_head(FEATURES)` makes one."
+        )
     return Run(folder, read_manifest(folder))
+
+
+def find_run(folder: Path) -> Path:
+    """The folder; or the run of that name in `runs/`, where the folder is none."""
+    named = RUNS_FOLDER / folder.name
+    is_name = str(folder) == folder.name != ".."
+    is_meant = is_name and not is_file(folder / "manifest.json")
+    return named if is_meant and is_file(named / "manifest.json") else folder
+
+
+@contextmanager
+def claim_output(output: Path | None, *, force: bool) -> Iterator[None]:
+    """Holds the name of a run that is going to be written, from before the work that takes long.
+
+    Args:
+        output: the run's folder; None where a free name will be taken at the end.
+        force: a run of that name may be replaced.
+
+    Raises:
+        RunError: there is a run, without `force`, or something else than a run.
+        LockedError: another process is about to write it; the message says who.
+        StorageError: nothing can be written there.
+    """
+    require_free_output(output, force=force)
+    if output is None:
+        yield
+        return
+    with hold_lock_for_now(output):
+        with storage_errors(output):
+            remove_leftovers(output)
+        require_free_output(output, force=force)  # another may have written it meanwhile
+        yield
 
 
 @contextmanager
@@ -64,44 +111,64 @@ def new_run(output: Path | None, stem: str, *, force: bool = False) -> Iterator[
         output: the run's folder, or None for `runs/STEM-NUMBER` with the next free number.
 
     Raises:
-        RunError: the output exists and `force` is not set.
+        RunError: the output exists and `force` is not set, or is no run.
     """
-    reserved = None
-    require_free_output(output, force=force)
-    if output is None:
-        output = reserved = _reserve(stem)
-    try:
-        with atomic_folder(output, force=force) as folder:
-            yield folder, output
-    finally:
-        if reserved is not None and not any(reserved.iterdir()):
-            reserved.rmdir()
+    with _hold_free_name(stem) if output is None else nullcontext(output) as target:
+        require_free_output(target, force=force)
+        with atomic_folder(target, may_replace=lambda there: force and _is_run(there)) as folder:
+            yield folder, target
+
+
+@contextmanager
+def _hold_free_name(stem: str) -> Iterator[Path]:
+    """Gives `runs/STEM-NUMBER` with the next number that nobody has or is about to take."""
+    with ExitStack() as held:
+        for number in count(1):
+            folder = RUNS_FOLDER / f"{stem}-{number}"
+            try:
+                held.enter_context(claim_output(folder, force=False))
+            except (LockedError, RunError):
+                continue
+            yield folder
+            return
 
 
 def require_free_output(output: Path | None, *, force: bool) -> None:
-    """Raises a RunError if a run of that name exists; before work that takes long."""
-    if output is None or force or not output.exists():
+    """Whether a run may be written there; before work that takes long.
+
+    Raises:
+        RunError: a run of that name exists and `force` is not set, or what exists is no run.
+        StorageError: it cannot be looked into.
+    """
+    if output is None or not os.path.lexists(output):
         return
-    if not output.is_dir() or any(output.iterdir()):
+    if not is_folder(output):
+        raise RunError(
+            f"This output is a file. Expected the name of a folder. Received: `output={output}`"
+        )
+    with storage_errors(output):
+        is_empty = not any(output.iterdir())
+    if is_empty or (force and _is_run(output)):
+        return
+    if _is_run(output):
         raise RunError(
             f"This output exists already. Expected a new name. Received: `output={output}`\n"
             "Choose another name, or overwrite it with `force=True`."
         )
+    raise RunError(
+        f"This output is a folder that holds something else than a run. Expected a new name, or a "
+        f"run to overwrite. Received: `output={output}`\nIt is left as it is. Choose another name, "
+        "or move it away."
+    )
 
 
-def _reserve(stem: str) -> Path:
-    """Makes the empty folder `runs/STEM-NUMBER` with the next free number."""
-    with storage_errors(RUNS_FOLDER):
-        RUNS_FOLDER.mkdir(parents=True, exist_ok=True)
-        number = 1
-        while True:
-            folder = RUNS_FOLDER / f"{stem}-{number}"
-            try:
-                folder.mkdir()
-            except FileExistsError:
-                number += 1
-            else:
-                return folder
+def _is_run(folder: Path) -> bool:
+    """Whether the manifest in a folder begins like a run's, be it damaged or of a newer version."""
+    try:
+        with (folder / "manifest.json").open("rb") as file:
+            return f'"{FORMAT}"'.encode() in file.read(_MANIFEST_START)
+    except OSError:
+        return False
 
 
 def now() -> str:
@@ -112,7 +179,7 @@ def now() -> str:
 def describe_software() -> dict[str, str]:
     """Versions of the packages that decide numbers, without importing them."""
     packages = ("frostline", "tensorflow", "keras", "numpy", "scikit-learn", "pillow", "h5py")
-    return {name: version(name) for name in packages}
+    return list_versions(packages)
 
 
 def find_git_commit() -> str | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pipeline.system import disk
 from pipeline.system.disk import OutputFile, storage_errors
-from pipeline.system.leftovers import remove_leftovers, temporary_start
+from pipeline.system.leftovers import remove_leftovers, temporary_path
 from pipeline.system.printable import to_json
 
 
@@ -25,7 +25,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
     with storage_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         remove_leftovers(target)
-        temporary = target.with_name(f"{temporary_start()}{target.name}")
+        temporary = temporary_path(target)
         try:
             yield temporary
             with temporary.open("rb") as file:

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -26,7 +26,10 @@ _START = """
 import sys
 from multiprocessing.connection import Connection
 connection = Connection(int(sys.argv[1]))
-sys.path[:] = connection.recv()
+try:
+    sys.path[:] = connection.recv()
+except (EOFError, OSError):
+    sys.exit(1)  # the parent is gone
 from pipeline.system.child_process import live
 live(connection)
 """
@@ -51,16 +54,21 @@ class ChildProcess:
         task: a function that the child can import by name.
         arguments: anything that can be pickled.
         is_quiet: what the child writes to stderr goes nowhere, too.
+        descriptors: of open files that the child gets, too, under the same numbers.
     """
 
     def __init__(
-        self, task: Callable[..., None], *arguments: object, is_quiet: bool = False
+        self,
+        task: Callable[..., None],
+        *arguments: object,
+        is_quiet: bool = False,
+        descriptors: Collection[int] = (),
     ) -> None:
         self.connection, theirs = multiprocessing.Pipe()
         with theirs, _ctrl_c_held_back():
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-c", _START, str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
+                pass_fds=[theirs.fileno(), *descriptors],
                 stdin=subprocess.PIPE,  # never written to: it ends when this process does
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL if is_quiet else None,

@@ -1,9 +1,10 @@
 """What changes a disk, and what it is called when that fails.
 
-The three operations are the only places that write, sync or rename, so that a test can fail or die
-at each. Other modules call them as `disk.rename(...)`, never by a name of their own.
+The operations are the only places that write, sync, rename or exchange, so that a test can fail or
+die at each. Other modules call them as `disk.rename(...)`, never by a name of their own.
 """
 
+import ctypes
 import errno
 import os
 from collections.abc import Iterator
@@ -16,13 +17,19 @@ from pipeline.errors import StorageError
 _REASONS = {
     errno.ENOSPC: "the disk is full. Make room and run the same command again",
     errno.EDQUOT: "the disk quota is used up. Make room and run the same command again",
-    errno.EACCES: "permission denied. Choose another place with `output`, or change its rights",
-    errno.EPERM: "permission denied. Choose another place with `output`, or change its rights",
-    errno.EROFS: "the file system is read-only. Choose another place with `output`",
+    errno.EACCES: "permission denied. Choose another place with `{}`, or change its rights",
+    errno.EPERM: "permission denied. Choose another place with `{}`, or change its rights",
+    errno.EROFS: "the file system is read-only. Choose another place with `{}`",
     errno.ENOENT: "the folder is no longer there. Was it moved, or a disk unmounted?",
-    errno.ENOTDIR: "a part of that path is a file, not a folder. Choose another `output`",
-    errno.EEXIST: "a file of that name is in the way. Move it, or choose another `output`",
+    errno.ENOTDIR: "a part of that path is a file, not a folder. Choose another `{}`",
+    errno.EEXIST: "a file of that name is in the way. Move it, or choose another `{}`",
+    errno.EISDIR: "a folder of that name is in the way. Move it, or choose another `{}`",
+    errno.ENAMETOOLONG: "the name is too long. Choose another `{}`",
+    errno.EMFILE: "too many files are open. Raise the limit (`ulimit -n`) and try again",
+    errno.ENFILE: "too many files are open on this machine. Try again later",
 }
+# Of <fcntl.h> and <linux/fs.h>: relative to the current folder; exchange the two names.
+_HERE, _RENAME_EXCHANGE = -100, 2
 
 
 def write_some(file: FileIO, data: memoryview) -> int:
@@ -40,6 +47,21 @@ def rename(source: Path, target: Path) -> None:
     source.replace(target)
 
 
+def exchange(one: Path, other: Path) -> None:
+    """Gives two files or folders each other's names, in one step (Linux, most file systems).
+
+    Raises:
+        OSError: nothing was changed; ENOSYS or EINVAL where this cannot be done at all.
+    """
+    rename_at = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if rename_at is None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS), str(other))
+    names = os.fsencode(one), os.fsencode(other)
+    if rename_at(_HERE, names[0], _HERE, names[1], ctypes.c_uint(_RENAME_EXCHANGE)) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code), str(other))
+
+
 def fsync_folder(folder: Path) -> None:
     """Asks the disk to keep the names in `folder`."""
     descriptor = os.open(folder, os.O_RDONLY)
@@ -50,13 +72,38 @@ def fsync_folder(folder: Path) -> None:
 
 
 @contextmanager
-def storage_errors(path: Path) -> Iterator[None]:
-    """Turns an OSError of the file system into a StorageError that names `path`."""
+def storage_errors(path: Path, parameter: str = "output") -> Iterator[None]:
+    """Turns an OSError of the file system into a StorageError that names `path`.
+
+    Args:
+        parameter: that chose the path.
+    """
     try:
         yield
     except OSError as error:
         reason = _REASONS.get(error.errno or 0, error.strerror or str(error))
+        reason = reason.replace("{}", parameter)
         raise StorageError(f"Cannot write {path}: {reason}.") from error
+
+
+def require_folder_can_be(folder: Path, parameter: str) -> None:
+    """Whether there is a folder that can be written to, or can be made; makes none.
+
+    Args:
+        parameter: that chose it.
+
+    Raises:
+        StorageError: a file is in the way, or rights are missing.
+    """
+    nearest = folder.absolute()
+    while not os.path.lexists(nearest):
+        nearest = nearest.parent
+    with storage_errors(folder, parameter):
+        if not nearest.is_dir():
+            is_below = nearest != folder.absolute()
+            raise OSError(errno.ENOTDIR if is_below else errno.EEXIST, "is a file", str(nearest))
+        if not os.access(nearest, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, "may not be written", str(nearest))
 
 
 class OutputFile:

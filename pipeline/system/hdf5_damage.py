@@ -10,6 +10,7 @@ import numpy as np
 
 from pipeline.errors import FeatureFileError
 from pipeline.system.child_process import ChildFailedError, ChildLostError, HelperProcess
+from pipeline.system.hdf5_trust import require_own_tables, require_plain_attributes
 
 ANYWHERE = "some part"
 _LARGE_DATASETS = {"features", "retired/features"}
@@ -48,13 +49,15 @@ def diagnose(path: Path) -> str:
         with HelperProcess(is_quiet=True) as helper:
             seconds = _DIAGNOSIS_SECONDS + path.stat().st_size / _SLOW_DISK
             return str(helper.call(find_damage, path, seconds=seconds))
-    except (ChildLostError, ChildFailedError):
+    except (ChildLostError, ChildFailedError, FeatureFileError):
         return "its structure"
 
 
 def find_damage(path: Path) -> str:
     """Names what is damaged; HDF5 may crash while it looks."""
     with h5py.File(path, "r") as file:
+        require_plain_attributes(path, file)
+        require_own_tables(path, file)
         if hash_small_tables(file) != file.attrs["tables_sha256"]:
             return "the small tables"
         for name in sorted(_LARGE_DATASETS & set(_all_datasets(file))):
@@ -73,7 +76,7 @@ def hash_small_tables(file: h5py.File) -> str:
     hasher = hashlib.sha256()
     for name in sorted(file.attrs):
         if name != "tables_sha256":
-            hasher.update(f"{name}={_plain(file.attrs[name])}\n".encode())
+            hasher.update(f"{name}={_plain(file.attrs[name])}\n".encode("utf-8", "surrogateescape"))
     for name in sorted(_all_datasets(file)):
         item = file[name]
         hasher.update(f"{name}:{item.dtype}:{item.shape}\n".encode())

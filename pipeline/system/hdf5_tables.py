@@ -1,7 +1,7 @@
 """Rows of floats and columns of text in HDF5: written as they come, read in any order."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 
 from pipeline.system.disk import OutputFile
+from pipeline.system.expected_tables import Found, Table, compare_tables
 from pipeline.system.hdf5_damage import ANYWHERE, damage_named
 
 _CHUNK_BYTES = 128 * 1024
@@ -19,6 +20,21 @@ class Hasher(Protocol):
     """A hash of `hashlib`."""
 
     def update(self, data: Any, /) -> None: ...
+
+
+def check_tables(file: h5py.File, expected: Mapping[str, Table]) -> dict[str, int]:
+    """Compares types and shapes, without reading a value; gives the lengths by name.
+
+    Raises:
+        ValueError: a table is missing, or is not what it must be.
+    """
+    found: dict[str, Found] = {}
+    for name in expected:
+        dataset = file.get(name)
+        if isinstance(dataset, h5py.Dataset):
+            is_text = h5py.check_string_dtype(dataset.dtype) is not None
+            found[name] = (None if is_text else dataset.dtype), dataset.shape
+    return compare_tables(found, expected)
 
 
 @contextmanager
@@ -32,7 +48,7 @@ def open_rows(path: Path, name: str) -> Iterator[Callable[[np.ndarray], np.ndarr
 
     def read(rows: np.ndarray) -> np.ndarray:
         with damage_named(path, f"the data set {name!r}"):
-            return read_rows(file[name], rows)
+            return require_finite(read_rows(file[name], rows))
 
     with file:
         yield read
@@ -98,3 +114,14 @@ def read_rows(dataset: h5py.Dataset, rows: np.ndarray) -> np.ndarray:
         unique, inverse = np.unique(rows, return_inverse=True)
         ordered = dataset[unique][inverse]
     return ordered
+
+
+def require_finite(rows: np.ndarray) -> np.ndarray:
+    """The rows, if all their values are numbers.
+
+    Raises:
+        ValueError: one is NaN or infinite.
+    """
+    if not np.isfinite(rows).all():
+        raise ValueError("NaN or infinity, which no network's output is")
+    return rows

@@ -1,7 +1,8 @@
 """The one place that imports Keras: on TensorFlow, whatever the environment asks for.
 
 All others write `from pipeline.system.keras_on_tensorflow import keras`. An environment variable or
-~/.keras/keras.json may name another backend for other work; both stay as they are.
+~/.keras/keras.json may name another backend for other work; both stay as they are. The child of the
+JAX engine alone gets Keras on JAX, and no TensorFlow: see `keras_backend.py`.
 """
 
 import os
@@ -10,17 +11,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from pipeline.errors import BackendError
+from pipeline.system.keras_backend import wanted_keras_backend
 from pipeline.system.quiet_start import no_start_up_talk
 
 __all__ = ["keras"]
 
 _VARIABLE = "KERAS_BACKEND"
+_BACKEND = wanted_keras_backend()
 
 
 @contextmanager
-def _tensorflow_asked_for() -> Iterator[None]:
+def _backend_asked_for() -> Iterator[None]:
     before, random_state = os.environ.get(_VARIABLE), random.getstate()
-    os.environ[_VARIABLE] = "tensorflow"
+    os.environ[_VARIABLE] = _BACKEND
     try:
         yield
     finally:
@@ -31,13 +34,13 @@ def _tensorflow_asked_for() -> Iterator[None]:
             os.environ[_VARIABLE] = before
 
 
-with _tensorflow_asked_for(), no_start_up_talk():
+with _backend_asked_for(), no_start_up_talk():
     import keras
 
-if keras.backend.backend() != "tensorflow":
+if keras.backend.backend() != _BACKEND:
     raise BackendError(
         "Frostline computes with Keras on TensorFlow, and this process has imported Keras with "
-        "another backend already. Expected: the backend tensorflow. Received: "
+        f"another backend already. Expected: the backend {_BACKEND}. Received: "
         f"{keras.backend.backend()}\nStart a new process, or notebook kernel, in which Frostline "
         "is used before Keras is imported, or Keras is imported with KERAS_BACKEND=tensorflow."
     )

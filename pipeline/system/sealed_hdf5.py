@@ -6,8 +6,10 @@ so that readers in other languages notice damage too, and a refusal can say what
 """
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
 from typing import Protocol
 
@@ -23,7 +25,8 @@ from pipeline.system.hdf5_damage import (
     diagnose,
     hash_small_tables,
 )
-from pipeline.system.paths import open_regular_file
+from pipeline.system.hdf5_trust import require_own_tables, require_plain_attributes
+from pipeline.system.paths import denial, is_file, is_folder, open_regular_file
 
 VERSION = 1
 SEAL_BYTES = 512
@@ -48,16 +51,20 @@ def verify_seal(path: Path) -> None:
         FeatureFileError: they differ: at least one byte of the file has changed.
     """
     with damage_named(path, ANYWHERE), open_regular_file(Path(path)) as file:
-        stated = file.read(SEAL_BYTES)
-        actual = _seal(hashlib.file_digest(_Rest(file), "sha256").hexdigest())
-    if stated != actual:
+        is_whole = _is_whole(file)
+    if not is_whole:
         raise damaged(path, ANYWHERE, "its sha256 is not the one in its first 512 bytes")
 
 
-def read_seal(path: Path) -> str:
-    """What the first 512 bytes state: the sha256 of all bytes after them, as hex digits."""
-    with damage_named(path, "its seal"), Path(path).open("rb") as file:
-        return file.read(SEAL_BYTES).rstrip(b"\0\n").decode("ascii").rpartition(" ")[2]
+def read_seal(file: h5py.File) -> str:
+    """What the first 512 bytes of an open file state: the sha256 of all bytes after them, hex."""
+    start = os.pread(file.id.get_vfd_handle(), SEAL_BYTES, 0)
+    return start.rstrip(b"\0\n").decode("ascii").rpartition(" ")[2]
+
+
+def _is_whole(file: BufferedReader) -> bool:
+    stated = file.read(SEAL_BYTES)
+    return stated == _seal(hashlib.file_digest(_Rest(file), "sha256").hexdigest())
 
 
 class _Rest:
@@ -146,50 +153,74 @@ def _write_seal(file: RawFile) -> None:
 
 @contextmanager
 def open_sealed(path: Path, expected_format: str) -> Iterator[h5py.File]:
-    """Opens a file for reading, after making sure that it is whole.
+    """Opens a file for reading, after making sure that it is whole and leads nowhere else.
 
     HDF5 itself never sees a damaged file: it may crash on one (seen: a segmentation fault after
     the flip of a single byte), and a crash has no name.
 
     Raises:
-        FeatureFileError: no such file, not one of Frostline's, of a newer format, or damaged;
-            the message names what is damaged.
+        FeatureFileError: no such file, not one of Frostline's, of a newer format, damaged, or
+            made to lead out of itself; the message names what is damaged.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FeatureFileError(
-            f"There is no such feature file. Received: {path}\n"
-            "`frostline.list_features()` lists those in cache/; `frostline.extract(DATA)` makes "
-            "one."
-        )
+    if not is_file(path):
+        raise FeatureFileError(_describe_missing(path))
     _require_signature(path)
-    try:
-        verify_seal(path)
-    except FeatureFileError as error:
-        raise damaged(path, diagnose(path), "these are not the bytes that were written") from error
-    with damage_named(path, ANYWHERE):
-        file = h5py.File(path, "r")
-    with file:
+    with _open_whole(path) as file:
+        require_plain_attributes(path, file)
         with damage_named(path, "the attributes"):
             found, version = file.attrs.get("format"), int(file.attrs.get("version", 0))
         if found != expected_format:
             raise FeatureFileError(
                 f"This HDF5 file was not written by Frostline, or is another kind of its files. "
                 f"Expected the attribute format={expected_format!r}. Received: {path} with "
-                f"format={found!r}"
+                f"format={str(found)[:100]!r}"
             )
         if version > VERSION:
             raise FeatureFileError(
                 f"{path} was written by a newer Frostline. Expected format version {VERSION} or "
                 f"older. Received: version {version}\nUpdate Frostline to read it."
             )
+        require_own_tables(path, file)
         yield file
+
+
+def _describe_missing(path: Path) -> str:
+    if is_folder(path):
+        return (
+            f"This is a folder. Expected a feature file. Received: {path}\n"
+            f"If it holds images, run extract first: `frostline.extract({path})` makes the file."
+        )
+    return (
+        f"There is no such feature file. Received: {path}{denial(path)}\n"
+        "`frostline.list_features()` lists those in cache/; `frostline.extract(DATA)` makes one."
+    )
+
+
+def _open_whole(path: Path) -> h5py.File:
+    """Opens the very file whose seal was compared: another may take its name at any moment."""
+    while True:
+        with damage_named(path, ANYWHERE), open_regular_file(path) as compared:
+            if not _is_whole(compared):
+                break
+            file = h5py.File(path, "r")
+            opened = os.fstat(file.id.get_vfd_handle())
+            if os.path.samestat(opened, os.fstat(compared.fileno())):
+                return file
+            file.close()
+    raise damaged(path, diagnose(path), "these are not the bytes that were written")
 
 
 def _require_signature(path: Path) -> None:
     """Refuses what is no HDF5 file behind a seal, without asking HDF5."""
-    with damage_named(path, ANYWHERE), path.open("rb") as file:
-        start = file.read(SEAL_BYTES + len(_HDF5_SIGNATURE))
+    try:
+        with open_regular_file(path) as file:
+            start = file.read(SEAL_BYTES + len(_HDF5_SIGNATURE))
+    except OSError as error:
+        raise FeatureFileError(
+            f"This feature file cannot be read: {error.strerror}. Expected the right to read it, "
+            f"and a disk that is there. Received: {path}"
+        ) from error
     if start.startswith(_HDF5_SIGNATURE):
         raise FeatureFileError(
             f"This HDF5 file was not written by Frostline: its first {SEAL_BYTES} bytes are no "
@@ -198,5 +229,6 @@ def _require_signature(path: Path) -> None:
     if not start.startswith(_SEAL_START) and start[SEAL_BYTES:] != _HDF5_SIGNATURE:
         raise FeatureFileError(
             f"This is not a feature file. Expected an HDF5 file that `frostline.extract()` wrote. "
-            f"Received: {path}, which starts with {start[:16]!r}"
+            f"Received: {path}, which starts with {start[:16]!r}\n"
+            "Features are made of images first: `frostline.extract(DATA)`."
         )

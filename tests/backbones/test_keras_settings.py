@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.backbones.build import build_backbone, build_embedding_model
 from pipeline.backbones.engines.device import choose_device
-from pipeline.backbones.engines.registry import open_model
+from pipeline.backbones.engines.opening import open_model
 from pipeline.backbones.keras_settings import keras_settings
 from pipeline.backbones.registry import get_backbone
 from pipeline.backbones.weights.resolve import resolve_weights

@@ -6,7 +6,7 @@ import signal
 import numpy as np
 import pytest
 from conftest import call
-from killed_parent import survivors_of_a_kill
+from killed_parent import ENDS, survivors_of_a_kill
 
 from benchmarks.stand_in import RECIPE, StandIn, extract
 from pipeline.errors import DeviceError, FrostlineError
@@ -64,16 +64,26 @@ def test_worker_that_is_killed_is_said_and_the_next_run_goes_on(photos, tmp_path
     assert len(read(tmp_path / "a.h5")[1]) == 24
 
 
-def test_command_line_with_loky_gives_the_rows_of_threads(extracted, tmp_path):
+def test_command_line_with_processes_gives_the_rows_of_threads(extracted, tmp_path):
     outcome = call(
         *("extract", extracted / "photos", "--backbone", "efficientnet-lite0", "--no-reuse"),
-        *("--image-size", 32, "--parallel", "loky", "--jobs", 2, "--output", tmp_path / "a.h5"),
+        *(
+            "--image-size",
+            32,
+            "--parallel",
+            "processes",
+            "--jobs",
+            2,
+            "--output",
+            tmp_path / "a.h5",
+        ),
     )
     assert outcome.exit_code == 0, outcome.stderr
     np.testing.assert_array_equal(read(tmp_path / "a.h5")[1], read(extracted / "features.h5")[1])
 
 
-def test_no_worker_outlives_an_extraction_that_is_killed(photos, tmp_path):
+@pytest.mark.parametrize("end", ENDS)
+def test_no_worker_outlives_an_extraction_that_is_killed(photos, tmp_path, end):
     (tmp_path / "slow.py").write_text(
         "import os, time\n"
         "from pathlib import Path\n"
@@ -92,4 +102,4 @@ def test_no_worker_outlives_an_extraction_that_is_killed(photos, tmp_path):
         "dataset = scan_dataset(Path('photos'))\n"
         "update_features(dataset, RECIPE, Path('a.h5'), Slow, UpdateOptions(n_processes=2))\n"
     )
-    assert survivors_of_a_kill(program, tmp_path, n_children=2) == []
+    assert survivors_of_a_kill(program, tmp_path, n_children=2, end=end) == []

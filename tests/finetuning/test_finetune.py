@@ -17,7 +17,7 @@ import tensorflow as tf
 from conftest import call
 from PIL import Image
 
-from pipeline.backbones.engines import registry, tensorflow_graph
+from pipeline.backbones.engines import opening, tensorflow_graph
 from pipeline.backbones.engines.device import choose_device
 from pipeline.backbones.keras_internals import flatten_layers
 from pipeline.errors import DeviceError, FrostlineError, ParityError, RunError
@@ -188,8 +188,8 @@ def test_out_of_memory_says_which_batch_size_to_try(fitted, tmp_path, monkeypatc
         "validation": (TrunkAndTop, "call"),
         "the end": (tensorflow_graph, "_fold_constants"),
     }
-    only_tensorflow = {"tensorflow": registry.ENGINES["tensorflow"]}
-    monkeypatch.setattr(registry, "ENGINES", only_tensorflow)
+    only_tensorflow = {"tensorflow": opening.ENGINES["tensorflow"]}
+    monkeypatch.setattr(opening, "ENGINES", only_tensorflow)
     way = (lambda graph: exhausted) if stage == "the end" else exhausted
     monkeypatch.setattr(*place[stage], way)
     with pytest.raises(DeviceError, match="`batch_size=32`\nTry `batch_size=16`"):

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.errors import RunError
+from pipeline.errors import FrostlineError, LockedError, RunError
 from pipeline.finetuning.checkpoint import State, write_checkpoint
 from pipeline.finetuning.job import describe_job
 from pipeline.finetuning.options import FinetuneOptions
@@ -107,3 +107,26 @@ def test_a_state_survives_its_checkpoint(run):
     state, _ = find(job, resume=True)
     for read, written in zip(state.weights, weights, strict=True):
         np.testing.assert_array_equal(read, written)
+
+
+def test_a_refusal_leaves_nothing_behind_and_an_interruption_what_is_resumed(run, tmp_path):
+    job = job_of(run, output="new/out")
+    for error, is_kept in ((FrostlineError("no"), False), (KeyboardInterrupt(), True)):
+        with pytest.raises(type(error)), job.hold():
+            find(job)
+            raise error
+        assert job.path.exists() == is_kept
+        assert job.path.parent.exists() == is_kept
+    job.save(TWO_EPOCHS)
+    with pytest.raises(FrostlineError, match="too late"), job.hold():
+        raise FrostlineError("too late")
+    assert find(job, resume=True)[0].epoch == 2
+
+
+def test_two_at_one_job_are_told_apart(run):
+    job = job_of(run)
+    with job.hold():
+        with pytest.raises(LockedError, match="is being written by process"), job_of(run).hold():
+            pytest.fail("two hold one job")
+        with job_of(run, epochs=7).hold():  # another job of the same run
+            pass

@@ -14,6 +14,7 @@ from pipeline.errors import DatasetError
 from pipeline.images import fetch as sources
 from pipeline.images.dataset import scan_dataset
 from pipeline.images.fetch import Download, fetch_archive, unpack_if_archive
+from pipeline.system import disk
 
 LITE0 = ("--backbone", "efficientnet-lite0", "--image-size", 32, "--weights", "random")
 
@@ -105,8 +106,21 @@ def test_existing_folder_is_kept_without_force(tmp_path):
     assert outcome.exit_code == 1
     assert "--force" in outcome.stderr
     assert (tmp_path / "data/a/mine/1.png").exists()
-    assert call("fetch", archive, "--force").exit_code == 0
-    assert scan_dataset(tmp_path / "data/a").class_names == ["blue", "green", "red"]
+
+
+@pytest.mark.parametrize("source", ["digits", "a.zip"])
+def test_only_what_was_fetched_is_fetched_anew_with_force(tmp_path, monkeypatch, source):
+    monkeypatch.setattr(disk, "fsync", lambda descriptor: None)  # 1,797 digits take a while
+    photos = make_photos(tmp_path / "photos", n_per_class=1)
+    pack(tmp_path / "a.zip", photos, "")
+    outcome = call("fetch", source, "--output", photos, "--force")
+    assert outcome.exit_code == 1
+    assert "was not made by `cli.py fetch`, so it is not replaced. Expected" in outcome.stderr
+    assert len(list(photos.rglob("*.png"))) == 3
+    assert call("fetch", source, "--output", "new").exit_code == 0
+    (tmp_path / "new" / "mine.png").touch()
+    assert call("fetch", source, "--output", "new", "--force").exit_code == 0
+    assert not (tmp_path / "new" / "mine.png").exists()
 
 
 @pytest.mark.parametrize("name", ["", "photos", "photos/photos", "seg_train/seg_train"])

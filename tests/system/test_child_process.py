@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from killed_parent import ROOT, survivors_of_a_kill
+from killed_parent import ENDS, ROOT, survivors_of_a_kill
 
 from pipeline import errors
 from pipeline.errors import DeviceError, FrostlineError, ParameterError
@@ -184,7 +184,8 @@ def note_and_hang(folder):
         ),
     ],
 )
-def test_child_ends_when_its_parent_is_killed(function, tmp_path):
+@pytest.mark.parametrize("end", ENDS)
+def test_child_ends_when_its_parent_is_killed(function, tmp_path, end):
     (tmp_path / "tasks.py").write_text(Path(__file__).read_text())
     program = (
         f"import sys; sys.path.append({str(Path(__file__).parent.parent)!r})\n"
@@ -192,4 +193,4 @@ def test_child_ends_when_its_parent_is_killed(function, tmp_path):
         "from pipeline.system.child_process import HelperProcess\n"
         f"HelperProcess().call(tasks.{function.__name__}, '.')\n"
     )
-    assert survivors_of_a_kill(program, tmp_path, n_children=1) == []
+    assert survivors_of_a_kill(program, tmp_path, n_children=1, end=end) == []

@@ -1,5 +1,6 @@
 """A file has one writer, and others are told which."""
 
+import errno
 import json
 import multiprocessing
 import os
@@ -10,7 +11,7 @@ import pytest
 from conftest import run_as_nobody
 
 from pipeline.errors import LockedError, StorageError
-from pipeline.system.locks import hold_lock
+from pipeline.system.locks import hold_lock, hold_lock_for_now
 
 
 def _hold(target, held, release):
@@ -63,3 +64,20 @@ def test_folder_where_a_file_name_is_expected_is_refused_and_gets_no_lock_file(t
         pytest.fail("a folder is no file")
     assert f"Received: {tmp_path / 'folder'}" in str(error.value)
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+def test_lock_for_now_leaves_no_trace_even_where_nothing_can_be_written(tmp_path, monkeypatch):
+    target = tmp_path / "new" / "run"
+    with hold_lock_for_now(target):
+        assert (tmp_path / "new" / ".run.lock").exists()
+        with pytest.raises(LockedError), hold_lock_for_now(target):
+            pytest.fail("two hold one lock")
+    assert list(tmp_path.iterdir()) == []
+
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(StorageError, match="disk is full"), hold_lock_for_now(target):
+        pytest.fail("nobody would know who holds it")
+    assert list(tmp_path.iterdir()) == []

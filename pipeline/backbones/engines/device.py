@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.errors import DeviceError
+from pipeline.errors import DeviceError, ParameterError
 from pipeline.system.parallel import count_cores
 from pipeline.system.quiet_start import no_start_up_talk
 
@@ -19,6 +19,13 @@ CPU_BATCH_SIZE = 1
 GPU_BATCH_SIZE = 128
 # Decoding threads that keep a GPU busy; the device itself runs one batch after the other.
 GPU_STREAMS = 8
+_MEMORY_WORDS = (
+    "RESOURCE_EXHAUSTED",
+    "CUDA_ERROR_OUT_OF_MEMORY",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "DNN library initialization failed",
+    "Failed to determine best cudnn convolution algorithm",
+)
 _CPU_FACTS = Path("/proc/cpuinfo")
 _GPU_NODES = tuple(map(Path, ("/dev/nvidiactl", "/dev/nvidia0", "/dev/kfd", "/dev/dxg")))
 
@@ -32,12 +39,16 @@ class Device:
         description: words for people.
         model: what the device calls itself, such as `AMD EPYC 7B13`.
         compute_capability: of a GPU, such as `9.0`; empty for a CPU.
+        seen_by: the library that computes on it, of a GPU: `tensorflow` or `jax`.
+        notes: what people should know of how it was chosen.
     """
 
     name: str
     description: str
     model: str = ""
     compute_capability: str = ""
+    seen_by: str = "tensorflow"
+    notes: tuple[str, ...] = ()
 
     @property
     def is_gpu(self) -> bool:
@@ -47,6 +58,11 @@ class Device:
     def kind(self) -> str:
         """`cpu` or `gpu`."""
         return "gpu" if self.is_gpu else "cpu"
+
+    @property
+    def number(self) -> int:
+        """Which of its kind it is, from 0."""
+        return int(self.name.rpartition(":")[2])
 
     @property
     def batch_size(self) -> int:
@@ -80,18 +96,19 @@ def require_device_name(wanted: object) -> tuple[str, int]:
         The kind and the number.
 
     Raises:
-        DeviceError: it is none of these.
+        ParameterError: it is none of these.
     """
     found = re.fullmatch(r"(auto|cpu|gpu)|gpu:(\d+)", wanted) if isinstance(wanted, str) else None
     if found is None:
-        raise DeviceError(
-            f"Unknown device. Expected auto, cpu, gpu or gpu:N. Received: `device={wanted}`"
+        raise ParameterError(
+            f"Unknown device. Expected auto, cpu, gpu or gpu:N. Received: `device={wanted}`",
+            "device",
         )
     return found[1] or "gpu", int(found[2] or 0)
 
 
 def may_have_gpu() -> bool:
-    """Whether there is any sign of a GPU that TensorFlow could use; without starting TensorFlow.
+    """Whether there is any sign of a GPU that could be used, without starting what would use it.
 
     On Linux a driver's device nodes tell (NVIDIA's, AMD's, and WSL's); elsewhere TensorFlow uses
     one only with a package of the maker's.
@@ -166,9 +183,22 @@ def memory_errors(batch_size: int) -> Iterator[None]:
     try:
         yield
     except tf.errors.ResourceExhaustedError as error:
-        smaller = max(1, batch_size // 2)
-        raise DeviceError(
-            f"Not enough memory for a batch of {batch_size} images. Expected it to fit the "
-            f"device. Received: `batch_size={batch_size}`\nTry `batch_size={smaller}`"
-            + (", or a smaller image size at extraction." if batch_size == 1 else ".")
-        ) from error
+        raise too_little_memory(batch_size) from error
+
+
+def too_little_memory(batch_size: int) -> DeviceError:
+    """The error for a batch that does not fit the device, with the size to try."""
+    smaller = max(1, batch_size // 2)
+    return DeviceError(
+        f"Not enough memory for a batch of {batch_size} images. Expected it to fit the "
+        f"device. Received: `batch_size={batch_size}`\nTry `batch_size={smaller}`"
+        + (", or a smaller image size at extraction." if batch_size == 1 else ".")
+    )
+
+
+def tells_of_memory(text: str) -> bool:
+    """Whether an accelerator's error is for want of memory, in whichever words.
+
+    cuDNN says so of the workspace that it could not get, too.
+    """
+    return any(words in text for words in _MEMORY_WORDS)

@@ -24,7 +24,8 @@ class Embedder:
         self.n_streams = engine.n_streams
         self.n_features = engine.n_features
         self.images_per_task = -(-IMAGES_PER_TASK // engine.batch_size) * engine.batch_size
-        self.notes = [f"Computing on {engine.device.description}.", *engine.notes]
+        device = engine.device
+        self.notes = [f"Computing on {device.description}.", *device.notes, *engine.notes]
         self._engine = engine
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:

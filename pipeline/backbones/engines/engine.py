@@ -1,4 +1,4 @@
-"""What runs a frozen network: the seam that OpenVINO and TensorFlow stand behind, and others may.
+"""What runs a frozen network: the seam that OpenVINO, TensorFlow and JAX stand behind.
 
 An engine takes whole batches of one size; `Embedder` makes of it a function of any number of
 images. Nothing heavy is imported here, so an engine that needs no TensorFlow never loads it.
@@ -7,6 +7,7 @@ images. Nothing heavy is imported here, so an engine that needs no TensorFlow ne
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -25,7 +26,7 @@ class Network:
 
     Args:
         build: makes the Keras model from float32 RGB 0..255 (n, height, width, 3) to one row per
-            image. An engine that has the network in a form of its own need not call it.
+            image. An engine that computes in another process calls it there, if it can be pickled.
         precision: `float32`, `mixed_float16` or `mixed_bfloat16`.
         recipe: what decides the network's numbers; None where it is no backbone's own network,
             such as a fine-tuned one.
@@ -39,6 +40,11 @@ class Network:
     recipe: Recipe | None = None
     identity: str | None = None
     store: NetworkStore | None = None
+
+    @cached_property
+    def model(self) -> "keras.Model":
+        """The Keras model, built in this process when it is first asked for."""
+        return self.build()
 
 
 def identify_network(recipe: Recipe) -> str:

@@ -44,7 +44,7 @@ class TensorFlowEngine:
         self.batch_size = batch_size or device.batch_size
         self.n_streams = n_streams or device.n_streams
         self.notes: list[str] = []
-        model = network.build()
+        model = network.model
         self.n_features = int(model.output_shape[-1])
         run = trace(model, self.batch_size, device)
         is_compiled = device.is_gpu if is_compiled is None else is_compiled

@@ -27,8 +27,9 @@ from pipeline.features.finished_rows import (
 from pipeline.features.sliced_rows import FeatureRows
 from pipeline.recipe import EngineRecord
 from pipeline.system.disk import OutputFile
+from pipeline.system.expected_tables import Table
 from pipeline.system.hdf5_damage import damage_named
-from pipeline.system.hdf5_tables import read_rows, write_rows
+from pipeline.system.hdf5_tables import check_tables, read_rows, write_rows
 from pipeline.system.sealed_hdf5 import VERSION, open_sealed, verify_seal, write_sealed
 
 FORMAT = "frostline-trunk"
@@ -138,12 +139,20 @@ class TrunkCache:
         self._opened = open_sealed(self.path, FORMAT)
         self._file = self._opened.__enter__()
         try:
-            if self._file.attrs["trunk_id"] != trunk.id:
+            if self._file.attrs.get("trunk_id") != trunk.id:
                 raise FeatureFileError(
                     f"{self.path} holds another trunk's output. Expected {trunk}. "
-                    f"Received: {self._file.attrs['trunk']}"
+                    f"Received: {self._file.attrs.get('trunk')}"
                 )
             with damage_named(self.path, "the small tables"):
+                n_values = int(np.prod(trunk.shape))
+                check_tables(
+                    self._file,
+                    {
+                        "features": Table(np.float16, ("n_rows", n_values)),
+                        "key": Table(np.uint8, ("n_rows", 32)),
+                    },
+                )
                 self.keys = self._file["key"][:]
                 self.batch_size = int(self._file.attrs["batch_size"])
         except FeatureFileError:

@@ -7,7 +7,7 @@ are: the next run reads the images in them one by one in a process of their own.
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import compress
 from pathlib import Path
@@ -75,6 +75,8 @@ class BatchReader:
 
     def __exit__(self, *_: object) -> None:
         self._open.close()
+        with suppress(OSError):  # something is in it
+            self._settings.notes_folder.rmdir()
 
     def __call__(self, paths: list[Path]) -> list[tuple[np.ndarray, np.ndarray | str]]:
         """Digest and pixels of each file, or digest and the reason why it has none."""
@@ -96,10 +98,12 @@ class BatchReader:
         the suspects, so it needs no rename.
         """
         note = self._settings.notes_folder / f"{_NOTE_PREFIX}{os.getpid()}-{threading.get_ident()}"
-        with storage_errors(note):
-            note.write_bytes(b"".join(os.fsencode(path.absolute()) + b"\0" for path in paths))
-        yield
-        _remove(note)
+        try:
+            with storage_errors(note):
+                note.write_bytes(b"".join(os.fsencode(path.absolute()) + b"\0" for path in paths))
+            yield
+        finally:
+            _remove(note)
 
 
 def read_notes(folder: Path) -> frozenset[Path]:

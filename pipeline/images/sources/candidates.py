@@ -8,9 +8,9 @@ import codecs
 import os
 from pathlib import Path, PurePath
 
-from pipeline.system.paths import open_regular_file
+from pipeline.system.paths import is_file, open_regular_file
 
-# What Frostline leaves in a folder that it unpacked an archive to.
+# What Frostline leaves in a folder that it fetched, or unpacked an archive to.
 ARCHIVE_NOTE = ".frostline-archive.json"
 
 _SYSTEM_NAMES = {
@@ -32,6 +32,11 @@ _BMP_HEADER_BYTES = {12, 40, 52, 56, 64, 108, 124}
 _MARK_BYTES = 32
 _TEXT_CONTROLS = b"\t\n\f\r\x1b"
 _TEXT_BYTES = 512
+
+
+def was_fetched(folder: Path) -> bool:
+    """Whether Frostline made this folder, so that it may replace it."""
+    return is_file(folder / ARCHIVE_NOTE)
 
 
 def is_hidden(name: str) -> bool:

@@ -3,6 +3,7 @@
 Imports TensorFlow; the package comes with the extra `tfds`.
 """
 
+import json
 import re
 import sys
 from collections import Counter
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import DatasetError, MissingExtraError
-from pipeline.images.sources.candidates import is_hidden
+from pipeline.images.sources.candidates import ARCHIVE_NOTE, is_hidden, was_fetched
 from pipeline.system.atomic_folder import atomic_folder
 
 _EXTENSIONS = {b"\xff\xd8\xff": ".jpg", b"\x89PN": ".png", b"GIF": ".gif", b"BM": ".bmp"}
@@ -36,7 +37,7 @@ def fetch_tfds(name: str, folder: Path, *, force: bool = False) -> tuple[int, li
     folder_names = _name_folders(builder.info.features[label_key])
     splits = sorted(builder.info.splits)
     counts: Counter[str] = Counter()
-    with atomic_folder(folder, force=force) as temporary:
+    with atomic_folder(folder, may_replace=lambda there: force and was_fetched(there)) as temporary:
         for split in splits:
             place = temporary / split if len(splits) > 1 else temporary
             for image, label in _read_examples(builder, split, image_key, label_key):
@@ -48,6 +49,7 @@ def fetch_tfds(name: str, folder: Path, *, force: bool = False) -> tuple[int, li
                 extension = _find_extension(image)
                 (class_folder / f"{counts[split]:07d}{extension}").write_bytes(image)
                 counts[split] += 1
+        (temporary / ARCHIVE_NOTE).write_text(json.dumps({"source": f"tfds:{name}"}))
     words = ", ".join(f"{count:,} {kind}" for kind, count in counts.items())
     n_images = sum(counts[split] for split in splits)
     return n_images, [f"{builder.info.full_name}: {words}."]

@@ -16,7 +16,8 @@ from pipeline.backbones.engines import device as device_module
 from pipeline.backbones.engines import openvino_cpu
 from pipeline.backbones.engines.device import choose_device, describe_cpu, read_cpu_model
 from pipeline.backbones.engines.engine import CannotRunError, Network
-from pipeline.backbones.engines.registry import ENGINES, open_embedder
+from pipeline.backbones.engines.opening import open_embedder
+from pipeline.backbones.engines.registry import ENGINES
 from pipeline.backbones.registry import get_backbone
 from pipeline.backbones.weights.resolve import resolve_weights
 from pipeline.errors import EngineError

@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 import pytest
 from conftest import make_photos
-from killed_parent import survivors_of_a_kill
+from killed_parent import ENDS, survivors_of_a_kill
 
 from benchmarks.stand_in import RECIPE, StandIn
 from pipeline.errors import DatasetError, FeatureFileError, FrostlineError, LockedError
@@ -195,7 +195,8 @@ def test_cache_that_another_process_fills_is_said_with_its_number(job):
         fill_trunk_cache(job, lambda *values: None)
 
 
-def test_process_that_fills_the_cache_ends_when_the_fine_tuning_is_killed(tmp_path):
+@pytest.mark.parametrize("end", ENDS)
+def test_process_that_fills_the_cache_ends_when_the_fine_tuning_is_killed(tmp_path, end):
     (tmp_path / "slow.py").write_text(
         "import os, time\n"
         "from pathlib import Path\n"
@@ -216,7 +217,7 @@ def test_process_that_fills_the_cache_ends_when_the_fine_tuning_is_killed(tmp_pa
         "              np.zeros((0, 32), np.uint8), [])\n"
         "fill_trunk_cache(job, print)\n"
     )
-    assert survivors_of_a_kill(program, tmp_path, n_children=1) == []
+    assert survivors_of_a_kill(program, tmp_path, n_children=1, end=end) == []
 
 
 def test_plan_counts_what_is_missing_and_what_it_saves(job, stand_in):

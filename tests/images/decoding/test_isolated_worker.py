@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from conftest import save_image
-from killed_parent import survivors_of_a_kill
+from killed_parent import ENDS, survivors_of_a_kill
 
 from benchmarks.stand_in import RECIPE
 from pipeline.images.decoding import decode as images
@@ -151,7 +151,8 @@ def test_no_worker_outlives_its_reader(tmp_path):
     assert threading.active_count() < 10
 
 
-def test_no_worker_outlives_a_parent_that_is_killed(tmp_path):
+@pytest.mark.parametrize("end", ENDS)
+def test_no_worker_outlives_a_parent_that_is_killed(tmp_path, end):
     (tmp_path / "slow.py").write_text(
         "import os, time\n"
         "from pathlib import Path\n"
@@ -170,4 +171,4 @@ def test_no_worker_outlives_a_parent_that_is_killed(tmp_path):
         "with ThreadPoolExecutor(2) as pool:\n"
         "    list(pool.map(reader, [Path('a.png').absolute(), Path('b.png').absolute()]))\n"
     )
-    assert survivors_of_a_kill(program, tmp_path, n_children=2) == []
+    assert survivors_of_a_kill(program, tmp_path, n_children=2, end=end) == []

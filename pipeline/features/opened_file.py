@@ -1,7 +1,7 @@
 """A feature file as a library gives it: its features as arrays, its images as a table."""
 
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ from pipeline.features.summary import ExtractSummary
 from pipeline.images.splits import NO_SPLIT, SPLITS
 from pipeline.recipe import EngineRecord, Recipe
 from pipeline.system.options import check_options
-from pipeline.system.paths import as_path
+from pipeline.system.paths import as_path, denial, is_folder
 from pipeline.system.sealed_hdf5 import verify_seal
 
 
@@ -72,6 +72,7 @@ class Features:
         test_fraction: float = 0.0,
         seed: int = 0,
         group_by: str | None = None,
+        split_rule: str | None = None,
     ) -> Arrays:
         """The features, the labels and a division of the images; `fit-head` makes the same one.
 
@@ -81,6 +82,7 @@ class Features:
             seed: decides which.
             group_by: a regular expression that finds an image's group in its path; images of a
                 group are never divided.
+            split_rule: `exact` or `chance`, None = that of the file.
 
         Raises:
             ParameterError: a value makes no sense.
@@ -88,12 +90,16 @@ class Features:
             SplitError: a class is too small to be divided.
         """
         dividing = SplitOptions(
-            val_fraction=val_fraction, test_fraction=test_fraction, group_by=group_by, seed=seed
+            val_fraction=val_fraction,
+            test_fraction=test_fraction,
+            group_by=group_by,
+            split_rule=split_rule,
+            seed=seed,
         )
         check_options(dividing, "divide the images")
         with FeatureFile(self.path) as file:
             contents, features = file.contents, file.read_all()
-        division = divide_images(contents, **asdict(dividing))
+        division = divide_images(contents, dividing)
         return Arrays(features, contents.labels, division.splits)
 
     def table(self) -> dict[str, list[Any]]:
@@ -159,9 +165,10 @@ def list_features(
     Raises:
         FeatureFileError: there is no such folder.
     """
-    if folder is not None and not as_path(folder, "folder").is_dir():
+    if folder is not None and not is_folder(as_path(folder, "folder")):
         raise FeatureFileError(
-            f"There is no such folder. Expected one with feature files in it. Received: {folder}"
+            f"There is no such folder. Expected one with feature files in it. "
+            f"Received: {folder}{denial(Path(folder))}"
         )
     found, problems = find_feature_files(Path("cache" if folder is None else folder))
     return [Features(path) for path, _, _ in found], problems
