@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.crash import fork, make_images, wait_for
 from benchmarks.stand_in import extract
 from pipeline.errors import FeatureFileError
+from pipeline.features.entries import Entries
 from pipeline.features.feature_file import FeatureFile
 from pipeline.system import sealed_hdf5 as sealed
 from pipeline.system.hdf5_damage import find_damage
@@ -50,6 +51,8 @@ def read_everything(path: Path) -> tuple:
             contents.retired.tobytes(),
             contents.arrivals.tobytes(),
             contents.retired_arrivals.tobytes(),
+            contents.split_rule,
+            _read_entries(contents.entries),
             contents.probe_rows.tobytes(),
             contents.probe_pixels.tobytes(),
             contents.recipe,
@@ -59,6 +62,14 @@ def read_everything(path: Path) -> tuple:
             contents.created,
             contents.software,
         )
+
+
+def _read_entries(entries: Entries | None) -> tuple:
+    if entries is None:
+        return ()
+    gone = entries.gone
+    arrays = (entries.classes, entries.arrivals, gone.digests, gone.classes, gone.arrivals)
+    return entries.class_names, gone.paths, *(array.tobytes() for array in arrays)
 
 
 def judge(path: Path, data: bytes, expected: tuple) -> tuple[str, str]:

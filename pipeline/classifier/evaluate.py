@@ -26,6 +26,7 @@ from pipeline.runs.images_of_run import read_training_digests
 from pipeline.runs.run_folder import Run
 from pipeline.runs.scores import Metrics, score_predictions
 from pipeline.system.paths import as_path
+from pipeline.system.printable import name_some
 
 
 @dataclass(frozen=True)
@@ -98,8 +99,8 @@ def label_as_run(class_names: list[str], dataset: Dataset) -> np.ndarray:
     unknown = sorted(set(dataset.class_names) - set(class_names))
     if unknown:
         raise DatasetError(
-            f"The run does not know the classes {', '.join(unknown)}. Expected folders named "
-            f"like its classes: {', '.join(class_names)}. Received: {dataset.source}"
+            f"The run does not know the classes {name_some(unknown)}. Expected folders named "
+            f"like its classes: {name_some(class_names)}. Received: {dataset.source}"
         )
     index = np.array([class_names.index(name) for name in dataset.class_names], np.int32)
     labels: np.ndarray = index[dataset.labels]
@@ -156,8 +157,8 @@ def evaluate(
         on_note(note)
     labels = label_as_run(opened.class_names, dataset)  # before a model is loaded
     predictions: list[Prediction | None] = [None] * len(dataset)
-    is_usual = weights is None and engine is None and max_pixels is None and max_bytes is None
-    if use_cache and is_usual:
+    asked_for = (weights, max_pixels, max_bytes, engine)
+    if use_cache and all(option is None for option in asked_for):
         for row, prediction in _predict_from_cache(opened, dataset, on_note).items():
             predictions[row] = prediction
     missing = [row for row, prediction in enumerate(predictions) if prediction is None]

@@ -6,12 +6,14 @@ from datetime import UTC, datetime
 import numpy as np
 
 from pipeline.errors import DatasetError
+from pipeline.features.entries import Entries, LabelledImages, enter_images
 from pipeline.features.feature_file import Contents, ImageTable
 from pipeline.features.finished_rows import FinishedRows
 from pipeline.features.identify import Identity
 from pipeline.features.mixing import list_engines
 from pipeline.images.dataset import Dataset
 from pipeline.images.decoding.read_images import NO_LIMITS, read_image
+from pipeline.images.split_rules import EXACT
 from pipeline.recipe import Recipe
 from pipeline.system.versions import list_versions
 
@@ -49,15 +51,19 @@ def plan_contents(
         )
     digests = identity.digests[usable]
     arrivals = {} if old is None else _list_arrivals(old)
-    now = max(arrivals.values(), default=-1) + 1
+    entries = None if old is None else old.known_entries
+    now = _count_extractions(arrivals, entries)
     retired = [] if old is None or prune else _find_retired(digests, old)
     retired_digests = np.frombuffer(b"".join(retired), np.uint8).reshape(-1, 32)
     engines = list_engines(finished, np.concatenate([digests, retired_digests]))
+    images = _images_at(dataset, identity, usable)
+    labels, splits = dataset.labels[usable], dataset.splits[usable]
+    found = LabelledImages(images.paths, digests, labels, splits, dataset.class_names)
     return Contents(
         recipe=recipe,
-        images=_images_at(dataset, identity, usable),
-        labels=dataset.labels[usable],
-        splits=dataset.splits[usable],
+        images=images,
+        labels=labels,
+        splits=splits,
         arrivals=np.array([arrivals.get(digest.tobytes(), now) for digest in digests], np.int32),
         class_names=dataset.class_names,
         skipped=_images_at(dataset, identity, skipped),
@@ -71,7 +77,17 @@ def plan_contents(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         software=list_versions(("tensorflow", "keras", "numpy", "pillow", "h5py")),
         engines=engines,
+        entries=enter_images(found, now, entries, None if old is None else old.labelled_images),
+        split_rule=EXACT if old is None else old.split_rule,
     )
+
+
+def _count_extractions(arrivals: dict[bytes, int], entries: Entries | None) -> int:
+    """How many extractions there were that brought anything; those numbered below it."""
+    numbers = list(arrivals.values())
+    if entries is not None:
+        numbers += [*entries.arrivals.tolist(), *entries.gone.arrivals.tolist()]
+    return max(numbers, default=-1) + 1
 
 
 def with_probes(contents: Contents, dataset: Dataset) -> Contents:

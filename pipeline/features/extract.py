@@ -73,7 +73,7 @@ def extract(
     if wanted.engine is not None:
         find_engine(wanted.engine)
     folder, notes = unpack_if_archive(as_path(data, "data"))
-    for note in notes:
+    for note in [*wanted.describe_idle(), *notes]:
         on_note(note)
     dataset = scan_dataset(folder, wanted.class_depth, wanted.label_from)
     dataset = dataset.limited(wanted.limit)

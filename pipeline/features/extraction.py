@@ -1,7 +1,7 @@
 """A feature file as a library gives it: its features as arrays, its images as a table."""
 
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -72,6 +72,7 @@ class Features:
         test_fraction: float = 0.0,
         seed: int = 0,
         group_by: str | None = None,
+        split_rule: str | None = None,
     ) -> Arrays:
         """The features, the labels and a division of the images; `fit-head` makes the same one.
 
@@ -81,6 +82,7 @@ class Features:
             seed: decides which.
             group_by: a regular expression that finds an image's group in its path; images of a
                 group are never divided.
+            split_rule: `exact` or `chance`, None = that of the file.
 
         Raises:
             ParameterError: a value makes no sense.
@@ -88,12 +90,16 @@ class Features:
             SplitError: a class is too small to be divided.
         """
         dividing = SplitOptions(
-            val_fraction=val_fraction, test_fraction=test_fraction, group_by=group_by, seed=seed
+            val_fraction=val_fraction,
+            test_fraction=test_fraction,
+            group_by=group_by,
+            split_rule=split_rule,
+            seed=seed,
         )
         check_options(dividing, "divide the images")
         with FeatureFile(self.path) as file:
             contents, features = file.contents, file.read_all()
-        division = divide_images(contents, **asdict(dividing))
+        division = divide_images(contents, dividing)
         return Arrays(features, contents.labels, division.splits)
 
     def table(self) -> dict[str, list[Any]]:

@@ -16,6 +16,14 @@ import msgspec
 import numpy as np
 
 from pipeline.errors import FeatureFileError
+from pipeline.features.entries import (
+    Entries,
+    LabelledImages,
+    enter_all,
+    read_entries,
+    read_split_rule,
+    write_entries,
+)
 from pipeline.features.file_contents import (
     FEATURE_TABLES,
     PART_TABLES,
@@ -24,6 +32,7 @@ from pipeline.features.file_contents import (
     read_whole_number,
 )
 from pipeline.features.file_stamps import Stamps, no_stamps
+from pipeline.images.split_rules import CHANCE
 from pipeline.recipe import EngineRecord, Recipe
 from pipeline.system.disk import OutputFile
 from pipeline.system.hdf5_damage import damage_named, damaged
@@ -89,11 +98,26 @@ class Contents:
     probe_pixels: np.ndarray = field(default_factory=lambda: np.zeros((0, 0, 0, 3), np.uint8))
     features_sha256: str = ""
     data_name: str = ""  # what runs are called that are made of it
+    entries: Entries | None = None  # None in files from before they were kept
+    split_rule: str = CHANCE  # by which splits are made, unless another is asked for
 
     @property
     def engine(self) -> EngineRecord:
         """What computed the rows; of several engines the one with the widest tolerance."""
         return max(reversed(self.engines), key=lambda record: record.tolerance)
+
+    @property
+    def labelled_images(self) -> LabelledImages:
+        """What the division of the images into splits goes by."""
+        images = self.images
+        return LabelledImages(
+            images.paths, images.digests, self.labels, self.splits, self.class_names
+        )
+
+    @property
+    def known_entries(self) -> Entries:
+        """When each image was first to be divided; in a file that does not say, when it arrived."""
+        return self.entries or enter_all(self.labelled_images, self.arrivals)
 
     def says_the_same(self, other: "Contents") -> bool:
         """Whether two files with these contents would tell the same, time and software apart."""
@@ -145,6 +169,8 @@ def write_features(
         write_rows(
             file, "retired/features", retired_blocks, (len(contents.retired), n_features), output
         )
+        if contents.entries is not None:
+            write_entries(file, contents.entries)
         probe = file.create_group("probe")
         probe["row"] = contents.probe_rows.astype(np.int64)
         probe["pixels"] = contents.probe_pixels
@@ -163,6 +189,7 @@ def write_features(
                 "created": contents.created,
                 "software": json.dumps(contents.software),
                 "features_sha256": hasher.hexdigest(),
+                "split_rule": contents.split_rule,
             }
         )
 
@@ -375,6 +402,8 @@ def _read_contents(file: h5py.File) -> Contents:
         probe_pixels=file["probe/pixels"][:],
         features_sha256=read_text(file, "features_sha256"),
         data_name=_read_data_name(file),
+        entries=read_entries(file, file["label"][:], file["split"][:]),
+        split_rule=read_split_rule(file),
     )
 
 

@@ -38,6 +38,13 @@ FEATURE_TABLES = {
     "retired/digest": Table(np.uint8, ("n_retired", 32)),
     "retired/arrival": Table(np.int32, ("n_retired",), is_optional=True),
     "retired/features": Table(np.float32, ("n_retired", "n_features")),
+    "entry/class_name": Table(None, ("n_entry_classes",), is_optional=True),
+    "entry/class": Table(np.int32, ("n_samples",), is_optional=True),
+    "entry/arrival": Table(np.int32, ("n_samples",), is_optional=True),
+    "entry/gone/path": Table(None, ("n_gone",), is_optional=True),
+    "entry/gone/digest": Table(np.uint8, ("n_gone", 32), is_optional=True),
+    "entry/gone/class": Table(np.int32, ("n_gone",), is_optional=True),
+    "entry/gone/arrival": Table(np.int32, ("n_gone",), is_optional=True),
     "probe/row": Table(np.int64, ("n_probes",)),
     "probe/pixels": Table(np.uint8, ("n_probes", "height", "width", 3)),
 }

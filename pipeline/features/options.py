@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from pipeline.backbones.engines.registry import ENGINES
 from pipeline.errors import ParameterError
+from pipeline.images.split_rules import RULES
 from pipeline.recipe import PRECISIONS
 from pipeline.system.options import check_options, option
 
@@ -141,6 +142,15 @@ class ExtractOptions:
         check_options(self, "extract features")
         parse_colour(self.background)
 
+    def describe_idle(self) -> list[str]:
+        """Names the options that were given and change nothing beside the others."""
+        if self.seed == ExtractOptions.seed or self.weights == "random":
+            return []
+        return [
+            f"`seed={self.seed}` changes nothing: it draws random weights (`weights='random'`), "
+            f"and those asked for are {self.weights}."
+        ]
+
 
 @dataclass(frozen=True)
 class SplitOptions:
@@ -149,6 +159,9 @@ class SplitOptions:
     Args:
         val_fraction, test_fraction: shares of the images, where the source gives no such split.
         group_by: a regular expression that finds an image's group in its path, None = no groups.
+        split_rule: `exact` gives every class its shares to one image, `chance` only about; None =
+            the rule of the feature file, which is `chance` in those of 0.1.0.
+        drop_small: leave out classes with fewer different images, 0 = none.
         seed: decides the splits, and what a head leaves to chance.
     """
 
@@ -161,6 +174,15 @@ class SplitOptions:
     group_by: str | None = option(
         None,
         help="Regular expression: images in whose paths it finds the same text share a split.",
+    )
+    split_rule: str | None = option(
+        None,
+        help="exact: every class has its shares to one image; chance: as 0.1.0 made splits.",
+        choices=RULES,
+        default_words="the one that FEATURES were made with",
+    )
+    drop_small: int = option(
+        0, help="Leave out classes with fewer than N different images.", least=0
     )
     seed: int = option(0, help="Decides all that is left to chance.", least=0, most=2**32 - 1)
 

@@ -1,24 +1,33 @@
-"""How the images of a feature file are divided, and what is to be said about it."""
+"""How the images of a feature file are divided into train, val and test."""
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from pipeline.errors import SplitError
+from pipeline.features.entries import NEVER
 from pipeline.features.feature_file import Contents
+from pipeline.features.options import SplitOptions
+from pipeline.features.split_notes import (
+    describe_dropped,
+    describe_emptied,
+    describe_equal_images,
+    describe_groups,
+    describe_idle_options,
+    describe_sets,
+)
+from pipeline.images.division import assign_splits, find_missing_splits, is_divisible
+from pipeline.images.exact_rule import Roster
 from pipeline.images.groups import find_groups, make_group_keys
 from pipeline.images.splits import (
     NO_SPLIT,
     SPLITS,
-    assign_splits,
+    UNLABELLED,
     find_conflicts,
     find_equal_images,
     find_straddlers,
 )
-from pipeline.system.printable import printable
-
-_N_SHOWN = 5
-_FEW_VAL_IMAGES = 5  # with fewer, one image more or less right moves a recall by over a fifth
-_N_CLASSES_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -28,52 +37,59 @@ class Division:
     Args:
         splits: int8 (n_samples,): 0 train, 1 val, 2 test, -1 for images without a label.
         notes: sentences for people.
-        facts: seed, fractions, counts, and whether the source gave splits.
+        facts: rule, seed, fractions, counts, and whether the source gave splits.
         equal_images: paths of images that are there more than once, a list per image: all of
             them, those with different labels, those in different given splits.
+        made: numbers of the splits that were made, since the source does not give them.
     """
 
     splits: np.ndarray
     notes: list[str]
     facts: dict
     equal_images: dict[str, list[list[str]]]
+    made: frozenset[int]
 
 
 def divide_images(
     contents: Contents,
+    options: SplitOptions,
     *,
-    val_fraction: float = 0.2,
-    test_fraction: float = 0.0,
-    seed: int = 0,
-    group_by: str | None = None,
+    asked: Collection[str] = (),
 ) -> Division:
     """Divides the images of a feature file.
 
     Args:
-        val_fraction, test_fraction: shares of the images, where the source gives no such split.
-        seed: decides which.
-        group_by: a regular expression that finds an image's group in its path, None = no groups.
+        options: how; `drop_small` has been done by `drop_small_classes`.
+        asked: names of those options that were given, to be told of where they change nothing.
 
     Raises:
         SplitError: a class is too small, fractions make no sense, or no path has a group.
     """
-    digests, given = contents.images.digests, contents.splits
-    keys, notes, n_groups = digests, [], None
-    if group_by is not None:
-        groups = find_groups(contents.images.paths, group_by)
-        keys = make_group_keys(digests, groups)
-        n_groups = len(set(groups) - {None})
-        notes.append(_describe_groups(groups, n_groups))
+    digests, given, labels = contents.images.digests, contents.splits, contents.labels
+    rule = contents.split_rule if options.split_rule is None else options.split_rule
+    fractions = {
+        "val_fraction": options.val_fraction,
+        "test_fraction": options.test_fraction,
+    }
+    keys, groups = _find_keys(contents, options.group_by)
     splits = assign_splits(
-        keys,
-        contents.labels,
+        keys[: len(digests)],
+        labels,
         given,
         contents.class_names,
+        rule=rule,
         arrivals=contents.arrivals,
-        val_fraction=val_fraction,
-        test_fraction=test_fraction,
-        seed=seed,
+        roster=_list_all(contents, keys),
+        seed=options.seed,
+        has_groups=groups is not None,
+        **fractions,
     )
+    made = find_missing_splits(labels, given, **fractions)
+    counts = count_images(splits, labels, len(contents.class_names))
+    notes = [
+        *([] if groups is None else [describe_groups(groups)]),
+        *describe_emptied(counts, made, contents.class_names),
+    ]
     straddlers = find_straddlers(digests, given)
     rows_of = {
         "all": find_equal_images(digests),
@@ -84,23 +100,81 @@ def divide_images(
     equal_images = {
         name: [[paths[row] for row in rows] for rows in sets] for name, sets in rows_of.items()
     }
-    notes += _describe_equal_images(equal_images)
-    if group_by is not None:
-        sets = [[paths[row] for row in rows] for rows in find_straddlers(keys, given)]
-        notes += _describe(
-            sets, "group(s) lie in more than one of the splits that the source gives, so the "
-            "scores flatter"
-        )  # fmt: skip
+    notes += describe_equal_images(equal_images)
+    if groups is not None:
+        straddlers = find_straddlers(keys[: len(digests)], given)
+        notes += describe_sets(
+            [[paths[row] for row in rows] for rows in straddlers],
+            "group(s) lie in more than one of the splits that the source gives, so the scores "
+            "flatter",
+        )
+    notes += describe_idle_options(options, asked, made)
     facts = {
-        "seed": seed,
-        "val_fraction": val_fraction,
-        "test_fraction": test_fraction,
-        "group_by": group_by,
-        "n_groups": n_groups,
+        "rule": rule,
+        "seed": options.seed,
+        **fractions,
+        "group_by": options.group_by,
+        "n_groups": None if groups is None else len(set(groups) - {None}),
         "given": sorted({SPLITS[split] for split in given.tolist() if split != NO_SPLIT}),
         "n_images": {name: int(np.sum(splits == split)) for split, name in enumerate(SPLITS)},
     }
-    return Division(splits, notes, facts, equal_images)
+    return Division(splits, notes, facts, equal_images, frozenset(made))
+
+
+def _find_keys(
+    contents: Contents, group_by: str | None
+) -> tuple[np.ndarray, list[str | None] | None]:
+    """Keys of the images that are there and then of those that are gone; groups of the former.
+
+    Images of one key share a split.
+    """
+    gone = contents.known_entries.gone
+    digests = np.concatenate([contents.images.digests, gone.digests])
+    if group_by is None:
+        return digests, None
+    groups = find_groups(contents.images.paths, group_by, gone=gone.paths)
+    return make_group_keys(digests, groups), groups[: len(contents.images)]
+
+
+def _list_all(contents: Contents, keys: np.ndarray) -> Roster:
+    """The images that were ever to be divided; those that are there first."""
+    entries = contents.known_entries
+    digests = np.concatenate([contents.images.digests, entries.gone.digests])
+    classes = np.concatenate([entries.classes, entries.gone.classes])
+    arrivals = np.concatenate([entries.arrivals, entries.gone.arrivals])
+    rows = np.flatnonzero(classes != NEVER)
+    return Roster(keys[rows], digests[rows], classes[rows], arrivals[rows], entries.class_names)
+
+
+def drop_small_classes(contents: Contents, options: SplitOptions) -> tuple[Contents, list[str]]:
+    """Takes the labels from images of classes with fewer units than `drop_small`.
+
+    Units are different images (groups, with `group_by`) that are in no given val or test.
+
+    Returns:
+        The contents without such classes, and what is to be said.
+
+    Raises:
+        SplitError: fewer than two classes are left.
+    """
+    if options.drop_small == 0:
+        return contents, []
+    keys, _ = _find_keys(contents, options.group_by)
+    labels, names = contents.labels, contents.class_names
+    units: list[set[bytes]] = [set() for _ in names]
+    for row in np.flatnonzero(is_divisible(labels, contents.splits)).tolist():
+        units[labels[row]].add(keys[row].tobytes())
+    is_kept = np.array([len(one) >= options.drop_small for one in units] + [False])
+    numbers = np.where(is_kept, np.cumsum(is_kept) - 1, UNLABELLED).astype(np.int32)
+    kept = [name for name, keep in zip(names, is_kept, strict=False) if keep]
+    if len(kept) < 2 <= len(names):
+        raise SplitError(
+            f"Too few classes are left. Expected two or more with {options.drop_small} "
+            f"{'different images' if options.group_by is None else 'groups'}. Received: "
+            f"{len(kept)} of {len(names):,} classes with `drop_small={options.drop_small}`"
+        )
+    note = describe_dropped(options.drop_small, names, is_kept[:-1], labels)
+    return replace(contents, labels=numbers[labels], class_names=kept), [note]
 
 
 def count_images(splits: np.ndarray, labels: np.ndarray, n_classes: int) -> np.ndarray:
@@ -109,57 +183,3 @@ def count_images(splits: np.ndarray, labels: np.ndarray, n_classes: int) -> np.n
     is_counted = (splits != NO_SPLIT) & (labels >= 0)
     np.add.at(counts, (labels[is_counted], splits[is_counted]), 1)
     return counts
-
-
-def describe_small_classes(n_val: np.ndarray, class_names: list[str]) -> list[str]:
-    """Names the classes with so few validation images that their scores mean little.
-
-    Args:
-        n_val: validation images of each class, int (n_classes,).
-    """
-    small = [label for label, n in enumerate(n_val.tolist()) if n < _FEW_VAL_IMAGES]
-    if not small:
-        return []
-    shown = ", ".join(
-        f"{printable(class_names[label])} ({n_val[label]})" for label in small[:_N_CLASSES_SHOWN]
-    )
-    more = len(small) - _N_CLASSES_SHOWN
-    rest = f" and {more:,} more" if more > 0 else ""
-    return [
-        f"Fewer than {_FEW_VAL_IMAGES} validation images, so their scores mean little: "
-        f"{shown}{rest}."
-    ]
-
-
-def _describe_groups(groups: list[str | None], n_groups: int) -> str:
-    n_alone = groups.count(None)
-    alone = f"; {n_alone:,} match nothing and stand for themselves" if n_alone else ""
-    return f"{len(groups) - n_alone:,} images are in {n_groups:,} groups{alone}."
-
-
-def _describe_equal_images(equal_images: dict[str, list[list[str]]]) -> list[str]:
-    return [
-        *_describe(
-            equal_images["different_given_splits"],
-            "image(s) lie in more than one of the splits that the source gives, so the scores "
-            "flatter",
-        ),
-        *_describe(
-            equal_images["different_labels"],
-            "image(s) have more than one label, and at most one can be right",
-        ),
-        *_describe(
-            equal_images["all"],
-            "image(s) are there more than once; equal images always share a split that is made "
-            "here",
-        ),
-    ]
-
-
-def _describe(sets: list[list[str]], what: str) -> list[str]:
-    if not sets:
-        return []
-    shown = "".join(f"\n  {' = '.join(map(printable, paths))}" for paths in sets[:_N_SHOWN])
-    more = len(sets) - _N_SHOWN
-    rest = f"\n  and {more:,} more: manifest.json lists all under equal_images" if more > 0 else ""
-    return [f"{len(sets):,} {what}:{shown}{rest}"]

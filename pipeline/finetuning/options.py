@@ -97,6 +97,31 @@ class FinetuneOptions:
     def is_augmented(self) -> bool:
         return self.augment != "none" or self.flip
 
+    def describe_idle(self, *, uses_trunk_cache: bool) -> list[str]:
+        """Names the options that were given and change nothing beside the others.
+
+        Args:
+            uses_trunk_cache: whether this training reads what the frozen part made of the images.
+        """
+        notes = []
+        if self.views != FinetuneOptions.views and not (uses_trunk_cache and self.is_augmented):
+            reason = "without a trunk cache" if self.is_augmented else "without augmentation"
+            notes.append(
+                f"`views={self.views}` changes nothing {reason}: it is the number of augmented "
+                "images in the trunk cache."
+            )
+        if self.find_learning_rate and self.learning_rate != FinetuneOptions.learning_rate:
+            notes.append(
+                f"`learning_rate={self.learning_rate:g}` is used only if the sweep that "
+                "`find_learning_rate` asks for finds none."
+            )
+        if self.patience != FinetuneOptions.patience and self.patience >= self.epochs:
+            notes.append(
+                f"`patience={self.patience}` changes nothing with `epochs={self.epochs}`: training "
+                "ends before."
+            )
+        return notes
+
     def check(self) -> None:
         """Raises a ParameterError for values that make no sense."""
         check_options(self, "fine-tune")

@@ -60,6 +60,8 @@ def run_stages(
             held.enter_context(job.hold())
             found = job.find_state(resume=resume, force=force, on_note=watch.on_note)
             images = _open_images(task, thawed, found)
+            for note in options.describe_idle(uses_trunk_cache=images.trunk is not None):
+                watch.on_note(note)
             state = _train(task, thawed, images, replicas, job, found)
         model, after = _predict(task, thawed, images, state)
         result = _write(task, thawed, images, state, model, after, n_devices=replicas.n)

@@ -202,12 +202,13 @@ def _draw(
     from pipeline.report.finetuning_plots import plot_learning_rate_sweep
     from pipeline.report.plots import plot_confusion_matrix, plot_finetuning
 
+    head = parent.run.manifest
     plot_finetuning(
         folder / "learning-curve.png",
         parent.history,
         state.history,
-        head_x=parent.run.manifest.history.x,
-        head_best=parent.run.manifest.history.best,
+        head_x=head.history.x,
+        head_best=head.history.best if head.chosen_by == "val" else None,
         finetune_best=state.best_epoch,
         unfrozen_from=line,
         title=name,

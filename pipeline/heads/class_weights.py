@@ -12,6 +12,7 @@ import numpy as np
 
 from pipeline.errors import ClassWeightError
 from pipeline.system.paths import open_regular_file
+from pipeline.system.printable import name_some
 
 BALANCED = "balanced"
 
@@ -78,10 +79,10 @@ def _require_each_class_once(names: list[str], class_names: list[str], path: Pat
     repeated = [name for name, count in Counter(names).items() if count > 1]
     wrong = {"unknown": unknown, "missing": missing, "there twice": repeated}
     if any(wrong.values()):
-        words = "; ".join(f"{how}: {', '.join(which)}" for how, which in wrong.items() if which)
+        words = "; ".join(f"{how}: {name_some(which)}" for how, which in wrong.items() if which)
         raise ClassWeightError(
             f"The file with class weights does not fit the classes. Expected one weight for each "
-            f"of {', '.join(class_names)}. Received: `class_weight={path}`, with {words}"
+            f"of {name_some(class_names)}. Received: `class_weight={path}`, with {words}"
         )
 
 

@@ -73,13 +73,14 @@ def fit_dense(
         random_state=seed,
         on_epoch=lambda record: on_progress("Epochs", record["epoch"], options.epochs),
     )
-    notes = []
+    notes = list(options.describe_idle())
     if fit.best_epoch == options.epochs:
         more = 2 * options.epochs
         notes = [f"The last epoch was the best, so more may help: `epochs={more}`"]
     return FittedHead(
         head=DenseHead(fit.model),
         chosen=f"epoch {fit.best_epoch} of {fit.history[-1]['epoch']}",
+        chosen_by="val",
         history=fit.history,
         x="epoch",
         best=fit.best_epoch,

@@ -29,6 +29,8 @@ class Fit:
         class_names: in the order of the columns of probabilities.
         parameters: the head's options by name.
         chosen: what was chosen, in words such as `C = 1`.
+        chosen_by: who chose it: the split `val`, the `user`, or `nothing` where there was no
+            choice.
         history: a record of losses and accuracies per epoch, or per value tried.
         x: name of the column that the history runs over.
         best: the value in it that was chosen.
@@ -44,6 +46,7 @@ class Fit:
     class_names: list[str]
     parameters: dict[str, Any]
     chosen: str
+    chosen_by: str
     history: list[dict[str, Any]]
     x: str
     best: int | float
@@ -105,6 +108,7 @@ def fit(
         class_names=names,
         parameters=asdict(settings),
         chosen=fitted.chosen,
+        chosen_by=fitted.chosen_by,
         history=fitted.history or [_one_record(fitted, metrics)],
         x=fitted.x,
         best=fitted.best,

@@ -2,7 +2,7 @@
 
 import time
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from numbers import Integral
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,12 @@ from pipeline.errors import DatasetError, FeatureFileError, ParameterError, Spli
 from pipeline.features.feature_file import Contents, FeatureFile
 from pipeline.features.options import SplitOptions
 from pipeline.features.sliced_rows import FeatureRows
+from pipeline.features.split_notes import describe_small_classes
 from pipeline.features.split_rows import (
     Division,
     count_images,
-    describe_small_classes,
     divide_images,
+    drop_small_classes,
 )
 from pipeline.heads.fit import Fit, fit, make_options
 from pipeline.heads.head import Progress
@@ -30,6 +31,7 @@ from pipeline.runs.scores import Metrics
 from pipeline.system.memory import available_bytes, parse_memory
 from pipeline.system.options import check_options
 from pipeline.system.paths import as_path
+from pipeline.system.printable import name_some
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class FitResult:
     folder: Path
     metrics: dict[str, Metrics]
     chosen: str
+    chosen_by: str
     notes: list[str]
     seconds: float
     class_names: list[str]
@@ -112,12 +115,13 @@ def _fit_head(
     """`fit_head`, for whoever holds the output."""
     dividing, of_head = check_fit_options(head, options)
     n_bytes = _count_bytes(memory)
+    is_idle_force = force and output is None
     path, started = Path(features), time.perf_counter()
     seconds = {}
     with FeatureFile(path) as file:
-        contents = file.contents
+        contents, dropped = drop_small_classes(file.contents, dividing)
         _require_classes(contents, path)
-        division = divide_images(contents, **asdict(dividing))
+        division = divide_images(contents, dividing, asked=options)
         rows = FeatureRows(file, n_bytes)
         source = _describe_source(file, division.equal_images)
         seconds["read"] = time.perf_counter() - started
@@ -130,7 +134,11 @@ def _fit_head(
     del rows  # what follows needs memory of its own
     n_images = count_images(fitted.splits, fitted.labels, len(fitted.class_names))
     small_classes = describe_small_classes(n_images[:, VAL], fitted.class_names)
-    notes = [*division.notes, *small_classes, *fitted.notes]
+    idle = [
+        *(_describe_idle_seed(head, division) if "seed" in options else []),
+        *(["`force` changes nothing without `output`: a new run gets a new name."] * is_idle_force),
+    ]
+    notes = [*dropped, *division.notes, *idle, *small_classes, *fitted.notes]
     folder = write_head_run(
         fitted,
         contents,
@@ -147,6 +155,7 @@ def _fit_head(
         folder,
         fitted.metrics,
         fitted.chosen,
+        fitted.chosen_by,
         notes,
         time.perf_counter() - started,
         fitted.class_names,
@@ -167,6 +176,16 @@ def check_fit_options(head: str, options: dict[str, Any]) -> tuple[SplitOptions,
     make_options(find_head(head), of_head)
     check_options(dividing, "fit a head")
     return dividing, of_head
+
+
+def _describe_idle_seed(head: str, division: Division) -> list[str]:
+    """Says of a seed that was given that it decides nothing, where that is so."""
+    if division.made or find_head(head).uses_seed:
+        return []
+    return [
+        "`seed` changes nothing: the data set itself says which image is in which split, and the "
+        f"head `{head}` leaves nothing to chance."
+    ]
 
 
 def _count_bytes(memory: int | str | None) -> int:
@@ -231,24 +250,25 @@ def _require_classes(contents: Contents, path: Path) -> None:
     present = sorted(set(contents.labels.tolist()) - {UNLABELLED})
     if not present:
         raise DatasetError(
-            f"The images of this feature file have no labels. Expected a folder per class. "
-            f"Received: {path}, made from {contents.data_root}\n"
+            "The images of this feature file have no labels. Expected a folder per class, or "
+            f"labels in the CSV. Received: {path}, made from {contents.data_root}\n"
             "If their names tell the class: `frostline.extract(DATA, label_from=REGEX)`."
         )
     if len(present) < 2:
         raise DatasetError(
             f"There is only one class, {contents.class_names[present[0]]!r}. Expected two or more "
             f"to tell apart. Received: {path}, made from {contents.data_root}\n"
-            "Put the images of each class in a folder of its own and run extract again. If the "
-            "classes are further down: `frostline.extract(DATA, class_depth=2)`; if the images' "
-            "names tell them: `frostline.extract(DATA, label_from=REGEX)`."
+            "Put the images of each class in a folder of its own (or give each its label in the "
+            "CSV) and run extract again. If the classes are further down: "
+            "`frostline.extract(DATA, class_depth=2)`; if the images' names tell them: "
+            "`frostline.extract(DATA, label_from=REGEX)`."
         )
     if len(present) < len(contents.class_names):
         absent = [
             name for label, name in enumerate(contents.class_names) if label not in set(present)
         ]
         raise SplitError(
-            f"No image of class {', '.join(map(repr, absent))} could be used. Expected at least "
-            f"two of each class. Received: {path}\n`frostline.features({path})` lists what was "
-            "skipped."
+            f"No image of class {name_some(absent)} could be used. Expected at least two of each "
+            f"class. Received: {path}\n`frostline.features({path})` lists what was skipped; "
+            "`frostline.fit_head(FEATURES, drop_small=1)` leaves such classes out."
         )

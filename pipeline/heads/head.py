@@ -84,6 +84,8 @@ class FittedHead:
     Args:
         head: ready to predict.
         chosen: what was chosen, in words such as `C = 1`.
+        chosen_by: who chose it: the split `val`, the `user`, or `nothing` where there was no
+            choice.
         history: a record of `x` and losses per epoch, or per value tried; empty where there is
             but one.
         x: name of the column that the history runs over.
@@ -93,6 +95,7 @@ class FittedHead:
 
     head: Head
     chosen: str
+    chosen_by: str = "nothing"
     history: list[dict[str, Any]] = field(default_factory=list)
     x: str = "epoch"
     best: int | float = 0

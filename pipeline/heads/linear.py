@@ -16,6 +16,7 @@ from pipeline.heads.head import Features
 from pipeline.runs.scores import softmax
 from pipeline.system.array_files import UnreadableError, read_arrays
 from pipeline.system.expected_tables import Table
+from pipeline.system.printable import name_some
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
@@ -111,15 +112,22 @@ def _require_same_classes(of_head: Sequence[str], of_run: Sequence[str]) -> None
     only_head = [name for name in of_head if name not in set(of_run)]
     only_run = [name for name in of_run if name not in set(of_head)]
     differences = [
-        f"{where}: {', '.join(names)}"
+        f"{where}: {name_some(names)}"
         for where, names in (("only in the head", only_head), ("only in the run", only_run))
         if names
-    ] or [f"in another order: {', '.join(of_head)}"]
+    ] or [f"in another order, {_name_first_difference(of_head, of_run)}"]
     raise ParityError(
-        f"The head was fitted on other classes than the run's. Expected {', '.join(of_run)}. "
+        f"The head was fitted on other classes than the run's. Expected {name_some(of_run)}. "
         f"Received: {'; '.join(differences)}\nThe head's file is not the one that this run was "
         "written with; fit it again."
     )
+
+
+def _name_first_difference(of_head: Sequence[str], of_run: Sequence[str]) -> str:
+    for place, (ours, theirs) in enumerate(zip(of_head, of_run, strict=False), start=1):
+        if ours != theirs:
+            return f"class {place}: {ours!r} instead of {theirs!r}"
+    return f"{len(of_head)} classes instead of {len(of_run)}"
 
 
 def save_linear_head(path: str | Path, head: LinearHead) -> None:

@@ -111,6 +111,7 @@ def fit_logreg(
     return FittedHead(
         head=replace(fit.head, pipeline=fit.pipeline),
         chosen=f"C = {fit.C:g}",
+        chosen_by="val" if options.C is None else "user",
         history=[asdict(point) for point in fit.path],
         x="C",
         best=fit.C,

@@ -58,3 +58,12 @@ class DenseOptions:
         10, help="Stop the dense head after so many epochs without a new best.", least=1
     )
     class_weight: str | None = option(None, help=CLASS_WEIGHT_HELP, none_word="none")
+
+    def describe_idle(self) -> list[str]:
+        """Names the options that were given and change nothing beside the others."""
+        if self.patience == DenseOptions.patience or self.patience < self.epochs:
+            return []
+        return [
+            f"`patience={self.patience}` changes nothing with `epochs={self.epochs}`: training "
+            "ends before."
+        ]

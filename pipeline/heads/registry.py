@@ -21,6 +21,7 @@ class HeadKind:
         load: `module:function`, a `LoadHead`.
         files: names of the files in a run that it cannot be loaded without.
         needs_tensorflow: whether the module that fits it imports TensorFlow.
+        uses_seed: whether fitting leaves anything to chance.
     """
 
     name: str
@@ -29,6 +30,7 @@ class HeadKind:
     load: str
     files: tuple[str, ...]
     needs_tensorflow: bool = False
+    uses_seed: bool = True
 
     def import_fit(self) -> FitHead:
         """The function that fits; TensorFlow starts here where it is needed."""
@@ -57,6 +59,7 @@ HEADS: dict[str, HeadKind] = {
         fit="pipeline.heads.logistic:fit_logreg",
         load="pipeline.heads.linear:load_logreg",
         files=("head.npz",),
+        uses_seed=False,
     ),
     "dense": HeadKind(
         "dense",

@@ -78,7 +78,7 @@ def write_head_run(
             splits=SplitFacts(**division.facts),
             parameters={"head": fitted.kind, **fitted.parameters, **asdict(options)},
             chosen=fitted.chosen,
-            chosen_by="val",
+            chosen_by=fitted.chosen_by,
             history=HistoryAxis(fitted.x, fitted.best),
             metrics=fitted.metrics,
             seconds=measure_seconds(),
@@ -109,8 +109,9 @@ def _draw(folder: Path, name: str, fitted: Fit) -> None:
     from pipeline.report.plots import plot_confusion_matrix, plot_learning_curve
 
     folder.mkdir()
+    best = fitted.best if fitted.chosen_by == "val" else None
     plot_learning_curve(
-        folder / "learning-curve.png", fitted.history, x=fitted.x, best=fitted.best, title=name
+        folder / "learning-curve.png", fitted.history, x=fitted.x, best=best, title=name
     )
     split = next(split for split in ("test", "val", "train") if split in fitted.metrics)
     plot_confusion_matrix(

@@ -2,20 +2,22 @@
 
 import hashlib
 import re
+from collections.abc import Sequence
 
 import numpy as np
 
 from pipeline.errors import SplitError
 
 
-def find_groups(paths: list[str], pattern: str) -> list[str | None]:
+def find_groups(paths: list[str], pattern: str, *, gone: Sequence[str] = ()) -> list[str | None]:
     """The group of each path: what the pattern's brackets hold, or all that it matches.
 
     Args:
         pattern: a regular expression that is searched for in the path.
+        gone: paths of images that are no longer there, which need not match.
 
     Returns:
-        A name per path; None where the pattern matches nothing.
+        A name per path, then one per path that is gone; None where the pattern matches nothing.
 
     Raises:
         SplitError: the pattern is none, or matches no path.
@@ -27,8 +29,8 @@ def find_groups(paths: list[str], pattern: str) -> list[str | None]:
             f"This is no regular expression: {error}. Expected one that finds the group in a "
             f"path, such as '(patient[0-9]+)_'. Received: `group_by={pattern!r}`"
         ) from error
-    matches = [compiled.search(path) for path in paths]
-    if not any(matches):
+    matches = [compiled.search(path) for path in [*paths, *gone]]
+    if not any(matches[: len(paths)]):
         raise SplitError(
             f"The pattern matches none of the {len(paths):,} paths. Expected one that finds the "
             f"group in a path such as {paths[0]!r}. Received: `group_by={pattern!r}`"

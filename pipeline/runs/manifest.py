@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 
 from pipeline.errors import RunError
+from pipeline.images.split_rules import CHANCE
 from pipeline.recipe import EngineRecord, Recipe
 from pipeline.runs.scores import SCORED_SPLITS, Metrics
 from pipeline.runs.significance import Comparison
@@ -41,6 +42,7 @@ class SplitFacts:
         n_groups: how many groups there are; None without groups.
         given: names of the splits that the source gave.
         n_images: by name of the split.
+        rule: by which they were divided: `exact`, or `chance` in runs of 0.1.0.
     """
 
     seed: int
@@ -50,6 +52,7 @@ class SplitFacts:
     n_groups: int | None
     given: list[str]
     n_images: dict[str, int]
+    rule: str = CHANCE
 
 
 @dataclass(frozen=True)
@@ -140,7 +143,7 @@ class Manifest:
         splits: how the images were divided.
         parameters: all options by name.
         chosen: what was chosen, in words such as `C = 1`.
-        chosen_by: the split that chose.
+        chosen_by: the split that chose (`val`), the `user`, or `nothing` where there was no choice.
         history: what `history.csv` runs over.
         metrics: scores by split; at least one of train, val and test.
         seconds: by stage.

@@ -1,6 +1,7 @@
 """Names and values as text that any terminal can show and any program can read."""
 
 import json
+from collections.abc import Sequence
 
 
 def printable(text: str) -> str:
@@ -21,3 +22,10 @@ def to_json(value: object) -> str:
     except UnicodeEncodeError:
         return json.dumps(value, indent=2)
     return text
+
+
+def name_some(names: Sequence[str], n_shown: int = 3) -> str:
+    """Names for a message, however many there are: the first few, each in quotes, and a count."""
+    more = len(names) - n_shown
+    shown = ", ".join(map(repr, names[:n_shown]))
+    return f"{shown} and {more:,} more" if more > 0 else shown

@@ -43,7 +43,10 @@ def test_head_of_other_classes_is_refused_and_they_are_named(copied):
         kept = file["class_names"]
     assert json.loads(str(kept)) == ["blue", "green", "red"]
     rewrite_npz(copied / "head.npz", class_names=names)
-    with pytest.raises(ParityError, match="only in the head: brown; only in the run: green"):
+    with pytest.raises(ParityError, match="only in the head: 'brown'; only in the run: 'green'"):
+        load_classifier(open_run(copied))
+    rewrite_npz(copied / "head.npz", class_names=np.array(json.dumps(["blue", "red", "green"])))
+    with pytest.raises(ParityError, match="in another order, class 2: 'red' instead of 'green'"):
         load_classifier(open_run(copied))
 
 

@@ -273,3 +273,13 @@ def test_a_small_file_is_not_said_to_take_no_room(tmp_path):
     assert outcome.exit_code == 0, outcome.stderr
     assert "The file will take less than 0.1 MB, and" in outcome.stderr
     assert " 0.0 MB" not in outcome.stderr
+
+
+@pytest.mark.usefixtures("stand_in_backbone")
+def test_a_seed_without_random_weights_is_said_to_change_nothing(photos):
+    command = ("extract", photos, "--backbone", "efficientnet-lite0", "--image-size", 32)
+    outcome = call(*command, "--seed", 3)
+    assert outcome.exit_code == 0, outcome.stderr
+    assert "--seed 3 changes nothing: it draws random weights (--weights random)" in outcome.stderr
+    assert "changes nothing" not in call(*command).stderr
+    assert "changes nothing" not in call(*command, "--weights", "random", "--seed", 3).stderr

@@ -11,6 +11,7 @@ from conftest import call, make_photos, save_image
 
 from benchmarks.stand_in import extract
 from pipeline.features.feature_file import FeatureFile
+from pipeline.features.options import SplitOptions
 from pipeline.features.split_rows import divide_images
 from pipeline.heads.fit_head import fit_head
 from pipeline.runs.records import read_predictions
@@ -126,7 +127,7 @@ def test_added_images_move_no_old_one_through_extract_and_fit_head(tmp_path):
 
     def divide(seed):
         with FeatureFile(tmp_path / "f.h5") as file:
-            splits = divide_images(file.contents, val_fraction=0.05, seed=seed).splits
+            splits = divide_images(file.contents, SplitOptions(val_fraction=0.05, seed=seed)).splits
             return dict(zip(file.contents.images.paths, splits.tolist(), strict=True))
 
     extract(photos, tmp_path / "f.h5")

@@ -6,13 +6,14 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import call, make_photos
+from conftest import call, make_photos, save_image
 
 from benchmarks.stand_in import extract
 from pipeline.errors import FeatureFileError, HeadError, ParameterError
 from pipeline.features.feature_file import FeatureFile
 from pipeline.features.options import SplitOptions
-from pipeline.features.split_rows import describe_small_classes, divide_images
+from pipeline.features.split_notes import describe_small_classes
+from pipeline.features.split_rows import divide_images
 from pipeline.heads.fit_head import fit_head
 from pipeline.heads.options import DenseOptions, LogregOptions
 from pipeline.runs.records import read_probes
@@ -38,6 +39,7 @@ WRONG = {
     "seed": -1,
     "val_fraction": 0.0,
     "test_fraction": float("nan"),
+    "drop_small": -1,
 }
 
 
@@ -216,3 +218,114 @@ def test_run_tells_of_the_file_that_was_opened_whatever_becomes_of_its_name(
     result = fit_head(target, C=1.0, memory=1, output=tmp_path / "run")
     assert open_run(result).manifest.features.features_file_seal == seal
     assert read_probes(open_run(result)).features.shape[0] == 8
+
+
+def facts_of(run):
+    return json.loads((run / "manifest.json").read_text())
+
+
+def test_a_strength_that_was_given_is_not_said_to_be_chosen_by_validation(features, tmp_path):
+    """One candidate is no choice; the same without --C was one."""
+    outcome = call("fit-head", features, "--C", "0.01", "--output", tmp_path / "given")
+    assert outcome.exit_code == 0, outcome.stderr
+    assert "C = 0.01, as given." in outcome.stdout.splitlines()
+    assert "hosen" not in outcome.stdout
+    assert "validation chose" not in outcome.stdout
+    assert facts_of(tmp_path / "given")["chosen_by"] == "user"
+    outcome = call("fit-head", features, "--output", tmp_path / "chosen")
+    assert "Chosen by validation log-loss: C = " in outcome.stdout
+    assert "There is no test split: validation chose" in outcome.stdout
+    assert facts_of(tmp_path / "chosen")["chosen_by"] == "val"
+    outcome = call("fit-head", features, "--C", "1", "--json", "--output", tmp_path / "json")
+    assert json.loads(outcome.stdout)["chosen_by"] == "user"
+
+
+@pytest.fixture
+def given_splits(tmp_path):
+    for number, split in enumerate(("train", "val", "test")):
+        make_photos(tmp_path / "given" / split, n_per_class=4)
+        for path in sorted((tmp_path / "given" / split).rglob("*.png")):
+            path.write_bytes(path.read_bytes() + b"%d" % number)  # no copies of the others
+    extract(tmp_path / "given", tmp_path / "given.h5")
+    return tmp_path / "given.h5"
+
+
+def test_options_that_the_folders_splits_make_idle_are_named(given_splits, tmp_path):
+    outcome = call(
+        *("fit-head", given_splits, "--C", 1, "--val-fraction", 0.3, "--test-fraction", 0.1),
+        *("--seed", 7, "--split-rule", "chance", "--force"),
+    )
+    assert outcome.exit_code == 0, outcome.stderr
+    for words in (
+        "--val-fraction 0.3 changes nothing: the data set itself says which images are val.",
+        "--test-fraction 0.1 changes nothing: the data set itself says which images are test.",
+        "--split-rule chance changes nothing: the data set itself says which image is in",
+        "--seed changes nothing: the data set itself says which image is in which split, and the "
+        "head logreg leaves nothing to chance.",
+        "--force changes nothing without --output: a new run gets a new name.",
+    ):
+        assert words in outcome.stderr.replace("`", ""), words
+
+
+def test_nothing_is_named_that_was_not_given_or_has_an_effect(given_splits, features, tmp_path):
+    outcome = call("fit-head", given_splits, "--C", 1)
+    assert "changes nothing" not in outcome.stderr
+    outcome = call(
+        *("fit-head", features, "--C", 1, "--val-fraction", 0.3, "--seed", 7),
+        *("--split-rule", "chance", "--output", tmp_path / "run", "--force"),
+    )
+    assert outcome.exit_code == 0, outcome.stderr
+    assert "changes nothing" not in outcome.stderr
+
+
+def test_idle_options_beside_others_are_named():
+    assert DenseOptions(patience=20, epochs=15).describe_idle() == [
+        "`patience=20` changes nothing with `epochs=15`: training ends before."
+    ]
+    assert DenseOptions(patience=20).describe_idle() == DenseOptions().describe_idle() == []
+
+
+def test_small_classes_are_left_out_when_asked_for(photos, tmp_path):
+    """Of five classes two have fewer than three images; the advice of the error does it."""
+    for number, name in enumerate(("azure", "black", "black")):
+        save_image(photos / name / f"{number}.png", 600 + number)
+    extract(photos, tmp_path / "f.h5")
+    outcome = call("fit-head", tmp_path / "f.h5", "--test-fraction", 0.2)
+    assert outcome.exit_code == 1
+    assert "2 classes ('azure', 'black') are too small to be split" in outcome.stderr
+    assert "`cli.py fit-head FEATURES --drop-small 3`" in outcome.stderr
+    assert "folder" not in outcome.stderr
+    run = tmp_path / "run"
+    outcome = call(
+        *("fit-head", tmp_path / "f.h5", "--test-fraction", 0.2, "--drop-small", 3),
+        *("--C", 1, "--output", run),
+    )
+    assert outcome.exit_code == 0, outcome.stderr
+    assert (
+        "2 classes are left out, each with fewer than 3 different images: 'azure', 'black'; their "
+        "3 images count as images without a label."
+    ) in outcome.stderr
+    assert json.loads((run / "classes.json").read_text()) == ["blue", "green", "red"]
+    rows = [line.split(",")[:3] for line in (run / "predictions.csv").read_text().splitlines()[1:]]
+    assert {tuple(row[1:]) for row in rows if row[0][:5] in ("azure", "black")} == {("", "")}
+    assert {row[2] for row in rows if row[1]} == {"blue", "green", "red"}
+
+
+def test_dropping_all_classes_or_none_is_said(features, tmp_path):
+    outcome = call("fit-head", features, "--drop-small", 100)
+    assert outcome.exit_code == 1
+    assert "Received: 0 of 3 classes with --drop-small 100" in outcome.stderr
+    outcome = call("fit-head", features, "--drop-small", 2, "--C", 1)
+    assert "--drop-small 2 leaves no class out: none is so small." in outcome.stderr
+
+
+def test_run_records_by_which_rule_its_images_were_divided(features, tmp_path):
+    """Three classes of eight: exactly 6, 1 and 1 by the rule of today."""
+    fractions = {"val_fraction": 0.125, "test_fraction": 0.125}
+    for rule, asked in (("exact", {}), ("chance", {"split_rule": "chance"})):
+        run = tmp_path / rule
+        fit_head(features, C=1.0, **fractions, **asked, output=run)
+        facts = facts_of(run)["splits"]
+        assert facts["rule"] == rule
+        if rule == "exact":
+            assert facts["n_images"] == {"train": 18, "val": 3, "test": 3}

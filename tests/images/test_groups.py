@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from pipeline.errors import SplitError
+from pipeline.images.division import assign_splits
 from pipeline.images.groups import find_groups, make_group_keys
-from pipeline.images.splits import assign_splits
 
 PATHS = [f"{c}/patient{n:02d}_{view}.png" for n in range(30) for view in "abc" for c in "xy"]
 

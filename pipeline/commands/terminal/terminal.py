@@ -153,6 +153,7 @@ class Terminal:
                 {
                     "run": str(result.folder),
                     "chosen": result.chosen,
+                    "chosen_by": result.chosen_by,
                     "seconds": result.seconds,
                     "metrics": {name: m.to_dict() for name, m in result.metrics.items()},
                 }
@@ -161,8 +162,8 @@ class Terminal:
         self._print(score_table(result.metrics))
         best = next(name for name in ("test", "val", "train") if name in result.metrics)
         self._print(per_class_table(result.metrics[best], best))
-        self.result(f"Chosen by validation log-loss: {result.chosen}.")
-        if "test" not in result.metrics:
+        self.result(_describe_choice(result))
+        if "test" not in result.metrics and result.chosen_by == "val":
             self.result("There is no test split: validation chose, so its scores flatter a little.")
         self.result(f"{result.seconds:.1f} s. Run: {result.folder}")
 
@@ -350,6 +351,7 @@ class Terminal:
             "splits": {
                 name: int(np.sum(contents.splits == split)) for split, name in enumerate(SPLITS)
             },
+            "split_rule": contents.split_rule,
             "n_skipped": len(skipped),
             "n_retired": len(contents.retired),
             "data_root": contents.data_root,
@@ -392,6 +394,13 @@ def describe_finetuning(result: "FinetuneResult") -> str:
         f"Thawed from {result.unfreeze} up ({result.trainable_parameters:,} parameters); epoch "
         f"{result.best_epoch} of {result.last_epoch} won.\n{found.verdict}\n{found.next_step}"
     )
+
+
+def _describe_choice(result: "FitResult") -> str:
+    """What was chosen, and who chose it."""
+    if result.chosen_by == "val":
+        return f"Chosen by validation log-loss: {result.chosen}."
+    return f"{result.chosen}, as given." if result.chosen_by == "user" else f"{result.chosen}."
 
 
 def _count_given_splits(dataset: "Dataset") -> tuple[np.ndarray, list[str]]:
