@@ -5,6 +5,7 @@ removed again), then runs `cli.py fit-head --memory 2GB` with each head as a pro
 
     python benchmarks/bigheads.py                    # 1,000,000 x 1,280: about 20 minutes
     python benchmarks/bigheads.py --rows 50000 --memory 100MB
+    python benchmarks/bigheads.py --rows 4800 --classes 1200 --head logreg
 """
 
 import json
@@ -50,6 +51,7 @@ def main() -> None:
     parser = make_parser(__doc__)
     parser.add_argument("--rows", type=int, help="rows  [default: 1,000,000; short: 50,000]")
     parser.add_argument("--features", type=int, default=1280, help="columns  [default: 1280]")
+    parser.add_argument("--classes", type=int, default=6, help="classes  [default: 6]")
     parser.add_argument("--memory", help="for fit-head  [default: 2GB; short: 100MB]")
     parser.add_argument("--head", choices=HEADS, action="append", help="only this one")
     arguments = parser.parse_args()
@@ -68,9 +70,8 @@ def main() -> None:
             )
         start = time.perf_counter()
         # In a process of its own: a child's peak memory is never below its parent's at its start.
-        run_process(
-            [sys.executable, "-c", WRITE, folder / "features.h5", n_rows, arguments.features]
-        )
+        shape = (n_rows, arguments.features, arguments.classes)
+        run_process([sys.executable, "-c", WRITE, folder / "features.h5", *shape])
         n_bytes = (folder / "features.h5").stat().st_size
         print(
             f"{n_rows:,} x {arguments.features:,} features, {n_bytes / 1e9:.2f} GB, written in "
@@ -94,7 +95,12 @@ def main() -> None:
         ],
     )
     print("points: strengths C that were tried, or epochs and the state before the first.")
-    settings = {"rows": n_rows, "features": arguments.features, "memory": memory}
+    settings = {
+        "rows": n_rows,
+        "features": arguments.features,
+        "classes": arguments.classes,
+        "memory": memory,
+    }
     write_results(arguments.json, machine, {**settings, "file_bytes": n_bytes, "heads": results})
 
 
@@ -102,8 +108,8 @@ WRITE = """
 import sys
 from pathlib import Path
 from benchmarks.synthetic_features import write_synthetic_features
-path, n_rows, n_features = sys.argv[1:]
-write_synthetic_features(Path(path), int(n_rows), int(n_features))
+path, n_rows, n_features, n_classes = sys.argv[1:]
+write_synthetic_features(Path(path), int(n_rows), int(n_features), int(n_classes))
 """
 
 if __name__ == "__main__":

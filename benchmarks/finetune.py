@@ -113,7 +113,7 @@ def build_training(run, inputs, options, line: str, from_line: bool):
     from pipeline.backbones.keras_internals import flatten_layers
     from pipeline.classifier.build import load_classifier
     from pipeline.finetuning.training import Training
-    from pipeline.runs.records import read_predictions
+    from pipeline.runs.predictions import read_predictions
 
     model = load_classifier(run)
     model.trainable = True

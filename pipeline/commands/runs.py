@@ -13,9 +13,10 @@ if TYPE_CHECKING:
 
 @command("runs")
 @click.argument("folder", type=EXISTING, required=False)
+@click.option("--all", "show_all", is_flag=True, help="Show more than the best twenty of a kind.")
 @json_option
-def runs(terminal: "Terminal", folder: Path | None, as_json: bool) -> None:
-    """List the runs in FOLDER, or in runs/, by data set and scored split, the best first.
+def runs(terminal: "Terminal", folder: Path | None, show_all: bool, as_json: bool) -> None:
+    """List the runs in FOLDER, or in runs/, by the images that were scored, the best first.
 
     \b
     Example:
@@ -24,4 +25,4 @@ def runs(terminal: "Terminal", folder: Path | None, as_json: bool) -> None:
     from pipeline.runs.listing import list_runs
 
     entries, problems = list_runs(folder)
-    terminal.show_runs(entries, problems, as_json=as_json)
+    terminal.show_runs(entries, problems, as_json=as_json, show_all=show_all)

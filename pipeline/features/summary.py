@@ -1,14 +1,12 @@
 """What an extraction did: numbers of images, and the list of those that were skipped."""
 
-import csv
-import io
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.features.feature_file import Contents
 from pipeline.features.finished_rows import FinishedRows
-from pipeline.system.atomic_files import write_text
+from pipeline.system.csv_files import write_csv
 
 
 @dataclass
@@ -59,10 +57,6 @@ def write_skipped_csv(features_path: Path, skipped: list[tuple[str, str]]) -> Pa
     Raises:
         StorageError: it cannot be written.
     """
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["path", "reason"])
-    writer.writerows(skipped)
     path = features_path.with_suffix(".skipped.csv")
-    write_text(path, text.getvalue())
+    write_csv(path, [("path", "reason"), *skipped])
     return path

@@ -11,7 +11,7 @@ from pipeline.finetuning.learning_rate_sweep import sweep_rates
 from pipeline.finetuning.network import Network
 from pipeline.finetuning.options import FinetuneOptions
 from pipeline.images.splits import TRAIN, VAL
-from pipeline.runs.records import Predictions
+from pipeline.runs.predictions import Predictions
 from pipeline.system.parallel import map_batches
 
 # Inputs, targets, and weights of the images of one step.

@@ -14,7 +14,7 @@ from pipeline.finetuning.options import FinetuneOptions
 from pipeline.finetuning.parent import Parent
 from pipeline.finetuning.pixels import PixelStore
 from pipeline.finetuning.thawed import thaw_classifier
-from pipeline.runs.records import Predictions
+from pipeline.runs.predictions import Predictions
 from pipeline.system.keras_on_tensorflow import keras
 from pipeline.system.parallel import map_batches
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from pipeline.images.splits import SPLITS, VAL
 from pipeline.runs.calibration import apply_temperature, find_temperature
-from pipeline.runs.records import Predictions
+from pipeline.runs.predictions import Predictions
 from pipeline.runs.scores import mean_log_loss
 
 # Nats. Less than this lies within the rounding of the trunk cache and of the recorded predictions.

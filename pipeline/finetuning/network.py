@@ -11,6 +11,7 @@ from pipeline.finetuning.augment import find_random_states
 from pipeline.finetuning.optimizer import decay_factors, make_optimizer
 from pipeline.finetuning.options import FinetuneOptions
 from pipeline.finetuning.replicas import ONE_DEVICE, Replicas, Share
+from pipeline.runs.scores import LEAST_PROBABILITY
 from pipeline.system.keras_on_tensorflow import keras
 
 
@@ -161,11 +162,21 @@ class Network:
             scaled = self.optimizer.scale_loss(loss)
         self.optimizer.apply(tape.gradient(scaled, variables), variables)
         is_right = tf.equal(tf.argmax(y, axis=1), tf.argmax(y_predicted, axis=1))
-        plain = tf.reduce_sum(_cross_entropy(y, y_predicted))
-        return plain, tf.reduce_sum(tf.cast(is_right, tf.float32))
+        return tf.reduce_sum(_report_losses(y, y_predicted)), tf.reduce_sum(
+            tf.cast(is_right, tf.float32)
+        )
 
 
 _cross_entropy = keras.losses.categorical_crossentropy
+
+
+def _report_losses(y: tf.Tensor, y_predicted: tf.Tensor) -> tf.Tensor:
+    """Log-losses of single images, clipped by the rule of all that are reported.
+
+    Keras's own is clipped at 16 nats, or not at all where it finds the scores below the softmax.
+    """
+    probabilities = tf.maximum(tf.cast(y_predicted, tf.float32), LEAST_PROBABILITY)
+    return -tf.reduce_sum(tf.cast(y, tf.float32) * tf.math.log(probabilities), axis=1)
 
 
 def _computes_in_float16(model: keras.Model) -> bool:

@@ -8,7 +8,8 @@ import numpy as np
 
 from pipeline.images.splits import TRAIN
 from pipeline.runs.images_of_run import hash_images, locate_images, require_same_images
-from pipeline.runs.records import Predictions, read_history, read_predictions
+from pipeline.runs.predictions import Predictions, read_predictions
+from pipeline.runs.records import read_history
 from pipeline.runs.run_folder import Run
 
 

@@ -28,7 +28,7 @@ from pipeline.finetuning.watch import Watch
 from pipeline.finetuning.write_run import write_finetuned_run
 from pipeline.heads.class_weights import weigh_classes
 from pipeline.recipe import PRECISIONS
-from pipeline.runs.records import Predictions
+from pipeline.runs.predictions import Predictions
 from pipeline.runs.run_folder import Run
 from pipeline.system.keras_on_tensorflow import keras
 

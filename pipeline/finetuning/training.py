@@ -30,7 +30,7 @@ from pipeline.finetuning.replicas import ONE_DEVICE, Replicas
 from pipeline.finetuning.watch import NOBODY, Watch
 from pipeline.images.splits import TRAIN
 from pipeline.runs.calibration import soften
-from pipeline.runs.records import Predictions
+from pipeline.runs.predictions import Predictions
 from pipeline.runs.scores import mean_log_loss
 from pipeline.system.keras_on_tensorflow import keras
 

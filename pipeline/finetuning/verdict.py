@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pipeline.finetuning.checkpoint import State
 from pipeline.finetuning.judge_epochs import calibrated_losses
 from pipeline.finetuning.options import FinetuneOptions
-from pipeline.runs.records import Predictions
+from pipeline.runs.predictions import Predictions
 from pipeline.runs.scores import Metrics, score_splits
-from pipeline.runs.significance import Comparison, compare_predictions
+from pipeline.runs.significance import Comparison, compare_predictions, describe_p_value
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,6 @@ def judge(
     if change == 0:
         return f"Fine-tuning changed the accuracy by nothing ({loss}); {sides}."
     helped = "helped" if change > 0 else "hurt"
-    p = f"p = {comparison.p_value:.2g}" if comparison.p_value >= 1e-3 else "p < 0.001"
     if comparison.is_significant:
         what, sure = f"Fine-tuning {helped}", "is significant"
     else:
@@ -101,7 +100,7 @@ def judge(
     )
     return (
         f"{what}: {change:{'+.1f' if abs(change) >= 0.05 else '+.1g'}} points ({loss}); {sides}. "
-        f"That {sure} (McNemar's exact test, {p}){reservation}."
+        f"That {sure} (McNemar's exact test, {describe_p_value(comparison.p_value)}){reservation}."
     )
 
 
@@ -132,7 +131,7 @@ def suggest(
     elif diverged:
         what, ways = "training diverged", [find_rate, lower_rate]
     elif best_epoch > 0 and comparison.became_wrong > comparison.became_right:
-        what = f"validation gained and {comparison.split} lost"
+        what = f"validation gained and {comparison.split} did not"
         ways = [fewer_blocks, lower_rate, "more images"]
     elif best_epoch == 0 and last["train_loss"] < frozen["train_loss"]:
         what = "training images went better and validation did not: it overfits"

@@ -1,6 +1,7 @@
 """The run folder of a fine-tuning: model, history, predictions, what changed sides, pictures."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -24,6 +25,8 @@ from pipeline.heads.dense_arithmetic import find_arithmetic, save_arithmetic
 from pipeline.heads.saved_head import FINETUNED_MODEL
 from pipeline.images.splits import TRAIN
 from pipeline.recipe import EngineRecord
+from pipeline.runs.binding import bind_names
+from pipeline.runs.confusion_matrices import write_confusion_matrices
 from pipeline.runs.manifest import (
     FINETUNED,
     FinetuningPart,
@@ -31,16 +34,16 @@ from pipeline.runs.manifest import (
     Manifest,
     write_manifest,
 )
+from pipeline.runs.predictions import Predictions, write_predictions
 from pipeline.runs.records import (
-    Predictions,
     Probes,
     read_probes,
     write_digests,
     write_history,
-    write_predictions,
     write_probes,
 )
 from pipeline.runs.run_folder import Run, describe_software, find_git_commit, new_run, now
+from pipeline.runs.scored_images import identify_scored_images
 from pipeline.runs.scores import Metrics
 from pipeline.runs.significance import write_changed_sides
 from pipeline.system.keras_on_tensorflow import keras
@@ -90,7 +93,7 @@ def write_finetuned_run(
             _save_model(model, folder / FINETUNED_MODEL, is_gpu=device.is_gpu)
             _keep_for_prediction(model, folder / FINETUNED_MODEL, run.class_names)
             write_probes(folder, _probe(run, model))
-        write_predictions(folder / "predictions.csv", after, run.class_names)
+        write_predictions(folder, after, run.class_names)
         write_digests(folder, parent.digests)
         write_changed_sides(folder / "changed-sides.csv", before, after, run.class_names)
         write_history(folder / "history.csv", state.history)
@@ -98,7 +101,11 @@ def write_finetuned_run(
         _draw(folder / "plots", final.name, parent, state, line, assessment.finetuned)
         _draw_augmentation(folder / "plots", augment, parent, state)
         seconds = measure_seconds()
-        write_manifest(folder, _describe(parent, state, assessment, device, facts, seconds))
+        manifest = _describe(parent, state, assessment, device, facts, seconds)
+        bound = bind_names(folder, manifest.class_names, [FINETUNED_MODEL])
+        manifest = replace(manifest, names_and_head_sha256=bound)
+        write_manifest(folder, manifest)
+        write_confusion_matrices(folder, manifest)
     return final, seconds
 
 
@@ -135,6 +142,9 @@ def _describe(
             device="gpu" if device.is_gpu else "cpu",
             device_name=device.description,
             precision="float32",
+        ),
+        scored_images=identify_scored_images(
+            parent.digests, parent.before.splits, parent.before.labels, inherited.class_names
         ),
         finetuning=FinetuningPart(
             parent=str(parent.run.folder.resolve()),
@@ -199,8 +209,9 @@ def _draw(
     line: str,
     metrics: dict[str, Metrics],
 ) -> None:
+    from pipeline.report.confusion_matrix import plot_confusion_matrix
     from pipeline.report.finetuning_plots import plot_learning_rate_sweep
-    from pipeline.report.plots import plot_confusion_matrix, plot_finetuning
+    from pipeline.report.learning_curves import plot_finetuning
 
     head = parent.run.manifest
     plot_finetuning(

@@ -13,7 +13,7 @@ import numpy as np
 
 from pipeline.backbones.keras_settings import keras_settings
 from pipeline.heads.dense_graphs import compile_predict, compile_steps
-from pipeline.heads.head import Features
+from pipeline.heads.head import FeatureArray
 from pipeline.heads.shuffled_blocks import draw_blocks
 from pipeline.heads.training_rows import (
     LEAST_RELATIVE_SPREAD,
@@ -23,6 +23,7 @@ from pipeline.heads.training_rows import (
 )
 from pipeline.runs.scores import mean_log_loss
 from pipeline.system.keras_on_tensorflow import keras
+from pipeline.system.progress import OnProgress
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class DenseFit:
 
 @keras_settings()
 def fit_dense_head(
-    features: Features,
+    features: FeatureArray,
     labels: np.ndarray,
     is_train: np.ndarray,
     is_val: np.ndarray,
@@ -63,6 +64,7 @@ def fit_dense_head(
     label_smoothing: float = 0.0,
     random_state: int = 0,
     on_epoch: Callable[[dict[str, Any]], None] | None = None,
+    on_progress: OnProgress = lambda stage, done, total: None,
 ) -> DenseFit:
     """Fits a dense head with AdamW and keeps the epoch with the lowest validation loss.
 
@@ -85,6 +87,7 @@ def fit_dense_head(
         label_smoothing: share of the target spread over all classes, 0 to below 1.
         random_state: decides initial weights, order of rows and dropout.
         on_epoch: called with each epoch's record.
+        on_progress: called while the rows are surveyed, before the first epoch.
 
     Returns:
         The `DenseFit`.
@@ -106,7 +109,7 @@ def fit_dense_head(
         label_smoothing=(label_smoothing, 0, 1),
     )
     weights = weigh_each_class(class_weight, labels[is_train], class_names)
-    survey = survey_rows(features, is_train)
+    survey = survey_rows(features, is_train, on_progress)
     model = build_dense_head(
         survey.mean,
         survey.spread,

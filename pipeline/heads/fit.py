@@ -12,11 +12,12 @@ import numpy as np
 from pipeline.errors import ParameterError
 from pipeline.features.options import SplitOptions
 from pipeline.heads.arrange_rows import arrange_rows
-from pipeline.heads.head import Features, FittedHead, Head, Progress
+from pipeline.heads.head import ChosenHead, FeatureArray, Head
 from pipeline.heads.registry import HEADS, HeadKind, find_head
 from pipeline.heads.training_rows import split_rows
 from pipeline.runs.scores import Metrics, score_splits
 from pipeline.system.options import check_options
+from pipeline.system.progress import OnProgress
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ class Fit:
         chosen: what was chosen, in words such as `C = 1`.
         chosen_by: who chose it: the split `val`, the `user`, or `nothing` where there was no
             choice.
-        history: a record of losses and accuracies per epoch, or per value tried.
+        history: a record of losses and accuracies per epoch, or per value tried; the one that was
+            chosen has the very numbers of `metrics`.
         x: name of the column that the history runs over.
         best: the value in it that was chosen.
         labels: int `(n_samples,)`, indices into `class_names`; -1 = none.
@@ -58,14 +60,14 @@ class Fit:
 
 
 def fit(
-    features: Features | Sequence[Sequence[float]],
+    features: FeatureArray | Sequence[Sequence[float]],
     labels: Sequence[int | None] | Sequence[str | None] | np.ndarray,
     *,
     split: Sequence[int | None] | Sequence[str | None] | np.ndarray,
     head: str = "logreg",
     class_names: Sequence[str] | None = None,
     seed: int = 0,
-    on_progress: Progress = lambda stage, done, total: None,
+    on_progress: OnProgress = lambda stage, done, total: None,
     **options: Any,
 ) -> Fit:
     """Fits a head on rows of features.
@@ -96,10 +98,7 @@ def fit(
     check_options(SplitOptions(seed=seed), "fit a head")
     rows, splits = arrange_rows(features, labels, split, class_names)
     fitted = kind.import_fit()(rows, settings, seed=int(seed), on_progress=on_progress)
-    # In blocks, so that a head gets plain arrays of a few megabytes whatever the features are.
-    probabilities = np.concatenate(
-        [fitted.head.predict_proba(rows.features[block]) for block in split_rows(rows.features)]
-    )
+    probabilities = _predict(fitted.head, rows.features, on_progress)
     names = list(rows.class_names)
     metrics = score_splits(splits, rows.labels, probabilities, names)
     return Fit(
@@ -109,7 +108,7 @@ def fit(
         parameters=asdict(settings),
         chosen=fitted.chosen,
         chosen_by=fitted.chosen_by,
-        history=fitted.history or [_one_record(fitted, metrics)],
+        history=_settle(fitted, metrics),
         x=fitted.x,
         best=fitted.best,
         labels=rows.labels,
@@ -118,6 +117,15 @@ def fit(
         metrics=metrics,
         notes=fitted.notes,
     )
+
+
+def _predict(head: Head, features: FeatureArray, on_progress: OnProgress) -> np.ndarray:
+    """In blocks, so that a head gets plain arrays of a few megabytes whatever the features are."""
+    parts = []
+    for block in split_rows(features):
+        parts.append(head.predict_proba(features[block]))
+        on_progress("Predicting", block.stop, len(features))
+    return np.concatenate(parts)
 
 
 def make_options(kind: HeadKind, given: dict[str, Any]) -> Any:
@@ -145,8 +153,11 @@ def _has_option(kind: HeadKind, name: str) -> bool:
     return name in {entry.name for entry in fields(kind.options)}
 
 
-def _one_record(fitted: FittedHead, metrics: dict[str, Metrics]) -> dict[str, Any]:
-    """The history of a head that tells none: what came out."""
+def _settle(fitted: ChosenHead, metrics: dict[str, Metrics]) -> list[dict[str, Any]]:
+    """The history, whose chosen record says what came of the head that is kept.
+
+    While a head is looked for, its losses are those of a sample, or of numbers less rounded.
+    """
     scores = {
         f"{split}_{name}": value
         for split in ("train", "val")
@@ -156,4 +167,11 @@ def _one_record(fitted: FittedHead, metrics: dict[str, Metrics]) -> dict[str, An
             ("accuracy", metrics[split].accuracy),
         )
     }
-    return {fitted.x: fitted.best, **scores}
+    if not fitted.history:
+        return [{fitted.x: fitted.best, **scores}]
+    return [
+        {name: scores.get(name, value) for name, value in record.items()}
+        if record[fitted.x] == fitted.best
+        else record
+        for record in fitted.history
+    ]

@@ -4,8 +4,7 @@ The folded head is what a run keeps and predicts with; the scikit-learn pipeline
 the same probabilities, and fitting proves it. Nothing here imports TensorFlow.
 """
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -13,33 +12,27 @@ import numpy as np
 
 from pipeline.errors import ParityError
 from pipeline.heads.class_weights import weigh_classes
-from pipeline.heads.head import Features, FittedHead, Progress, TrainingRows
+from pipeline.heads.head import ChosenHead, FeatureArray, TrainingRows
 from pipeline.heads.linear import LinearHead
 from pipeline.heads.multinomial import Regression, Rows, State
 from pipeline.heads.options import LogregOptions
+from pipeline.heads.strength_path import (
+    MAX_ITERATIONS,
+    PathPoint,
+    fit_at,
+    lowest_val_loss,
+    search_strength,
+)
 from pipeline.heads.training_rows import (
     LEAST_RELATIVE_SPREAD,
     check_rows,
     survey_rows,
     weigh_each_class,
 )
+from pipeline.system.progress import OnProgress
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
-
-# From strong to weak regularisation in half decades. Features are standardised, so these fit
-# every backbone; the path ends early where the validation loss has turned.
-C_PATH = tuple(float(f"{C:.3g}") for C in np.logspace(-5, 2, 15))
-PATIENCE = 3
-CLEARLY_WORSE = 1.01
-
-# The solver stops when no component of the gradient of the mean loss exceeds this share of the
-# loss itself. An absolute limit (scikit-learn's 1e-4) would stop at once where the loss is small.
-# Scanning at 1e-3 (in float32) finds the validation loss to half a percent, refining to 3e-5 (in
-# float64) the probabilities to about 1e-3.
-SCAN_TOLERANCE = 1e-3
-REFINED_TOLERANCE = 3e-5
-MAX_ITERATIONS = 1000
 
 # Blocks of rows are worked on in threads already; OpenBLAS's own would spin while they wait for
 # each other and lose a factor of ten on a busy machine.
@@ -47,31 +40,6 @@ BLAS_THREADS = 1
 
 PARITY_TOLERANCE = 1e-5
 PARITY_ROWS = 8192
-
-
-@dataclass(frozen=True)
-class PathPoint:
-    """What one strength of regularisation gave.
-
-    Args:
-        C: inverse regularisation strength, scikit-learn's.
-        train_loss: log-loss in nats on the train rows, without penalty and class weights.
-        train_accuracy: 0..1.
-        val_loss: the same on the validation rows; None without any.
-        val_accuracy: 0..1; None without validation rows.
-        n_iterations: of the solver, those of the refinement included.
-        converged: whether the solver reached its tolerance in that many iterations.
-        seconds: spent on this point.
-    """
-
-    C: float
-    train_loss: float
-    train_accuracy: float
-    val_loss: float | None
-    val_accuracy: float | None
-    n_iterations: int
-    converged: bool
-    seconds: float
 
 
 @dataclass(frozen=True)
@@ -92,8 +60,8 @@ class LogisticFit:
 
 
 def fit_logreg(
-    rows: TrainingRows, options: LogregOptions, *, seed: int, on_progress: Progress
-) -> FittedHead:
+    rows: TrainingRows, options: LogregOptions, *, seed: int, on_progress: OnProgress
+) -> ChosenHead:
     """Fits the linear head of the registry; see `FitHead`."""
     fit = fit_logistic_head(
         rows.features,
@@ -106,9 +74,9 @@ def fit_logreg(
             options.class_weight, rows.labels[rows.is_train], list(rows.class_names)
         ),
         random_state=seed,
-        on_path=lambda path: on_progress("Strengths", len(path), len(C_PATH)),
+        on_progress=on_progress,
     )
-    return FittedHead(
+    return ChosenHead(
         head=replace(fit.head, pipeline=fit.pipeline),
         chosen=f"C = {fit.C:g}",
         chosen_by="val" if options.C is None else "user",
@@ -119,7 +87,7 @@ def fit_logreg(
 
 
 def fit_logistic_head(
-    features: Features,
+    features: FeatureArray,
     labels: np.ndarray,
     is_train: np.ndarray,
     is_val: np.ndarray,
@@ -128,7 +96,7 @@ def fit_logistic_head(
     C: float | str = "auto",
     class_weight: str | np.ndarray | None = None,
     random_state: int = 0,
-    on_path: Callable[[list[PathPoint]], None] = lambda path: None,
+    on_progress: OnProgress = lambda stage, done, total: None,
 ) -> LogisticFit:
     """Fits a multinomial logistic regression on the train rows.
 
@@ -144,7 +112,8 @@ def fit_logistic_head(
         class_weight: float `(n_classes,)`; `"balanced"` weighs classes by the inverse of their
             frequency.
         random_state: accepted so that both heads are called alike; the solver uses no chance.
-        on_path: called with the points tried so far, whenever there is another.
+        on_progress: called with a stage, how much of it is done and how much there is to do: rows,
+            and then percent.
 
     Returns:
         The `LogisticFit`.
@@ -162,23 +131,23 @@ def fit_logistic_head(
     weights = weigh_each_class(class_weight, labels[is_train], class_names)
 
     # Imported here, since the limit holds only for libraries that are loaded by then.
-    import scipy.optimize  # noqa: F401
+    import scipy.linalg.blas  # noqa: F401
     import sklearn.utils.extmath  # noqa: F401
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(BLAS_THREADS, user_api="blas"):
-        survey = survey_rows(features, is_train)
+        survey = survey_rows(features, is_train, on_progress)
         scale = np.where(survey.spread == 0, 1.0, survey.spread)
         scale = np.maximum(scale, LEAST_RELATIVE_SPREAD * np.abs(survey.mean))
         rows = Rows(features, labels, is_train, is_val, weights)
-        solver = _Solver(Regression(rows, survey, scale))
+        regression = Regression(rows, survey, scale)
         path = (
-            [solver.fit(C, REFINED_TOLERANCE, np.float64)]
-            if not isinstance(C, str)
-            else _search(solver, on_path)
+            search_strength(regression, on_progress)
+            if isinstance(C, str)
+            else fit_at(regression, C, on_progress)
         )
     best = 0 if C != "auto" else lowest_val_loss(path)
-    pipeline = _make_pipeline(survey.mean, scale, int(is_train.sum()), solver.state, path[best])
+    pipeline = _make_pipeline(survey.mean, scale, int(is_train.sum()), regression.state, path[best])
     head = fold_pipeline(pipeline, class_names)
     _check_parity(head, pipeline, survey.sample_rows[:PARITY_ROWS])
     return LogisticFit(head=head, C=path[best].C, path=path, pipeline=pipeline)
@@ -230,67 +199,6 @@ def fold_pipeline(pipeline: "Pipeline", class_names: Sequence[str]) -> LinearHea
         # Of the rounded kernel, so that the scores at the mean stay exact.
         bias = (intercept - scaler.mean_ @ kernel.astype(np.float64)).astype(np.float32)
     return LinearHead(kernel, bias, tuple(str(name) for name in class_names))
-
-
-def lowest_val_loss(path: list[PathPoint]) -> int:
-    """Index of the point that is chosen; of equals the most regularised."""
-    return min(range(len(path)), key=lambda i: _val_loss(path[i]))
-
-
-def _val_loss(point: PathPoint) -> float:
-    return np.inf if point.val_loss is None else point.val_loss
-
-
-class _Solver:
-    """Fits and takes the time; `state` can be set to come back to an earlier one."""
-
-    def __init__(self, regression: Regression):
-        self._regression = regression
-
-    @property
-    def state(self) -> State:
-        return self._regression.state
-
-    @state.setter
-    def state(self, state: State) -> None:
-        self._regression.state = state
-
-    def fit(self, C: float, tolerance: float, dtype: type) -> PathPoint:
-        """Fits at C, from where the last fit stopped."""
-        start = time.perf_counter()
-        n_iterations, is_converged = self._regression.fit(C, tolerance, MAX_ITERATIONS, dtype)
-        return PathPoint(
-            C,
-            **vars(self.state.scores),
-            n_iterations=n_iterations,
-            converged=is_converged,
-            seconds=time.perf_counter() - start,
-        )
-
-
-def _search(solver: _Solver, on_path: Callable[[list[PathPoint]], None]) -> list[PathPoint]:
-    """Scans the path, then refines what it would choose until the choice is a refined point."""
-    path, states = [], []
-    for C in C_PATH:
-        path.append(solver.fit(C, SCAN_TOLERANCE, np.float32))
-        states.append(solver.state)
-        on_path(path)
-        limit = CLEARLY_WORSE * _val_loss(path[lowest_val_loss(path)])
-        if all(_val_loss(point) > limit for point in path[-PATIENCE:]):
-            break
-    refined = set()
-    while (best := lowest_val_loss(path)) not in refined:
-        solver.state = states[best]
-        scanned, point = path[best], solver.fit(path[best].C, REFINED_TOLERANCE, np.float64)
-        path[best] = replace(
-            point,
-            n_iterations=scanned.n_iterations + point.n_iterations,
-            seconds=scanned.seconds + point.seconds,
-        )
-        states[best] = solver.state
-        refined.add(best)
-    solver.state = states[best]
-    return path
 
 
 def _check_parity(head: LinearHead, pipeline: "Pipeline", rows: np.ndarray) -> None:

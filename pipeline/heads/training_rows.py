@@ -10,8 +10,9 @@ import numpy as np
 
 from pipeline.errors import ParameterError, SplitError
 from pipeline.heads.class_weights import BALANCED, weigh_classes
-from pipeline.heads.head import Features
+from pipeline.heads.head import FeatureArray
 from pipeline.system.parallel import count_cores, map_batches
+from pipeline.system.progress import OnProgress
 
 # A feature that varies less than this share of its mean carries float32 rounding, not the image;
 # unscaled noise is harmless, noise scaled to unit variance is not.
@@ -23,7 +24,7 @@ SAMPLE_BYTES = 32 * 2**20
 
 
 def check_rows(
-    features: Features,
+    features: FeatureArray,
     labels: np.ndarray,
     is_train: np.ndarray,
     is_val: np.ndarray,
@@ -105,7 +106,7 @@ def weigh_each_class(
     return np.ones(len(class_names)) if weights is None else weights
 
 
-def split_rows(features: Features, rows_per_block: int | None = None) -> list[slice]:
+def split_rows(features: FeatureArray, rows_per_block: int | None = None) -> list[slice]:
     """Slices of all rows in order, of about 8 MiB each, so that work stays in the caches."""
     n_samples, n_features = np.shape(features)
     step = rows_per_block or max(1, BLOCK_BYTES // (4 * max(1, n_features)))
@@ -129,12 +130,17 @@ class Survey:
     sample_rows: np.ndarray
 
 
-def survey_rows(features: Features, is_train: np.ndarray) -> Survey:
+def survey_rows(
+    features: FeatureArray,
+    is_train: np.ndarray,
+    on_progress: OnProgress = lambda stage, done, total: None,
+) -> Survey:
     """Checks that all features are finite numbers and measures the train rows, block by block.
 
     Args:
         features: float32 `(n_samples, n_features)`, or anything sliced like it.
         is_train: bool `(n_samples,)`, at least one of them.
+        on_progress: called with a stage, how many rows are looked at, and how many there are.
 
     Raises:
         ParameterError: a feature is not finite.
@@ -155,10 +161,11 @@ def survey_rows(features: Features, is_train: np.ndarray) -> Survey:
         return len(rows), mean, np.square(rows - mean).sum(axis=0), sampled
 
     n_rows, mean, squares, parts = 0, np.zeros(n_features), np.zeros(n_features), []
-    for n_more, more_mean, more_squares, sampled in map_batches(
-        survey, split_rows(features), count_cores()
-    ):
+    blocks = split_rows(features)
+    surveyed = map_batches(survey, blocks, count_cores())
+    for block, (n_more, more_mean, more_squares, sampled) in zip(blocks, surveyed, strict=True):
         parts.append(sampled)
+        on_progress("Surveying", block.stop, len(features))
         if n_more:
             # Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing
             # sample variances", 1979.

@@ -10,6 +10,9 @@ from pipeline.features.feature_file import Contents
 from pipeline.features.options import SplitOptions
 from pipeline.features.split_rows import Division
 from pipeline.heads.fit import Fit
+from pipeline.heads.registry import find_head
+from pipeline.runs.binding import bind_names
+from pipeline.runs.confusion_matrices import write_confusion_matrices
 from pipeline.runs.manifest import (
     FeaturesPart,
     HistoryAxis,
@@ -17,15 +20,16 @@ from pipeline.runs.manifest import (
     SplitFacts,
     write_manifest,
 )
+from pipeline.runs.predictions import Predictions, write_predictions
 from pipeline.runs.records import (
-    Predictions,
     Probes,
     write_digests,
     write_history,
-    write_predictions,
     write_probes,
 )
 from pipeline.runs.run_folder import describe_software, find_git_commit, new_run, now
+from pipeline.runs.scored_images import identify_scored_images
+from pipeline.system.progress import OnProgress
 
 
 def write_head_run(
@@ -40,6 +44,7 @@ def write_head_run(
     measure_seconds: Callable[[], dict[str, float]],
     output: Path | None,
     force: bool,
+    on_progress: OnProgress = lambda stage, done, total: None,
 ) -> Path:
     """Writes everything and gives the folder its name at the end.
 
@@ -53,6 +58,7 @@ def write_head_run(
         notes: sentences for people.
         measure_seconds: seconds by stage, up to now.
         output: the run's folder, None for `runs/DATA-BACKBONE-HEAD-NUMBER`.
+        on_progress: called with a stage, how many images are written, and how many there are.
 
     Returns:
         The folder.
@@ -65,7 +71,7 @@ def write_head_run(
     with new_run(output, stem, force=force) as (folder, final):
         fitted.head.save(folder)
         write_history(folder / "history.csv", fitted.history)
-        _write_images(folder, contents, fitted, probe_features)
+        _write_images(folder, contents, fitted, probe_features, on_progress)
         _draw(folder / "plots", final.name, fitted)
         manifest = Manifest(
             kind=fitted.kind,
@@ -87,26 +93,38 @@ def write_head_run(
             git_commit=find_git_commit(),
             engine=contents.engine,
             features=source,
+            names_and_head_sha256=bind_names(
+                folder, fitted.class_names, find_head(fitted.kind).files
+            ),
+            scored_images=identify_scored_images(
+                contents.images.digests, fitted.splits, fitted.labels, fitted.class_names
+            ),
         )
         write_manifest(folder, manifest)
+        write_confusion_matrices(folder, manifest)
     return final
 
 
 def _write_images(
-    folder: Path, contents: Contents, fitted: Fit, probe_features: np.ndarray
+    folder: Path,
+    contents: Contents,
+    fitted: Fit,
+    probe_features: np.ndarray,
+    on_progress: OnProgress,
 ) -> None:
     """What the run says of each image, and which images these were."""
     images, rows = contents.images, contents.probe_rows
     probabilities = fitted.probabilities
     predictions = Predictions(images.paths, fitted.splits, fitted.labels, probabilities)
-    write_predictions(folder / "predictions.csv", predictions, fitted.class_names)
+    write_predictions(folder, predictions, fitted.class_names, on_progress)
     write_digests(folder, images.digests)
     paths = [images.paths[row] for row in rows.tolist()]
     write_probes(folder, Probes(paths, contents.probe_pixels, probe_features, probabilities[rows]))
 
 
 def _draw(folder: Path, name: str, fitted: Fit) -> None:
-    from pipeline.report.plots import plot_confusion_matrix, plot_learning_curve
+    from pipeline.report.confusion_matrix import plot_confusion_matrix
+    from pipeline.report.learning_curves import plot_learning_curve
 
     folder.mkdir()
     best = fitted.best if fitted.chosen_by == "val" else None

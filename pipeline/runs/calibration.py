@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.runs.scores import softmax
+from pipeline.runs.scores import mean_log_loss, softmax
 
 if TYPE_CHECKING:
     from pipeline.system.keras_on_tensorflow import keras
@@ -25,7 +25,8 @@ def find_temperature(labels: np.ndarray, probabilities: np.ndarray) -> float:
 
     Returns:
         A number between LEAST and GREATEST; 1 where there is no best one, because every sample is
-        right (the surer, the better) or so many are wrong that to know nothing is better.
+        right (the surer, the better) or so many are wrong that to know nothing is better, and where
+        the best one gains nothing in the log-loss that is reported.
     """
     from scipy.optimize import minimize_scalar
     from scipy.special import log_softmax
@@ -35,7 +36,8 @@ def find_temperature(labels: np.ndarray, probabilities: np.ndarray) -> float:
         return 1.0
     scores, rows = _scores(probabilities), np.arange(len(labels))
 
-    # Not by way of probabilities, whose rounding to 0 would give the loss a second valley.
+    # Not by way of probabilities, whose rounding to 0 would give the loss a second valley, and not
+    # clipped, which would make it flat where a network is far too sure.
     def loss(log_temperature: float) -> float:
         scaled = log_softmax(scores / np.exp(log_temperature), axis=1)
         return float(-scaled[rows, labels].mean())
@@ -44,16 +46,22 @@ def find_temperature(labels: np.ndarray, probabilities: np.ndarray) -> float:
     found = minimize_scalar(loss, bounds=bounds, method="bounded")
     temperature = float(np.exp(found.x))
     is_inside = LEAST * _AT_BOUND < temperature < GREATEST / _AT_BOUND
-    return temperature if is_inside else 1.0
+    calibrated = apply_temperature(probabilities, temperature)
+    is_better = mean_log_loss(labels, calibrated) < mean_log_loss(labels, probabilities)
+    return temperature if is_inside and is_better else 1.0
 
 
 def apply_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:
-    """Probabilities of the same scores divided by a temperature."""
+    """Probabilities of the same scores divided by a temperature; at 1 they are left alone."""
+    if temperature == 1:
+        return probabilities
     return softmax(_scores(probabilities) / temperature)
 
 
 def _scores(probabilities: np.ndarray) -> np.ndarray:
-    scores: np.ndarray = np.log(np.clip(probabilities.astype(np.float64), 1e-30, 1.0))
+    # What float32 rounds to 0 counts as the least that it does not.
+    least = float(np.finfo(np.float32).tiny)
+    scores: np.ndarray = np.log(np.clip(probabilities.astype(np.float64), least, 1.0))
     return scores
 
 

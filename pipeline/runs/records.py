@@ -1,9 +1,8 @@
-"""The files of a run besides its manifest and model: predictions, history, probes, digests."""
+"""The files of a run besides its manifest and model: history, probes, digests."""
 
-import csv
 import io
+import math
 import os
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import RunError
-from pipeline.images.splits import SPLITS
 from pipeline.runs.run_folder import Run
 from pipeline.system.array_files import (
     UnreadableError,
@@ -19,23 +17,11 @@ from pipeline.system.array_files import (
     read_sealed_array,
     write_sealed_array,
 )
-from pipeline.system.atomic_files import atomic_output, write_text
+from pipeline.system.csv_files import read_csv, write_csv
 from pipeline.system.expected_tables import Table
 
-_ROWS_PER_WRITE = 10_000  # so that memory does not hold a million lines of text
 # What probes may take in memory: far more than eight do, even with features of an early layer.
 _MOST_PROBES, _BYTES_PER_PIXEL, _ROOM_FOR_PROBES = 16, 256, 2**24
-_PREDICTION_COLUMNS = ["path", "split", "label", "predicted"]
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """What a model says of every image; all have `n_samples` rows."""
-
-    paths: list[str]
-    splits: np.ndarray  # int8, -1 = none
-    labels: np.ndarray  # int32, -1 = none
-    probabilities: np.ndarray  # float32 (n_samples, n_classes)
 
 
 @dataclass(frozen=True)
@@ -48,102 +34,10 @@ class Probes:
     probabilities: np.ndarray  # float32 (n_probes, n_classes)
 
 
-def write_predictions(path: Path, predictions: Predictions, class_names: list[str]) -> None:
-    """Writes a CSV with a row per image: path, split, label, predicted, a column per class."""
-    with atomic_output(path) as output:
-        header = [*_PREDICTION_COLUMNS, *class_names]
-        output.write(_to_csv([header]))
-        for start in range(0, len(predictions.paths), _ROWS_PER_WRITE):
-            rows = range(start, min(len(predictions.paths), start + _ROWS_PER_WRITE))
-            output.write(_to_csv(_describe_row(predictions, row, class_names) for row in rows))
-
-
-def _describe_row(predictions: Predictions, row: int, class_names: list[str]) -> list[str]:
-    label, split = int(predictions.labels[row]), int(predictions.splits[row])
-    return [
-        predictions.paths[row],
-        SPLITS[split] if split >= 0 else "",
-        class_names[label] if label >= 0 else "",
-        class_names[predictions.probabilities[row].argmax()],
-        *(f"{p:.8g}" for p in predictions.probabilities[row].tolist()),
-    ]
-
-
-def _to_csv(rows: Iterable[list[str]]) -> bytes:
-    """UTF-8; file names with stray bytes survive."""
-    text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue().encode("utf-8", "surrogateescape")
-
-
-def read_predictions(run: Run) -> Predictions:
-    """Reads `predictions.csv`.
-
-    Raises:
-        RunError: it is missing or damaged.
-    """
-    path = run.folder / "predictions.csv"
-    try:
-        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-            header, *rows = list(csv.reader(file)) or [[]]
-        return _parse_predictions(header, rows, run.class_names)
-    except (OSError, ValueError, csv.Error) as error:
-        raise RunError(
-            f"The predictions of this run cannot be read ({error}). Received: {path}\n"
-            "Fit the head again."
-        ) from error
-
-
-def read_splits(run: Run) -> np.ndarray:
-    """The split of each image in `predictions.csv`, int8 (n_samples,), without the rest of it.
-
-    Raises:
-        RunError: it is missing or damaged.
-    """
-    path = run.folder / "predictions.csv"
-    split_of = {name: split for split, name in enumerate(SPLITS)} | {"": -1}
-    try:
-        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-            rows = csv.reader(file)
-            if next(rows)[:4] != _PREDICTION_COLUMNS:
-                raise ValueError("unexpected columns")
-            return np.array([split_of[row[1]] for row in rows], np.int8)
-    except (OSError, KeyError, IndexError, StopIteration, ValueError, csv.Error) as error:
-        raise RunError(
-            f"The splits of this run's images cannot be read ({error!r}). Received: {path}\n"
-            "Fit the head again."
-        ) from error
-
-
-def _parse_predictions(
-    header: list[str], rows: list[list[str]], class_names: list[str]
-) -> Predictions:
-    if header != [*_PREDICTION_COLUMNS, *class_names]:
-        raise ValueError(f"its first line is not {','.join(_PREDICTION_COLUMNS)} and the classes")
-    if not rows:
-        raise ValueError("it has no rows")
-    label_of = {name: label for label, name in enumerate(class_names)} | {"": -1}
-    split_of = {name: split for split, name in enumerate(SPLITS)} | {"": -1}
-    for number, row in enumerate(rows, start=1):
-        if len(row) != len(header):
-            raise ValueError(f"row {number:,} has {len(row)} fields instead of {len(header)}")
-        if row[1] not in split_of or row[2] not in label_of:
-            raise ValueError(f"row {number:,} has no such split or label: {row[1]!r}, {row[2]!r}")
-    return Predictions(
-        paths=[row[0] for row in rows],
-        splits=np.array([split_of[row[1]] for row in rows], np.int8),
-        labels=np.array([label_of[row[2]] for row in rows], np.int32),
-        probabilities=np.array([row[4:] for row in rows], np.float32),
-    )
-
-
 def write_history(path: Path, history: list[dict[str, Any]]) -> None:
     """Writes one CSV row per epoch (or per C)."""
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, list(history[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(history)
-    write_text(path, text.getvalue())
+    columns = list(history[0])
+    write_csv(path, [columns, *([record[name] for name in columns] for record in history)])
 
 
 def read_history(run: Run) -> list[dict[str, float]]:
@@ -154,14 +48,17 @@ def read_history(run: Run) -> list[dict[str, float]]:
     """
     path = run.folder / "history.csv"
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            history = [
-                {name: _to_number(value) for name, value in row.items() if value != ""}
-                for row in csv.DictReader(file)
-            ]
+        columns, *rows = list(read_csv(path)) or [[]]
+        history = [
+            {name: _to_number(value) for name, value in zip(columns, row, strict=True) if value}
+            for row in rows
+        ]
         if not history:
             raise ValueError("it has no rows")
-    except (OSError, ValueError, TypeError, AttributeError, csv.Error) as error:
+        x = run.manifest.history.x
+        if not all(math.isfinite(record.get(x, math.nan)) for record in history):
+            raise ValueError(f"not every row has a number for {x}")
+    except (OSError, ValueError) as error:
         raise RunError(
             f"The history of this run cannot be read ({error}). Received: {path}\n"
             "Fit the head again."

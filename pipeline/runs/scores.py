@@ -1,19 +1,24 @@
 """Predictions to numbers: accuracy with its interval, balanced accuracy, F1, log-loss, confusions.
 
-A number that is not defined (the recall of a class without samples) is None, never a silent 0.
+A number that is not defined (the recall of a class without samples) is None, never a silent 0, and
+takes no part in a mean: balanced accuracy and macro F1 are means over the classes with samples.
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 
 from pipeline.images.splits import SPLITS
+from pipeline.system.printable import printable
 
 SCORED_SPLITS = ("test", "val", "train")  # the fairest first
+# What a probability counts for at least in a log-loss, as in scikit-learn.
+LEAST_PROBABILITY = float(np.finfo(np.float64).eps)
+_N_NAMED = 3  # of the classes that a sentence is about
 
 
 @dataclass(frozen=True)
@@ -44,10 +49,12 @@ class Metrics:
         accuracy: share of samples whose most probable class is their label.
         accuracy_interval: 95% Wilson interval of the accuracy, (low, high).
         balanced_accuracy: mean recall of the classes that occur as labels.
-        macro_f1: mean F1 of the classes that occur as labels or as predictions.
+        macro_f1: mean F1 of the classes that occur as labels.
         log_loss: mean of -ln(probability of the label), probabilities clipped to 2.2e-16..1.
         per_class: one `ClassMetrics` per class, in the order of the class names.
-        confusion_matrix: `n_classes` rows (labels) of `n_classes` counts (predictions).
+        confusion_matrix: int64 `(n_classes, n_classes)`, counts: rows are labels, columns
+            predictions. Empty in a manifest that was read, since matrices have a file of their
+            own; see `read_confusion_matrices`.
     """
 
     n_samples: int
@@ -57,11 +64,23 @@ class Metrics:
     macro_f1: float
     log_loss: float
     per_class: list[ClassMetrics]
-    confusion_matrix: list[list[int]]
+    confusion_matrix: np.ndarray = field(
+        default_factory=lambda: np.empty((0, 0), np.int64), compare=False, repr=False
+    )
 
     def to_dict(self) -> dict[str, Any]:
         """The same as a dict of plain lists, numbers, strings and None, ready for JSON."""
-        return {**asdict(self), "accuracy_interval": list(self.accuracy_interval)}
+        return {
+            **vars(self),
+            "accuracy_interval": list(self.accuracy_interval),
+            "per_class": [dict(vars(one)) for one in self.per_class],
+            "confusion_matrix": self.confusion_matrix.tolist(),
+        }
+
+    @property
+    def absent_classes(self) -> list[str]:
+        """Names of the classes without a sample."""
+        return [one.name for one in self.per_class if one.n_samples == 0]
 
 
 def wilson_interval(n_correct: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -110,8 +129,18 @@ def softmax(scores: np.ndarray) -> np.ndarray:
     return powers
 
 
+def clip_losses(losses: np.ndarray) -> np.ndarray:
+    """Losses of single samples in nats, none above that of `LEAST_PROBABILITY`.
+
+    The one rule for each log-loss that is reported or chosen by: a sure mistake costs much, and
+    never so much that the mean says nothing of all others.
+    """
+    clipped: np.ndarray = np.minimum(losses, -math.log(LEAST_PROBABILITY))
+    return clipped
+
+
 def mean_log_loss(labels: np.ndarray, probabilities: np.ndarray) -> float:
-    """Mean of -ln(probability of the label), in float64, clipped as scikit-learn does.
+    """Mean of -ln(probability of the label), in float64, clipped by `clip_losses`.
 
     Args:
         labels: int `(n_samples,)`.
@@ -121,8 +150,10 @@ def mean_log_loss(labels: np.ndarray, probabilities: np.ndarray) -> float:
         The log-loss in nats, 0..36.
     """
     of_label = np.asarray(probabilities)[np.arange(len(labels)), labels].astype(np.float64)
-    # The absolute value, since the negative of ln(1) would be printed as -0.0000.
-    return float(np.abs(np.log(np.clip(of_label, np.finfo(np.float64).eps, 1.0))).mean())
+    with np.errstate(divide="ignore"):  # of 0, which is clipped
+        # The absolute value, since the negative of ln(1) would be printed as -0.0000.
+        losses = np.abs(np.log(np.minimum(of_label, 1.0)))
+    return float(clip_losses(losses).mean())
 
 
 def score_predictions(
@@ -145,7 +176,7 @@ def score_predictions(
     labels, probabilities = np.asarray(labels), np.asarray(probabilities)
     _check(labels, probabilities, class_names)
 
-    from sklearn.metrics import confusion_matrix, f1_score, precision_recall_fscore_support
+    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
     n_samples, n_classes = probabilities.shape
     predicted = probabilities.argmax(axis=1)
@@ -159,7 +190,7 @@ def score_predictions(
         accuracy_interval=wilson_interval(n_correct, n_samples),
         # As scikit-learn's balanced_accuracy_score, which would warn of absent classes.
         balanced_accuracy=float(recall[support > 0].mean()),
-        macro_f1=float(f1_score(labels, predicted, average="macro")),
+        macro_f1=float(f1[support > 0].mean()),
         log_loss=mean_log_loss(labels, probabilities),
         per_class=[
             ClassMetrics(
@@ -171,7 +202,7 @@ def score_predictions(
             )
             for i in range(n_classes)
         ],
-        confusion_matrix=confusion_matrix(labels, predicted, labels=np.arange(n_classes)).tolist(),
+        confusion_matrix=confusion_matrix(labels, predicted, labels=np.arange(n_classes)),
     )
 
 
@@ -186,6 +217,23 @@ def score_splits(
         for split, name in enumerate(SPLITS)
         if np.any(splits == split)
     }
+
+
+def describe_absent_classes(metrics: Mapping[str, Metrics]) -> list[str]:
+    """A sentence for each split that lacks classes: of what its means are."""
+    sentences = []
+    for name, scores in metrics.items():
+        absent, n_classes = scores.absent_classes, len(scores.per_class)
+        if absent:
+            shown = ", ".join(printable(one) for one in absent[:_N_NAMED])
+            rest = f" and {len(absent) - _N_NAMED:,} more" if len(absent) > _N_NAMED else ""
+            verb = "has" if len(absent) == 1 else "have"
+            sentences.append(
+                f"{name}: {len(absent):,} of {n_classes:,} classes {verb} no images there "
+                f"({shown}{rest}); balanced accuracy and macro F1 are of the other "
+                f"{n_classes - len(absent):,}."
+            )
+    return sentences
 
 
 def _number_or_none(value: float) -> float | None:

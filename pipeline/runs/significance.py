@@ -1,7 +1,5 @@
 """Two models on the same images: which images changed sides, and whether that can be chance."""
 
-import csv
-import io
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.images.splits import SPLITS, TRAIN
-from pipeline.system.atomic_files import write_text
+from pipeline.system.csv_files import write_csv
 
 if TYPE_CHECKING:
-    from pipeline.runs.records import Predictions
+    from pipeline.runs.predictions import Predictions
 
 SIGNIFICANT = 0.05
+_LEAST_SAID = 1e-3
 _COLUMNS = ["path", "split", "label", "before", "after", "change"]
 
 
@@ -60,6 +59,15 @@ def mcnemar_p_value(became_right: int, became_wrong: int) -> float:
     return float(binomtest(became_right, n_changed, 0.5).pvalue) if n_changed else 1.0
 
 
+def describe_p_value(p_value: float) -> str:
+    """`p = 0.012`, with as many digits as show on which side of the limit it lies."""
+    if p_value < _LEAST_SAID:
+        return f"p < {_LEAST_SAID:g}"
+    texts = (f"{p_value:.{digits}g}" for digits in range(2, 18))
+    is_significant = p_value < SIGNIFICANT
+    return f"p = {next(text for text in texts if (float(text) < SIGNIFICANT) is is_significant)}"
+
+
 def compare_predictions(before: "Predictions", after: "Predictions") -> Comparison:
     """Compares on the test split, or on validation where there is none."""
     test = SPLITS.index("test")
@@ -90,12 +98,10 @@ def write_changed_sides(
     changed = np.flatnonzero((was_right != is_right) & (before.labels >= 0))
     called_before = before.probabilities.argmax(axis=1)
     called_after = after.probabilities.argmax(axis=1)
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_COLUMNS)
+    rows = [_COLUMNS]
     for row in sorted(changed.tolist(), key=lambda row: before.splits[row] == TRAIN):
         split = int(before.splits[row])
-        writer.writerow(
+        rows.append(
             [
                 before.paths[row],
                 SPLITS[split] if split >= 0 else "",
@@ -105,7 +111,7 @@ def write_changed_sides(
                 "became right" if is_right[row] else "became wrong",
             ]
         )
-    write_text(path, text.getvalue())
+    write_csv(path, rows)
 
 
 def _are_right(predictions: "Predictions") -> np.ndarray:

@@ -14,7 +14,7 @@ from pipeline.features.feature_file import FeatureFile
 from pipeline.features.options import SplitOptions
 from pipeline.features.split_rows import divide_images
 from pipeline.heads.fit_head import fit_head
-from pipeline.runs.records import read_predictions
+from pipeline.runs.predictions import read_predictions
 from pipeline.runs.run_folder import open_run
 from pipeline.system.sealed_hdf5 import write_sealed
 

@@ -10,7 +10,7 @@ from pipeline.finetuning.judge_epochs import (
     score,
     score_validation,
 )
-from pipeline.runs.records import Predictions
+from pipeline.runs.predictions import Predictions
 
 FROZEN = Scores(accuracy=0.8, loss=0.6, temperature=2.0, calibrated_loss=0.5)
 

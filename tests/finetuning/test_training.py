@@ -23,7 +23,7 @@ from pipeline.finetuning.optimizer import decay_factors, make_optimizer
 from pipeline.finetuning.options import FinetuneOptions
 from pipeline.finetuning.training import Training
 from pipeline.heads.linear import LinearHead
-from pipeline.runs.records import Predictions
+from pipeline.runs.predictions import Predictions
 
 ROOT = Path(__file__).resolve().parents[2]
 CLASSES = ["a", "b", "c"]
@@ -225,7 +225,7 @@ from pipeline.backbones.engines.device import Device
 from pipeline.backbones.keras_internals import flatten_layers
 from pipeline.finetuning.options import FinetuneOptions
 from pipeline.finetuning.replicas import place
-from pipeline.runs.records import Predictions
+from pipeline.runs.predictions import Predictions
 from pipeline.finetuning.training import Training
 
 labels = np.arange(25) % 3

@@ -10,10 +10,11 @@ from keras import layers
 from pipeline.classifier.build import set_precision
 from pipeline.finetuning.epoch_passes import EpochPasses
 from pipeline.finetuning.judge_epochs import Scores
-from pipeline.finetuning.network import Network
+from pipeline.finetuning.network import Network, _report_losses
 from pipeline.finetuning.options import FinetuneOptions
 from pipeline.finetuning.training import Training
-from pipeline.runs.records import Predictions
+from pipeline.runs.predictions import Predictions
+from pipeline.runs.scores import mean_log_loss
 
 N_ROWS = 20
 
@@ -189,3 +190,19 @@ def test_the_next_validation_batch_is_made_while_one_is_predicted(monkeypatch):
     _, training = start(inputs=Slow(np.zeros((N_ROWS, 2, 2, 3), np.float32)), epochs=1)
     training.run()
     assert 0 <= training.history[1]["val_accuracy"] <= 1
+
+
+def test_losses_of_training_are_clipped_by_the_rule_of_all_others_and_nan_stays():
+    labels = np.arange(4)
+    probabilities = np.full((4, 4), 0.25, np.float32)
+    probabilities[1] = [1, 0, 0, 0]
+    probabilities[2] = [0.5, 0.5, 1e-10, 0]
+    losses = _report_losses(np.eye(4, dtype=np.float32), probabilities).numpy()
+    for label, loss in zip(labels, losses, strict=True):
+        expected = mean_log_loss(labels[label : label + 1], probabilities[label : label + 1])
+        assert loss == pytest.approx(expected, rel=1e-6)
+    # Half of one class and half of another, as mixed images are.
+    mixed = np.float32([[0.5, 0.5, 0, 0]])
+    (loss,) = _report_losses(mixed, probabilities[1:2]).numpy()
+    assert loss == pytest.approx(losses[1] / 2)
+    assert np.isnan(_report_losses(mixed, np.full((1, 4), np.nan, np.float32)).numpy()).all()

@@ -1,11 +1,14 @@
 """What is said of a fine-tuning agrees with its numbers."""
 
+import re
 from dataclasses import dataclass
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pipeline.finetuning.verdict import judge
-from pipeline.runs.significance import Comparison, mcnemar_p_value
+from pipeline.runs.significance import Comparison, describe_p_value, mcnemar_p_value
 
 N_IMAGES = 200
 
@@ -65,3 +68,38 @@ def test_a_split_that_chose_the_epoch_has_its_reservation_whatever_the_outcome()
     for sides in ((9, 0), (2, 1)):
         assert "validation also chose the epoch" in judge_sides(*sides, is_optimistic=True)
         assert "reservation" not in judge_sides(*sides)
+
+
+@given(st.integers(0, 60), st.integers(0, 60), st.booleans())
+@settings(max_examples=200, deadline=None)
+def test_words_and_numbers_agree_whatever_came_out(became_right, became_wrong, is_optimistic):
+    text = judge_sides(became_right, became_wrong, is_optimistic=is_optimistic)
+    claims = [claim for claim in ("Fine-tuning helped", "Fine-tuning hurt") if claim in text]
+    if became_right == became_wrong:
+        assert claims == []
+        assert "changed the accuracy by nothing" in text
+        return
+    p = mcnemar_p_value(became_right, became_wrong)
+    if p < 0.05:
+        assert claims == [f"Fine-tuning {'helped' if became_right > became_wrong else 'hurt'}"]
+    else:
+        assert claims == []
+        assert "is not clear" in text
+    assert ("is significant" in text, "may be chance" in text) == (p < 0.05, p >= 0.05)
+    said = re.search(r"p (<|=) ([\d.e-]+)\)", text)
+    is_said_to_be_below = said[1] == "<" or float(said[2]) < 0.05
+    assert is_said_to_be_below is (p < 0.05)
+    points = float(re.search(r"([+-][\d.]+) points", text)[1])
+    assert points == pytest.approx(100 * (became_right - became_wrong) / N_IMAGES, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("p", "said"),
+    [
+        *((0.0499, "p = 0.0499"), (0.0501, "p = 0.05"), (0.05, "p = 0.05")),
+        *((0.04999999, "p = 0.04999999"), (0.012345, "p = 0.012"), (1.0, "p = 1")),
+        (0.0009, "p < 0.001"),
+    ],
+)
+def test_a_p_value_is_said_on_its_side_of_the_limit(p, said):
+    assert describe_p_value(p) == said

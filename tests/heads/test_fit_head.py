@@ -77,6 +77,26 @@ def test_memory_may_be_bytes_a_size_or_a_share(memory, features, tmp_path):
     assert found.metrics == expected.metrics
 
 
+@pytest.mark.parametrize(
+    ("head", "how", "stages"),
+    [
+        ("logreg", {"C": 1.0}, ["Surveying", "Fitting", "Predicting", "Writing"]),
+        ("dense", {"epochs": 2}, ["Surveying", "Epochs", "Predicting", "Writing"]),
+    ],
+)
+def test_each_part_of_a_fit_tells_how_far_it_is_to_its_end(features, tmp_path, head, how, stages):
+    told = {}
+    fit_head(
+        features,
+        head=head,
+        output=tmp_path / "run",
+        on_progress=lambda stage, done, total: told.update({stage: (done, total)}),
+        **how,
+    )
+    assert list(told) == stages
+    assert all(done == total > 0 for done, total in told.values())
+
+
 def test_features_of_a_file_that_are_not_finite_blame_the_file(features, monkeypatch):
     read = FeatureFile.read_blocks
 
@@ -126,10 +146,10 @@ def test_dense_head_with_a_wrong_number_is_one_message_and_no_run(
     features, tmp_path, option, value
 ):
     outcome = call("fit-head", features, "--head", "dense", option, value)
-    assert outcome.exit_code == 1
-    assert outcome.stderr.startswith("Error: ")
-    assert f"Expected {option} to be" in outcome.stderr
-    assert f"Received: {value}" in outcome.stderr
+    assert outcome.exit_code == 2
+    assert outcome.stderr.count("Error: ") == 1
+    assert f"Invalid value for '{option}': expected a" in outcome.stderr
+    assert f"received '{value}'" in outcome.stderr
     assert not (tmp_path / "runs").exists()
 
 
@@ -293,7 +313,7 @@ def test_small_classes_are_left_out_when_asked_for(photos, tmp_path):
     outcome = call("fit-head", tmp_path / "f.h5", "--test-fraction", 0.2)
     assert outcome.exit_code == 1
     assert "2 classes ('azure', 'black') are too small to be split" in outcome.stderr
-    assert "`cli.py fit-head FEATURES --drop-small 3`" in outcome.stderr
+    assert "`python cli.py fit-head FEATURES --drop-small 3`" in outcome.stderr
     assert "folder" not in outcome.stderr
     run = tmp_path / "run"
     outcome = call(

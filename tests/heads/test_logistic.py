@@ -112,7 +112,7 @@ def test_the_path_ends_early_where_validation_loss_only_gets_worse():
 def test_path_points_say_whether_they_converged(monkeypatch):
     rows = make_rows()
     assert all(point.converged for point in fit_logistic_head(*rows).path)
-    monkeypatch.setattr("pipeline.heads.logistic.MAX_ITERATIONS", 2)
+    monkeypatch.setattr("pipeline.heads.strength_path.MAX_ITERATIONS", 2)
     point = fit_logistic_head(*rows, C=1.0).path[0]
     assert not point.converged
     assert point.n_iterations == 2

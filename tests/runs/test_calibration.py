@@ -3,8 +3,13 @@
 import keras
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from scipy.special import softmax
 
 from pipeline.runs.calibration import apply_temperature, find_temperature, soften
+from pipeline.runs.scores import mean_log_loss
 
 
 def sure_by(times, n_right=75):
@@ -46,3 +51,16 @@ def test_softened_head_gives_what_the_temperature_gives(kind):
     expected = before ** (1 / 2.5)
     expected /= expected.sum(axis=1, keepdims=True)
     np.testing.assert_allclose(np.asarray(head(features)), expected, atol=1e-6)
+
+
+@given(
+    hnp.arrays(np.float64, (12, 3), elements=st.floats(-200, 200)),
+    hnp.arrays(np.int64, 12, elements=st.integers(0, 2)),
+)
+@settings(max_examples=60, deadline=None)
+def test_calibration_never_raises_the_log_loss_that_is_reported(scores, labels):
+    probabilities = softmax(scores, axis=1).astype(np.float32)
+    temperature = find_temperature(labels, probabilities)
+    before = mean_log_loss(labels, probabilities)
+    after = mean_log_loss(labels, apply_temperature(probabilities, temperature))
+    assert after < before or (temperature == 1 and after == before)

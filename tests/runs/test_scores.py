@@ -7,9 +7,16 @@ import warnings
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sklearn import metrics as reference
 
-from pipeline.runs.scores import mean_log_loss, score_predictions, wilson_interval
+from pipeline.runs.scores import (
+    describe_absent_classes,
+    mean_log_loss,
+    score_predictions,
+    wilson_interval,
+)
 
 NAMES = ["cats", "dogs", "horses", "humans"]
 
@@ -75,14 +82,15 @@ def test_scores_equal_those_of_scikit_learn():
     )
     assert scores.macro_f1 == pytest.approx(reference.f1_score(labels, predicted, average="macro"))
     assert scores.log_loss == pytest.approx(reference.log_loss(labels, probabilities))
-    assert scores.confusion_matrix == reference.confusion_matrix(labels, predicted).tolist()
+    expected = reference.confusion_matrix(labels, predicted)
+    assert np.array_equal(scores.confusion_matrix, expected)
 
 
 def test_every_number_of_a_tiny_example_is_as_computed_by_hand():
     # Labels cats, cats, cats, dogs; called cats, cats, dogs, dogs.
     probabilities = np.array([[0.8, 0.2], [0.6, 0.4], [0.1, 0.9], [0.5 - 1e-9, 0.5 + 1e-9]])
     scores = score_predictions([0, 0, 0, 1], probabilities, ["cats", "dogs"])
-    assert scores.confusion_matrix == [[2, 1], [0, 1]]
+    assert scores.confusion_matrix.tolist() == [[2, 1], [0, 1]]
     assert scores.accuracy == 0.75
     assert scores.accuracy_interval == wilson_interval(3, 4)
     assert scores.balanced_accuracy == pytest.approx((2 / 3 + 1) / 2)
@@ -101,7 +109,34 @@ def test_a_class_absent_from_the_split_is_undefined_and_pulls_nothing_down():
     horses = scores.per_class[2]
     assert horses.n_samples == 0
     assert horses.precision is horses.recall is horses.f1 is None
-    assert scores.confusion_matrix[2] == [0, 0, 0, 0]
+    assert scores.confusion_matrix[2].tolist() == [0, 0, 0, 0]
+
+
+def test_a_class_called_but_absent_is_left_out_of_both_means_and_named():
+    """Labels cats, cats, dogs; called cats, dogs, horses."""
+    scores = score_predictions([0, 0, 1], np.eye(4)[[0, 1, 2]], NAMES)
+    assert scores.balanced_accuracy == pytest.approx((1 / 2 + 0) / 2)
+    assert scores.macro_f1 == pytest.approx((2 / 3 + 0) / 2)
+    assert scores.absent_classes == ["horses", "humans"]
+    (sentence,) = describe_absent_classes({"test": scores})
+    assert sentence == (
+        "test: 2 of 4 classes have no images there (horses, humans); balanced accuracy and macro "
+        "F1 are of the other 2."
+    )
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=30))
+@settings(max_examples=50, deadline=None)
+def test_both_means_are_of_the_classes_that_have_samples_whatever_is_called(pairs):
+    labels, predicted = np.array(pairs).T
+    scores = score_predictions(labels, np.eye(6)[predicted], list("abcdef"))
+    present = sorted(set(labels.tolist()))
+    how = {"labels": present, "average": "macro", "zero_division": 0}
+    assert scores.macro_f1 == pytest.approx(reference.f1_score(labels, predicted, **how))
+    assert scores.balanced_accuracy == pytest.approx(
+        reference.recall_score(labels, predicted, **how)
+    )
+    assert len(describe_absent_classes({"val": scores})) == (len(present) < 6)
 
 
 def test_a_class_called_but_absent_has_precision_zero_and_no_recall():

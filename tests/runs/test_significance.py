@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.finetuning.options import FinetuneOptions
 from pipeline.finetuning.verdict import judge, suggest
-from pipeline.runs.records import Predictions
+from pipeline.runs.predictions import Predictions
 from pipeline.runs.significance import (
     Comparison,
     compare_predictions,
@@ -117,7 +117,7 @@ def test_next_step_follows_from_the_curves():
     assert "more images or a larger backbone" in advise(lines=("1a", None))
     assert "overfits, so try `unfreeze=6b`" in advise(0)
     assert "`find_learning_rate=True` or `learning_rate=0.0001`" in advise(diverged=True)
-    assert "test lost, so try `unfreeze=6b`" in advise(worse=2)
+    assert "test did not, so try `unfreeze=6b`" in advise(worse=2)
 
 
 def test_next_step_is_nothing_that_was_tried_or_is_not_there():

@@ -1,11 +1,11 @@
 """The lists in a terminal: runs, feature files, backbones. Names stay whole: people copy them.
 
-A list has the columns that there is room for, the most important first. Where even the names have
-no room, the terminal breaks the lines; nothing is shortened.
+A list has the columns that there is room for, the most important first. What has no room stands
+below the name: nothing is left out, and nothing shortened. Where even the names have no room, the
+terminal breaks the lines.
 """
 
-from itertools import groupby
-from pathlib import PurePath
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len
@@ -18,22 +18,13 @@ from pipeline.system.printable import printable
 if TYPE_CHECKING:
     from pipeline.backbones.registry import Backbone
 
+SETTINGS = "settings"  # the one column whose cells need no name in front
+
 _GAP = _EDGES = 2  # characters between columns, and at both ends together
+_INDENT = "  "
+_KEPT = "\N{NO-BREAK SPACE}"  # where a line must not be broken
 
-
-def run_tables(entries: list[dict[str, Any]], width: int) -> list[tuple[str, Table]]:
-    """A heading and a table for each data set and scored split, in the order of the entries."""
-    rows = [_describe_run(entry) for entry in entries]
-    important = (">accuracy", "95%", ">log-loss", "head", ">images", "made")
-    columns = _fit_columns(rows, "run", important, width)
-    tables = []
-    for (root, split), group in groupby(
-        zip(entries, rows, strict=True), lambda pair: (pair[0]["data_root"], pair[0]["split"])
-    ):
-        table = _make_list(columns, [row for _, row in group])
-        heading = f"{PurePath(root).name}, {split} split ({root})"
-        tables.append((printable(heading), table))
-    return tables
+Row = dict[str, str]  # cells by the head of their column, `>` in front of those of numbers
 
 
 def feature_files_table(entries: list[dict[str, Any]], width: int) -> Table:
@@ -44,12 +35,13 @@ def feature_files_table(entries: list[dict[str, Any]], width: int) -> Table:
             ">features": f"{entry['n_features']:,}",
             "backbone": printable(entry["backbone"]),
             ">pixels": str(entry["image_size"]),
-            "made": _to_minutes(entry["created"]),
+            "made": to_minutes(entry["created"]),
         }
         for entry in entries
     ]
     important = (">images", "backbone", ">features", ">pixels", "made")
-    return _make_list(_fit_columns(rows, "feature file", important, width), rows)
+    (table,) = list_tables([rows], important, width)
+    return table
 
 
 def backbones_table(backbones: list["Backbone"], width: int) -> Table:
@@ -57,26 +49,13 @@ def backbones_table(backbones: list["Backbone"], width: int) -> Table:
     important = ("weights", ">pixels", ">features", ">top-1", ">params", ">mult-adds")
     for separator in (" ", "\n"):
         rows = [_describe_backbone(backbone, separator) for backbone in backbones]
-        columns = _fit_columns(rows, "backbone (aliases)", important, width)
-        if len(columns) == len(rows[0]):
+        if len(_fit_columns(rows, important, width)) == len(rows[0]):
             break
-    return _make_list(columns, rows)
+    (table,) = list_tables([rows], important, width)
+    return table
 
 
-def _describe_run(entry: dict[str, Any]) -> dict[str, str]:
-    low, high = entry["accuracy_interval"]
-    return {
-        "run": printable(entry["run"]),
-        "head": printable(entry["kind"]),
-        ">accuracy": f"{entry['accuracy']:.4f}",
-        "95%": f"{low:.3f}-{high:.3f}",
-        ">log-loss": f"{entry['log_loss']:.4f}",
-        ">images": f"{entry['n_samples']:,}",
-        "made": _to_minutes(entry["created"]),
-    }
-
-
-def _describe_backbone(backbone: "Backbone", separator: str) -> dict[str, str]:
+def _describe_backbone(backbone: "Backbone", separator: str) -> Row:
     from pipeline.report.backbone_table import describe_numbers, name_source
 
     pixels, n_features, parameters, multiply_adds, top1 = describe_numbers(backbone)
@@ -92,30 +71,37 @@ def _describe_backbone(backbone: "Backbone", separator: str) -> dict[str, str]:
     }
 
 
-def _to_minutes(created: str) -> str:
+def to_minutes(created: str) -> str:
     return printable(created[:16].replace("T", " "))
 
 
-def _fit_columns(
-    rows: list[dict[str, str]], name: str, important: tuple[str, ...], width: int
-) -> dict[str, int]:
-    """Columns that fit and their widths, in the order of the rows; two there are in any case.
+def list_tables(groups: list[list[Row]], important: tuple[str, ...], width: int) -> list[Table]:
+    """A table for each group of rows, whose columns are in line with those of all others.
 
     Args:
-        rows: cells by the head of their column.
-        name: the column that is never left out, nor is the first of the important ones.
-        important: the other columns, the most important first.
+        important: the columns besides the first, which is never left out: the most important first.
         width: characters.
     """
+    everything = [row for rows in groups for row in rows]
+    columns = _fit_columns(everything, important, width)
+    name, *others = columns
+    room = width - _EDGES - sum(columns[column] + _GAP for column in others)
+    room = max(columns[name], room)
+    cells = [[_fill_cells(row, columns, room) for row in rows] for rows in groups]
+    widths = [
+        max(_widest(column), *(_widest(row[place]) for rows in cells for row in rows))
+        for place, column in enumerate(columns)
+    ]
+    return [_make_list(list(columns), widths, rows) for rows in cells]
+
+
+def _fit_columns(rows: list[Row], important: tuple[str, ...], width: int) -> dict[str, int]:
+    """Columns that fit and their widths, in the order of the rows; two there are in any case."""
     widths = {
-        column: max(
-            cell_len(line)
-            for text in (column.lstrip(">"), *(row[column] for row in rows))
-            for line in text.split("\n")
-        )
+        column: max(_widest(text) for text in (column, *(row[column] for row in rows)))
         for column in rows[0]
     }
-    chosen = {name, important[0]}
+    chosen = {next(iter(rows[0])), important[0]}
     for column in important[1:]:
         total = sum(widths[one] + _GAP for one in {*chosen, column}) - _GAP + _EDGES
         if total <= width:
@@ -123,11 +109,35 @@ def _fit_columns(
     return {column: widths[column] for column in rows[0] if column in chosen}
 
 
-def _make_list(columns: dict[str, int], rows: list[dict[str, str]]) -> Table:
+def _fill_cells(row: Row, columns: dict[str, int], room: int) -> list[str]:
+    """The cells of a row; what has no column goes on below the name, in so many characters."""
+    name = next(iter(row))
+    facts = (
+        text if column == SETTINGS else f"{column.lstrip('>')} {text}".replace(" ", _KEPT)
+        for column, text in row.items()
+        if column not in columns and text
+    )
+    below = textwrap.wrap(
+        ", ".join(facts),
+        room,
+        initial_indent=_INDENT,
+        subsequent_indent=_INDENT,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    lines = [row[name], *(line.replace(_KEPT, " ") for line in below)]
+    return ["\n".join(lines), *(row[column] for column in columns if column != name)]
+
+
+def _widest(text: str) -> int:
+    return max(cell_len(line) for line in text.lstrip(">").split("\n"))
+
+
+def _make_list(columns: list[str], widths: list[int], rows: list[list[str]]) -> Table:
     table = make_table(*columns)
     table.collapse_padding = True
-    for column, width in zip(table.columns, columns.values(), strict=True):
-        column.min_width = width  # tables below one another have their columns in line
+    for column, width in zip(table.columns, widths, strict=True):
+        column.min_width = width
     for row in rows:
-        table.add_row(*(escape(row[column]) for column in columns))
+        table.add_row(*(escape(cell) for cell in row))
     return table
