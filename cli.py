@@ -1,7 +1,9 @@
 """The command line of Frostline."""
 
 import os
+import shlex
 import sys
+from pathlib import Path
 
 import click
 
@@ -14,20 +16,28 @@ from pipeline.commands.finetune import finetune
 from pipeline.commands.fit_head import fit_head
 from pipeline.commands.predict import predict
 from pipeline.commands.runs import runs
+from pipeline.commands.shared import Program
+from pipeline.system.standard_streams import open_closed_streams
+
+# Before any file is opened, which would get the number of a stream that is closed.
+open_closed_streams()
 
 # Before anything imports TensorFlow: its start-up talk is of no use to the people who read this.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=Program,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(package_name="frostline")
 def main() -> None:
     """Transfer learning with cached embeddings: extract features once, fit heads in seconds,
     fine-tune what pays.
 
     \b
-    A first try, with nothing to download:
+    A first try, without a network:
       python cli.py fetch digits
       python cli.py extract data/digits --backbone efficientnet-lite0 --image-size 96
       python cli.py fit-head cache/digits-*.h5
@@ -41,5 +51,5 @@ for command in (
 ):
     main.add_command(command)
 
-if __name__ == "__main__":
-    sys.exit(main())
+if __name__ == "__main__":  # an installed `frostline` knows its name itself
+    sys.exit(main(prog_name=f"{Path(sys.executable).name} {shlex.quote(sys.argv[0])}"))

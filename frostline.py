@@ -45,8 +45,8 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test compares it with
         WeightsError,
     )
     from pipeline.features.extract import extract
-    from pipeline.features.extraction import Extraction, Features, list_features
-    from pipeline.features.extraction import open_features as features
+    from pipeline.features.opened_file import Extraction, Features, list_features
+    from pipeline.features.opened_file import open_features as features
     from pipeline.features.verify import recompute
     from pipeline.finetuning.finetune import FinetuneResult, finetune
     from pipeline.heads.fit import Fit, fit
@@ -59,13 +59,13 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test compares it with
 _PLACES = {
     "evaluate": "pipeline.classifier.evaluate:evaluate",
     "extract": "pipeline.features.extract:extract",
-    "features": "pipeline.features.extraction:open_features",
+    "features": "pipeline.features.opened_file:open_features",
     "fetch": "pipeline.images.fetch:fetch",
     "finetune": "pipeline.finetuning.finetune:finetune",
     "fit": "pipeline.heads.fit:fit",
     "fit_head": "pipeline.heads.fit_head:fit_head",
     "list_backbones": "pipeline.backbones.registry:list_backbones",
-    "list_features": "pipeline.features.extraction:list_features",
+    "list_features": "pipeline.features.opened_file:list_features",
     "list_runs": "pipeline.runs.listing:list_runs",
     "load": "pipeline.classifier.model:load_run",
     "predict": "pipeline.classifier.predict:predict",
@@ -73,8 +73,8 @@ _PLACES = {
     "open_run": "pipeline.runs.run_folder:open_run",
     "Classifier": "pipeline.classifier.model:Classifier",
     "Evaluation": "pipeline.classifier.evaluate:Evaluation",
-    "Extraction": "pipeline.features.extraction:Extraction",
-    "Features": "pipeline.features.extraction:Features",
+    "Extraction": "pipeline.features.opened_file:Extraction",
+    "Features": "pipeline.features.opened_file:Features",
     "Fetched": "pipeline.images.fetch:Fetched",
     "FinetuneResult": "pipeline.finetuning.finetune:FinetuneResult",
     "Fit": "pipeline.heads.fit:Fit",

@@ -92,7 +92,9 @@ def parse_arguments():
     parser.add_argument("--networks", nargs="*", default=list(NETWORKS), choices=NETWORKS)
     parser.add_argument("--image-size", type=int, default=224, help="of a reference to write")
     parser.add_argument("--images", type=int, default=16, help="in a reference to write")
-    parser.add_argument("--batch-size", type=int, default=128, help="of bits, extract and kill")
+    parser.add_argument(
+        "--batch-size", type=int, default=128, help="of bits, extract, kill and device"
+    )
     parser.add_argument("--batch-sizes", type=int, nargs="*", default=[256, 64, 1024, 32, 512, 128])
     parser.add_argument("--photos", type=int, default=8192)
     parser.add_argument("--decoders", type=int, nargs="*", default=[8, 16])

@@ -234,7 +234,10 @@ def time_rate(embed, pixels: np.ndarray) -> float:
 
 
 def measure_device(bench: Bench) -> None:
-    """Images/s of the device alone, from its own memory, with and without trials of kernels."""
+    """Images/s of the device alone, from its own memory, with and without trials of kernels.
+
+    At one batch size: a trial takes 10 to 20 seconds for each.
+    """
     from pipeline.backbones.engines.recipe_network import describe_network as network_of
     from pipeline.system.child_process import HelperProcess
 
@@ -242,7 +245,7 @@ def measure_device(bench: Bench) -> None:
         print("  only for the JAX engine")
         return
     alone = threading.Lock()
-    sizes = sorted(bench.arguments.batch_sizes)[1::2]
+    size = bench.arguments.batch_size
 
     def measure(precision: str, kernels: str) -> dict:
         recipe, weights = describe_network(bench.reference, BACKBONE, bench.folder, precision)
@@ -253,12 +256,10 @@ def measure_device(bench: Bench) -> None:
         with HelperProcess() as helper, alone if not is_deterministic else contextlib.nullcontext():
             kind = "cpu" if bench.arguments.device == "cpu" else "gpu"
             helper.call(Alone.build, build, kind, is_deterministic)
-            for size in sizes:
-                seconds = helper.call(Alone.compile, size, precision)
-                with contextlib.nullcontext() if not is_deterministic else alone:
-                    row[f"images/s at {size}"] = helper.call(Alone.measure, SECONDS_A_RATE)
-                row[f"seconds to compile {size}"] = seconds
-        return row
+            seconds = helper.call(Alone.compile, size, precision)
+            with contextlib.nullcontext() if not is_deterministic else alone:
+                rate = helper.call(Alone.measure, SECONDS_A_RATE)
+        return row | {"batch": size, "images/s": rate, "seconds to compile": seconds}
 
     ways = ("deterministic", "the fastest of a trial")
     bench.try_each([(p, way) for way in ways for p in ("mixed_bfloat16", "float32")], measure)

@@ -8,7 +8,6 @@ the bit, so the record is no part of the recipe.
 
 import hashlib
 import json
-import math
 import re
 from dataclasses import asdict, dataclass, field, fields, replace
 
@@ -25,6 +24,7 @@ BFLOAT16_TOLERANCE = 6e-2
 GREATEST_IMAGE_SIZE = 4096
 FULL_DEPTH = 16  # bits of a pixel's values
 
+_GREATEST_FACTOR = 1e9
 # What may be asked for, and how it is recorded: by Keras's name, as ever, so that ids stay.
 PRECISIONS = {
     "float32": "float32",
@@ -33,6 +33,9 @@ PRECISIONS = {
     "mixed_float16": "mixed_float16",
     "mixed_bfloat16": "mixed_bfloat16",
 }
+# What people are told to ask for, and what older commands asked for: (then, now).
+PRECISION_NAMES = ("float32", "float16", "bfloat16")
+FORMER_PRECISION_NAMES = tuple((PRECISIONS[name], name) for name in PRECISION_NAMES[1:])
 _WORDS = {
     "resize": ("stretch", "crop", "pad"),
     "channel_order": ("RGB", "BGR"),
@@ -104,8 +107,10 @@ class Recipe:
             raise ValueError(f"Expected `depth` from 8 to {FULL_DEPTH}")
         if not all(0 <= value <= 255 for value in self.background):
             raise ValueError("Expected `background` to be RGB 0..255")
-        if not all(map(math.isfinite, (*self.scale, *self.offset))):
-            raise ValueError("Expected `scale` and `offset` to be finite")
+        if not all(abs(value) <= _GREATEST_FACTOR for value in (*self.scale, *self.offset)):
+            raise ValueError(f"Expected `scale` and `offset` up to {_GREATEST_FACTOR:g}")
+        if not re.fullmatch(r"random:[0-9]{1,19}|sha256:[0-9a-f]{64}", self.weights):
+            raise ValueError("Expected `weights` to be random:SEED or sha256:HEX")
 
     @property
     def id(self) -> str:

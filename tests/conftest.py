@@ -32,9 +32,10 @@ def networks_of_the_tests(tmp_path_factory):
     os.environ["XDG_DATA_HOME"] = str(folder / "data")
 
 
-def call(*arguments) -> Outcome:
+def call(*arguments, program: str = "python cli.py") -> Outcome:
     """Runs the command line in this process."""
-    result = CliRunner().invoke(main, [str(argument) for argument in arguments], prog_name="cli.py")
+    words = [str(argument) for argument in arguments]
+    result = CliRunner().invoke(main, words, prog_name=program)
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return Outcome(result.exit_code, result.stdout, result.stderr)

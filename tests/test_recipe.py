@@ -46,6 +46,30 @@ def test_every_field_changes_the_id(name):
     assert RECIPE.differences(other) == [f"{name}: {getattr(RECIPE, name)} -> {OTHER[name]}"]
 
 
+WRONG = {
+    "weights": ("random:x", "sha256:00", "", "imagenet"),
+    "image_size": (0, -1, 4097, 2**62),
+    "resize": ("squash",),
+    "background": ((0, 0, 256), (-1, 0, 0)),
+    "channel_order": ("XYZ",),
+    "scale": ((1e10, 0.0, 0.0),),
+    "offset": ((0.0, float("nan"), 0.0),),
+    "pooling": ("median",),
+    "precision": ("float8",),
+    "truncated": ("perhaps",),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_recipe_that_makes_no_sense_is_refused_wherever_it_comes_from(name):
+    for value in WRONG[name]:
+        with pytest.raises(ValueError, match=f"Expected.*`{name}`"):
+            replace(RECIPE, **{name: value})
+        values = {**json.loads(RECIPE.to_json()), name: value}
+        with pytest.raises(ValueError, match=f"Expected.*`{name}`"):
+            Recipe.from_json(json.dumps(values))
+
+
 def test_recipe_survives_json():
     for recipe in (RECIPE, replace(RECIPE, depth=12)):
         assert Recipe.from_json(recipe.to_json()) == recipe

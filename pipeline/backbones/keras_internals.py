@@ -49,6 +49,34 @@ def layers_numbered_from_0() -> Iterator[None]:
         global_state.set_global_attribute("object_name_uids", before)
 
 
+@contextlib.contextmanager
+def shapes_only() -> Iterator[None]:
+    """Inside, layers get weights that are shapes and take no memory; they are of no use afterwards.
+
+    `keras.StatelessScope` is public but keeps a list of such weights, and the next scope that ends
+    would fill them all with numbers.
+    """
+    from keras.src.backend.common import global_state
+
+    name = "uninitialized_variables"
+    before = global_state.get_global_attribute(name)
+    global_state.set_global_attribute(name, [])
+    try:
+        with keras.StatelessScope(initialize_variables=False):
+            yield
+    finally:
+        global_state.set_global_attribute(name, before)
+
+
+def output_shapes(layer: keras.Layer) -> list[tuple[int | None, ...]]:
+    """The shape of each tensor that a layer of a functional model makes, for each of its uses.
+
+    `layer.output` is public but refuses a layer that is used more than once.
+    """
+    tensors = (tensor for node in layer._inbound_nodes for tensor in node.output_tensors)
+    return [tuple(tensor.shape) for tensor in tensors]
+
+
 def fetch_preset_file(location: str, name: str) -> str:
     """The path of one file of a KerasHub preset, fetched where it is not at hand.
 

@@ -16,7 +16,7 @@ from typing import Any
 from pipeline.backbones.registry import Backbone, Preset, get_backbone
 from pipeline.errors import BackboneError, MissingExtraError, WeightsError
 from pipeline.recipe import GREATEST_IMAGE_SIZE
-from pipeline.system.paths import sha256_of_file
+from pipeline.system.paths import is_file, is_folder, sha256_of_file
 from pipeline.system.quiet_start import no_start_up_talk
 
 HUB_PREFIX = "hub:"
@@ -100,8 +100,10 @@ def digest_preset(preset: Preset) -> str:
 def locate_preset(name: str) -> str:
     """What KerasHub calls a preset: without `hub:`, and absolute where it is a folder."""
     location = name.removeprefix(HUB_PREFIX)
-    folder = Path(location).expanduser()
-    return str(folder.absolute()) if folder.is_dir() else location
+    folder = Path(location)
+    with contextlib.suppress(RuntimeError):  # there is no such user
+        folder = folder.expanduser()
+    return str(folder.absolute()) if is_folder(folder) else location
 
 
 def _how_to_install(received: str, reason: str) -> str:
@@ -122,7 +124,7 @@ def _read_preset(location: str) -> Backbone:
         if isinstance(network, dict):
             image_size = _side(network.get("image_shape"), location, "image_shape")
     return Backbone(
-        name=HUB_PREFIX + (Path(location).name if Path(location).is_dir() else location),
+        name=HUB_PREFIX + (Path(location).name if is_folder(Path(location)) else location),
         builder="",
         image_size=image_size,
         n_features=None,
@@ -245,9 +247,9 @@ def _read_json(location: str, name: str) -> dict[str, Any]:
 def _get_file(location: str, name: str) -> Path:
     """A file of a preset, fetched by KerasHub where the preset is no folder."""
     path = Path(location) / name
-    if path.is_file():
+    if is_file(path):
         return path
-    if Path(location).is_dir():
+    if is_folder(Path(location)):
         raise WeightsError(
             f"The preset has no {name}. Expected: a folder that KerasHub's save_to_preset wrote. "
             f"Received: hub:{location}"

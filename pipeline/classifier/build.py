@@ -22,6 +22,7 @@ from pipeline.heads.head import Head
 from pipeline.heads.linear import LinearHead
 from pipeline.heads.saved_head import FINETUNED_MODEL, load_head, require_model
 from pipeline.recipe import TOLERANCE, Recipe
+from pipeline.runs.binding import require_bound_names
 from pipeline.runs.run_folder import Run
 from pipeline.system.keras_on_tensorflow import keras
 
@@ -124,6 +125,7 @@ def _build_embedding(run: Run, weights: str | None, precision: str | None = None
 def _load_finetuned(run: Run) -> keras.Model:
     require_model(run)
     path = run.folder / FINETUNED_MODEL
+    require_bound_names(run, [FINETUNED_MODEL])
     model = load_keras_model_safely(path)
     missing = {"preprocessing", "backbone", "head"} - {layer.name for layer in model.layers}
     if missing or model.output_shape[-1] != len(run.class_names):

@@ -3,11 +3,13 @@
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from pipeline.backbones.engines.device import require_device_name
 from pipeline.classifier.model import (
     Classifier,
     Prediction,
@@ -16,6 +18,7 @@ from pipeline.classifier.model import (
     require_defaults,
 )
 from pipeline.classifier.parity import check_head
+from pipeline.classifier.predict import predict_or_refuse
 from pipeline.errors import DatasetError
 from pipeline.features.cached_rows import read_cached_rows
 from pipeline.heads.saved_head import load_head
@@ -149,6 +152,7 @@ def evaluate(
         DatasetError: no labels, a class that the run does not know, or no usable image.
         RunError, ParityError, WeightsError, DeviceError, EngineError: there is no model to use.
     """
+    require_device_name(device)
     opened, model = open_either(run)
     if model is not None:
         require_defaults(weights, device, engine)
@@ -163,24 +167,25 @@ def evaluate(
             predictions[row] = prediction
     missing = [row for row, prediction in enumerate(predictions) if prediction is None]
     if missing:
-        is_loaded = model is not None
-        model = model or load_run(
-            opened,
-            weights,
-            device,
-            engine=engine,
-            network_store=network_store,
-            is_alone=is_alone,
-        )
-        found = model.predict(
+        found = predict_or_refuse(
+            model,
+            partial(
+                load_run,
+                opened,
+                weights,
+                device,
+                engine=engine,
+                network_store=network_store,
+                is_alone=is_alone,
+            ),
+            opened.recipe,
             [dataset.root / dataset.paths[row] for row in missing],
-            limits=make_limits(max_pixels, max_bytes),
-            on_progress=on_progress,
+            make_limits(max_pixels, max_bytes),
+            on_progress,
+            on_note,
         )
         for row, prediction in zip(missing, found, strict=True):
             predictions[row] = prediction
-        for note in () if is_loaded else model.notes:
-            on_note(note)
     return _score(opened, dataset, labels, [p for p in predictions if p is not None])
 
 

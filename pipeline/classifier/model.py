@@ -3,7 +3,7 @@
 import json
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,12 +28,12 @@ from pipeline.recipe import Recipe
 from pipeline.runs.run_folder import Run, describe_software, open_run
 from pipeline.system.atomic_files import write_json
 from pipeline.system.parallel import map_batches
-from pipeline.system.paths import as_path
+from pipeline.system.paths import as_path, open_regular_file
+from pipeline.system.progress import OnProgress
 
 # So many images at most are not padded to the large batch that a GPU takes.
 SMALL_BATCH = 8
-
-Progress = Callable[[str, int, int], None]
+_MARKER_BYTES = 2**16  # more than the parity check ever leaves
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,7 @@ class Classifier:
         images: Iterable[Any],
         *,
         limits: Limits = DEFAULT_LIMITS,
-        on_progress: Progress = lambda stage, done, total: None,
+        on_progress: OnProgress = lambda stage, done, total: None,
     ) -> list[Prediction]:
         """Classifies images; one that cannot be used comes with its reason.
 
@@ -208,7 +208,7 @@ class Classifier:
         return self.open_engine(len(pixels))(pixels)
 
     def _predict_each(
-        self, images: list[Any], limits: Limits, on_progress: Progress
+        self, images: list[Any], limits: Limits, on_progress: OnProgress
     ) -> Iterator[Prediction]:
         engine = self.open_engine(len(images))
         size = engine.images_per_task
@@ -286,8 +286,9 @@ def _check_parity_once(classifier: Classifier) -> list[str]:
         "device": device.description,
         "engine": str(classifier.open_engine(n_images=1).record),
     }
-    with suppress(OSError, ValueError, TypeError, KeyError):
-        if json.loads(marker.read_text())["circumstances"] == circumstances:
+    unread = suppress(OSError, ValueError, TypeError, KeyError, RecursionError)
+    with unread, open_regular_file(marker) as file:
+        if json.loads(file.read(_MARKER_BYTES))["circumstances"] == circumstances:
             return []
     found: Parity = check_parity(
         run, classifier.embed, classifier.head.predict_proba, is_gpu=device.is_gpu

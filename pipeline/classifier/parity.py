@@ -17,6 +17,7 @@ from pipeline.recipe import REDUCED_TOLERANCE, TOLERANCE, Recipe, find_tolerance
 from pipeline.runs.manifest import Manifest
 from pipeline.runs.records import Probes, read_probes
 from pipeline.runs.run_folder import Run
+from pipeline.system.paths import is_file
 
 if TYPE_CHECKING:
     from pipeline.system.keras_on_tensorflow import keras
@@ -164,7 +165,7 @@ def _greatest_difference(actual: np.ndarray, expected: np.ndarray) -> float:
 
 def _compare_pixels(probes: Probes, root: Path, recipe: Recipe) -> None:
     for path, expected in zip(probes.paths, probes.pixels, strict=True):
-        if not (root / path).exists():
+        if not is_file(root / path):
             continue
         _, decoded = read_image(root / path, recipe, NO_LIMITS)
         if isinstance(decoded, str) or not np.array_equal(decoded, expected):

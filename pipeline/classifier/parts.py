@@ -13,6 +13,7 @@ from pipeline.backbones.weights.resolve import resolve_recorded_weights
 from pipeline.heads.dense_arithmetic import SavedDenseHead, read_arithmetic
 from pipeline.heads.head import Head
 from pipeline.heads.saved_head import FINETUNED_MODEL, load_head, require_model
+from pipeline.runs.binding import require_bound_names
 from pipeline.runs.run_folder import Run, open_run
 from pipeline.system.paths import sha256_of_file
 from pipeline.system.quiet_start import no_start_up_talk
@@ -46,6 +47,7 @@ def load_parts(
 def _load_finetuned(run: Run, store: NetworkStore | None) -> tuple[Network, Head]:
     """The head is arithmetic where the run has that; one reading of the model gives both halves."""
     require_model(run)
+    require_bound_names(run, [FINETUNED_MODEL])
     path = run.folder / FINETUNED_MODEL
     halves = _FinetunedHalves(run.folder)
     network = Network(halves.build_network, identity=identify_finetuned(path), store=store)

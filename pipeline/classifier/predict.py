@@ -2,9 +2,11 @@
 
 import os
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pipeline.backbones.engines.device import require_device_name
 from pipeline.classifier.model import (
     Classifier,
     Prediction,
@@ -12,10 +14,13 @@ from pipeline.classifier.model import (
     open_either,
     require_defaults,
 )
-from pipeline.classifier.sources import list_images
+from pipeline.classifier.sources import list_images, make_source
+from pipeline.errors import ImageError
 from pipeline.images.dataset import expand_images
-from pipeline.images.decoding.read_images import make_limits
+from pipeline.images.decoding.read_images import Limits, make_limits
+from pipeline.recipe import Recipe
 from pipeline.runs.run_folder import Run
+from pipeline.system.progress import OnProgress
 
 
 def predict(
@@ -29,7 +34,7 @@ def predict(
     engine: str | None = None,
     network_store: bool = True,
     is_alone: bool = False,
-    on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+    on_progress: OnProgress = lambda stage, done, total: None,
     on_note: Callable[[str], None] = lambda note: None,
 ) -> list[Prediction]:
     """Classifies images with the model of a run.
@@ -50,12 +55,14 @@ def predict(
         on_note: called with what people should know.
 
     Returns:
-        A `Prediction` for each image.
+        A `Prediction` for each image. Where not one can be used, no model is loaded to say so.
 
     Raises:
+        ParameterError: the device's name is none.
         DatasetError: there is no such file, or no image in a folder.
         RunError, ParityError, WeightsError, DeviceError, EngineError: there is no model to use.
     """
+    require_device_name(device)
     opened, model = open_either(run)
     if model is not None:
         require_defaults(weights, device, engine)
@@ -68,17 +75,74 @@ def predict(
                 on_note(note)
         else:
             found.append(image)
-    is_loaded = model is not None
-    model = model or load_run(
-        opened,
-        weights,
-        device,
-        engine=engine,
-        network_store=network_store,
-        is_alone=is_alone,
+    return predict_or_refuse(
+        model,
+        partial(
+            load_run,
+            opened,
+            weights,
+            device,
+            engine=engine,
+            network_store=network_store,
+            is_alone=is_alone,
+        ),
+        opened.recipe,
+        found,
+        make_limits(max_pixels, max_bytes),
+        on_progress,
+        on_note,
     )
-    limits = make_limits(max_pixels, max_bytes)
-    predictions = model.predict(found, limits=limits, on_progress=on_progress)
+
+
+def predict_or_refuse(
+    model: Classifier | None,
+    load: Callable[[], Classifier],
+    recipe: Recipe,
+    images: list[Any],
+    limits: Limits,
+    on_progress: OnProgress,
+    on_note: Callable[[str], None],
+) -> list[Prediction]:
+    """Classifies images; an answer of nothing but reasons costs no model.
+
+    Args:
+        model: that is loaded already; None to load one where it is needed, with what it notes.
+        load: loads it.
+        recipe: of the model.
+    """
+    is_loaded = model is not None
+    refused = None if is_loaded else _find_all_refused(images, recipe, limits)
+    if refused is not None:
+        return refused
+    model = model or load()
+    predictions = model.predict(images, limits=limits, on_progress=on_progress)
     for note in () if is_loaded else model.notes:
         on_note(note)
     return predictions
+
+
+def _find_all_refused(images: list[Any], recipe: Recipe, limits: Limits) -> list[Prediction] | None:
+    """The reasons why not one of the images can be used; None where one can.
+
+    Images are read up to the first that can be used.
+    """
+    refused = []
+    for place, image in enumerate(images):
+        source = make_source(image, place)
+        digest, pixels = source.read(recipe, limits)
+        if not isinstance(pixels, str):
+            return None
+        refused.append(Prediction(source.path, None, None, pixels, digest))
+    return refused
+
+
+def require_some_usable(predictions: list[Prediction]) -> None:
+    """For those who take an answer of nothing but reasons for a mistake.
+
+    Raises:
+        ImageError: not one of the images could be used.
+    """
+    if predictions and all(prediction.reason is not None for prediction in predictions):
+        n = len(predictions)
+        which = "This file cannot" if n == 1 else f"Not one of these {n:,} files can"
+        raise ImageError(f"{which} be used as an image. The results say why.")

@@ -4,7 +4,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pipeline.commands.options import options_of
 from pipeline.commands.shared import command, json_option, option
+from pipeline.features.options import ExtractOptions
 from pipeline.system.quiet_start import no_start_up_talk
 
 if TYPE_CHECKING:
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
 
 @command("backbones")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
-@click.option("--image-size", type=click.IntRange(min=1), help="Pixels.  [default: the backbone's]")
+@options_of(ExtractOptions, only=("image_size",))
 @click.option("--download", is_flag=True, help="Fetch the weights of each NAME ahead.")
 @option("--layer", default="top", help="With --download: fetch the file that this layer needs.")
 @json_option

@@ -13,8 +13,7 @@ from pipeline.commands.shared import (
     engine_option,
     json_option,
     label_from_option,
-    max_bytes_option,
-    max_pixels_option,
+    limits_options,
     network_store_option,
     weights_option,
 )
@@ -30,8 +29,7 @@ if TYPE_CHECKING:
               "DATA.")  # fmt: skip
 @class_depth_option
 @label_from_option
-@max_pixels_option
-@max_bytes_option
+@limits_options
 @weights_option
 @device_option
 @engine_option
@@ -50,7 +48,7 @@ def evaluate(terminal: "Terminal", run: Path, data: Path, as_json: bool, **how: 
 
     \b
     Example:
-      python cli.py evaluate runs/photos-efficientnetb0-logreg-1 new-photos
+      python cli.py evaluate runs/photos-efficientnet-lite0-logreg-1 new-photos
     """
     from pipeline.classifier.evaluate import evaluate as score
 

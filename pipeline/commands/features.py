@@ -5,11 +5,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pipeline.commands.options import given_options, whole_number
 from pipeline.commands.shared import (
     EXISTING,
     command,
     device_option,
     json_option,
+    option,
     weights_option,
 )
 
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 @command("features")
 @click.argument("path", type=EXISTING, required=False)
 @click.option("--verify", is_flag=True, help="Check every byte of the file.")
-@click.option("--recompute", type=click.IntRange(min=1), help="Embed N random rows again.")
+@option("--recompute", type=whole_number(least=1), help="Embed N random rows again.")
 @click.option("--data", type=EXISTING, help="Where the images are now, for --recompute.")
 @weights_option
 @device_option
@@ -47,19 +49,30 @@ def features(
     from pipeline.features.verify import recompute as recompute_rows
     from pipeline.system.sealed_hdf5 import verify_seal
 
+    _require_what_it_is_for(path, recompute)
     if path is None:
         terminal.show_feature_files(*find_feature_files(CACHE_FOLDER), as_json=as_json)
         return
     if verify:
         verify_seal(path)
+        terminal.say("Every byte is as it was written.")
+    recomputed = None
+    if recompute:
+        recomputed = recompute_rows(
+            path, recompute, weights=weights, data_root=data, device=device,
+            is_alone=True, on_note=terminal.say,
+        )  # fmt: skip
     with FeatureFile(path) as file:
-        terminal.show_features(file, as_json=as_json)
-        if verify:
-            terminal.say("Every byte is as it was written.")
-        if recompute:
-            terminal.show_recomputed(
-                recompute_rows(
-                    path, recompute, weights=weights, data_root=data, device=device,
-                    is_alone=True, on_note=terminal.say,
-                )
-            )  # fmt: skip
+        terminal.show_features(file, recomputed, as_json=as_json)
+
+
+def _require_what_it_is_for(path: Path | None, recompute: int | None) -> None:
+    """Refuses an option that would do nothing, or its user would believe that it did something."""
+    given = given_options(click.get_current_context())
+    needs = {"verify": path, "recompute": path, "data": recompute, "weights": recompute}
+    for name, needed in {**needs, "device": recompute}.items():
+        if name in given and needed is None:
+            what = (
+                "the PATH of a feature file" if name in ("verify", "recompute") else "--recompute"
+            )
+            raise click.UsageError(f"--{name} needs {what}. Received: none")

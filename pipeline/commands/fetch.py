@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pipeline.commands.options import whole_number
 from pipeline.commands.shared import command, force_option, option, output_option
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 @command("fetch")
 @click.argument("source")
-@option("--max-bytes", default=100 * 10**9, type=click.IntRange(min=1), help="Refuse an archive "
+@option("--max-bytes", default=100 * 10**9, type=whole_number(least=1), help="Refuse an archive "
          "that expands to more.")  # fmt: skip
 @output_option
 @force_option

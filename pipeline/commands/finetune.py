@@ -39,9 +39,9 @@ def finetune(terminal: "Terminal", run: Path, as_json: bool, **options: Any) -> 
 
     \b
     Examples:
-      python cli.py finetune runs/photos-efficientnetb0-logreg-1
-      python cli.py finetune runs/photos-efficientnetb0-logreg-1 --unfreeze block5a --flip
-      python cli.py finetune runs/photos-efficientnetb0-logreg-1 --resume
+      python cli.py finetune runs/photos-efficientnet-lite0-logreg-1
+      python cli.py finetune runs/photos-efficientnet-lite0-logreg-1 --unfreeze block5a --flip
+      python cli.py finetune runs/photos-efficientnet-lite0-logreg-1 --resume
     """
     from pipeline.finetuning.finetune import finetune as tune
 

@@ -16,7 +16,7 @@ from pipeline.commands.shared import (
     option,
     output_option,
 )
-from pipeline.heads.options import SplitOptions
+from pipeline.features.options import SplitOptions
 from pipeline.system.options import OptionField, list_options
 
 if TYPE_CHECKING:
@@ -52,12 +52,18 @@ def _head_options() -> list[click.Option]:
 
 
 def _merge(by_head: dict[str, OptionField]) -> OptionField:
-    """One option for several heads; where their defaults differ, its help tells them."""
+    """One option for several heads; where their defaults differ, its help tells them.
+
+    Where their ranges differ it has none: the head that is fitted checks its own.
+    """
     first, *others = by_head.values()
+    facts = first.facts
+    if any(entry.draw_range() != first.draw_range() for entry in others):
+        facts = replace(facts, least=None, most=None, above=None, below=None)
     if all(entry.default == first.default for entry in others):
-        return first
+        return replace(first, facts=facts)
     defaults = ", ".join(f"{entry.default} of {name}" for name, entry in by_head.items())
-    facts = replace(first.facts, default_words=defaults, none_word="")
+    facts = replace(facts, default_words=defaults, none_word="")
     return replace(first, default=None, facts=facts)
 
 
@@ -83,7 +89,7 @@ def fit_head(
 
     \b
     Examples:
-      python cli.py fit-head cache/photos-efficientnetb0-*.h5
+      python cli.py fit-head cache/photos-efficientnet-lite0-*.h5
       python cli.py fit-head cache/photos-*.h5 --head dense --hidden 256 --class-weight balanced
       python cli.py fit-head cache/scans-*.h5 --group-by '(patient[0-9]+)'
     """

@@ -5,13 +5,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pipeline.commands.options import whole_number
 from pipeline.commands.shared import (
     EXISTING,
     command,
     device_option,
     engine_option,
-    max_bytes_option,
-    max_pixels_option,
+    json_option,
+    limits_options,
     network_store_option,
     option,
     weights_option,
@@ -24,26 +25,43 @@ if TYPE_CHECKING:
 @command("predict")
 @click.argument("run", type=EXISTING)
 @click.argument("paths", type=EXISTING, nargs=-1, required=True)
-@option("--top", default=1, type=click.IntRange(min=1), help="So many classes per image.")
-@option("--format", "form", type=click.Choice(["table", "csv", "json"]), default="table",
-         help="How to print.")  # fmt: skip
-@max_pixels_option
-@max_bytes_option
+@option("--top", default=1, type=whole_number(least=1), help="So many classes per image.")
+@option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "csv", "json"]),
+    help="How to print.",
+    default_words="table",
+)
+@json_option
+@limits_options
 @weights_option
 @device_option
 @engine_option
 @network_store_option
 def predict(
-    terminal: "Terminal", run: Path, paths: tuple[Path, ...], top: int, form: str, **how: Any
+    terminal: "Terminal",
+    run: Path,
+    paths: tuple[Path, ...],
+    top: int,
+    form: str | None,
+    as_json: bool,
+    **how: Any,
 ) -> None:
     """Classify images, or all images in folders, with RUN's model.
 
+    RUN is a run's folder, or its name in runs/. The exit code is 1 where not one image can be used.
+
     \b
     Examples:
-      python cli.py predict runs/photos-efficientnetb0-logreg-1 new.jpg
-      python cli.py predict runs/photos-efficientnetb0-logreg-1 inbox --top 3 --format csv
+      python cli.py predict runs/photos-efficientnet-lite0-logreg-1 new.jpg
+      python cli.py predict runs/photos-efficientnet-lite0-logreg-1 inbox --top 3 --format csv
+      python cli.py predict photos-efficientnet-lite0-logreg-1 inbox --json
     """
+    if as_json and form not in (None, "json"):
+        raise click.UsageError(f"Expected one of --json and --format {form}. Received: both")
     from pipeline.classifier.predict import predict as classify
+    from pipeline.classifier.predict import require_some_usable
     from pipeline.runs.run_folder import open_run
 
     opened = open_run(run)
@@ -51,4 +69,6 @@ def predict(
         predictions = classify(
             opened, paths, is_alone=True, on_progress=on_progress, on_note=terminal.say, **how
         )
+    form = "json" if as_json else form or "table"
     terminal.show_predictions(predictions, opened.class_names, top, form)
+    require_some_usable(predictions)

@@ -7,17 +7,27 @@ from typing import Any
 
 import click
 
-from pipeline.backbones.engines.registry import ENGINES
+from pipeline.commands.options import FieldOption, options_of
+from pipeline.features.options import ExtractOptions
 
 EXISTING = click.Path(path_type=Path)
+EXAMPLE_PROGRAM = "python cli.py"  # in the examples of help texts
 
 
 class Command(click.Command):
-    """A command that prints a FrostlineError as one message and leaves with exit code 1."""
+    """A command that prints a FrostlineError as one message.
+
+    It leaves with exit code 2 where an option has a value that it can never have, as click does
+    for what it finds itself; with 1 for all else.
+    """
+
+    def get_help(self, ctx: click.Context) -> str:
+        return _as_typed(super().get_help(ctx), ctx)
 
     def invoke(self, ctx: click.Context) -> Any:
+        from pipeline.commands.terminal.output import complain
         from pipeline.commands.terminal.words import say_in_commands
-        from pipeline.errors import FrostlineError
+        from pipeline.errors import FrostlineError, ParameterError
         from pipeline.system.printable import printable_lines
 
         try:
@@ -25,13 +35,39 @@ class Command(click.Command):
         except FrostlineError as error:
             if ctx.params.get("debug"):
                 raise
-            click.echo(f"Error: {printable_lines(say_in_commands(str(error)))}", err=True)
+            if isinstance(error, ParameterError):
+                raise click.UsageError(printable_lines(say_in_commands(str(error))), ctx) from error
+            complain(f"Error: {error}")
             ctx.exit(1)
         except KeyboardInterrupt:
             how = " with --resume" if self.name == "finetune" else ""
             text = f"Stopped. What was finished is kept; the same command{how} goes on."
-            click.echo(text, err=True)
+            complain(text)
             ctx.exit(130)
+
+
+class Program(click.Group):
+    """The commands together; what each is for is said in full, however narrow the terminal."""
+
+    def get_help(self, ctx: click.Context) -> str:
+        return _as_typed(super().get_help(ctx), ctx)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order in which they are used."""
+        return list(self.commands)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        rows = [
+            (name, command.get_short_help_str(limit=len(command.help or "")))
+            for name, command in self.commands.items()
+        ]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
+def _as_typed(text: str, ctx: click.Context) -> str:
+    """Help with the program's name as it was called: examples are there to be typed."""
+    return text.replace(EXAMPLE_PROGRAM, ctx.find_root().info_name or EXAMPLE_PROGRAM)
 
 
 def command(
@@ -40,64 +76,41 @@ def command(
     """A click command with the options that all have; its function gets a Terminal first."""
 
     def decorate(function: Callable[..., None]) -> click.Command:
-        quiet = click.option("--quiet", is_flag=True, help="Say nothing but results and errors.")
-        debug = click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-
         @wraps(function)
         def call(*, quiet: bool, debug: bool, **options: Any) -> None:
             from pipeline.commands.terminal.terminal import Terminal
 
             function(Terminal(quiet=quiet), **options)
 
-        return click.command(name, cls=cls)(quiet(debug(call)))
+        made = click.command(name, cls=cls)(call)
+        made.params += [
+            click.Option(["--quiet"], is_flag=True, help="Say nothing but results and errors."),
+            click.Option(["--debug"], is_flag=True, help="Show the traceback of an error."),
+        ]
+        return made
 
     return decorate
 
 
 def option(*names: str, **settings: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """A click option whose default is shown."""
+    """A click option whose default is shown, in words where it has `default_words`."""
     settings.setdefault("show_default", True)
-    return click.option(*names, **settings)
+    return click.option(*names, cls=FieldOption, **settings)
 
 
-output_option = click.option(
-    "--output", type=EXISTING, help="Where to write.  [default: a new name]"
+output_option = option(
+    "--output", type=EXISTING, help="Where to write.", default_words="a new name"
 )
 force_option = click.option("--force", is_flag=True, help="Overwrite what is there.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
-device_option = option(
-    "--device", default="auto", help="Where to compute: auto, cpu, gpu or gpu:N."
+device_option = options_of(ExtractOptions, only=("device",))
+engine_option = options_of(ExtractOptions, only=("engine",))
+network_store_option = options_of(ExtractOptions, only=("network_store",))
+weights_option = option(
+    "--weights",
+    help="Where the backbone's weights are now.",
+    default_words="where they came from",
 )
-engine_option = click.option(
-    "--engine",
-    help=f"What runs the network: {', '.join(ENGINES)}.  [default: what suits the device]",
-)
-network_store_option = click.option(
-    "--no-network-store",
-    "network_store",
-    is_flag=True,
-    default=True,
-    flag_value=False,
-    help="Keep no converted network for the next command.",
-)
-weights_option = click.option(
-    "--weights", help="Where the backbone's weights are now.  [default: where they came from]"
-)
-max_pixels_option = click.option(
-    "--max-pixels",
-    type=click.IntRange(min=1),
-    help="Skip images with more.  [default: 178,956,970]",
-)
-max_bytes_option = click.option(
-    "--max-bytes", type=click.IntRange(min=1), help="Skip files with more.  [default: 536,870,912]"
-)
-label_from_option = click.option(
-    "--label-from",
-    help="Regular expression that finds the class in an image's path: what its brackets hold.",
-)
-class_depth_option = option(
-    "--class-depth",
-    default=1,
-    type=click.IntRange(min=1),
-    help="How many folders down the classes are.",
-)
+limits_options = options_of(ExtractOptions, only=("max_pixels", "max_bytes"))
+class_depth_option = options_of(ExtractOptions, only=("class_depth",))
+label_from_option = options_of(ExtractOptions, only=("label_from",))

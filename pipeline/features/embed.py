@@ -15,8 +15,8 @@ from pipeline.errors import BackboneError
 from pipeline.features.finished_rows import PartWriter
 from pipeline.recipe import EngineRecord, Recipe
 from pipeline.system.parallel import map_batches
+from pipeline.system.progress import OnProgress
 
-Progress = Callable[[str, int, int], None]
 # From paths to (digest, pixels or the reason why there are none) of each.
 ReadBatch = Callable[[list[Path]], list[tuple[np.ndarray, np.ndarray | str]]]
 
@@ -127,7 +127,7 @@ def embed_into_parts(
     files_to_rows: EmbedFiles,
     writer: PartWriter,
     on_failure: Callable[[Path, str], None],
-    on_progress: Progress,
+    on_progress: OnProgress,
 ) -> list[tuple[int, np.ndarray, str]]:
     """Embeds images into parts; whatever ends it early, Ctrl-C too, finished rows are there.
 

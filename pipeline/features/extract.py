@@ -11,8 +11,8 @@ from pipeline.backbones.engines.registry import find_engine
 from pipeline.backbones.presets import find_backbone, require_image_size
 from pipeline.backbones.weights.resolve import ResolvedWeights, resolve_weights
 from pipeline.features.depth import settle_depth
-from pipeline.features.embed import Progress, make_embedder
-from pipeline.features.extraction import Extraction
+from pipeline.features.embed import make_embedder
+from pipeline.features.opened_file import Extraction
 from pipeline.features.options import ExtractOptions, parse_colour
 from pipeline.features.summary import write_skipped_csv
 from pipeline.features.update import UpdateOptions, update_features
@@ -24,6 +24,7 @@ from pipeline.recipe import PRECISIONS, Recipe
 from pipeline.system.options import build_options
 from pipeline.system.parallel import count_cores
 from pipeline.system.paths import as_path
+from pipeline.system.progress import OnProgress
 
 CACHE_FOLDER = Path("cache")
 
@@ -34,7 +35,7 @@ def extract(
     output: str | os.PathLike[str] | None = None,
     is_alone: bool = False,
     on_dataset: Callable[[Dataset], None] = lambda dataset: None,
-    on_progress: Progress = lambda stage, done, total: None,
+    on_progress: OnProgress = lambda stage, done, total: None,
     on_note: Callable[[str], None] = lambda note: None,
     **options: Any,
 ) -> Extraction:
@@ -97,7 +98,7 @@ def extract(
         limits = make_limits(wanted.max_pixels, wanted.max_bytes)
         recipe = settle_depth(recipe, paths, chosen, name_target, limits, on_progress, on_note)
     target = chosen or name_target(recipe)
-    n_processes = (wanted.jobs or count_cores()) if wanted.parallel == "loky" else 0
+    n_processes = (wanted.jobs or count_cores()) if wanted.parallel == "processes" else 0
     make = partial(
         make_embedder,
         recipe,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pipeline.backbones.engines.registry import ENGINES
 from pipeline.errors import ParameterError
 from pipeline.images.split_rules import RULES
-from pipeline.recipe import PRECISIONS
+from pipeline.recipe import FORMER_PRECISION_NAMES, PRECISION_NAMES
 from pipeline.system.options import check_options, option
 
 
@@ -27,7 +27,7 @@ class ExtractOptions:
         batch_size: images per call of the network, None for what suits the device; a file keeps
             its own as long as the same engine computes.
         jobs: batches computed at once, None for as many as cores.
-        parallel: `threads`; or `loky`, where each job is a process with a network of its own.
+        parallel: `threads`; or `processes`, where each job has a process with a network of its own.
         precision: of the computation: `float32`, `float16` or `bfloat16` (`mixed_float16` and
             `mixed_bfloat16` are older names of these).
         seed: of random weights.
@@ -75,18 +75,20 @@ class ExtractOptions:
     )
     parallel: str = option(
         "threads",
-        help="loky: each job is a process with a network of its own.",
-        choices=("threads", "loky"),
+        help="processes: each job has one, with a network of its own.",
+        choices=("threads", "processes"),
+        aliases=(("loky", "processes"),),
     )
     precision: str = option(
         "float32",
         help="Of the computation; bfloat16 also pays on CPUs with units for it (AMX).",
-        choices=tuple(PRECISIONS),
+        choices=PRECISION_NAMES,
+        aliases=FORMER_PRECISION_NAMES,
     )
     seed: int = option(0, help="Of random weights.", least=0, most=2**32 - 1)
     rehash: bool = option(False, help="Read every image, even if it looks unchanged.")
     retry_skipped: bool = option(False, help="Try images again that could not be decoded.")
-    reuse: bool = option(True, help="Take rows from other files in the folder.")
+    reuse: bool = option(True, help="Take no rows from other files in the folder.")
     prune: bool = option(False, help="Forget the features of images that are gone.")
     moved: bool = option(False, help="The data set was moved; keep the file's features.")
     class_depth: int = option(1, help="How many folders down the classes are.", least=1)
@@ -135,7 +137,7 @@ class ExtractOptions:
         default_words="what suits the device",
     )
     device: str = option("auto", help="Where to compute: auto, cpu, gpu or gpu:N.")
-    network_store: bool = option(True, help="Keep the converted network for the next command.")
+    network_store: bool = option(True, help="Keep no converted network for the next command.")
 
     def check(self) -> None:
         """Raises a ParameterError for the first option that makes no sense."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from pipeline.errors import DatasetError, FeatureFileError
 from pipeline.features.assemble import plan_contents, with_probes
 from pipeline.features.depth import describe_brightness, describe_darkness
-from pipeline.features.embed import EmbedFiles, MakeEmbedder, Progress, embed_into_parts
+from pipeline.features.embed import EmbedFiles, MakeEmbedder, embed_into_parts
 from pipeline.features.feature_file import Contents, FeatureFile, write_features
 from pipeline.features.finished_rows import (
     FinishedRows,
@@ -42,6 +42,7 @@ from pipeline.images.decoding.read_batches import ReaderSettings, read_notes, re
 from pipeline.images.decoding.read_images import DEFAULT_LIMITS, Limits
 from pipeline.recipe import FULL_DEPTH, Recipe
 from pipeline.system.locks import hold_lock
+from pipeline.system.progress import OnProgress
 
 _ADVISE_AFTER_SECONDS = 20.0  # before that, what is faster saves nobody's time
 
@@ -93,7 +94,7 @@ class _Job:
     make_embedder: MakeEmbedder
     options: UpdateOptions
     tell: Callable[[str], None]
-    on_progress: Progress
+    on_progress: OnProgress
 
     @property
     def parts_folder(self) -> Path:
@@ -126,7 +127,7 @@ def update_features(
     target: Path,
     make_embedder: MakeEmbedder,
     options: UpdateOptions = UpdateOptions(),
-    on_progress: Progress = lambda stage, done, total: None,
+    on_progress: OnProgress = lambda stage, done, total: None,
     on_note: Callable[[str], None] = lambda note: None,
 ) -> ExtractSummary:
     """Brings `target` up to date with the data set.

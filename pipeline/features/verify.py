@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.backbones.engines.device import require_device_name
 from pipeline.backbones.weights.resolve import resolve_recorded_weights
 from pipeline.errors import FeatureFileError
 from pipeline.features.embed import Embed, MakeEmbedder, embed_files, make_embedder
 from pipeline.features.feature_file import Contents, FeatureFile
 from pipeline.features.open_embedding import find_batch_size
+from pipeline.images.dataset import require_data_root
 from pipeline.images.decoding.read_images import NO_LIMITS, read_images
 from pipeline.recipe import EngineRecord
 
@@ -65,6 +67,7 @@ def recompute(
         WeightsError: the weights are not there, or not those of the features.
         EngineError, DeviceError: the network cannot be run that way.
     """
+    require_device_name(device)
     with FeatureFile(Path(path)) as file:
         recipe = file.contents.recipe
         resolved = resolve_recorded_weights(recipe, str(weights or file.contents.weights_source))
@@ -95,12 +98,14 @@ def recompute_rows(
         make_embedder: called with a batch size, None = what suits the device.
 
     Raises:
+        DatasetError: the folder of the images is not there.
         FeatureFileError: not one of the drawn images is as it was.
     """
     contents = file.contents
     n_samples = len(contents.images)
     rows = np.random.default_rng(seed).permutation(n_samples)[:n_rows]
     root = data_root or Path(contents.data_root)
+    require_data_root(root)
     paths = [root / contents.images.paths[row] for row in rows]
     embed = _open(make_embedder, contents)
     for note in embed.notes:

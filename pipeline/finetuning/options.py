@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from pipeline.errors import ParameterError
 from pipeline.heads.options import CLASS_WEIGHT_HELP
-from pipeline.recipe import PRECISIONS
+from pipeline.recipe import FORMER_PRECISION_NAMES, PRECISION_NAMES
 from pipeline.system.options import check_options, option
 
 AUGMENTATIONS = ("none", "light", "strong")
@@ -80,7 +80,10 @@ class FinetuneOptions:
     flip: bool = option(False, help="Mirror images at random. Not for digits or letters.")
     class_weight: str | None = option(None, help=CLASS_WEIGHT_HELP, none_word="none")
     precision: str = option(
-        "float32", help="Of the computation while training.", choices=tuple(PRECISIONS)
+        "float32",
+        help="Of the computation while training.",
+        choices=PRECISION_NAMES,
+        aliases=FORMER_PRECISION_NAMES,
     )
     trunk_cache: bool | None = option(
         None,

@@ -1,10 +1,12 @@
 """Who wants to know how fine-tuning goes, and when; TensorBoard is one of them."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.system.disk import require_folder_can_be, storage_errors
+from pipeline.system.printable import printable
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,9 @@ def log_epoch(folder: Path, record: dict[str, float]) -> None:
     )
     with storage_errors(folder, "tensorboard"):
         folder.mkdir(parents=True, exist_ok=True)
-        writer = tf.summary.create_file_writer(str(folder))
+        # As bytes: TensorFlow takes no text that is not UTF-8.
+        name = f"logdir:{printable(str(folder))}"
+        writer = tf.summary.create_file_writer(os.fsencode(folder), name=name)
         with writer.as_default():
             for name, value in record.items():
                 if name != "epoch":

@@ -1,6 +1,7 @@
 """The run folder of a fine-tuning: model, history, predictions, what changed sides, pictures."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from pipeline.heads.dense_arithmetic import find_arithmetic, save_arithmetic
 from pipeline.heads.saved_head import FINETUNED_MODEL
 from pipeline.images.splits import TRAIN
 from pipeline.recipe import EngineRecord
+from pipeline.runs.binding import bind_names
 from pipeline.runs.confusion_matrices import write_confusion_matrices
 from pipeline.runs.manifest import (
     FINETUNED,
@@ -100,6 +102,8 @@ def write_finetuned_run(
         _draw_augmentation(folder / "plots", augment, parent, state)
         seconds = measure_seconds()
         manifest = _describe(parent, state, assessment, device, facts, seconds)
+        bound = bind_names(folder, manifest.class_names, [FINETUNED_MODEL])
+        manifest = replace(manifest, names_and_head_sha256=bound)
         write_manifest(folder, manifest)
         write_confusion_matrices(folder, manifest)
     return final, seconds
@@ -205,8 +209,9 @@ def _draw(
     line: str,
     metrics: dict[str, Metrics],
 ) -> None:
+    from pipeline.report.confusion_matrix import plot_confusion_matrix
     from pipeline.report.finetuning_plots import plot_learning_rate_sweep
-    from pipeline.report.plots import plot_confusion_matrix, plot_finetuning
+    from pipeline.report.learning_curves import plot_finetuning
 
     head = parent.run.manifest
     plot_finetuning(

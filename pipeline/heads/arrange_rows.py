@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import ParameterError
-from pipeline.heads.head import Features, TrainingRows
+from pipeline.heads.head import FeatureArray, TrainingRows
 from pipeline.images.splits import NO_SPLIT, SPLITS, TRAIN, UNLABELLED, VAL
 
 _NO_NUMBERS = "USMmc"  # numpy's kinds of text, dates, durations and complex numbers
@@ -46,8 +46,8 @@ def arrange_rows(
     return TrainingRows(rows, numbers, splits == TRAIN, splits == VAL, names), splits
 
 
-def _read_features(features: Any) -> Features:
-    rows: Features = features if _is_sliced_like_an_array(features) else _to_numbers(features)
+def _read_features(features: Any) -> FeatureArray:
+    rows: FeatureArray = features if _is_sliced_like_an_array(features) else _to_numbers(features)
     if len(rows.shape) != 2 or 0 in rows.shape:
         raise ParameterError(
             "Expected `features` of shape (n_samples, n_features), with a sample and a feature at "

@@ -55,7 +55,7 @@ def _read_pairs(path: Path) -> list[tuple[str, Any]]:
             return _read_json_pairs(text)
         rows = [row for row in csv.reader(io.StringIO(text, newline=""), strict=True) if row]
         pairs = [(name.strip(), value.strip()) for name, value in rows]
-    except (OSError, ValueError, csv.Error) as error:
+    except (OSError, ValueError, RecursionError, csv.Error) as error:
         raise ClassWeightError(
             f"The class weights cannot be read: {error}. Expected balanced, none, a JSON file "
             '{"class": weight, ...} or a CSV file with a line class,weight for each class. '

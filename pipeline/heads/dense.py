@@ -13,7 +13,7 @@ import numpy as np
 
 from pipeline.backbones.keras_settings import keras_settings
 from pipeline.heads.dense_graphs import compile_predict, compile_steps
-from pipeline.heads.head import Features, Progress
+from pipeline.heads.head import FeatureArray
 from pipeline.heads.shuffled_blocks import draw_blocks
 from pipeline.heads.training_rows import (
     LEAST_RELATIVE_SPREAD,
@@ -23,6 +23,7 @@ from pipeline.heads.training_rows import (
 )
 from pipeline.runs.scores import mean_log_loss
 from pipeline.system.keras_on_tensorflow import keras
+from pipeline.system.progress import OnProgress
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class DenseFit:
 
 @keras_settings()
 def fit_dense_head(
-    features: Features,
+    features: FeatureArray,
     labels: np.ndarray,
     is_train: np.ndarray,
     is_val: np.ndarray,
@@ -63,7 +64,7 @@ def fit_dense_head(
     label_smoothing: float = 0.0,
     random_state: int = 0,
     on_epoch: Callable[[dict[str, Any]], None] | None = None,
-    on_progress: Progress = lambda stage, done, total: None,
+    on_progress: OnProgress = lambda stage, done, total: None,
 ) -> DenseFit:
     """Fits a dense head with AdamW and keeps the epoch with the lowest validation loss.
 

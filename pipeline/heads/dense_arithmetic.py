@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.errors import ParameterError, RunError
-from pipeline.heads.head import Features, Head
+from pipeline.heads.head import FeatureArray, Head
 from pipeline.heads.linear import ROWS_PER_BLOCK
 from pipeline.runs.scores import softmax
 from pipeline.system.array_files import UnreadableError, read_arrays
@@ -50,7 +50,7 @@ class DenseArithmetic:
     def n_classes(self) -> int:
         return self.layers[-1][1].shape[0]
 
-    def predict_proba(self, features: Features) -> np.ndarray:
+    def predict_proba(self, features: FeatureArray) -> np.ndarray:
         """Float32 probabilities `(n_samples, n_classes)`, block by block in float64.
 
         Raises:
@@ -87,7 +87,7 @@ class SavedDenseHead:
         self._arithmetic = arithmetic
         self._load = load
 
-    def predict_proba(self, features: Features) -> np.ndarray:
+    def predict_proba(self, features: FeatureArray) -> np.ndarray:
         """See `DenseArithmetic.predict_proba`."""
         return self._arithmetic.predict_proba(features)
 

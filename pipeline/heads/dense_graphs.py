@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipeline.backbones.keras_settings import keras_settings
-from pipeline.heads.head import Features
+from pipeline.heads.head import FeatureArray
 from pipeline.heads.training_rows import split_rows
 from pipeline.system.keras_on_tensorflow import keras
 
@@ -30,7 +30,7 @@ def compile_predict(model: keras.Model) -> Callable[..., np.ndarray]:
 
     predict_block = call_model.get_concrete_function()
 
-    def predict(features: Features, chosen: np.ndarray | None = None) -> np.ndarray:
+    def predict(features: FeatureArray, chosen: np.ndarray | None = None) -> np.ndarray:
         blocks = []
         for block in split_rows(features):
             rows = features[block]

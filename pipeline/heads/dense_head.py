@@ -11,9 +11,10 @@ from pipeline.heads.class_weights import weigh_classes
 from pipeline.heads.dense import fit_dense_head
 from pipeline.heads.dense_arithmetic import find_arithmetic, save_arithmetic
 from pipeline.heads.dense_graphs import compile_predict
-from pipeline.heads.head import Features, FittedHead, Progress, TrainingRows
+from pipeline.heads.head import ChosenHead, FeatureArray, TrainingRows
 from pipeline.heads.options import DenseOptions
 from pipeline.system.keras_on_tensorflow import keras
+from pipeline.system.progress import OnProgress
 
 
 class DenseHead:
@@ -27,7 +28,7 @@ class DenseHead:
         self.model = model
         self._predict = compile_predict(model)
 
-    def predict_proba(self, features: Features) -> np.ndarray:
+    def predict_proba(self, features: FeatureArray) -> np.ndarray:
         """Float32 probabilities `(n_samples, n_classes)`, computed block by block.
 
         Raises:
@@ -56,8 +57,8 @@ class DenseHead:
 
 
 def fit_dense(
-    rows: TrainingRows, options: DenseOptions, *, seed: int, on_progress: Progress
-) -> FittedHead:
+    rows: TrainingRows, options: DenseOptions, *, seed: int, on_progress: OnProgress
+) -> ChosenHead:
     """Fits the dense head of the registry; see `FitHead`."""
     settings = asdict(options)
     settings["class_weight"] = weigh_classes(
@@ -78,7 +79,7 @@ def fit_dense(
     if fit.best_epoch == options.epochs:
         more = 2 * options.epochs
         notes = [f"The last epoch was the best, so more may help: `epochs={more}`"]
-    return FittedHead(
+    return ChosenHead(
         head=DenseHead(fit.model),
         chosen=f"epoch {fit.best_epoch} of {fit.history[-1]['epoch']}",
         chosen_by="val",

@@ -12,11 +12,12 @@ import numpy as np
 from pipeline.errors import ParameterError
 from pipeline.features.options import SplitOptions
 from pipeline.heads.arrange_rows import arrange_rows
-from pipeline.heads.head import Features, FittedHead, Head, Progress
+from pipeline.heads.head import ChosenHead, FeatureArray, Head
 from pipeline.heads.registry import HEADS, HeadKind, find_head
 from pipeline.heads.training_rows import split_rows
 from pipeline.runs.scores import Metrics, score_splits
 from pipeline.system.options import check_options
+from pipeline.system.progress import OnProgress
 
 
 @dataclass(frozen=True)
@@ -59,14 +60,14 @@ class Fit:
 
 
 def fit(
-    features: Features | Sequence[Sequence[float]],
+    features: FeatureArray | Sequence[Sequence[float]],
     labels: Sequence[int | None] | Sequence[str | None] | np.ndarray,
     *,
     split: Sequence[int | None] | Sequence[str | None] | np.ndarray,
     head: str = "logreg",
     class_names: Sequence[str] | None = None,
     seed: int = 0,
-    on_progress: Progress = lambda stage, done, total: None,
+    on_progress: OnProgress = lambda stage, done, total: None,
     **options: Any,
 ) -> Fit:
     """Fits a head on rows of features.
@@ -118,7 +119,7 @@ def fit(
     )
 
 
-def _predict(head: Head, features: Features, on_progress: Progress) -> np.ndarray:
+def _predict(head: Head, features: FeatureArray, on_progress: OnProgress) -> np.ndarray:
     """In blocks, so that a head gets plain arrays of a few megabytes whatever the features are."""
     parts = []
     for block in split_rows(features):
@@ -152,7 +153,7 @@ def _has_option(kind: HeadKind, name: str) -> bool:
     return name in {entry.name for entry in fields(kind.options)}
 
 
-def _settle(fitted: FittedHead, metrics: dict[str, Metrics]) -> list[dict[str, Any]]:
+def _settle(fitted: ChosenHead, metrics: dict[str, Metrics]) -> list[dict[str, Any]]:
     """The history, whose chosen record says what came of the head that is kept.
 
     While a head is looked for, its losses are those of a sample, or of numbers less rounded.

@@ -21,7 +21,6 @@ from pipeline.features.split_rows import (
     drop_small_classes,
 )
 from pipeline.heads.fit import Fit, fit, make_options
-from pipeline.heads.head import Progress
 from pipeline.heads.registry import find_head
 from pipeline.heads.write_run import write_head_run
 from pipeline.images.splits import UNLABELLED, VAL
@@ -32,6 +31,7 @@ from pipeline.system.memory import available_bytes, parse_memory
 from pipeline.system.options import check_options
 from pipeline.system.paths import as_path
 from pipeline.system.printable import name_some
+from pipeline.system.progress import OnProgress
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def fit_head(
     memory: int | str | None = None,
     output: str | Path | None = None,
     force: bool = False,
-    on_progress: Progress = lambda stage, done, total: None,
+    on_progress: OnProgress = lambda stage, done, total: None,
     **options: Any,
 ) -> FitResult:
     """Fits a head on a feature file and writes a run.
@@ -109,7 +109,7 @@ def _fit_head(
     memory: int | str | None,
     output: Path | None,
     force: bool,
-    on_progress: Progress,
+    on_progress: OnProgress,
     options: dict[str, Any],
 ) -> FitResult:
     """`fit_head`, for whoever holds the output."""
@@ -215,7 +215,7 @@ def _fit_rows(
     options: dict[str, Any],
     *,
     seed: int,
-    on_progress: Progress,
+    on_progress: OnProgress,
 ) -> Fit:
     """`fit` on the rows of a file, which is at fault for features that cannot be used."""
     try:

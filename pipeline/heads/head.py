@@ -3,20 +3,20 @@
 A new head is a file and a line in `registry.py`. Nothing here imports TensorFlow.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from pipeline.system.progress import OnProgress
+
 if TYPE_CHECKING:
     from pipeline.system.keras_on_tensorflow import keras
 
-Progress = Callable[[str, int, int], None]
 
-
-class Features(Protocol):
+class FeatureArray(Protocol):
     """Rows of features, float32 `(n_samples, n_features)`: an array, or what is sliced like one."""
 
     @property
@@ -70,7 +70,7 @@ class TrainingRows:
         class_names: in the order of the labels.
     """
 
-    features: Features
+    features: FeatureArray
     labels: np.ndarray
     is_train: np.ndarray
     is_val: np.ndarray
@@ -78,7 +78,7 @@ class TrainingRows:
 
 
 @dataclass(frozen=True)
-class FittedHead:
+class ChosenHead:
     """A head and how it was found.
 
     Args:
@@ -106,8 +106,8 @@ class FitHead(Protocol):
     """A function that fits a head of one kind."""
 
     def __call__(
-        self, rows: TrainingRows, options: Any, *, seed: int, on_progress: Progress
-    ) -> FittedHead:
+        self, rows: TrainingRows, options: Any, *, seed: int, on_progress: OnProgress
+    ) -> ChosenHead:
         """Fits a head.
 
         Args:

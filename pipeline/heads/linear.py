@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline.errors import ParameterError, ParityError, RunError
-from pipeline.heads.head import Features
+from pipeline.heads.head import FeatureArray
 from pipeline.runs.scores import softmax
 from pipeline.system.array_files import UnreadableError, read_arrays
 from pipeline.system.expected_tables import Table
@@ -48,7 +48,7 @@ class LinearHead:
     class_names: tuple[str, ...]
     pipeline: "Pipeline | None" = field(default=None, repr=False, compare=False)
 
-    def predict_proba(self, features: Features) -> np.ndarray:
+    def predict_proba(self, features: FeatureArray) -> np.ndarray:
         """Probabilities of the classes, computed block by block in float64.
 
         Args:

@@ -12,7 +12,7 @@ import numpy as np
 
 from pipeline.errors import ParityError
 from pipeline.heads.class_weights import weigh_classes
-from pipeline.heads.head import Features, FittedHead, Progress, TrainingRows
+from pipeline.heads.head import ChosenHead, FeatureArray, TrainingRows
 from pipeline.heads.linear import LinearHead
 from pipeline.heads.multinomial import Regression, Rows, State
 from pipeline.heads.options import LogregOptions
@@ -29,6 +29,7 @@ from pipeline.heads.training_rows import (
     survey_rows,
     weigh_each_class,
 )
+from pipeline.system.progress import OnProgress
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
@@ -59,8 +60,8 @@ class LogisticFit:
 
 
 def fit_logreg(
-    rows: TrainingRows, options: LogregOptions, *, seed: int, on_progress: Progress
-) -> FittedHead:
+    rows: TrainingRows, options: LogregOptions, *, seed: int, on_progress: OnProgress
+) -> ChosenHead:
     """Fits the linear head of the registry; see `FitHead`."""
     fit = fit_logistic_head(
         rows.features,
@@ -75,7 +76,7 @@ def fit_logreg(
         random_state=seed,
         on_progress=on_progress,
     )
-    return FittedHead(
+    return ChosenHead(
         head=replace(fit.head, pipeline=fit.pipeline),
         chosen=f"C = {fit.C:g}",
         chosen_by="val" if options.C is None else "user",
@@ -86,7 +87,7 @@ def fit_logreg(
 
 
 def fit_logistic_head(
-    features: Features,
+    features: FeatureArray,
     labels: np.ndarray,
     is_train: np.ndarray,
     is_val: np.ndarray,
@@ -95,7 +96,7 @@ def fit_logistic_head(
     C: float | str = "auto",
     class_weight: str | np.ndarray | None = None,
     random_state: int = 0,
-    on_progress: Progress = lambda stage, done, total: None,
+    on_progress: OnProgress = lambda stage, done, total: None,
 ) -> LogisticFit:
     """Fits a multinomial logistic regression on the train rows.
 

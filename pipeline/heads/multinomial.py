@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pipeline.heads.curvature import Curvature, find_stretches
-from pipeline.heads.head import Features
+from pipeline.heads.head import FeatureArray
 from pipeline.heads.quasi_newton import Pairs, Value, minimise
 from pipeline.heads.training_rows import Survey, split_rows
 from pipeline.runs.scores import clip_losses
@@ -32,7 +32,7 @@ OnStep = Callable[[float, float], None]
 class Rows:
     """The rows to fit and to be judged by; `weights` is float64 `(n_classes,)`."""
 
-    features: Features
+    features: FeatureArray
     labels: np.ndarray
     is_train: np.ndarray
     is_val: np.ndarray

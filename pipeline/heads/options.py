@@ -3,7 +3,6 @@
 import math
 from dataclasses import dataclass
 
-from pipeline.features.options import SplitOptions  # noqa: F401 - commands/ finds it here, too
 from pipeline.system.options import option
 
 CLASS_WEIGHT_HELP = (

@@ -3,6 +3,7 @@
 from pipeline.errors import RunError
 from pipeline.heads.head import Head
 from pipeline.heads.registry import find_head
+from pipeline.runs.binding import require_bound_names
 from pipeline.runs.run_folder import Run
 
 FINETUNED_MODEL = "model.keras"
@@ -31,8 +32,11 @@ def load_head(run: Run) -> Head:
 
     Raises:
         RunError: it is missing or damaged.
-        ParityError: it was fitted on other classes than the run's.
+        ParityError: it was fitted on other classes than the run's, or it is another head.
         HeadError: its kind is not known here.
     """
     require_model(run)
-    return find_head(run.kind).import_load()(run.folder, run.class_names)
+    kind = find_head(run.kind)
+    head = kind.import_load()(run.folder, run.class_names)
+    require_bound_names(run, kind.files)
+    return head

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from pipeline.heads.head import Features
+from pipeline.heads.head import FeatureArray
 from pipeline.heads.training_rows import split_rows
 
 # As large as the chunks of a feature file, so that none is read in vain.
@@ -18,7 +18,7 @@ BLOCK_BYTES = 96 * 2**20
 
 
 def draw_blocks(
-    features: Features, chosen: np.ndarray, random: np.random.Generator
+    features: FeatureArray, chosen: np.ndarray, random: np.random.Generator
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Gives each chosen row once; while one block is used, the next is being read.
 
@@ -49,7 +49,7 @@ def draw_blocks(
 
 
 def _read_block(
-    features: Features, chosen: np.ndarray, pieces: list[slice], random: np.random.Generator
+    features: FeatureArray, chosen: np.ndarray, pieces: list[slice], random: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     numbers = [piece.start + np.flatnonzero(chosen[piece]) for piece in pieces]
     order = random.permutation(sum(map(len, numbers)))

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pipeline.heads.head import Progress
 from pipeline.heads.multinomial import Regression, State
+from pipeline.system.progress import OnProgress
 
 # From strong to weak regularisation in half decades. Features are standardised, so these fit
 # every backbone; the path ends early where the validation loss has turned.
@@ -59,7 +59,7 @@ def _val_loss(point: PathPoint) -> float:
     return np.inf if point.val_loss is None else point.val_loss
 
 
-def fit_at(regression: Regression, C: float, on_progress: Progress) -> list[PathPoint]:
+def fit_at(regression: Regression, C: float, on_progress: OnProgress) -> list[PathPoint]:
     """Fits at one strength, to the end; a path of one point."""
     return [_Solver(regression).refine(C, _Share(on_progress, "Fitting"))]
 
@@ -112,7 +112,7 @@ class _Share:
         first, last: percent of the stage that are done before the fit and after it.
     """
 
-    def __init__(self, on_progress: Progress, stage: str, first: float = 0, last: float = 100):
+    def __init__(self, on_progress: OnProgress, stage: str, first: float = 0, last: float = 100):
         self._on_progress, self._stage = on_progress, stage
         self._first, self._last = first, last
         self._most_left = 0.0
@@ -134,7 +134,7 @@ class _Share:
             self._on_progress(self._stage, percent, 100)
 
 
-def search_strength(regression: Regression, on_progress: Progress) -> list[PathPoint]:
+def search_strength(regression: Regression, on_progress: OnProgress) -> list[PathPoint]:
     """Scans the path, then refines what it would choose until the choice is a refined point.
 
     The regression is left where the chosen point is.

@@ -10,8 +10,9 @@ import numpy as np
 
 from pipeline.errors import ParameterError, SplitError
 from pipeline.heads.class_weights import BALANCED, weigh_classes
-from pipeline.heads.head import Features, Progress
+from pipeline.heads.head import FeatureArray
 from pipeline.system.parallel import count_cores, map_batches
+from pipeline.system.progress import OnProgress
 
 # A feature that varies less than this share of its mean carries float32 rounding, not the image;
 # unscaled noise is harmless, noise scaled to unit variance is not.
@@ -23,7 +24,7 @@ SAMPLE_BYTES = 32 * 2**20
 
 
 def check_rows(
-    features: Features,
+    features: FeatureArray,
     labels: np.ndarray,
     is_train: np.ndarray,
     is_val: np.ndarray,
@@ -105,7 +106,7 @@ def weigh_each_class(
     return np.ones(len(class_names)) if weights is None else weights
 
 
-def split_rows(features: Features, rows_per_block: int | None = None) -> list[slice]:
+def split_rows(features: FeatureArray, rows_per_block: int | None = None) -> list[slice]:
     """Slices of all rows in order, of about 8 MiB each, so that work stays in the caches."""
     n_samples, n_features = np.shape(features)
     step = rows_per_block or max(1, BLOCK_BYTES // (4 * max(1, n_features)))
@@ -130,9 +131,9 @@ class Survey:
 
 
 def survey_rows(
-    features: Features,
+    features: FeatureArray,
     is_train: np.ndarray,
-    on_progress: Progress = lambda stage, done, total: None,
+    on_progress: OnProgress = lambda stage, done, total: None,
 ) -> Survey:
     """Checks that all features are finite numbers and measures the train rows, block by block.
 

@@ -10,7 +10,8 @@ from pipeline.features.feature_file import Contents
 from pipeline.features.options import SplitOptions
 from pipeline.features.split_rows import Division
 from pipeline.heads.fit import Fit
-from pipeline.heads.head import Progress
+from pipeline.heads.registry import find_head
+from pipeline.runs.binding import bind_names
 from pipeline.runs.confusion_matrices import write_confusion_matrices
 from pipeline.runs.manifest import (
     FeaturesPart,
@@ -28,6 +29,7 @@ from pipeline.runs.records import (
 )
 from pipeline.runs.run_folder import describe_software, find_git_commit, new_run, now
 from pipeline.runs.scored_images import identify_scored_images
+from pipeline.system.progress import OnProgress
 
 
 def write_head_run(
@@ -42,7 +44,7 @@ def write_head_run(
     measure_seconds: Callable[[], dict[str, float]],
     output: Path | None,
     force: bool,
-    on_progress: Progress = lambda stage, done, total: None,
+    on_progress: OnProgress = lambda stage, done, total: None,
 ) -> Path:
     """Writes everything and gives the folder its name at the end.
 
@@ -91,6 +93,9 @@ def write_head_run(
             git_commit=find_git_commit(),
             engine=contents.engine,
             features=source,
+            names_and_head_sha256=bind_names(
+                folder, fitted.class_names, find_head(fitted.kind).files
+            ),
             scored_images=identify_scored_images(
                 contents.images.digests, fitted.splits, fitted.labels, fitted.class_names
             ),
@@ -105,7 +110,7 @@ def _write_images(
     contents: Contents,
     fitted: Fit,
     probe_features: np.ndarray,
-    on_progress: Progress,
+    on_progress: OnProgress,
 ) -> None:
     """What the run says of each image, and which images these were."""
     images, rows = contents.images, contents.probe_rows
@@ -118,7 +123,8 @@ def _write_images(
 
 
 def _draw(folder: Path, name: str, fitted: Fit) -> None:
-    from pipeline.report.plots import plot_confusion_matrix, plot_learning_curve
+    from pipeline.report.confusion_matrix import plot_confusion_matrix
+    from pipeline.report.learning_curves import plot_learning_curve
 
     folder.mkdir()
     best = fitted.best if fitted.chosen_by == "val" else None

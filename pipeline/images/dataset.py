@@ -112,7 +112,11 @@ def scan_dataset(source: Path, class_depth: int = 1, label_from: str | None = No
     """
     source = Path(source)
     _require_sense(class_depth, label_from)
-    _require_there(source)
+    _require_there(
+        source,
+        "images in a folder, or a CSV that lists some",
+        "Check the path; `frostline.fetch('digits')` makes a small data set to try.",
+    )
     if is_file(source):
         _require_csv(source, class_depth)
         findings = csv_list.read_csv_list(source, has_labels=label_from is None)
@@ -147,7 +151,7 @@ def expand_images(paths: Iterable[Path]) -> tuple[list[Path], list[str]]:
     images: list[Path] = []
     notes: list[str] = []
     for path in paths:
-        _require_there(path)
+        _require_there(path, "an image, or a folder of images", "Check the path.")
         if is_folder(path):
             findings = find_images(path)
             if not findings.images:
@@ -180,14 +184,21 @@ def _require_sense(class_depth: int, label_from: str | None) -> None:
         )
 
 
-def _require_there(path: Path) -> None:
+def require_data_root(root: Path) -> None:
+    """Raises a DatasetError where the folder of images that were used before is not there."""
+    if not is_folder(root):
+        raise DatasetError(
+            f"There is no such folder: {root}. Expected the one that holds the images, as it was "
+            "when their features were extracted.\nSay where it is now with `data=FOLDER`."
+        )
+
+
+def _require_there(path: Path, expected: str, way_out: str) -> None:
     try:
         path.stat()
     except (FileNotFoundError, NotADirectoryError):
         raise DatasetError(
-            "There is no such folder or file. Expected images in a folder, or a CSV that lists "
-            f"some. Received: {path}\n"
-            "Check the path; `frostline.fetch('digits')` makes a small data set to try."
+            f"There is no such folder or file. Expected {expected}. Received: {path}\n{way_out}"
         ) from None
     except OSError as error:
         raise DatasetError(

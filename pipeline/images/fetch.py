@@ -18,6 +18,7 @@ from pipeline.images.sources.archives import ARCHIVE_SUFFIXES, MAX_BYTES, unpack
 from pipeline.images.sources.candidates import ARCHIVE_NOTE, find_reason_to_pass, was_fetched
 from pipeline.images.splits import split_of_name
 from pipeline.system.atomic_folder import atomic_folder
+from pipeline.system.disk import storage_errors
 from pipeline.system.paths import is_file, sha256_of_file
 
 DATA_FOLDER = Path("data")
@@ -195,8 +196,9 @@ def unpack_if_archive(source: Path, max_bytes: int = MAX_BYTES) -> tuple[Path, l
 
 
 def _require_new(folder: Path, force: bool) -> None:
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return
+    with storage_errors(folder):
+        if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+            return
     if force and not was_fetched(folder):
         raise DatasetError(
             "This folder was not made by `frostline.fetch()`, so it is not replaced. Expected a "
@@ -228,7 +230,7 @@ def _stamp(status: os.stat_result) -> dict[str, int]:
 def _is_from(folder: Path, archive: Path) -> bool:
     try:
         note = json.loads((folder / ARCHIVE_NOTE).read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
     if not isinstance(note, dict) or "archive" not in note:
         return False

@@ -2,11 +2,21 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from pipeline.report.plots import BLUE, GRID, INK, QUIET
+from pipeline.report.figures import (
+    BLUE,
+    GRID,
+    INK,
+    QUIET,
+    name_style,
+    no_glyph_warnings,
+    save_figure,
+    shorten,
+)
 
 DOTS_PER_INCH = 120
 
@@ -26,11 +36,11 @@ def plot_augmented_images(path: Path, images: np.ndarray, title: str = "") -> No
         ax.set_axis_off()
     for ax, image in zip(axes, images, strict=False):
         ax.imshow(np.clip(np.rint(image), 0, 255).astype(np.uint8), interpolation="nearest")
-    figure.suptitle(
-        title, fontsize=10.5, color=INK, x=0.012, y=1 - 0.1 / height, ha="left", parse_math=False
-    )
-    figure.tight_layout(pad=0.4, rect=(0, 0, 1, 1 - 0.35 / height))
-    figure.savefig(path, format="png", dpi=DOTS_PER_INCH, facecolor="white")
+    place: dict[str, Any] = {"x": 0.012, "y": 1 - 0.1 / height, "ha": "left"}
+    figure.suptitle(shorten(title), fontsize=10.5, color=INK, **place, **name_style())
+    with no_glyph_warnings():
+        figure.tight_layout(pad=0.4, rect=(0, 0, 1, 1 - 0.35 / height))
+    save_figure(figure, path, DOTS_PER_INCH)
 
 
 def plot_learning_rate_sweep(
@@ -59,6 +69,7 @@ def plot_learning_rate_sweep(
     ax.set_ylabel("loss, smoothed", fontsize=9, color=QUIET)
     ax.grid(axis="y", color=GRID, linewidth=0.8)
     ax.spines[["top", "right"]].set_visible(False)
-    ax.set_title(title, fontsize=10.5, color=INK, loc="left", parse_math=False)
-    figure.tight_layout()
-    figure.savefig(path, format="png", dpi=DOTS_PER_INCH, facecolor="white")
+    ax.set_title(shorten(title), fontsize=10.5, color=INK, loc="left", **name_style())
+    with no_glyph_warnings():
+        figure.tight_layout()
+    save_figure(figure, path, DOTS_PER_INCH)

@@ -6,12 +6,14 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.errors import DatasetError, ParityError
+from pipeline.images.dataset import require_data_root
 from pipeline.images.decoding.read_images import hash_image_file
 from pipeline.images.splits import TRAIN
 from pipeline.runs.predictions import read_splits
 from pipeline.runs.records import read_digests
 from pipeline.runs.run_folder import Run
 from pipeline.system.parallel import map_batches
+from pipeline.system.paths import denial, is_file
 
 _HASHING_THREADS = 4
 _SHOWN = 5
@@ -23,13 +25,15 @@ def locate_images(root: Path, paths: list[str]) -> list[Path]:
     Raises:
         DatasetError: some are not there.
     """
+    require_data_root(root)
     found = [root / path for path in paths]
-    missing = [path for path in found if not path.is_file()]
+    missing = [path for path in found if not is_file(path)]
     if missing:
         raise DatasetError(
             f"{len(missing):,} of {len(found):,} images are not where they were. Expected the "
-            f"first at {missing[0]}\nIf the data set was moved, say where it is with "
-            "`data=FOLDER`; if images were removed, extract again and fit the head anew."
+            f"first at {missing[0]}{denial(missing[0])}\n"
+            "If the data set was moved, say where it is with `data=FOLDER`; if images were "
+            "removed, extract again and fit the head anew."
         )
     return found
 

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import FrostlineError, RunError
-from pipeline.runs.run_folder import RUNS_FOLDER, Run, open_run
+from pipeline.runs.run_folder import RUNS_FOLDER, Run, find_run, open_run
 from pipeline.runs.scored_images import find_scored_images
 from pipeline.runs.scores import SCORED_SPLITS
+from pipeline.system.paths import denial, is_file, is_folder
 
 
 def list_runs(folder: str | Path | None = None) -> tuple[list[dict[str, Any]], list[str]]:
@@ -18,7 +19,7 @@ def list_runs(folder: str | Path | None = None) -> tuple[list[dict[str, Any]], l
     Of equal accuracies the one with the lower log-loss is the better.
 
     Args:
-        folder: None = `runs/`, which need not exist.
+        folder: None = `runs/`, which need not exist. A run's folder or name gives that run.
 
     Returns:
         What there is to compare of each run, and a sentence for each that cannot be read.
@@ -26,19 +27,40 @@ def list_runs(folder: str | Path | None = None) -> tuple[list[dict[str, Any]], l
     Raises:
         RunError: there is no such folder.
     """
-    folder = None if folder is None else Path(folder)
-    if folder is not None and not folder.is_dir():
+    folder = None if folder is None else find_run(Path(folder))
+    if folder is not None and not is_folder(folder):
         raise RunError(
-            f"There is no such folder. Expected one with runs in it. Received: {folder}\n"
+            f"There is no such folder. Expected one with runs in it. Received: {folder}"
+            f"{denial(folder)}\n"
             "Check the path, or leave it out: `frostline.list_runs()` lists those in runs/."
         )
     entries, problems = [], []
-    for path in sorted((folder or RUNS_FOLDER).glob("*/manifest.json")):
+    place = folder or RUNS_FOLDER
+    for path in [place] if is_file(place / "manifest.json") else _list_folders(place):
         try:
-            entries.append(_summarize(open_run(path.parent)))
+            entries.append(_summarize(open_run(path)))
         except FrostlineError as error:
             problems.append(str(error))
     return _in_order(entries), problems
+
+
+def _list_folders(folder: Path) -> list[Path]:
+    """The folders in a folder that are runs, or may be: where one may not look, too.
+
+    Raises:
+        RunError: the folder may not be listed.
+    """
+    if not is_folder(folder):
+        return []
+    try:
+        found = sorted(path for path in folder.iterdir() if is_folder(path))
+    except OSError as error:
+        raise RunError(
+            f"This folder cannot be listed: {error.strerror}. Received: {folder}\n"
+            "Change its rights."
+        ) from error
+    manifests = [path / "manifest.json" for path in found]
+    return [path.parent for path in manifests if is_file(path) or denial(path)]
 
 
 def _in_order(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ people: the keys of the optional parts (`FeaturesPart`, `FinetuningPart`) stand 
 
 import json
 import math
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from pipeline.recipe import EngineRecord, Recipe
 from pipeline.runs.scores import SCORED_SPLITS, Metrics
 from pipeline.runs.significance import Comparison
 from pipeline.system.atomic_files import to_json, write_text
+from pipeline.system.paths import denial, is_file
 
 FORMAT = "frostline-run"
 VERSION = 2  # 1 had no record of the engine
@@ -27,6 +29,7 @@ FINETUNED = "finetuned"
 MAX_BYTES = 64 * 2**20
 
 _PARTS = ("features", "finetuning")
+_EXPECTED_TEXT = "text without NUL, of letters that a file name can have"
 _NO_MATRIX = np.empty((0, 0), np.int64)
 
 
@@ -153,6 +156,8 @@ class Manifest:
         engine: what computed the features of the probes; unknown in version 1.
         features: of a run with a head on features.
         finetuning: of a fine-tuned run.
+        names_and_head_sha256: binds the names of the classes to the head, see `binding.py`; None in
+            runs from before there was one.
         scored_images: by split, sha256 of its images and their labels; empty in runs of 0.1.0.
         version: of the format.
     """
@@ -177,6 +182,7 @@ class Manifest:
     engine: EngineRecord = field(default_factory=EngineRecord)
     features: FeaturesPart | None = None
     finetuning: FinetuningPart | None = None
+    names_and_head_sha256: str | None = None
     scored_images: dict[str, str] = field(default_factory=dict)
     version: int = VERSION
 
@@ -245,11 +251,11 @@ def read_manifest(folder: Path) -> Manifest:
             names the file and the field.
     """
     path = folder / "manifest.json"
-    if not path.is_file():
+    if not is_file(path):
         raise RunError(
-            f"This is not a run: it has no manifest.json. Expected a folder that "
-            f"`frostline.fit_head()` or `frostline.finetune()` wrote. Received: {folder}\n"
-            "`frostline.list_runs()` lists the runs."
+            "This is not a run: it has no manifest.json. Expected a folder that "
+            "`frostline.fit_head()` or `frostline.finetune()` wrote. "
+            f"Received: {folder}{denial(path)}\n`frostline.list_runs()` lists the runs."
         )
     values = _read_values(path)
     number = values.get("version")
@@ -288,9 +294,9 @@ def _read_values(path: Path) -> dict[str, Any]:
 
 
 def _convert(values: dict[str, Any]) -> Manifest:
-    """Checks types, and that every number is one; unknown keys are passed over."""
-    for place in _find_wild_numbers(values, "$"):
-        raise ValueError(f"Expected a finite number of 64 bits - at `{place}`")
+    """Checks types, and that every number and name is one; unknown keys are passed over."""
+    for expected, place in _find_wild_values(values, "$"):
+        raise ValueError(f"Expected {expected} - at `{place}`")
     types = {"features": FeaturesPart, "finetuning": FinetuningPart}
     name = "finetuning" if values.get("kind") == FINETUNED else "features"
     flat = {key: value for key, value in values.items() if key not in _PARTS}
@@ -316,23 +322,38 @@ def _pick(values: dict[str, Any], part: type) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name in names}
 
 
-def _find_wild_numbers(value: Any, place: str) -> Iterator[str]:
-    """Where a number is NaN, infinite, or needs more than 64 bits."""
+def _find_wild_values(value: Any, place: str) -> Iterator[tuple[str, str]]:
+    """What was expected and where, for each number and text that no run has."""
     if isinstance(value, dict):
         for name, part in value.items():
-            yield from _find_wild_numbers(part, f"{place}.{_shorten(name)}")
+            if not _is_tame(name):
+                yield _EXPECTED_TEXT, f"{place}.{_shorten(ascii(name))}"
+            yield from _find_wild_values(part, f"{place}.{_shorten(name)}")
     elif isinstance(value, list):
         for number, part in enumerate(value):
             if not _is_tame(part):  # a short cut: a matrix may hold millions
-                yield from _find_wild_numbers(part, f"{place}[{number}]")
-    elif isinstance(value, (int, float)) and not _is_tame(value):
-        yield place
+                yield from _find_wild_values(part, f"{place}[{number}]")
+    elif not _is_tame(value):
+        is_text = isinstance(value, str)
+        yield _EXPECTED_TEXT if is_text else "a finite number of 64 bits", place
 
 
 def _is_tame(value: Any) -> bool:
-    if isinstance(value, int):
+    if isinstance(value, str):
+        return "\0" not in value and _is_made_of_bytes(value)
+    if isinstance(value, bool | int):
         return -(2**63) <= value < 2**63
-    return isinstance(value, float) and math.isfinite(value)
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return value is None
+
+
+def _is_made_of_bytes(text: str) -> bool:
+    """Whether it is UTF-8 with perhaps some stray bytes, as names of files are."""
+    try:
+        return os.fsdecode(os.fsencode(text)) == text
+    except UnicodeEncodeError:
+        return False
 
 
 def _shorten(text: str) -> str:

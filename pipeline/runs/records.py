@@ -1,6 +1,7 @@
 """The files of a run besides its manifest and model: history, probes, digests."""
 
 import io
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +55,9 @@ def read_history(run: Run) -> list[dict[str, float]]:
         ]
         if not history:
             raise ValueError("it has no rows")
+        x = run.manifest.history.x
+        if not all(math.isfinite(record.get(x, math.nan)) for record in history):
+            raise ValueError(f"not every row has a number for {x}")
     except (OSError, ValueError) as error:
         raise RunError(
             f"The history of this run cannot be read ({error}). Received: {path}\n"

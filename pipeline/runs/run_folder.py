@@ -16,7 +16,7 @@ from pipeline.system.atomic_folder import atomic_folder
 from pipeline.system.disk import storage_errors
 from pipeline.system.leftovers import remove_leftovers
 from pipeline.system.locks import hold_lock_for_now
-from pipeline.system.paths import is_folder
+from pipeline.system.paths import denial, is_file, is_folder
 from pipeline.system.versions import list_versions
 
 RUNS_FOLDER = Path("runs")
@@ -54,11 +54,30 @@ class Run:
 def open_run(folder: str | os.PathLike[str]) -> Run:
     """Reads a run's manifest.
 
+    Args:
+        folder: the run's; the name alone of a run in `runs/` does as well.
+
     Raises:
         RunError: there is no run, it is damaged, or it is of a newer format.
     """
-    folder = Path(folder)
+    folder = find_run(Path(folder))
+    if not is_folder(folder):
+        what = "This is a file, not a run" if is_file(folder) else "There is no such run"
+        raise RunError(
+            f"{what}. Expected a folder that `frostline.fit_head()` or `frostline.finetune()` "
+            f"wrote, or the name of one in {RUNS_FOLDER}/. Received: {folder}"
+            f"{denial(folder)}\n"
+            "`frostline.list_runs()` lists the runs. `frostline.fit_head(FEATURES)` makes one."
+        )
     return Run(folder, read_manifest(folder))
+
+
+def find_run(folder: Path) -> Path:
+    """The folder; or the run of that name in `runs/`, where the folder is none."""
+    named = RUNS_FOLDER / folder.name
+    is_name = str(folder) == folder.name != ".."
+    is_meant = is_name and not is_file(folder / "manifest.json")
+    return named if is_meant and is_file(named / "manifest.json") else folder
 
 
 @contextmanager

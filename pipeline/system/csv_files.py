@@ -6,11 +6,13 @@ a line feed. The text is UTF-8, in which the bytes of a file name that is none s
 """
 
 import csv
+import io
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
 from pipeline.system.atomic_files import atomic_output
+from pipeline.system.paths import open_regular_file
 
 _ROWS_PER_WRITE = 10_000  # so that memory does not hold a million lines of text
 _ENCODING, _STRAY_BYTES = "utf-8", "surrogateescape"
@@ -49,10 +51,12 @@ def read_csv(path: Path) -> Iterator[list[str]]:
     """The rows of a file that `write_csv` wrote, as they are read.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: it cannot be read, or is a pipe or device.
         ValueError: it is no CSV.
     """
-    with path.open(encoding=_ENCODING, errors=_STRAY_BYTES, newline="") as file:
+    with io.TextIOWrapper(
+        open_regular_file(path), encoding=_ENCODING, errors=_STRAY_BYTES, newline=""
+    ) as file:
         try:
             yield from csv.reader(file, strict=True)
         except csv.Error as error:

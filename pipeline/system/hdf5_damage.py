@@ -76,7 +76,7 @@ def hash_small_tables(file: h5py.File) -> str:
     hasher = hashlib.sha256()
     for name in sorted(file.attrs):
         if name != "tables_sha256":
-            hasher.update(f"{name}={_plain(file.attrs[name])}\n".encode())
+            hasher.update(f"{name}={_plain(file.attrs[name])}\n".encode("utf-8", "surrogateescape"))
     for name in sorted(_all_datasets(file)):
         item = file[name]
         hasher.update(f"{name}:{item.dtype}:{item.shape}\n".encode())

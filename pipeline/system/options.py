@@ -21,8 +21,9 @@ class OptionFacts:
     """What is to be known of an option besides its name, type and default.
 
     Args:
-        help: one or two sentences for people.
+        help: one or two sentences for people; of what is on by default, what turning it off does.
         choices: the words that it may be; empty for any.
+        aliases: former spellings of choices, each with the word of today.
         least, most: bounds that it may reach; None = no bound.
         above, below: bounds that it may not reach.
         none_word: what None is called on the command line, such as `auto`.
@@ -32,6 +33,7 @@ class OptionFacts:
 
     help: str
     choices: tuple[str, ...] = ()
+    aliases: tuple[tuple[str, str], ...] = ()
     least: float | None = None
     most: float | None = None
     above: float | None = None
@@ -58,6 +60,10 @@ class OptionField:
     default: Any
     may_be_none: bool
     facts: OptionFacts
+
+    def translate(self, value: Any) -> Any:
+        """The word of today for a former spelling; all else as it is."""
+        return dict(self.facts.aliases).get(value, value) if isinstance(value, str) else value
 
     def accepts(self, value: Any) -> bool:
         """Whether it may have this value."""
@@ -96,8 +102,6 @@ class OptionField:
         if self.type not in (int, float):
             return {bool: "true or false", str: "a text"}[self.type]
         below = None if facts.below == math.inf else facts.below
-        if facts.above is not None and below is not None:
-            return f"between {facts.above:g} and {below:g}"
         if facts.least is not None and facts.most is not None:
             return f"from {facts.least:,} to {facts.most:,}"
         bounds = {
@@ -108,12 +112,27 @@ class OptionField:
         }
         return " and ".join(f"{word} {n:g}" for word, n in bounds.items() if n is not None)
 
+    def draw_range(self) -> str:
+        """Its range in signs, such as `0<=x<1`; empty where it has none."""
+        facts = self.facts
+        low, low_sign = (facts.least, "=") if facts.above is None else (facts.above, "")
+        high, high_sign = (
+            (facts.most, "=") if facts.below in (None, math.inf) else (facts.below, "")
+        )
+        if low is None and high is None:
+            return ""
+        if high is None:
+            return f"x>{low_sign}{_write_number(low)}"
+        left = "" if low is None else f"{_write_number(low)}<{low_sign}"
+        return f"{left}x<{high_sign}{_write_number(high)}"
+
 
 def option(
     default: Any,
     *,
     help: str,
     choices: tuple[str, ...] = (),
+    aliases: tuple[tuple[str, str], ...] = (),
     least: float | None = None,
     most: float | None = None,
     above: float | None = None,
@@ -123,7 +142,9 @@ def option(
     flag: str = "",
 ) -> Any:
     """A dataclass field that is an option; see `OptionFacts`."""
-    facts = OptionFacts(help, choices, least, most, above, below, none_word, default_words, flag)
+    facts = OptionFacts(
+        help, choices, aliases, least, most, above, below, none_word, default_words, flag
+    )
     return field(default=default, metadata={"option": facts})
 
 
@@ -153,18 +174,19 @@ def build_options(
             f"Received: {type(base).__name__}",
             "options",
         )
-    names = [entry.name for entry in list_options(options)]
+    entries = {entry.name: entry for entry in list_options(options)}
     for name in given:
-        if name not in names:
-            close = difflib.get_close_matches(name, names, n=3) or names
+        if name not in entries:
+            close = difflib.get_close_matches(name, entries, n=3) or entries
             raise ParameterError(
                 f"There is no such option to {purpose}. Expected for example "
                 f"{', '.join(close)}. Received: {name}",
                 name,
             )
     plain = {name: to_plain(value) for name, value in given.items()}
-    made: Options = options(**plain) if base is None else replace(cast(Any, base), **plain)
-    return made
+    made: Any = options(**plain) if base is None else replace(cast(Any, base), **plain)
+    today = {name: entry.translate(getattr(made, name)) for name, entry in entries.items()}
+    return cast(Options, replace(made, **today))
 
 
 def to_plain(value: Any) -> Any:
@@ -193,6 +215,10 @@ def check_options(options: Any, purpose: str) -> None:
                 f"{entry.expect(value)}. Received: {value}",
                 entry.name,
             )
+
+
+def _write_number(number: float | None) -> str:
+    return f"{number:,}" if isinstance(number, int) else f"{number:g}"
 
 
 def _describe(entry: Field[Any], annotation: Any) -> OptionField:

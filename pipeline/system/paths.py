@@ -12,7 +12,10 @@ from pipeline.errors import ParameterError
 
 
 def is_file(path: Path) -> bool:
-    """Whether there is a file; no where the system will not say, for want of rights or letters."""
+    """Whether there is a file; no where the system will not say, for want of rights or letters.
+
+    `denial` tells which of the two it is.
+    """
     try:
         return path.is_file()
     except OSError:
@@ -25,6 +28,20 @@ def is_folder(path: Path) -> bool:
         return path.is_dir()
     except OSError:
         return False
+
+
+def denial(path: Path) -> str:
+    """What to say behind a path that seems to lead nowhere: ` (permission denied)`, or nothing.
+
+    For messages: whether a file is there is nothing to guess about where one may not look.
+    """
+    try:
+        Path(path).stat()
+    except PermissionError:
+        return " (permission denied)"
+    except (OSError, ValueError):
+        return ""
+    return ""
 
 
 def open_regular_file(path: Path) -> BufferedReader:

@@ -1,5 +1,6 @@
 """Names and values as text that any terminal can show and any program can read."""
 
+import codecs
 import json
 from collections.abc import Iterable, Sequence
 
@@ -15,33 +16,56 @@ def printable_lines(text: str) -> str:
 
 
 def to_json(value: object) -> str:
-    """Indented JSON for any program: in ASCII where a name has bytes that are no UTF-8.
+    """Indented JSON for any program and any terminal.
 
-    A list of nothing but numbers takes one line, so a matrix takes a line a row.
+    What `printable` escapes in a name is escaped here, too, the way that JSON has for it, so the
+    name is the same to whoever reads it, stray bytes included. A list of nothing but numbers takes
+    one line, so a matrix takes a line a row.
     """
-    text = _indent_json(value, ensure_ascii=False)
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return _indent_json(value, ensure_ascii=True)
-    return text
+    text = _indent_json(value)
+    return "\n".join(
+        line if line.isprintable() else "".join(map(_escape_in_json, line))
+        for line in text.split("\n")
+    )
 
 
-def _indent_json(value: object, *, ensure_ascii: bool, margin: str = "") -> str:
+def _escape_in_json(letter: str) -> str:
+    return letter if letter.isprintable() else json.dumps(letter)[1:-1]
+
+
+def _bytes_as_they_came(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Stray bytes of a name leave as they came; other letters that have no code are escaped."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    letters = error.object[error.start : error.end]
+    return b"".join(map(_encode_stray, letters)), error.end
+
+
+def _encode_stray(letter: str) -> bytes:
+    if "\udc80" <= letter <= "\udcff":
+        return letter.encode("ascii", "surrogateescape")
+    return letter.encode("ascii", "backslashreplace")
+
+
+AS_THEY_CAME = "frostline-as-they-came"  # how a stream treats letters that its encoding lacks
+codecs.register_error(AS_THEY_CAME, _bytes_as_they_came)
+
+
+def _indent_json(value: object, margin: str = "") -> str:
     """As json.dumps with an indent of 2, which would take a line for each number."""
 
     def encode(part: object) -> str:
-        return _indent_json(part, ensure_ascii=ensure_ascii, margin=margin + "  ")
+        return _indent_json(part, margin + "  ")
 
     if isinstance(value, dict) and value:
-        names = (json.dumps({name: 0}, ensure_ascii=ensure_ascii)[1:-4] for name in value)
+        names = (json.dumps({name: 0}, ensure_ascii=False)[1:-4] for name in value)
         parts = [
             f"{name}: {encode(part)}" for name, part in zip(names, value.values(), strict=True)
         ]
     elif isinstance(value, (list, tuple)) and not _are_numbers(value):
         parts = [encode(part) for part in value]
     else:
-        return json.dumps(value, ensure_ascii=ensure_ascii)
+        return json.dumps(value, ensure_ascii=False)
     opening, closing = "{}" if isinstance(value, dict) else "[]"
     inner = f",\n{margin}  ".join(parts)
     return f"{opening}\n{margin}  {inner}\n{margin}{closing}"

@@ -26,7 +26,7 @@ from pipeline.system.hdf5_damage import (
     hash_small_tables,
 )
 from pipeline.system.hdf5_trust import require_own_tables, require_plain_attributes
-from pipeline.system.paths import is_file, open_regular_file
+from pipeline.system.paths import denial, is_file, is_folder, open_regular_file
 
 VERSION = 1
 SEAL_BYTES = 512
@@ -164,11 +164,7 @@ def open_sealed(path: Path, expected_format: str) -> Iterator[h5py.File]:
     """
     path = Path(path)
     if not is_file(path):
-        raise FeatureFileError(
-            f"There is no such feature file. Received: {path}\n"
-            "`frostline.list_features()` lists those in cache/; `frostline.extract(DATA)` makes "
-            "one."
-        )
+        raise FeatureFileError(_describe_missing(path))
     _require_signature(path)
     with _open_whole(path) as file:
         require_plain_attributes(path, file)
@@ -187,6 +183,18 @@ def open_sealed(path: Path, expected_format: str) -> Iterator[h5py.File]:
             )
         require_own_tables(path, file)
         yield file
+
+
+def _describe_missing(path: Path) -> str:
+    if is_folder(path):
+        return (
+            f"This is a folder. Expected a feature file. Received: {path}\n"
+            f"If it holds images, run extract first: `frostline.extract({path})` makes the file."
+        )
+    return (
+        f"There is no such feature file. Received: {path}{denial(path)}\n"
+        "`frostline.list_features()` lists those in cache/; `frostline.extract(DATA)` makes one."
+    )
 
 
 def _open_whole(path: Path) -> h5py.File:
@@ -221,5 +229,6 @@ def _require_signature(path: Path) -> None:
     if not start.startswith(_SEAL_START) and start[SEAL_BYTES:] != _HDF5_SIGNATURE:
         raise FeatureFileError(
             f"This is not a feature file. Expected an HDF5 file that `frostline.extract()` wrote. "
-            f"Received: {path}, which starts with {start[:16]!r}"
+            f"Received: {path}, which starts with {start[:16]!r}\n"
+            "Features are made of images first: `frostline.extract(DATA)`."
         )

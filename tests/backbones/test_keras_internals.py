@@ -13,7 +13,9 @@ from pipeline.backbones.keras_internals import (
     fetch_preset_file,
     flatten_layers,
     layers_numbered_from_0,
+    output_shapes,
     replace_variables_by_constants,
+    shapes_only,
     trainable_weights_when_thawed,
 )
 
@@ -55,6 +57,24 @@ def test_weights_to_train_do_not_depend_on_what_is_frozen():
     assert layer.trainable_weights == []
     names = [weight.name for weight in trainable_weights_when_thawed(layer)]
     assert names == ["gamma", "beta"], CHANGED
+
+
+def test_weights_that_are_shapes_only_take_no_memory_then_or_later():
+    with shapes_only():
+        layer = keras.layers.Dense(2**40)
+        layer.build((None, 2**20))
+    assert layer.kernel.shape == (2**20, 2**40), CHANGED
+    with keras.StatelessScope():  # at its end, Keras fills the weights that have no numbers yet
+        small = keras.layers.Dense(2)
+        small.build((None, 2))
+    assert small.kernel.numpy().shape == (2, 2), CHANGED
+
+
+def test_outputs_of_a_layer_are_known_for_each_of_its_uses():
+    dense = keras.layers.Dense(3)
+    dense(dense(keras.Input((3,))))
+    dense(keras.Input((7, 3)))
+    assert output_shapes(dense) == [(None, 3), (None, 3), (None, 7, 3)], CHANGED
 
 
 def test_layers_are_numbered_as_in_a_new_process_and_the_count_goes_on_afterwards():

@@ -10,7 +10,7 @@ from conftest import call
 from PIL import Image
 
 from pipeline.classifier.model import load_run
-from pipeline.errors import ParameterError, RunError
+from pipeline.errors import ParameterError, ParityError, RunError
 from pipeline.runs.predictions import read_predictions
 from pipeline.runs.run_folder import open_run
 
@@ -195,6 +195,23 @@ def test_parity_is_checked_once_and_a_run_of_other_features_is_refused(fitted, t
     assert found["greatest_difference"] <= 1e-3
 
 
+def change_manifest(run, change):
+    """Reads a run's manifest, lets `change` do something to it, and writes it."""
+    values = json.loads((run / "manifest.json").read_text())
+    change(values)
+    (run / "manifest.json").write_text(json.dumps(values))
+
+
+@pytest.mark.parametrize("kind", ["logreg", "finetuned"])
+def test_names_of_classes_in_another_order_are_not_believed(kind, fitted, finetuned, tmp_path):
+    shutil.copytree({"logreg": fitted, "finetuned": finetuned}[kind], tmp_path / "run")
+    change_manifest(tmp_path / "run", lambda values: values["class_names"].reverse())
+    with pytest.raises(ParityError):
+        load_run(tmp_path / "run")
+    change_manifest(tmp_path / "run", lambda values: values["class_names"].reverse())
+    load_run(tmp_path / "run")
+
+
 def test_model_of_another_run_is_refused(finetuned, tmp_path):
     import keras
 
@@ -202,5 +219,8 @@ def test_model_of_another_run_is_refused(finetuned, tmp_path):
     keras.Sequential([keras.layers.Input((32, 32, 3)), keras.layers.Flatten()]).save(
         tmp_path / "run/model.keras"
     )
+    with pytest.raises(ParityError, match="do not belong to this head"):
+        load_run(tmp_path / "run")
+    change_manifest(tmp_path / "run", lambda values: values.pop("names_and_head_sha256"))
     with pytest.raises(RunError, match="without backbone, head, preprocessing"):
         load_run(tmp_path / "run")

@@ -3,10 +3,13 @@
 import json
 import shutil
 
+import click
 import h5py
 import pytest
 from conftest import call, make_photos, save_image
 
+from cli import main
+from pipeline.commands.options import Value
 from pipeline.errors import RunError
 from pipeline.runs.predictions import read_predictions
 from pipeline.runs.run_folder import open_run
@@ -83,7 +86,7 @@ def test_extract_says_the_batch_sizes_that_it_takes():
     from pipeline.backbones.engines.device import CPU_BATCH_SIZE, GPU_BATCH_SIZE
 
     text = " ".join(call("extract", "--help").stdout.split())
-    assert f"[default: {CPU_BATCH_SIZE} on a CPU, {GPU_BATCH_SIZE} on a GPU]" in text
+    assert f"[default: {CPU_BATCH_SIZE} on a CPU, {GPU_BATCH_SIZE} on a GPU; x>=1]" in text
 
 
 def test_fit_head_on_a_file_that_is_no_feature_file(tmp_path):
@@ -156,7 +159,32 @@ def test_text_and_hidden_files_are_passed_over_and_unreadable_images_listed(phot
 def test_wrong_usage_leaves_with_2():
     assert call("extract").exit_code == 2
     assert call("fit-head", "x.h5", "--head", "forest").exit_code == 2
-    assert call("fit-head", "x.h5", "--C", "-1").exit_code == 2
+    assert call("extract", "photos", "--background", "reddish").exit_code == 2
+    outcome = call("finetune", "runs/x", "--augment", "strong", "--trunk-cache")
+    assert outcome.exit_code == 2
+    assert outcome.stderr.startswith("Usage: python cli.py finetune")
+    assert "Received: --trunk-cache --augment strong" in outcome.stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["extract a", "finetune a", "evaluate a b", "features a --recompute 1"],
+)
+def test_a_device_of_no_kind_is_wrong_usage_in_every_command(command):
+    outcome = call(*command.split(), "--device", "tpu")
+    assert outcome.exit_code == 2
+    assert "Expected auto, cpu, gpu or gpu:N. Received: --device tpu" in outcome.stderr
+
+
+@pytest.mark.parametrize("command", sorted(main.commands))
+def test_a_number_that_an_option_can_never_have_is_wrong_usage_in_every_command(command):
+    arguments = {"evaluate": ("a", "b"), "predict": ("a", "b"), "runs": (), "backbones": ()}
+    for option in main.commands[command].get_params(click.Context(main.commands[command])):
+        if isinstance(option.type, Value) and option.type.entry.type is not str:
+            outcome = call(command, *arguments.get(command, ("a",)), option.opts[0], -1)
+            assert outcome.exit_code == 2, outcome.stderr
+            assert f"Invalid value for '{option.opts[0]}': expected" in outcome.stderr
+            assert "received '-1'" in outcome.stderr
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "predictions.csv", "probes.npz", "head.npz"])

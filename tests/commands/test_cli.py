@@ -10,7 +10,8 @@ from conftest import call
 
 from cli import main
 
-README = (Path(__file__).resolve().parents[2] / "README.md").read_text()
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text()
 
 
 @pytest.mark.parametrize("name", sorted(main.commands))
@@ -19,6 +20,50 @@ def test_every_command_has_help_with_an_example_and_is_in_the_readme(name):
     assert outcome.exit_code == 0
     assert f"python cli.py {name}" in outcome.stdout
     assert f"`{name}" in README
+
+
+@pytest.mark.parametrize("name", ["", *main.commands])
+def test_examples_and_usage_can_be_typed_as_the_program_was_called(name):
+    """From a clone it is `python cli.py`, installed it is `frostline`."""
+    text = call(*name.split(), "--help", program="frostline").stdout
+    assert text.startswith(f"Usage: frostline {name}".rstrip())
+    assert f"\n    frostline {name}" in text
+    assert "cli.py" not in text
+
+
+def test_hints_can_be_typed_as_the_program_was_called(tmp_path):
+    assert "`frostline runs` lists" in call("predict", tmp_path, "x", program="frostline").stderr
+    said = call("runs", program="frostline").stderr
+    assert said == "No runs yet. `frostline fit-head FEATURES` makes one.\n"
+    said = call("features").stderr
+    assert said == "No feature files yet. `python cli.py extract DATA` makes one.\n"
+
+
+def test_program_of_a_clone_is_named_as_it_was_called():
+    done = subprocess.run(
+        [sys.executable, ROOT / "cli.py", "fetch", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    called = f"{Path(sys.executable).name} {ROOT}/cli.py fetch"
+    assert done.stdout.startswith(f"Usage: {called} [OPTIONS] SOURCE\n")
+    assert f"\n    {called} digits\n" in done.stdout
+
+
+def test_help_has_every_command_in_full_in_the_order_of_their_use(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    text = call("--help").stdout
+    assert "..." not in text.partition("Commands:")[2]
+    places = [text.index(f"\n  {name} ") for name in ("fetch", "extract", "fit-head", "finetune")]
+    assert places == sorted(places)
+
+
+def test_first_example_needs_no_network():
+    for name in ("", "extract"):
+        lines = call(*name.split(), "--help").stdout.splitlines()
+        first = next(line for line in lines if "cli.py extract" in line and "Usage" not in line)
+        assert "--backbone efficientnet-lite0" in first
 
 
 @pytest.mark.parametrize("name", sorted(main.commands))

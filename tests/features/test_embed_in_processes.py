@@ -64,10 +64,19 @@ def test_worker_that_is_killed_is_said_and_the_next_run_goes_on(photos, tmp_path
     assert len(read(tmp_path / "a.h5")[1]) == 24
 
 
-def test_command_line_with_loky_gives_the_rows_of_threads(extracted, tmp_path):
+def test_command_line_with_processes_gives_the_rows_of_threads(extracted, tmp_path):
     outcome = call(
         *("extract", extracted / "photos", "--backbone", "efficientnet-lite0", "--no-reuse"),
-        *("--image-size", 32, "--parallel", "loky", "--jobs", 2, "--output", tmp_path / "a.h5"),
+        *(
+            "--image-size",
+            32,
+            "--parallel",
+            "processes",
+            "--jobs",
+            2,
+            "--output",
+            tmp_path / "a.h5",
+        ),
     )
     assert outcome.exit_code == 0, outcome.stderr
     np.testing.assert_array_equal(read(tmp_path / "a.h5")[1], read(extracted / "features.h5")[1])

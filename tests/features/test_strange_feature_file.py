@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from benchmarks.stand_in import RECIPE, StandIn, extract
 from pipeline.commands.terminal.terminal import Terminal
 from pipeline.errors import FeatureFileError, FrostlineError
-from pipeline.features.extraction import Features
 from pipeline.features.feature_file import FeatureFile, read_part, write_part
+from pipeline.features.opened_file import Features
 from pipeline.features.verify import recompute_rows
 from pipeline.images.splits import SPLITS
 from pipeline.recipe import EngineRecord
@@ -216,7 +216,7 @@ def recipe_with(**values):
         (recipe_with(image_size=16), "probes should be of 16 x 16 pixels"),
         (recipe_with(resize="squeeze"), "Expected `resize` to be one of"),
         (recipe_with(scale=[1.0, 1.0]), "Expected `array` of length 3"),
-        (recipe_with(scale=[1.0, 1.0, float("inf")]), "to be finite"),
+        (recipe_with(scale=[1.0, 1.0, float("inf")]), "up to 1e+09"),
         (recipe_with(colour="green"), "no fields but a recipe's"),
         (recipe_with(background=[0, 0, 300]), "RGB 0..255"),
         (say("recipe", "[]"), "damaged in the small tables"),

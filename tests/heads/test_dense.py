@@ -361,7 +361,6 @@ def test_a_file_that_is_missing_or_no_head_is_a_run_error(tmp_path):
     keras.Sequential([keras.Input((4, 4, 3)), keras.layers.ReLU()]).save(tmp_path / "image.keras")
     with pytest.raises(RunError, match="is no dense head"):
         load_dense_head(tmp_path / "image.keras")
-    with zipfile.ZipFile(tmp_path / "zip.keras", "w") as archive:
-        archive.writestr("config.json", "[1]")
+    rewrite_config(tmp_path / "image.keras", lambda config: [1])
     with pytest.raises(RunError, match="holds a list"):
-        load_dense_head(tmp_path / "zip.keras")
+        load_dense_head(tmp_path / "image.keras")

@@ -11,7 +11,7 @@ from conftest import call
 from pipeline.classifier.model import load_run
 from pipeline.errors import HeadError
 from pipeline.features.feature_file import FeatureFile
-from pipeline.heads.head import FittedHead
+from pipeline.heads.head import ChosenHead
 from pipeline.heads.linear import softmax
 from pipeline.heads.registry import HEADS, HeadKind
 from pipeline.system.options import option
@@ -42,7 +42,7 @@ def fit_nearest_mean(rows, options, *, seed, on_progress):
     numbers = range(len(rows.class_names))
     means = [rows.features[np.flatnonzero(rows.is_train & (rows.labels == n))] for n in numbers]
     head = NearestMeanHead(np.stack([m.mean(axis=0) for m in means]), options.sharpness)
-    return FittedHead(head, chosen="the means of the classes")
+    return ChosenHead(head, chosen="the means of the classes")
 
 
 def load_nearest_mean(folder, class_names):
@@ -97,7 +97,7 @@ def test_new_head_is_fitted_by_the_command_with_its_own_options(run, extracted):
 def test_help_and_refusals_know_the_new_head(extracted):
     text = " ".join(call("fit-head", "--help").stdout.split())
     assert "--head [logreg|dense|nearest-mean]" in text
-    assert "How sure it is of the nearest mean. [default: 1.0]" in text
+    assert "How sure it is of the nearest mean. [default: 1.0; 0<x<1e+09]" in text
     features = extracted / "features.h5"
     outcome = call("fit-head", features, "--sharpness", 3)
     assert outcome.exit_code == 2
@@ -106,19 +106,26 @@ def test_help_and_refusals_know_the_new_head(extracted):
     assert outcome.exit_code == 2
     assert "--class-weight is an option of the logreg or dense head" in outcome.stderr
     outcome = call("fit-head", features, "--head", "nearest-mean", "--sharpness", 0)
-    assert outcome.exit_code == 1
-    assert "Expected --sharpness to be between 0 and 1e+09. Received: 0.0" in outcome.stderr
+    assert outcome.exit_code == 2
+    assert (
+        "'--sharpness': expected a number above 0 and below 1e+09, received '0'" in outcome.stderr
+    )
 
 
 def test_option_that_two_heads_have_with_other_defaults_is_there_once_and_tells_both(monkeypatch):
     @dataclass(frozen=True)
     class Options:
         dropout: float = option(0.25, help="Of this head.", least=0, below=1)
+        epochs: int = option(200, help="Of this head.", least=0)
 
     monkeypatch.setitem(HEADS, "nearest-mean", replace(LINE, options=Options))
     text = " ".join(call("fit-head", "--help").stdout.split())
     assert text.count("--dropout") == 1
-    assert "[default: 0.5 of dense, 0.25 of nearest-mean]" in text
+    assert "[default: 0.5 of dense, 0.25 of nearest-mean; 0<=x<1]" in text
+    assert "--epochs INTEGER Of the dense head, at most. [default: 200] " in text
+    outcome = call("fit-head", "x.h5", "--head", "dense", "--epochs", 0)
+    assert outcome.exit_code == 2
+    assert "Expected --epochs to be at least 1. Received: 0" in outcome.stderr
 
 
 def test_new_head_predicts_evaluates_and_is_listed(run, extracted):

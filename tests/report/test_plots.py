@@ -1,4 +1,4 @@
-"""Tests of pipeline/report/plots.py: the files that come out, and that nothing makes it stumble."""
+"""The pictures of a run: the files that come out, and that nothing makes it stumble."""
 
 import sys
 import warnings
@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.report import plots
-from pipeline.report.plots import plot_confusion_matrix, plot_finetuning, plot_learning_curve
+from pipeline.report import figures
+from pipeline.report.confusion_matrix import plot_confusion_matrix
+from pipeline.report.finetuning_plots import plot_augmented_images, plot_learning_rate_sweep
+from pipeline.report.learning_curves import plot_finetuning, plot_learning_curve
 
 BLUE, ORANGE = (0, 114, 178), (213, 94, 0)
 
@@ -155,10 +157,34 @@ def test_a_thousand_classes_still_make_a_picture_of_reasonable_size(tmp_path):
     assert max(pixels(tmp_path / "a.png").shape) < 2500
 
 
-def test_names_with_dollars_and_foreign_letters_are_drawn_without_warnings(tmp_path):
-    names = ["$x_1$", "$", "\\frac{", "猫", "שלום", "a\nb"]
-    plot_confusion_matrix(tmp_path / "a.png", np.eye(6, dtype=int), names, "$50$ and 猫")
-    assert pixels(tmp_path / "a.png").size
+NAMES = {
+    "no UTF-8": "G\udce4nse",
+    "formulas": "$x_1$ $ \\frac{",
+    "no such letters": "猫 שלום \U0001f600 \U000f0000",
+    "controls": "a\nb\r\x1b[31m\x9b\x7f",
+    "other direction": "a\u202eb\u2066c",
+    "long": "x" * 200,
+    "no width": "\u0301\ufe0f",
+}
+
+
+@pytest.mark.parametrize("title", ["".join(NAMES.values()), "\u0301\ufe0f"])
+def test_any_name_is_drawn_in_every_picture_and_without_warnings(tmp_path, title):
+    names = list(NAMES.values())
+    plot_confusion_matrix(tmp_path / "a.png", np.eye(len(names), dtype=int), names, title)
+    plot_learning_curve(tmp_path / "b.png", EPOCHS, best=9, title=title)
+    plot_finetuning(tmp_path / "c.png", PATH, EPOCHS, head_x="C", unfrozen_from=title, title=title)
+    plot_learning_rate_sweep(tmp_path / "d.png", [(1e-4, 2.0), (1e-3, 1.0)], 1e-3, title=title)
+    plot_augmented_images(tmp_path / "e.png", np.zeros((4, 8, 8, 3)), title=title)
+    for picture in "abcde":
+        with Image.open(tmp_path / f"{picture}.png") as image:
+            assert max(image.size) < 2000
+
+
+def test_a_name_that_is_no_utf8_is_drawn_as_a_terminal_shows_it(tmp_path):
+    plot_confusion_matrix(tmp_path / "a.png", np.eye(2, dtype=int), ["G\udce4nse", "b"])
+    plot_confusion_matrix(tmp_path / "b.png", np.eye(2, dtype=int), ["G\\udce4nse", "b"])
+    assert np.array_equal(pixels(tmp_path / "a.png"), pixels(tmp_path / "b.png"))
 
 
 def test_a_letter_that_the_usual_font_lacks_is_drawn_with_another_that_is_installed(
@@ -167,12 +193,12 @@ def test_a_letter_that_the_usual_font_lacks_is_drawn_with_another_that_is_instal
     """STIX comes with matplotlib and has an enclosing circle, U+20DD, which DejaVu has not."""
     drawn = []
     for fonts in ((), ("No Such Font", "STIXGeneral")):
-        monkeypatch.setattr(plots, "MORE_FONTS", fonts)
-        plots.list_fonts.cache_clear()
+        monkeypatch.setattr(figures, "MORE_FONTS", fonts)
+        figures.list_fonts.cache_clear()
         plot_confusion_matrix(tmp_path / "a.png", np.eye(2, dtype=int), ["\u20dd" * 3, "b"])
         drawn.append(pixels(tmp_path / "a.png"))
     monkeypatch.undo()
-    plots.list_fonts.cache_clear()
+    figures.list_fonts.cache_clear()
     assert drawn[0].shape != drawn[1].shape or not np.array_equal(*drawn)
     assert "not found" not in caplog.text
 
@@ -199,7 +225,7 @@ def test_plots_drawn_in_threads_equal_those_drawn_alone(tmp_path):
 
 def test_drawing_loads_neither_pyplot_nor_tensorflow():
     code = (
-        "import sys, pipeline.report.plots as p;"
+        "import sys, pipeline.report.confusion_matrix as p;"
         "p.plot_confusion_matrix('/dev/null', [[1, 0], [0, 1]], 'ab');"
         "print({'matplotlib.pyplot', 'tensorflow', 'keras'} & set(sys.modules))"
     )

@@ -42,7 +42,8 @@ def test_what_is_written_is_read_back_and_its_keys_are_those_of_version_1(tmp_pa
     write_manifest(tmp_path / "new", manifest)
     assert read_manifest(tmp_path / "new") == manifest
     values = json.loads((tmp_path / "new/manifest.json").read_text())
-    assert set(values) == set(make_manifest()) | {"engine", "scored_images"}
+    added = {"engine", "names_and_head_sha256", "scored_images"}
+    assert set(values) == set(make_manifest()) | added
     assert values["version"] == 2
     assert values["engine"]["name"] == "litert"
     assert json.loads((tmp_path / "new/classes.json").read_text()) == ["daisy", "rose"]
@@ -142,6 +143,13 @@ DAMAGES = [
     (("data_root",), 7, "$.data_root"),
     (("kind",), {"x": 1}, "$.kind"),
     (("features_batch_size",), 1.5, "features_batch_size"),
+    (("recipe", "image_size"), 1_000_000, "`image_size`"),
+    (("recipe", "weights"), "random:abc", "`weights`"),
+    (("recipe", "scale"), [1e308, 1, 1], "`scale`"),
+    (("class_names",), ["daisy", "\ud800"], "$.class_names[1]"),
+    (("class_names",), ["daisy", "G\udcc3\udca4nse"], "$.class_names[1]"),
+    (("data_root",), "/data\0", "$.data_root"),
+    (("parameters",), {"\udfff": 1}, "$.parameters.'\\udfff'"),
 ]
 
 

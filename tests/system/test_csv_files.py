@@ -61,3 +61,9 @@ def test_what_is_no_csv_is_a_value_error(path):
     path.write_bytes(b'a,"b')
     with pytest.raises(ValueError, match="it is no CSV"):
         list(read_csv(path))
+
+
+def test_a_pipe_is_not_read(tmp_path):
+    os.mkfifo(tmp_path / "a.csv")
+    with pytest.raises(OSError, match="it is a pipe or device, not a file"):
+        next(read_csv(tmp_path / "a.csv"))

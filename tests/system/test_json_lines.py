@@ -24,12 +24,11 @@ def test_what_is_written_is_read_back(value):
 @given(st.dictionaries(st.text(), st.lists(st.text() | st.dictionaries(st.text(), st.booleans()))))
 @settings(max_examples=50, deadline=None)
 def test_without_numbers_it_is_the_usual_indented_text(value):
-    try:
-        expected = json.dumps(value, indent=2, ensure_ascii=False)
-        expected.encode()
-    except UnicodeEncodeError:
-        expected = json.dumps(value, indent=2)
-    assert to_json(value) == expected
+    usual = json.dumps(value, indent=2, ensure_ascii=False)
+    text = to_json(value)
+    assert json.loads(text) == value
+    assert all(line.isprintable() for line in text.split("\n"))
+    assert text == usual or not usual.replace("\n", "").isprintable()
 
 
 def test_a_matrix_takes_a_line_a_row():

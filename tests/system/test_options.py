@@ -10,8 +10,9 @@ from click.testing import CliRunner
 
 from pipeline.commands.options import options_of
 from pipeline.errors import ParameterError
+from pipeline.features.options import SplitOptions
 from pipeline.finetuning.options import FinetuneOptions
-from pipeline.heads.options import DenseOptions, LogregOptions, SplitOptions
+from pipeline.heads.options import DenseOptions, LogregOptions
 from pipeline.system.options import build_options, check_options, list_options, option
 
 
@@ -19,9 +20,11 @@ from pipeline.system.options import build_options, check_options, list_options, 
 class Soup:
     salt: float = option(1.5, help="Grams.", least=0, below=10)
     n_carrots: int = option(3, help="How many.", least=1, flag="carrots")
+    share: float = option(0.5, help="For you.", above=0, below=1)
     heat: float | None = option(None, help="Watts.", above=0, below=math.inf, none_word="auto")
-    kind: str = option("leek", help="Which.", choices=("leek", "pea"))
+    kind: str = option("leek", help="Which.", choices=("leek", "pea"), aliases=(("porro", "leek"),))
     stir: bool = option(False, help="Stir it.")
+    garnish: bool = option(True, help="Leave the parsley away.")
     lid: bool | None = option(None, help="Use a lid.", default_words="where there is one")
     name: str | None = option(None, help="Of the soup.")
 
@@ -44,13 +47,16 @@ def test_command_line_has_names_types_and_defaults_of_the_dataclass():
         *("--salt", 2, "--carrots", 5, "--heat", "7.5", "--kind", "pea", "--stir", "--no-lid"),
         *("--name", "green"),
     )
-    assert soup == Soup(2.0, 5, 7.5, "pea", True, False, "green")
+    assert soup == Soup(2.0, 5, 0.5, 7.5, "pea", True, True, False, "green")
     assert run("--heat", "auto", "--lid")[2] == Soup(lid=True)
+    assert run("--no-garnish")[2] == Soup(garnish=False)
     text = " ".join(run("--help")[1].split())
     for said in (
-        "--salt FLOAT Grams. [default: 1.5]",
-        "--carrots INTEGER How many. [default: 3]",
-        "--heat TEXT Watts. [default: auto]",
+        "--salt FLOAT Grams. [default: 1.5; 0<=x<10]",
+        "--carrots INTEGER How many. [default: 3; x>=1]",
+        "--share FLOAT For you. [default: 0.5; 0<x<1]",
+        "--heat TEXT Watts. [default: auto; x>0]",
+        "--no-garnish Leave the parsley away. --lid",
         "--kind [leek|pea] Which. [default: leek]",
         "--lid / --no-lid Use a lid. [default: where there is one]",
         "--name TEXT Of the soup. --help",
@@ -67,6 +73,30 @@ def test_wrong_word_is_wrong_usage_and_names_its_option(value):
 
 
 @pytest.mark.parametrize(
+    ("flag", "value", "expected"),
+    [
+        ("--carrots", "0", "expected a whole number at least 1, received '0'"),
+        ("--carrots", "2.5", "expected a whole number at least 1, received '2.5'"),
+        ("--salt", "nan", "expected a number at least 0 and below 10, received 'nan'"),
+        ("--share", "1", "expected a number above 0 and below 1, received '1'"),
+        ("--share", "half", "expected a number above 0 and below 1, received 'half'"),
+    ],
+)
+def test_number_out_of_range_is_wrong_usage_and_names_its_option(flag, value, expected):
+    code, output, _ = run(flag, value)
+    assert code == 2
+    assert f"'{flag}'" in output
+    assert expected in output
+
+
+def test_former_spelling_is_understood_and_not_shown():
+    assert run("--kind", "porro")[2] == Soup(kind="leek")
+    assert build_options(Soup, {"kind": "porro"}, "cook") == Soup(kind="leek")
+    assert build_options(Soup, {}, "cook", base=Soup(kind="porro")) == Soup(kind="leek")
+    assert "porro" not in run("--help")[1]
+
+
+@pytest.mark.parametrize(
     ("name", "value", "expected"),
     [
         ("salt", 10.0, "`salt` to be at least 0 and below 10. Received: 10.0"),
@@ -75,6 +105,7 @@ def test_wrong_word_is_wrong_usage_and_names_its_option(value):
         ("n_carrots", 0, "at least 1. Received: 0"),
         ("n_carrots", 2.0, "a whole number at least 1. Received: 2.0"),
         ("n_carrots", True, "a whole number at least 1. Received: True"),
+        ("share", 1.0, "`share` to be above 0 and below 1. Received: 1.0"),
         ("heat", math.inf, "None or a number above 0. Received: inf"),
         ("kind", "beef", "one of leek, pea. Received: beef"),
         ("stir", 1, "true or false. Received: 1"),

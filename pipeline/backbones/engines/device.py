@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.errors import DeviceError
+from pipeline.errors import DeviceError, ParameterError
 from pipeline.system.parallel import count_cores
 from pipeline.system.quiet_start import no_start_up_talk
 
@@ -96,12 +96,13 @@ def require_device_name(wanted: object) -> tuple[str, int]:
         The kind and the number.
 
     Raises:
-        DeviceError: it is none of these.
+        ParameterError: it is none of these.
     """
     found = re.fullmatch(r"(auto|cpu|gpu)|gpu:(\d+)", wanted) if isinstance(wanted, str) else None
     if found is None:
-        raise DeviceError(
-            f"Unknown device. Expected auto, cpu, gpu or gpu:N. Received: `device={wanted}`"
+        raise ParameterError(
+            f"Unknown device. Expected auto, cpu, gpu or gpu:N. Received: `device={wanted}`",
+            "device",
         )
     return found[1] or "gpu", int(found[2] or 0)
 

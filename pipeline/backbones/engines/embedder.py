@@ -10,8 +10,8 @@ IMAGES_PER_TASK = 8
 class Embedder:
     """Pixels to features.
 
-    Any number of threads may call it at once. Batches are padded to one size, so the same image
-    gives the same bits wherever in whichever batch it is.
+    Any number of threads may call it at once. Batches are padded to one size, so on a CPU the same
+    image gives the same bits wherever in whichever batch it is; on a GPU most networks do that.
 
     Args:
         engine: takes whole batches.

@@ -52,7 +52,9 @@ class OpenVINOEngine:
         n_streams: int | None = None,
     ):
         if network.precision not in _HINTS:
-            raise CannotRunError(f"it does not compute in {network.precision}")
+            raise CannotRunError(
+                f"it does not compute in {network.precision.removeprefix('mixed_')}"
+            )
         self.version = openvino.__version__.split("-")[0]
         self.device = device
         self.precision = network.precision
@@ -73,7 +75,11 @@ class OpenVINOEngine:
         self._image_shape = tuple(compiled.input(0).shape)[1:]
         self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
         for _ in range(self.n_streams):
-            self._idle.put(compiled.create_infer_request())
+            request = compiled.create_infer_request()
+            # Here, by one thread: the first array that is made of a tensor starts numpy's interface
+            # in OpenVINO, and two threads that do so at once wait for each other for ever (seen).
+            _ = request.get_input_tensor(0).data
+            self._idle.put(request)
 
     def _find(self, network: Network) -> ConvertedNetwork:
         """From the store, else converted and put there."""

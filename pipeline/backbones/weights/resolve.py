@@ -13,7 +13,7 @@ from pipeline.backbones.registry import Backbone, Download, PackageFile, Preset
 from pipeline.backbones.weights.downloads import check_download, fetch_if_absent, target_of
 from pipeline.errors import WeightsError
 from pipeline.recipe import Recipe
-from pipeline.system.paths import sha256_of_file
+from pipeline.system.paths import denial, is_file, is_folder, sha256_of_file
 
 KERAS_SUFFIXES = (".weights.h5", ".h5", ".keras")
 TORCH_SUFFIXES = (".pth", ".pt")
@@ -82,11 +82,11 @@ def resolve_recorded_weights(recipe: Recipe, source: str) -> ResolvedWeights:
     seed = int(value) if kind == "random" else 0
     is_preset = recipe.backbone.startswith(HUB_PREFIX)
     location = locate_preset(source) if is_preset else source
-    if is_preset and Path(location).is_absolute() and not Path(location).is_dir():
+    if is_preset and Path(location).is_absolute() and not is_folder(Path(location)):
         raise WeightsError(
             "The preset that the features were made with is not where it was. Expected: the folder "
-            f"of {recipe.backbone}. Received: {location}\nIf it was moved, say where it is with "
-            "`weights=FOLDER`."
+            f"of {recipe.backbone}. Received: {location}{denial(Path(location))}\n"
+            "If it was moved, say where it is with `weights=FOLDER`."
         )
     backbone = find_backbone(recipe.backbone, None if source == "imagenet" else location)
     found = resolve_weights(backbone, source, seed, recipe.layer)
@@ -158,11 +158,11 @@ def _package_path(backbone: Backbone, source: PackageFile) -> Path:
 
 def _check_given(backbone: Backbone, path: Path) -> Path:
     suffixes = KERAS_SUFFIXES + (TORCH_SUFFIXES if backbone.state_dict_loader else ())
-    if not path.is_file():
-        what = "is a folder" if path.is_dir() else "does not exist"
+    if not is_file(path):
+        what = "is a folder" if is_folder(path) else "does not exist"
         raise WeightsError(
-            f"The weights file {what}. Expected imagenet, random, or a file that ends in "
-            f"{', '.join(suffixes)}. Received: `weights={path}`"
+            f"The weights file {what}{denial(path)}. Expected imagenet, random, or a file that "
+            f"ends in {', '.join(suffixes)}. Received: `weights={path}`"
         )
     if not path.name.endswith(suffixes):
         raise WeightsError(

@@ -7,7 +7,17 @@ from contextlib import contextmanager
 from rich.console import Console
 
 _PLAIN_LINE_SECONDS = 10.0
+_RATE_SECONDS = 1.0  # a shorter time says nothing of how fast things go
+_RATE_COUNT = 5  # and neither do fewer
 _BAR_WIDTH = 24
+
+
+def describe_rate(done: int, seconds: float) -> str | None:
+    """`12.3` a second; None for so few or in so short a time that it says nothing."""
+    if done < _RATE_COUNT or seconds < _RATE_SECONDS:
+        return None
+    rate = done / seconds
+    return f"{rate:,.0f}" if rate >= 100 else f"{rate:,.1f}"
 
 
 @contextmanager
@@ -17,6 +27,7 @@ def progress_bar(console: Console) -> Iterator[Callable[[str, int, int], None]]:
         BarColumn,
         MofNCompleteColumn,
         Progress,
+        TaskID,
         TextColumn,
         TimeRemainingColumn,
     )
@@ -29,16 +40,16 @@ def progress_bar(console: Console) -> Iterator[Callable[[str, int, int], None]]:
         TimeRemainingColumn(),
     )
     bar = Progress(*columns, console=console)
-    tasks: dict[str, tuple] = {}
+    tasks: dict[str, tuple[TaskID, float, int]] = {}
 
     def update(stage: str, done: int, total: int) -> None:
         if not tasks:
             bar.start()
         if stage not in tasks:
-            tasks[stage] = (bar.add_task(stage, total=total, rate=""), time.monotonic())
-        task, started = tasks[stage]
-        rate = f"{done / max(1e-9, time.monotonic() - started):,.0f}/s"
-        bar.update(task, completed=done, total=total, rate=rate)
+            tasks[stage] = (bar.add_task(stage, total=total, rate=""), time.monotonic(), done)
+        task, started, at_first = tasks[stage]
+        rate = describe_rate(done - at_first, time.monotonic() - started)
+        bar.update(task, completed=done, total=total, rate=f"{rate}/s" if rate else "")
 
     try:
         yield update
@@ -48,19 +59,21 @@ def progress_bar(console: Console) -> Iterator[Callable[[str, int, int], None]]:
 
 def progress_lines(say: Callable[[str], None]) -> Callable[[str, int, int], None]:
     """A line now and then, for logs."""
-    started: dict[str, float] = {}
+    started: dict[str, tuple[float, int]] = {}
     last = 0.0
 
     def update(stage: str, done: int, total: int) -> None:
         nonlocal last
         now = time.monotonic()
-        start = started.setdefault(stage, now)
-        if now - max(last, start) >= _PLAIN_LINE_SECONDS and done:
-            last = now
-            rate = done / (now - start)
-            say(
-                f"{stage}: {done:,} of {total:,}, {rate:,.0f}/s, "
-                f"{(total - done) / max(rate, 1e-9):,.0f} s left"
-            )
+        start, at_first = started.setdefault(stage, (now, done))
+        if now - max(last, start) < _PLAIN_LINE_SECONDS or not done:
+            return
+        last = now
+        rate = describe_rate(done - at_first, now - start)
+        words = f"{stage}: {done:,} of {total:,}"
+        if done > at_first:
+            left = (total - done) * (now - start) / (done - at_first)
+            words += f"{f', {rate}/s' if rate else ''}, {left:,.0f} s left"
+        say(words)
 
     return update

@@ -18,9 +18,22 @@ _LEAST_NAME = 16  # characters of a name in one line
 _GAP = 3  # characters between two columns, at most
 
 
+def count(number: int, word: str) -> str:
+    """`1 image`, `2 images`, `3 classes`."""
+    ending = "" if number == 1 else "es" if word.endswith("s") else "s"
+    return f"{number:,} {word}{ending}"
+
+
+def describe_size(n_bytes: int) -> str:
+    return f"{n_bytes / 1e6:,.1f} MB" if n_bytes >= 1e6 else f"{n_bytes / 1e3:,.0f} kB"
+
+
 def plain(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name} {plain(inner)}" for name, inner in value.items())
+    if isinstance(value, list | tuple):
+        is_numbers = all(isinstance(inner, int | float) for inner in value)
+        return (" " if is_numbers else ", ").join(plain(inner) for inner in value)
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 

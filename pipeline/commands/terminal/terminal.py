@@ -1,37 +1,45 @@
-"""What people see in a terminal: results on stdout, talk and progress on stderr."""
+"""What people see of each command's work."""
 
-import csv
-import io
-import sys
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext, redirect_stderr
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from pipeline.commands.terminal.class_chart import draw_class_chart
 from pipeline.commands.terminal.lists import backbones_table, feature_files_table
-from pipeline.commands.terminal.progress import progress_bar, progress_lines
+from pipeline.commands.terminal.output import Output
+from pipeline.commands.terminal.predictions import (
+    list_best,
+    predictions_csv,
+    predictions_json,
+    predictions_lines,
+)
+from pipeline.commands.terminal.progress import describe_rate
 from pipeline.commands.terminal.run_lists import run_tables
+from pipeline.commands.terminal.sentences import (
+    count_given_splits,
+    describe_choice,
+    describe_finetuning,
+    describe_skipped,
+)
 from pipeline.commands.terminal.tables import (
     MOST_ROWS,
+    count,
     describe_other_classes,
-    least_width,
-    long_table,
+    describe_size,
     make_table,
     per_class_table,
     plain,
     score_table,
 )
-from pipeline.commands.terminal.words import say_in_commands
-from pipeline.images.splits import NO_SPLIT, SPLITS
+from pipeline.images.splits import SPLITS
 from pipeline.runs.scores import Metrics, describe_absent_classes
-from pipeline.system.printable import printable, printable_lines, to_json
+from pipeline.system.csv_files import format_csv
+from pipeline.system.printable import printable
 
 if TYPE_CHECKING:
     from pipeline.backbones.frost_lines import FrostLine
@@ -45,95 +53,30 @@ if TYPE_CHECKING:
     from pipeline.heads.fit_head import FitResult
     from pipeline.images.dataset import Dataset
 
-_UNLIMITED = 100_000  # characters in a line of a pipe or file, where nothing must be broken
 
-
-# Path of an image, its classes with their probabilities, or why it has none.
-_PredictionRow = tuple[str, list[tuple[str, float]] | None, str | None]
-
-
-class Terminal:
-    """Prints for people and scripts; with `quiet`, only results."""
-
-    def __init__(self, *, quiet: bool = False):
-        self._quiet = quiet
-        if hasattr(sys.stdout, "reconfigure"):  # stray bytes of file names leave as they came
-            sys.stdout.reconfigure(errors="surrogateescape")
-        # What is piped is read in a terminal, too, or in a log.
-        self._columns = Console().width
-        width = None if sys.stdout.isatty() else _UNLIMITED
-        self._out = Console(highlight=False, width=width, soft_wrap=not sys.stdout.isatty())
-        self._talk = Console(stderr=True, highlight=False, quiet=quiet, soft_wrap=True)
-
-    def say(self, text: str) -> None:
-        """Talk on stderr, in lines that do nothing to a terminal whatever names are in them."""
-        self._talk.print(escape(printable_lines(say_in_commands(text))))
-
-    def complain(self, text: str) -> None:
-        """What went wrong, on stderr, even with `quiet`; for errors that end nothing."""
-        sys.stderr.write(printable_lines(say_in_commands(text)) + "\n")
-
-    def result(self, text: str) -> None:
-        """A result: one line on stdout, as it is."""
-        sys.stdout.write(text + "\n")
-
-    def tell(self, text: str) -> None:
-        """A result in words of the library, for people."""
-        self.result(say_in_commands(text))
-
-    def result_json(self, value: object) -> None:
-        self.result(to_json(value))
-
-    def progress(self) -> AbstractContextManager[Callable[[str, int, int], None]]:
-        """Gives a function of (stage, done, total) that draws a bar, or a line now and then."""
-        if self._quiet:
-            return nullcontext(lambda stage, done, total: None)
-        if self._talk.is_terminal:
-            return progress_bar(self._talk)
-        return nullcontext(progress_lines(self.say))
-
-    def hush(self) -> AbstractContextManager[Any]:
-        """With `quiet`, keeps off stderr what libraries write there: Keras's progress bar."""
-        return redirect_stderr(io.StringIO()) if self._quiet else nullcontext()
-
-    def _print(self, table: Table) -> None:
-        with self._out.capture() as captured:
-            width = max(self._out.width, least_width(table))
-            self._out.print(table, width=width, crop=False)
-        self._write_lines(captured.get())
+class Terminal(Output):
+    """What each command shows of what it made."""
 
     def _print_scores(
         self, rows: Mapping[str, Metrics], splits: Mapping[str, Metrics] | None = None
     ) -> None:
         """The table of scores, and which classes its means leave out, said once for each split."""
-        self._print(score_table(rows))
+        self.print_table(score_table(rows))
         for sentence in describe_absent_classes(rows if splits is None else splits):
             self.result(sentence)
 
     def _print_classes(self, metrics: Metrics, split: str, place: str) -> None:
-        self._print(per_class_table(metrics, split))
+        self.print_table(per_class_table(metrics, split))
         for sentence in describe_other_classes(metrics, place):
             self.result(sentence)
 
-    def _print_whole(self, table: Table) -> None:
-        """As wide as it is: the terminal breaks a line that is too long, and cuts nothing off."""
-        with self._out.capture() as captured:
-            self._out.print(table, width=_UNLIMITED, crop=False)
-        self._write_lines(captured.get())
-
-    def _write_lines(self, text: str) -> None:
-        """Without the spaces that fill a table's lines up: they would break in a terminal."""
-        sys.stdout.write("\n".join(line.rstrip(" ") for line in text.split("\n")))
-
     def show_dataset(self, dataset: "Dataset") -> None:
         """Images per class and split, and what was left out."""
-        n_classes = len(dataset.class_names)
-        classes = f"{n_classes:,} class{'' if n_classes == 1 else 'es'}"
-        images = f"{len(dataset):,} image{'' if len(dataset) == 1 else 's'}"
-        self.say(f"{printable(str(dataset.source))}: {images}, {classes}")
-        if not self._quiet and dataset.class_names:
-            counts, columns = _count_given_splits(dataset)
-            self._talk.print(draw_class_chart(dataset.class_names, counts, columns))
+        n_images, n_classes = count(len(dataset), "image"), count(len(dataset.class_names), "class")
+        self.say(f"{printable(str(dataset.source))}: {n_images}, {n_classes}")
+        if not self.is_quiet and dataset.class_names:
+            counts, columns = count_given_splits(dataset)
+            self.show_talk(draw_class_chart(dataset.class_names, counts, columns))
         for note in dataset.notes:
             self.say(note)
 
@@ -149,14 +92,15 @@ class Terminal:
             "removed": summary.removed,
         }
         words = ", ".join(f"{count:,} {word}" for word, count in counts.items() if count)
-        self.say(f"{summary.n_images:,} images: {words}")
-        for line in _describe_skipped(summary.skipped, n_shown=3):
+        self.say(f"{count(summary.n_images, 'image')}: {words}")
+        for line in describe_skipped(summary.skipped, n_shown=3):
             self.say(f"  {line}")
         if summary.computed:
-            rate = summary.computed / summary.compute_seconds
-            self.say(f"{rate:,.1f} images/s, {summary.seconds:.1f} s in all")
+            rate = describe_rate(summary.computed, summary.compute_seconds)
+            speed = f"{rate} images/s, " if rate else ""
+            self.say(f"{speed}{summary.seconds:.1f} s in all")
         state = "is up to date" if summary.is_unchanged else "written"
-        self.say(f"Feature file {state}, {summary.bytes / 1e6:,.1f} MB:")
+        self.say(f"Feature file {state}, {describe_size(summary.bytes)}:")
 
     def show_epoch(self, record: dict[str, float]) -> None:
         """One line per epoch."""
@@ -168,11 +112,11 @@ class Terminal:
 
     def show_fit(self, result: "FitResult", *, as_json: bool) -> None:
         """The scores of a fitted head."""
-        if not self._quiet:
+        if not self.is_quiet:
             is_used = np.any(result.n_images, axis=0)
             columns = [name for name, used in zip(SPLITS, is_used, strict=True) if used]
             counts = result.n_images[:, is_used]
-            self._talk.print(draw_class_chart(result.class_names, counts, columns))
+            self.show_talk(draw_class_chart(result.class_names, counts, columns))
         for note in result.notes:
             self.say(note)
         if as_json:
@@ -190,7 +134,7 @@ class Terminal:
         best = next(name for name in ("test", "val", "train") if name in result.metrics)
         place = f"{result.folder / 'manifest.json'}, metrics, {best}, per_class"
         self._print_classes(result.metrics[best], best, place)
-        self.result(_describe_choice(result))
+        self.result(describe_choice(result))
         if "test" not in result.metrics and result.chosen_by == "val":
             self.result("There is no test split: validation chose, so its scores flatter a little.")
         self.result(f"{result.seconds:.1f} s. Run: {result.folder}")
@@ -247,53 +191,17 @@ class Terminal:
         self, predictions: "Sequence[Prediction]", class_names: list[str], top: int, form: str
     ) -> None:
         """The most probable classes of each image as a table, CSV or JSON."""
-        rows: list[_PredictionRow] = []
-        for prediction in predictions:
-            if prediction.probabilities is None:
-                rows.append((str(prediction.path), None, prediction.reason))
-                continue
-            order = np.argsort(-prediction.probabilities, kind="stable")[:top]
-            best = [(class_names[i], float(prediction.probabilities[i])) for i in order]
-            rows.append((str(prediction.path), best, None))
-        {"table": self._predictions_table, "csv": self._predictions_csv}.get(
-            form, self._predictions_json
-        )(rows, min(top, len(class_names)))
-
-    def _predictions_table(self, rows: list[_PredictionRow], top: int) -> None:
-        del top
-        cells = [
-            [printable(path) if rank == 0 else "", printable(name), f"{probability:.3f}"]
-            for path, best, _ in rows
-            for rank, (name, probability) in enumerate(best or [])
-        ]
-        columns = ["image", "class", ">probability"]
-        for line in long_table(columns, cells, self._out.width) if cells else []:
-            self.result(line)
-        for path, _, reason in rows:
-            if reason is not None:
-                self.result(f"skipped {printable(path)}: {printable(reason)}")
-
-    def _predictions_csv(self, rows: list[_PredictionRow], top: int) -> None:
-        text = io.StringIO(newline="")
-        writer = csv.writer(text, lineterminator="\n")
-        ranks = range(1, top + 1)
-        columns = [name for rank in ranks for name in (f"class_{rank}", f"probability_{rank}")]
-        writer.writerow(["path", *columns, "skipped"])
-        for path, best, reason in rows:
-            cells = [cell for name, p in best or [] for cell in (name, f"{p:.6f}")]
-            writer.writerow([path, *(cells or [""] * len(columns)), reason or ""])
-        sys.stdout.write(text.getvalue())
-
-    def _predictions_json(self, rows: list[_PredictionRow], top: int) -> None:
-        del top
-        self.result_json(
-            [
-                {"path": path, "skipped": reason}
-                if best is None
-                else {"path": path, "classes": [{"name": n, "probability": p} for n, p in best]}
-                for path, best, reason in rows
-            ]
-        )
+        rows = list_best(predictions, class_names, top)
+        if form == "csv":
+            self.result(format_csv(predictions_csv(rows, min(top, len(class_names)))).rstrip("\n"))
+        elif form == "json":
+            self.result_json(predictions_json(rows))
+        else:
+            for line in predictions_lines(rows, self.width):
+                self.result(line)
+            for row in rows:
+                if row.reason is not None:
+                    self.result(f"skipped {printable(row.path)}: {printable(row.reason)}")
 
     def show_runs(
         self,
@@ -310,11 +218,11 @@ class Terminal:
             self.result_json(entries)
             return
         if not entries and not problems:
-            self.say("No runs yet. `cli.py fit-head FEATURES` makes one.")
+            self.say("No runs yet. `frostline.fit_head(FEATURES)` makes one.")
         most = None if show_all else MOST_ROWS
-        for found in run_tables(entries, self._columns, most) if entries else []:
+        for found in run_tables(entries, self.columns, most) if entries else []:
             self.result(found.heading)
-            self._print_whole(found.table)
+            self.print_whole_table(found.table)
             if found.n_more:
                 self.result(f"{found.n_more:,} more, none of them better: --all shows them.\n")
 
@@ -323,7 +231,7 @@ class Terminal:
         if as_json:
             self.result_json([asdict(backbone) for backbone in backbones])
             return
-        self._print_whole(backbones_table(backbones, self._columns))
+        self.print_whole_table(backbones_table(backbones, self.columns))
 
     def show_frost_lines(
         self, backbone: "Backbone", lines: "list[FrostLine]", *, as_json: bool
@@ -338,14 +246,14 @@ class Terminal:
         table.collapse_padding = True  # so that the usual names and shapes fit into 80 characters
         for line in lines:
             table.add_row(
-                line.name,
+                escape(printable(line.name)),
                 " x ".join(str(size) for size in line.shape),
                 f"{line.trainable_parameters_above:,}",
                 f"{line.share_below:.1%}",
                 f"{line.bytes_per_image / 1e3:,.1f} kB",
             )
-        self._out.print(f"{backbone.name}: frost lines from the top")
-        self._print_whole(table)
+        self.result(f"{printable(backbone.name)}: frost lines from the top")
+        self.print_whole_table(table)
 
     def show_feature_files(
         self, files: "list[tuple[Path, Contents, int]]", problems: list[str], *, as_json: bool
@@ -369,12 +277,14 @@ class Terminal:
             return
         if not entries:
             if not problems:
-                self.say("No feature files yet. `cli.py extract DATA` makes one.")
+                self.say("No feature files yet. `frostline.extract(DATA)` makes one.")
             return
-        self._print_whole(feature_files_table(entries, self._columns))
+        self.print_whole_table(feature_files_table(entries, self.columns))
 
-    def show_features(self, file: "FeatureFile", *, as_json: bool) -> None:
-        """What is in one feature file."""
+    def show_features(
+        self, file: "FeatureFile", recomputed: "Recomputed | None" = None, *, as_json: bool
+    ) -> None:
+        """What is in one feature file, and how far recomputed rows are from it."""
         contents = file.contents
         skipped = list(zip(contents.skipped.paths, contents.reasons, strict=True))
         facts = {
@@ -402,80 +312,25 @@ class Terminal:
         }
         if as_json:
             engines = [asdict(engine) for engine in contents.engines]
-            self.result_json({**facts, "engines": engines, "skipped": dict(skipped)})
+            more = {} if recomputed is None else {"recomputed": asdict(recomputed)}
+            self.result_json({**facts, "engines": engines, "skipped": dict(skipped), **more})
             return
         table = Table(box=None, show_header=False, pad_edge=False)
         table.add_column(no_wrap=True)
         table.add_column(overflow="fold")
         for name, value in facts.items():
-            table.add_row(name, escape(plain(value)))
-        self._print(table)
-        for line in _describe_skipped(skipped, n_shown=5):
+            table.add_row(name, escape(printable(plain(value))))
+        self.print_table(table)
+        for line in describe_skipped(skipped, n_shown=5):
             self.result(line)
+        if recomputed is not None:
+            self._show_recomputed(recomputed)
 
-    def show_recomputed(self, recomputed: "Recomputed") -> None:
-        """How far recomputed rows are from the cached ones."""
+    def _show_recomputed(self, recomputed: "Recomputed") -> None:
         for problem in recomputed.problems:
             self.say(f"not compared: {problem}")
         self.say(f"Embedded again by {recomputed.engine}.")
         self.result(
-            f"{recomputed.n_rows:,} rows embedded again, greatest difference "
+            f"{count(recomputed.n_rows, 'row')} embedded again, greatest difference "
             f"{recomputed.greatest_difference:.2g} of the greatest feature."
         )
-
-
-def describe_finetuning(result: "FinetuneResult") -> str:
-    """Says in words what was trained, whether it helped, and what to try next."""
-    found = result.assessment
-    return (
-        f"Thawed from {result.unfreeze} up ({result.trainable_parameters:,} parameters); epoch "
-        f"{result.best_epoch} of {result.last_epoch} won.\n{found.verdict}\n{found.next_step}"
-    )
-
-
-def _describe_choice(result: "FitResult") -> str:
-    """What was chosen, and who chose it."""
-    if result.chosen_by == "val":
-        return f"Chosen by validation log-loss: {result.chosen}."
-    return f"{result.chosen}, as given." if result.chosen_by == "user" else f"{result.chosen}."
-
-
-def _count_given_splits(dataset: "Dataset") -> tuple[np.ndarray, list[str]]:
-    """Images per class and given split, int (n_classes, n_columns), and names of the columns."""
-    names = {split: name for split, name in enumerate(SPLITS) if np.any(dataset.splits == split)}
-    if names and np.any(dataset.splits == NO_SPLIT):
-        names[NO_SPLIT] = "no split"
-    columns = [
-        np.bincount(dataset.labels[rows], minlength=len(dataset.class_names))
-        for rows in ((dataset.splits == split) & (dataset.labels >= 0) for split in names)
-    ]
-    if not columns:
-        rows = dataset.labels >= 0
-        columns = [np.bincount(dataset.labels[rows], minlength=len(dataset.class_names))]
-    return np.stack(columns, axis=1), list(names.values())
-
-
-def _describe_skipped(skipped: list[tuple[str, str]], n_shown: int) -> list[str]:
-    """A line for each kind of reason, the most frequent first, with some of its paths.
-
-    Reasons that differ only after a colon or in brackets are of one kind.
-    """
-    groups: dict[str, list[tuple[str, str]]] = {}
-    for path, reason in skipped:
-        groups.setdefault(reason.split(":")[0].split(" (")[0], []).append((path, reason))
-    lines = []
-    for kind, members in sorted(groups.items(), key=lambda group: -len(group[1])):
-        is_one = len({reason for _, reason in members}) == 1
-        shown = [
-            printable(path) + ("" if is_one else _in_brackets(reason.removeprefix(kind)))
-            for path, reason in members[:n_shown]
-        ]
-        more = ["..."] if len(members) > n_shown else []
-        reason = members[0][1] if is_one else kind
-        lines.append(f"skipped {len(members):,}: {reason}: {', '.join(shown + more)}")
-    return lines
-
-
-def _in_brackets(detail: str) -> str:
-    """`: header is short` and ` (header is short)` -> ` (header is short)`."""
-    return detail if detail.startswith(" (") else f" ({detail.removeprefix(': ')})"

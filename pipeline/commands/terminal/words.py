@@ -3,17 +3,40 @@
 Errors and notes of the library name parameters and functions in backticks, as Python has them:
 `batch_size`, `force=True`, `frostline.extract(DATA)`. People at a terminal know options and
 commands. What an option is called, click knows; so nothing here can drift from the command line.
+
+What is shown can be typed: values are quoted for the shell. What the user named is not the
+library's word, whatever it looks like: what was typed is taken out of a text before anything in it
+is translated, and put back as it was; and a name in backticks that is a part of a path or stands
+in quotes is left alone.
 """
 
+import ast
 import re
-from collections.abc import Iterator
+import shlex
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import PurePath
+from typing import Any
 
 import click
 
-_PARAMETER = re.compile(r"`([A-Za-z_]\w*)(?:=([^`\n]*))?`")
-_CALL = re.compile(r"`frostline\.([a-z_]+)\(([^`\n]*)\)`")
+# Words stand apart; in photos/`seed`/1.jpg and in '`seed`' is the name of a folder or class.
+_APART = r"(?<![^\s(\[]){}(?![^\s.,:;!?)\]])"
+_WORD = re.compile(
+    _APART.format(
+        r"`(?:frostline\.(?P<function>[a-z_]+)\((?P<arguments>[^`\n]*)\)"
+        r"|(?P<name>[A-Za-z_]\w*)(?:=(?P<value>[^`\n]*))?)`"
+    )
+)
 _NEXT_KEYWORD = re.compile(r"(?:,\s*|^)(?=[a-z_]+=)")
 _PLACES = re.compile(r"[A-Z]+(, [A-Z]+)*")  # RUN, DATA
+# A text with these signs and with letters could be taken for the library's own words.
+_LOOKS_LIKE_WORDS = re.compile(r"(?=.*\w).*[`,=\n]", re.DOTALL)
+
+# A number between two of these stands for what was typed. No file name and no text that was
+# decoded has such half a character.
+_MARK = "\ud860"
+_MARKED = re.compile(rf"{_MARK}(\d+){_MARK}")
 
 
 def say_in_commands(text: str) -> str:
@@ -21,37 +44,70 @@ def say_in_commands(text: str) -> str:
     context = click.get_current_context(silent=True)
     if context is None:
         return text
-    program = context.find_root().info_name or "frostline"
-    text = _CALL.sub(lambda found: _translate_call(found, context, program), text)
-    return _PARAMETER.sub(lambda found: _translate(found[1], found[2], context) or found[0], text)
+    typed = sorted(set(_list_typed(context.params.values())), key=len, reverse=True)
+    for number, value in enumerate(typed):
+        text = text.replace(value, f"{_MARK}{number}{_MARK}")
+
+    def put_back(part: str) -> str:
+        return _MARKED.sub(lambda found: typed[int(found[1])], part)
+
+    def translate(found: re.Match[str]) -> str:
+        if found["function"]:
+            shown = _translate_call(found["function"], found["arguments"], context, put_back)
+        else:
+            shown = _translate(found["name"], found["value"], context, put_back)
+        return found[0] if shown is None else shown
+
+    return put_back(_WORD.sub(translate, text))
 
 
-def _translate_call(found: re.Match, context: click.Context, program: str) -> str:
-    """`frostline.extract(DATA, prune=True)` -> `cli.py extract DATA --prune`."""
-    name = found[1].removeprefix("list_").replace("_", "-")
-    command = _commands(context).get(name)
+def _list_typed(values: Any) -> Iterator[str]:
+    """What was typed and could be taken for the library's own words or signs."""
+    for value in values:
+        if isinstance(value, tuple):
+            yield from _list_typed(value)
+        elif isinstance(value, str | PurePath):
+            text = str(value)
+            if len(text) > 2 and _LOOKS_LIKE_WORDS.match(text):
+                yield text
+
+
+def _translate_call(
+    function: str, arguments: str, context: click.Context, put_back: Callable[[str], str]
+) -> str | None:
+    """`frostline.extract(DATA, prune=True)` -> `python cli.py extract DATA --prune`.
+
+    None where no command is called like the function.
+    """
+    command = _commands(context).get(function.removeprefix("list_").replace("_", "-"))
     if command is None:
-        return found[0]
-    words = [program, command.name or ""]
-    places, *keywords = _NEXT_KEYWORD.split(found[2])
-    if places not in ("", "..."):
-        words.append(places.replace(",", "") if _PLACES.fullmatch(places) else _unquote(places))
+        return None
+    words = [context.find_root().info_name or "frostline", command.name or ""]
+    places, *keywords = _NEXT_KEYWORD.split(arguments)
+    if _PLACES.fullmatch(places):
+        words.append(places.replace(",", ""))
+    elif places not in ("", "..."):
+        words.append(_quote(places, put_back))
     for keyword in keywords:
         name, _, value = keyword.partition("=")
-        words.append(_translate_by([command], name, value) or keyword)
+        words.append(_translate_by([command], name, value, put_back) or keyword)
     return f"`{' '.join(words)}`"
 
 
-def _translate(name: str, value: str | None, context: click.Context) -> str | None:
+def _translate(
+    name: str, value: str | None, context: click.Context, put_back: Callable[[str], str]
+) -> str | None:
     """An option of the command that runs; else of any other; None where there is no such."""
     others = _commands(context).values()
-    return _translate_by([context.command, *others], name, value)
+    return _translate_by([context.command, *others], name, value, put_back)
 
 
-def _translate_by(commands: list[click.Command], name: str, value: str | None) -> str | None:
+def _translate_by(
+    commands: list[click.Command], name: str, value: str | None, put_back: Callable[[str], str]
+) -> str | None:
     for parameter in _parameters(commands):
         if isinstance(parameter, click.Option):
-            spelled = _spell(parameter, name, value)
+            spelled = _spell(parameter, name, value, put_back)
             if spelled is not None:
                 return spelled
         elif parameter.name == name and value is None:
@@ -59,18 +115,18 @@ def _translate_by(commands: list[click.Command], name: str, value: str | None) -
     return None
 
 
-def _spell(option: click.Option, name: str, value: str | None) -> str | None:
-    """The option as it is typed; `reuse=False` is --no-reuse, whichever of the two click knows."""
-    if option.name == f"no_{name}" and value == "False":
-        return option.opts[0]
+def _spell(
+    option: click.Option, name: str, value: str | None, put_back: Callable[[str], str]
+) -> str | None:
+    """The option as it is typed; `reuse=False` is --no-reuse."""
     if option.name != name:
         return None
     if value == "False" and option.secondary_opts:
         return option.secondary_opts[0]
     spelled = max(option.opts, key=len)
-    if value is None or (option.is_flag and value == "True"):
+    if value is None or (option.is_flag and value == str(option.flag_value is not False)):
         return spelled
-    return f"{spelled} {_unquote(value)}"
+    return f"{spelled} {_quote(value, put_back)}"
 
 
 def _parameters(commands: list[click.Command]) -> Iterator[click.Parameter]:
@@ -83,6 +139,10 @@ def _commands(context: click.Context) -> dict[str, click.Command]:
     return dict(root.commands) if isinstance(root, click.Group) else {}
 
 
-def _unquote(value: str) -> str:
-    is_quoted = len(value) >= 2 and value[0] == value[-1] and value[0] in "'\""
-    return value[1:-1] if is_quoted else value
+def _quote(value: str, put_back: Callable[[str], str]) -> str:
+    """A value as the shell takes it; from Python's own quotes, where it stands in such."""
+    value = put_back(value)
+    if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
+        with suppress(ValueError, SyntaxError):  # quotes of its own
+            value = ast.literal_eval(value)
+    return shlex.quote(value)

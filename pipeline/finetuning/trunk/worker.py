@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline.errors import DatasetError, FrostlineError
-from pipeline.features.embed import Embed, Progress
+from pipeline.features.embed import Embed
 from pipeline.features.finished_rows import (
     FinishedRows,
     PartWriter,
@@ -30,6 +30,7 @@ from pipeline.runs.run_folder import Run
 from pipeline.system.child_process import ChildFailedError, ChildLostError, HelperProcess
 from pipeline.system.locks import hold_lock
 from pipeline.system.parallel import map_batches
+from pipeline.system.progress import OnProgress
 
 if TYPE_CHECKING:
     from pipeline.backbones.engines.embedder import Embedder
@@ -91,7 +92,7 @@ class TrunkJob:
         return np.frombuffer(b"".join(unique), np.uint8).reshape(-1, 32)
 
 
-def fill_trunk_cache(job: TrunkJob, on_progress: Progress) -> list[str]:
+def fill_trunk_cache(job: TrunkJob, on_progress: OnProgress) -> list[str]:
     """Brings the trunk cache up to date in a child process; returns what people should know.
 
     Raises:
@@ -111,7 +112,7 @@ def fill_trunk_cache(job: TrunkJob, on_progress: Progress) -> list[str]:
     return notes
 
 
-def embed_missing(job: TrunkJob, on_progress: Progress) -> list[str]:
+def embed_missing(job: TrunkJob, on_progress: OnProgress) -> list[str]:
     """Computes what the trunk cache lacks into parts, and makes the one file of them.
 
     Raises:
@@ -162,7 +163,7 @@ def _compute(
     missing: list[Missing],
     embed: Embed,
     writer: PartWriter,
-    on_progress: Progress,
+    on_progress: OnProgress,
 ) -> None:
     from pipeline.finetuning.augment import Augmentation
 

@@ -144,7 +144,6 @@ def _opened(data: bytes, max_pixels: int) -> Iterator[tuple[ImageFile, io.BytesI
     """
     if not data:
         raise ImageError("empty file")
-    silence_pillow()
     stream = io.BytesIO(data)
     image = open_image(data, stream)
     counted_pixels = image.width * image.height * _PIXEL_COSTS.get(image.format or "", 1)

@@ -22,7 +22,8 @@ TOO_BRIGHT = "brighter than"  # begins the reason of an image that needs more bi
 _OTHER_BYTE = {"L": "B", "B": "L", "N": "B" if sys.byteorder == "little" else "L"}
 _GRAY_AND_ALPHA = "LA;16B"
 # Pillow's names for colours of 16 bits that it decodes to 8, by leaving out every other byte.
-_COLOURS = {f"{mode};16{order}" for mode in ("RGB", "RGBX", "RGBA", "CMYK") for order in "LBN"}
+_MODES = ("R", "RGB", "RGBX", "RGBA", "CMYK")  # the first one for a plane of its own
+_COLOURS = {f"{mode};16{order}" for mode in _MODES for order in "LBN"}
 _N_COLOURS = {"RGB": 3, "RGBA": 3, "CMYK": 4}
 
 
@@ -96,13 +97,17 @@ def ask_for_low_bytes(image: ImageFile) -> tuple[int, ...]:
         For each colour of the image the band that has its low bytes.
     """
     raw_mode, *_ = _list_decoder_arguments(image)
-    is_gray = raw_mode == _GRAY_AND_ALPHA
-    other = "RGBA" if is_gray else raw_mode[:-1] + _OTHER_BYTE[raw_mode[-1]]
-    image.tile = [
-        tile._replace(args=(other, *tile.args[1:]) if isinstance(tile.args, tuple) else other)
-        for tile in image.tile
-    ]
-    return (1, 1, 1) if is_gray else tuple(range(_N_COLOURS[image.mode]))
+    image.tile = [tile._replace(args=_ask_otherwise(tile.args)) for tile in image.tile]
+    return (1, 1, 1) if raw_mode == _GRAY_AND_ALPHA else tuple(range(_N_COLOURS[image.mode]))
+
+
+def _ask_otherwise(arguments: Any) -> Any:
+    """A decoder's arguments with the raw mode for the other byte of each value."""
+    if isinstance(arguments, tuple):
+        return (_ask_otherwise(arguments[0]), *arguments[1:])
+    if arguments == _GRAY_AND_ALPHA:
+        return "RGBA"
+    return arguments[:-1] + _OTHER_BYTE[arguments[-1]]
 
 
 def _list_decoder_arguments(image: Image.Image) -> tuple[Any, ...]:

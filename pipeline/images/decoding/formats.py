@@ -5,14 +5,16 @@ import ctypes
 import functools
 import logging
 import re
+import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 from PIL import Image
 from PIL.ImageFile import ImageFile
 
 from pipeline.errors import ImageError
+from pipeline.images.decoding.tiff_kinds import describe_tiff, repair_planes
 from pipeline.system.printable import printable
 
 # Formats that Pillow lists but that need a foreign program, or that could hide one that does.
@@ -20,7 +22,27 @@ _REFUSED = {"EPS", "WMF", "IPTC", "MPEG", "BUFR", "GRIB", "HDF5"}
 _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 _POSTSCRIPT_STARTS = (b"%!PS", b"\xc5\xd0\xd3\xc6")
 
+# Pillow's words for a file that it does not support, though there is nothing wrong with it.
+_UNSUPPORTED = re.compile(
+    r"unsupported|not (yet )?supported|unimplemented|not implemented|cannot handle|"
+    r"unable to determine|unknown (pixel|mode|\w+ mode)",
+    re.IGNORECASE,
+)
+
+_opening = threading.local()
+
+
+class _SayNothingTwice(logging.Filter):
+    """Keeps back what Pillow logs while an image is opened here: it is in the image's reason, and
+    the log would not name the file.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not getattr(_opening, "is_here", False)
+
+
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # else its errors go to stderr
+logging.getLogger("PIL.TiffImagePlugin").addFilter(_SayNothingTwice())
 
 
 def silence_pillow() -> None:
@@ -61,6 +83,7 @@ def open_image(data: bytes, stream: BinaryIO) -> ImageFile:
         data: the file's bytes, or the first ones.
         stream: the file.
     """
+    silence_pillow()
     if data.startswith(_POSTSCRIPT_STARTS):
         raise ImageError("PostScript is not decoded: it would need Ghostscript. Convert it first")
     reason = None
@@ -75,8 +98,9 @@ def open_image(data: bytes, stream: BinaryIO) -> ImageFile:
             reason = reason or f"not decoded: {accepted}"
         elif accepted:
             try:
-                stream.seek(0)
-                return factory(stream, "")
+                return _open_as(name, factory, stream)
+            except ImageError as error:
+                reason = reason or str(error)
             except Exception as error:  # as below: anything may come
                 if accepts is not None:
                     reason = reason or describe_damage(name, error)
@@ -86,6 +110,25 @@ def open_image(data: bytes, stream: BinaryIO) -> ImageFile:
     is_text = start.isascii() and start.isprintable()
     start = f"'{start}'" if is_text else f"the bytes {data[:4].hex(' ')}"
     raise ImageError(reason or f"not an image (starts with {start})")
+
+
+def _open_as(
+    name: str, factory: Callable[[BinaryIO, str], ImageFile], stream: BinaryIO
+) -> ImageFile:
+    stream.seek(0)
+    _opening.is_here = True
+    try:
+        image = factory(stream, "")
+    except Exception as error:
+        reason = describe_tiff(stream) if name == "TIFF" else None
+        if reason is None:
+            raise
+        raise ImageError(reason) from error
+    finally:
+        _opening.is_here = False
+    if name == "TIFF":
+        repair_planes(image)
+    return image
 
 
 def _open_heif(stream: BinaryIO) -> ImageFile:
@@ -111,6 +154,8 @@ def describe_damage(format_name: str | None, error: Exception) -> str:
         return "too large: there is not enough memory"
     if isinstance(error, EOFError) or "truncated" in text.lower():
         return f"truncated: {text}"
+    if isinstance(error, NotImplementedError) or _UNSUPPORTED.match(text):
+        return f"not decoded: {name_format(format_name)}, {text}"
     return f"damaged {name_format(format_name)}: {text}"
 
 

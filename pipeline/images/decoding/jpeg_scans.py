@@ -36,6 +36,7 @@ from pipeline.images.decoding.jpeg_segments import (
 
 _RESTART = re.compile(rb"\xff+[\xd0-\xd7]")
 _ALL_BITS = 14  # more than a coefficient has
+_MOST_SCANS = 100  # ten are usual; a file of nothing but empty ones would take hours
 
 
 @dataclass
@@ -89,11 +90,11 @@ def holds_whole_picture(data: bytes) -> bool:
         data: the file's bytes; what follows an end marker is of no interest.
 
     Returns:
-        False also where it cannot be known: of arithmetic codes, and of damaged ones.
+        False also where it is not known: of arithmetic codes, of damaged ones, of very many scans.
     """
     frame: _Frame | None = None
     tables: dict[int, Table] = {}
-    interval = 0
+    interval = n_scans = 0
     try:
         for segment in list_segments(data):
             code, content = segment.code, segment.content
@@ -108,6 +109,9 @@ def holds_whole_picture(data: bytes) -> bool:
             elif code == RESTART_INTERVAL:
                 interval = int.from_bytes(content[:2], "big")
             elif code == SCAN and frame is not None:
+                n_scans += 1
+                if n_scans > _MOST_SCANS:
+                    return False
                 scan = _read_scan(content, frame, tables)
                 _follow(scan, frame, interval, segment.entropy, is_last=segment.is_last)
     except (IncompleteError, IndexError, KeyError, ValueError):

@@ -17,7 +17,7 @@ from rich.cells import cell_len
 
 from pipeline.backbones.registry import BACKBONES
 from pipeline.commands.terminal.run_lists import describe_settings
-from pipeline.commands.terminal.tables import long_table
+from pipeline.commands.terminal.tables import count, describe_size, long_table, plain
 from pipeline.commands.terminal.terminal import Terminal
 from pipeline.heads.options import DenseOptions
 from pipeline.runs.scores import score_predictions
@@ -296,6 +296,15 @@ def test_runs_are_listed_by_data_set_and_scored_split_the_best_first(tmp_path):
     assert [found["run"] for found in listed] == ["runs/a", "runs/d", "runs/c", "runs/b"]
 
 
+def test_a_run_in_place_of_a_folder_of_runs_is_listed_alone(tmp_path):
+    write_run(tmp_path / "runs/a", 0.7)
+    write_run(tmp_path / "runs/b", 0.9)
+    outcome = call("runs", "runs/a")
+    assert outcome.stderr == ""
+    assert "0.7000" in outcome.stdout
+    assert "runs/b" not in outcome.stdout
+
+
 @pytest.mark.parametrize(
     ("manifest", "why"),
     [
@@ -325,3 +334,22 @@ def test_a_folder_of_runs_that_is_not_there_is_an_error_unless_nobody_named_it()
     right = call("runs")
     assert right.exit_code == 0
     assert "No runs yet" in right.stderr
+
+
+@pytest.mark.parametrize(
+    ("number", "word", "said"),
+    [(1, "image", "1 image"), (0, "row", "0 rows"), (1000, "class", "1,000 classes")],
+)
+def test_one_is_one(number, word, said):
+    assert count(number, word) == said
+
+
+@pytest.mark.parametrize(
+    ("n_bytes", "said"), [(18_432, "18 kB"), (999_400, "999 kB"), (1_250_000, "1.2 MB")]
+)
+def test_small_files_have_a_size(n_bytes, said):
+    assert describe_size(n_bytes) == said
+
+
+def test_values_of_a_feature_file_are_shown_without_brackets():
+    assert plain({"scale": (0.5, 2), "engines": ["a 1", "b 2"]}) == "scale 0.5 2, engines a 1, b 2"

@@ -1,6 +1,7 @@
 """Image files that were cut: what lost nothing of its picture is used, all else is refused."""
 
 import io
+import time
 
 import numpy as np
 import pytest
@@ -97,7 +98,7 @@ def test_a_jpeg_that_was_filled_up_with_zeros_has_all_its_pixels_or_is_refused(c
 
 @pytest.mark.parametrize("progressive", [False, True])
 def test_a_photo_without_its_end_marker_that_is_shrunk_while_it_is_decoded(progressive):
-    data = encode("JPEG", "RGB", {"progressive": progressive}, size=(640, 480))
+    data = encode("JPEG", "RGB", {"progressive": progressive}, size=(320, 240))
     end = data.rindex(b"\xff\xd9")
     whole = decode_image(data, SIDE)
     for part in (data[:end], data[: end + 1], data[:end] + bytes(512)):
@@ -117,6 +118,15 @@ def test_a_progressive_jpeg_that_lacks_its_last_scans_and_the_end_marker_is_cut_
     for place in scans[1:]:
         with pytest.raises(ImageError, match=r"^truncated: "):
             decode_image(data[:place], SIDE)
+
+
+def test_a_jpeg_of_very_many_scans_is_not_followed_for_hours():
+    data = encode("JPEG", "L", {"progressive": True}, size=(800, 600))
+    start = data.rindex(b"\xff\xda")
+    end = data.rindex(b"\xff\xd9")
+    started = time.process_time()
+    assert not holds_whole_picture(data[:start] + data[start:end] * 5000)
+    assert time.process_time() - started < 10
 
 
 @pytest.mark.parametrize("name", OTHERS)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from tiff_files import encode_12_bits, encode_tiff
 
 from benchmarks.stand_in import RECIPE
 from pipeline.errors import ImageError
@@ -19,8 +20,6 @@ from pipeline.images.decoding.read_images import DEFAULT_LIMITS
 
 SIDE = 16
 N_BANDS = {"gray": 1, "gray and alpha": 2, "RGB": 3, "RGB and alpha": 4, "CMYK": 4}
-# Of TIFF 6.0: what the samples are, and what the one beyond the colours is (2 = alpha).
-PHOTOMETRIC = {"gray": (1, ()), "RGB": (2, ()), "RGB and alpha": (2, (2,)), "CMYK": (5, ())}
 
 
 def draw_values(kind, bits=12, seed=0):
@@ -31,29 +30,6 @@ def draw_values(kind, bits=12, seed=0):
     if "alpha" in kind:
         values[:, :, -1] = 65535
     return values
-
-
-def encode_tiff(values, kind, order="<", bits=16):
-    """A TIFF without compression, written by hand: Pillow writes no colours of 16 bits."""
-    height, width, n_bands = values.shape
-    photometric, extra = PHOTOMETRIC[kind]
-    pixels = values.astype(order + "u2").tobytes()
-    if bits == 12:  # two values in three bytes
-        pairs = values.reshape(-1, 2).astype(int)
-        pixels = b"".join(int(a << 12 | b).to_bytes(3, "big") for a, b in pairs)
-    tags = [(256, [width]), (257, [height]), (258, [bits] * n_bands), (259, [1])]
-    tags += [(262, [photometric]), (273, [8]), (277, [n_bands]), (278, [height])]
-    tags += [(279, [len(pixels)]), *([(338, extra)] if extra else [])]
-    entries, more = b"", b""
-    place = 8 + len(pixels) + 2 + 12 * len(tags) + 4
-    for tag, numbers in tags:
-        packed = struct.pack(f"{order}{len(numbers)}H", *numbers)
-        if len(packed) > 4:
-            packed, more = struct.pack(f"{order}I", place + len(more)), more + packed
-        entries += struct.pack(f"{order}HHI", tag, 3, len(numbers)) + packed.ljust(4, b"\0")
-    mark = b"II*\0" if order == "<" else b"MM\0*"
-    start = mark + struct.pack(f"{order}I", 8 + len(pixels)) + pixels
-    return start + struct.pack(f"{order}H", len(tags)) + entries + bytes(4) + more
 
 
 def encode_png(values, kind):
@@ -101,6 +77,16 @@ FILES = {
     "TIFF RGB, LZW": ("RGB", lambda v, kind: cv2.imencode(".tiff", v[:, :, ::-1])[1].tobytes()),
     "TIFF RGB and alpha": ("RGB and alpha", encode_tiff),
     "TIFF CMYK": ("CMYK", encode_tiff),
+    "TIFF gray plane": ("gray", lambda v, kind: encode_tiff(v, kind, in_planes=True)),
+    "TIFF RGB in planes": ("RGB", lambda v, kind: encode_tiff(v, kind, in_planes=True)),
+    "TIFF RGB in planes, high byte first": (
+        "RGB",
+        lambda v, kind: encode_tiff(v, kind, ">", in_planes=True),
+    ),
+    "TIFF RGB and alpha in planes": (
+        "RGB and alpha",
+        lambda v, kind: encode_tiff(v, kind, in_planes=True),
+    ),
     "TIFF gray, LZW": ("gray", lambda v, _: encode_with_pillow(v, "TIFF", compression="tiff_lzw")),
     "TIFF of 32 bits": ("gray", lambda v, _: encode_with_pillow(v.astype(np.int32), "TIFF")),
     "PGM": ("gray", lambda v, _: encode_with_pillow(v, "PPM")),
@@ -172,7 +158,7 @@ def test_the_depth_is_the_least_that_holds_the_greatest_value(greatest, name):
 @pytest.mark.parametrize(
     "data",
     [
-        encode_tiff(draw_values("gray"), "gray", bits=12),
+        encode_12_bits(draw_values("gray")),
         encode_plain_pgm(draw_values("gray"), 4095),
         encode_with_pillow(draw_values("gray", 8).astype(np.uint8), "PNG"),
         encode_with_pillow(draw_values("gray", 8).astype(np.uint8), "JPEG"),

@@ -188,7 +188,7 @@ def test_max_bytes_is_the_limit_that_a_user_sets(tmp_path):
         unpack_archive(archive, tmp_path / "out", max_bytes=19_999)
     outcome = call("fetch", archive, "--max-bytes", 19_999)
     assert outcome.exit_code == 1
-    assert f"`cli.py fetch {archive} --max-bytes N`" in outcome.stderr
+    assert f"`python cli.py fetch {archive} --max-bytes N`" in outcome.stderr
     assert unpack_archive(archive, tmp_path / "out2", max_bytes=20_000).n_bytes == 20_000
 
 
@@ -287,7 +287,7 @@ def test_archives_in_an_archive_stay_packed_and_are_named(tmp_path):
     assert outcome.exit_code == 0, outcome.stderr
     path = Path("data", "pets", "train.zip")
     assert (
-        f"1 file(s) in it are archives, too. To unpack them: `cli.py fetch {path}`."
+        f"1 file(s) in it are archives, too. To unpack them: `python cli.py fetch {path}`."
         in outcome.stderr
     )
     assert call("fetch", path).stdout == f"{Path('data', 'train')}\n"

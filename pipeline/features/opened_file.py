@@ -15,7 +15,7 @@ from pipeline.features.summary import ExtractSummary
 from pipeline.images.splits import NO_SPLIT, SPLITS
 from pipeline.recipe import EngineRecord, Recipe
 from pipeline.system.options import check_options
-from pipeline.system.paths import as_path
+from pipeline.system.paths import as_path, denial, is_folder
 from pipeline.system.sealed_hdf5 import verify_seal
 
 
@@ -165,9 +165,10 @@ def list_features(
     Raises:
         FeatureFileError: there is no such folder.
     """
-    if folder is not None and not as_path(folder, "folder").is_dir():
+    if folder is not None and not is_folder(as_path(folder, "folder")):
         raise FeatureFileError(
-            f"There is no such folder. Expected one with feature files in it. Received: {folder}"
+            f"There is no such folder. Expected one with feature files in it. "
+            f"Received: {folder}{denial(Path(folder))}"
         )
     found, problems = find_feature_files(Path("cache" if folder is None else folder))
     return [Features(path) for path, _, _ in found], problems

@@ -1,0 +1,70 @@
+"""What commands made, in lines of words: images that were skipped, a fine-tuning, given splits."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pipeline.images.splits import NO_SPLIT, SPLITS
+from pipeline.system.printable import printable
+
+if TYPE_CHECKING:
+    from pipeline.finetuning.finetune import FinetuneResult
+    from pipeline.heads.fit_head import FitResult
+    from pipeline.images.dataset import Dataset
+
+
+def describe_finetuning(result: "FinetuneResult") -> str:
+    """Says in words what was trained, whether it helped, and what to try next."""
+    found = result.assessment
+    return (
+        f"Thawed from {result.unfreeze} up ({result.trainable_parameters:,} parameters); epoch "
+        f"{result.best_epoch} of {result.last_epoch} won.\n{found.verdict}\n{found.next_step}"
+    )
+
+
+def describe_choice(result: "FitResult") -> str:
+    """What was chosen, and who chose it."""
+    if result.chosen_by == "val":
+        return f"Chosen by validation log-loss: {result.chosen}."
+    return f"{result.chosen}, as given." if result.chosen_by == "user" else f"{result.chosen}."
+
+
+def count_given_splits(dataset: "Dataset") -> tuple[np.ndarray, list[str]]:
+    """Images per class and given split, int (n_classes, n_columns), and names of the columns."""
+    names = {split: name for split, name in enumerate(SPLITS) if np.any(dataset.splits == split)}
+    if names and np.any(dataset.splits == NO_SPLIT):
+        names[NO_SPLIT] = "no split"
+    columns = [
+        np.bincount(dataset.labels[rows], minlength=len(dataset.class_names))
+        for rows in ((dataset.splits == split) & (dataset.labels >= 0) for split in names)
+    ]
+    if not columns:
+        rows = dataset.labels >= 0
+        columns = [np.bincount(dataset.labels[rows], minlength=len(dataset.class_names))]
+    return np.stack(columns, axis=1), list(names.values())
+
+
+def describe_skipped(skipped: list[tuple[str, str]], n_shown: int) -> list[str]:
+    """A line for each kind of reason, the most frequent first, with some of its paths.
+
+    Reasons that differ only after a colon or in brackets are of one kind.
+    """
+    groups: dict[str, list[tuple[str, str]]] = {}
+    for path, reason in skipped:
+        groups.setdefault(reason.split(":")[0].split(" (")[0], []).append((path, reason))
+    lines = []
+    for kind, members in sorted(groups.items(), key=lambda group: -len(group[1])):
+        is_one = len({reason for _, reason in members}) == 1
+        shown = [
+            printable(path) + ("" if is_one else _in_brackets(reason.removeprefix(kind)))
+            for path, reason in members[:n_shown]
+        ]
+        more = ["..."] if len(members) > n_shown else []
+        reason = members[0][1] if is_one else kind
+        lines.append(f"skipped {len(members):,}: {reason}: {', '.join(shown + more)}")
+    return lines
+
+
+def _in_brackets(detail: str) -> str:
+    """`: header is short` and ` (header is short)` -> ` (header is short)`."""
+    return detail if detail.startswith(" (") else f" ({detail.removeprefix(': ')})"

@@ -1,0 +1,111 @@
+"""The command predict: what it prints and how it ends, with and without images that can be used."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import call
+from manifests import make_manifest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def run(tmp_path) -> Path:
+    """A run whose model is never loaded here."""
+    folder = tmp_path / "runs/flowers-1"
+    folder.mkdir(parents=True)
+    (folder / "manifest.json").write_text(json.dumps(make_manifest()))
+    (folder / "head.npz").touch()
+    return folder
+
+
+def test_where_nothing_can_be_used_the_exit_code_is_1_and_tensorflow_stays_away(run, tmp_path):
+    (tmp_path / "notes.txt").write_text("no image")
+    (tmp_path / "bad.jpg").write_bytes(b"\xff\xd8\xff")
+    script = (
+        "import sys\n"
+        "from cli import main\n"
+        "try:\n"
+        "    main(['predict', 'flowers-1', 'notes.txt', 'bad.jpg', '--json'], prog_name='x')\n"
+        "finally:\n"
+        "    assert not {'tensorflow', 'keras'} & set(sys.modules)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PYTHONPATH": str(ROOT)},
+        cwd=tmp_path,
+    )
+    assert done.returncode == 1
+    assert [entry["path"] for entry in json.loads(done.stdout)] == ["notes.txt", "bad.jpg"]
+    assert all(entry["skipped"] for entry in json.loads(done.stdout))
+    assert done.stderr == (
+        "Error: Not one of these 2 files can be used as an image. The results say why.\n"
+    )
+
+
+def test_evaluate_where_nothing_can_be_used_loads_no_model(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("pipeline.classifier.evaluate.load_run", lambda *_, **__: pytest.fail())
+    for name in ("daisy", "rose"):
+        (tmp_path / "new" / name).mkdir(parents=True)
+        (tmp_path / "new" / name / "1.jpg").write_bytes(b"\xff\xd8\xff")
+    outcome = call("evaluate", "flowers-1", "new")
+    assert outcome.exit_code == 1
+    assert "Not one of the 2 images could be used. Received: new" in outcome.stderr
+    assert "The first: new/daisy/1.jpg: " in outcome.stderr
+
+
+def test_an_image_that_is_not_there_is_said_without_talk_of_data_sets(run):
+    outcome = call("predict", "flowers-1", "nope.jpg")
+    assert outcome.exit_code == 1
+    assert outcome.stderr == (
+        "Error: There is no such folder or file. Expected an image, or a folder of images. "
+        "Received: nope.jpg\nCheck the path.\n"
+    )
+
+
+def test_a_device_of_no_kind_is_wrong_usage(run):
+    outcome = call("predict", run, "a.png", "--device", "tpu")
+    assert outcome.exit_code == 2
+    assert "Expected auto, cpu, gpu or gpu:N. Received: --device tpu" in outcome.stderr
+
+
+def test_json_is_asked_for_as_everywhere_and_not_together_with_csv(run, tmp_path):
+    (tmp_path / "notes.txt").write_text("no image")
+    ways = (("--json",), ("--format", "json"), ("--json", "--format", "json"))
+    first, *others = (call("predict", run, "notes.txt", *how).stdout for how in ways)
+    assert json.loads(first)[0]["path"] == "notes.txt"
+    assert others == [first, first]
+    printed = call("predict", run, "notes.txt", "--format", "csv").stdout
+    assert printed.splitlines()[0] == "path,class_1,probability_1,skipped"
+    refused = call("predict", run, "notes.txt", "--json", "--format", "csv")
+    assert refused.exit_code == 2
+    assert "--json and --format csv" in refused.stderr
+
+
+def test_a_run_is_known_by_its_name(run, tmp_path):
+    from pipeline.runs.run_folder import open_run
+
+    assert open_run("flowers-1").folder == Path("runs/flowers-1")
+    for other in ("x/flowers-1", "flowers-2"):
+        outcome = call("predict", other, "a.png")
+        assert outcome.exit_code == 1
+        assert outcome.stderr.startswith("Error: There is no such run. Expected a folder that")
+        assert f"or the name of one in runs/. Received: {other}\n" in outcome.stderr
+    for other in ("..", ".", "runs"):
+        assert "This is not a run" in call("predict", other, "a.png").stderr
+    (tmp_path / "features.h5").touch()
+    said = call("finetune", "features.h5").stderr
+    assert "This is a file, not a run." in said
+    assert "`python cli.py fit-head FEATURES` makes one" in said
+    assert call("runs", "flowers-1").stdout == call("runs", "runs/flowers-1").stdout != ""
+    here = tmp_path / "flowers-1"
+    here.mkdir()
+    assert open_run("flowers-1").folder == Path("runs/flowers-1")
+    (here / "manifest.json").write_text(json.dumps(make_manifest()))
+    assert open_run("flowers-1").folder == Path("flowers-1")
