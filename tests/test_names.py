@@ -23,7 +23,7 @@ from PIL import Image
 from benchmarks.synthetic_features import make_blocks, write_synthetic_features
 from pipeline.features.feature_file import FeatureFile, write_features
 from pipeline.runs.manifest import read_manifest
-from pipeline.runs.records import read_predictions, read_splits
+from pipeline.runs.predictions import read_predictions, read_splits
 from pipeline.runs.run_folder import open_run
 
 N_IMAGES, N_FEATURES = 60, 4

@@ -437,13 +437,18 @@ def test_layer_and_pooling_decide_the_features():
     [
         ({"layer": "nowhere"}, "no layer 'nowhere'.*top_activation"),
         ({"pooling": "none"}, r"one row for an image.*\(1, 1, 1280\)"),
-        ({"pooling": "median"}, "Expected avg, max, flatten or none"),
     ],
 )
 def test_an_impossible_layer_or_pooling_is_refused(changes, what):
     weights = resolve_weights(get_backbone("efficientnet-lite0"), "random")
     with pytest.raises(BackboneError, match=what):
         features_of("efficientnet-lite0", weights, random_images(), **changes)
+
+
+def test_a_pooling_that_there_is_not_makes_no_recipe():
+    weights = resolve_weights(get_backbone("efficientnet-lite0"), "random")
+    with pytest.raises(ValueError, match="`pooling` to be one of avg, max, flatten, none"):
+        features_of("efficientnet-lite0", weights, random_images(), pooling="median")
 
 
 def test_an_image_size_that_a_backbone_cannot_take_is_refused():

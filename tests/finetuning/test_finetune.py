@@ -338,7 +338,7 @@ def test_head_of_other_classes_is_refused(fitted, tmp_path):
     arrays["bias"] = arrays["bias"][::-1]
     np.savez(tmp_path / "run/head.npz", **arrays)
     assert facts["class_names"] == ["blue", "green", "red"]
-    with pytest.raises(ParityError, match="head gives other predictions"):
+    with pytest.raises(ParityError, match="names of the classes do not belong to this head"):
         tune(tmp_path / "run", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

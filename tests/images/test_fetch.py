@@ -115,7 +115,9 @@ def test_only_what_was_fetched_is_fetched_anew_with_force(tmp_path, monkeypatch,
     pack(tmp_path / "a.zip", photos, "")
     outcome = call("fetch", source, "--output", photos, "--force")
     assert outcome.exit_code == 1
-    assert "was not made by `cli.py fetch`, so it is not replaced. Expected" in outcome.stderr
+    assert (
+        "was not made by `python cli.py fetch`, so it is not replaced. Expected" in outcome.stderr
+    )
     assert len(list(photos.rglob("*.png"))) == 3
     assert call("fetch", source, "--output", "new").exit_code == 0
     (tmp_path / "new" / "mine.png").touch()
