@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +12,11 @@ from pipeline.backbones.engines.device import require_device_name
 from pipeline.classifier.model import (
     Classifier,
     Prediction,
-    load_run,
     open_either,
     require_defaults,
 )
 from pipeline.classifier.parity import check_head
-from pipeline.classifier.predict import predict_or_refuse
+from pipeline.classifier.predict import LoadOptions, predict_or_refuse
 from pipeline.errors import DatasetError
 from pipeline.features.cached_rows import read_cached_rows
 from pipeline.heads.saved_head import load_head
@@ -168,17 +166,9 @@ def evaluate(
     missing = [row for row, prediction in enumerate(predictions) if prediction is None]
     if missing:
         found = predict_or_refuse(
+            opened,
             model,
-            partial(
-                load_run,
-                opened,
-                weights,
-                device,
-                engine=engine,
-                network_store=network_store,
-                is_alone=is_alone,
-            ),
-            opened.recipe,
+            LoadOptions(weights, device, engine, network_store, is_alone),
             [dataset.root / dataset.paths[row] for row in missing],
             make_limits(max_pixels, max_bytes),
             on_progress,

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -75,29 +75,37 @@ def predict(
                 on_note(note)
         else:
             found.append(image)
-    return predict_or_refuse(
-        model,
-        partial(
-            load_run,
-            opened,
-            weights,
-            device,
-            engine=engine,
-            network_store=network_store,
-            is_alone=is_alone,
-        ),
-        opened.recipe,
-        found,
-        make_limits(max_pixels, max_bytes),
-        on_progress,
-        on_note,
-    )
+    how = LoadOptions(weights, device, engine, network_store, is_alone)
+    limits = make_limits(max_pixels, max_bytes)
+    return predict_or_refuse(opened, model, how, found, limits, on_progress, on_note)
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """How to load a run's model, as in `load_run`."""
+
+    weights: str | os.PathLike[str] | None
+    device: str
+    engine: str | None
+    network_store: bool
+    is_alone: bool
+
+    def load(self, run: Run) -> Classifier:
+        """Loads it."""
+        return load_run(
+            run,
+            self.weights,
+            self.device,
+            engine=self.engine,
+            network_store=self.network_store,
+            is_alone=self.is_alone,
+        )
 
 
 def predict_or_refuse(
+    run: Run,
     model: Classifier | None,
-    load: Callable[[], Classifier],
-    recipe: Recipe,
+    how: LoadOptions,
     images: list[Any],
     limits: Limits,
     on_progress: OnProgress,
@@ -106,15 +114,15 @@ def predict_or_refuse(
     """Classifies images; an answer of nothing but reasons costs no model.
 
     Args:
-        model: that is loaded already; None to load one where it is needed, with what it notes.
-        load: loads it.
-        recipe: of the model.
+        model: of the run, if it is loaded already; None to load it where it is needed, with what
+            it notes.
+        how: to load it.
     """
     is_loaded = model is not None
-    refused = None if is_loaded else _find_all_refused(images, recipe, limits)
+    refused = None if is_loaded else _find_all_refused(images, run.recipe, limits)
     if refused is not None:
         return refused
-    model = model or load()
+    model = model or how.load(run)
     predictions = model.predict(images, limits=limits, on_progress=on_progress)
     for note in () if is_loaded else model.notes:
         on_note(note)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from conftest import call, make_photos, save_image
 
-from pipeline.classifier import evaluate as module
+from pipeline.classifier import predict as module
 from pipeline.classifier.evaluate import evaluate
 
 OPTIONS = ("--backbone", "efficientnet-lite0", "--image-size", 32)

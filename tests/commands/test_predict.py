@@ -50,7 +50,7 @@ def test_where_nothing_can_be_used_the_exit_code_is_1_and_tensorflow_stays_away(
 
 
 def test_evaluate_where_nothing_can_be_used_loads_no_model(run, tmp_path, monkeypatch):
-    monkeypatch.setattr("pipeline.classifier.evaluate.load_run", lambda *_, **__: pytest.fail())
+    monkeypatch.setattr("pipeline.classifier.predict.load_run", lambda *_, **__: pytest.fail())
     for name in ("daisy", "rose"):
         (tmp_path / "new" / name).mkdir(parents=True)
         (tmp_path / "new" / name / "1.jpg").write_bytes(b"\xff\xd8\xff")

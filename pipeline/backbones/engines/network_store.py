@@ -6,6 +6,7 @@ user) over all its bytes. A file that is cut, changed or planted by somebody els
 and is as good as absent: the network is converted anew.
 """
 
+import errno
 import hashlib
 import hmac
 import json
@@ -20,6 +21,7 @@ import platformdirs
 
 from pipeline.errors import StorageError
 from pipeline.system.atomic_files import atomic_output
+from pipeline.system.paths import open_regular_file
 
 GRAPH_VERSION = 1  # of what `convert_...` makes of an identity
 FOLDER_VARIABLE = "FROSTLINE_NETWORKS"
@@ -83,7 +85,7 @@ class NetworkStore:
         if secret is None:
             return None
         try:
-            data = path.read_bytes()
+            data = _read_file(path)
         except OSError:
             return None
         body = _check_seal(data, secret)
@@ -116,8 +118,12 @@ class NetworkStore:
                 output.write(body)
             self.prune()
         except (StorageError, OSError) as error:
+            # A StorageError's own advice is about `output`, which is not where networks go.
+            reason = getattr(error.__cause__ or error, "strerror", None) or error
             return [
-                f"The converted network is not kept, so the next command converts it again: {error}"
+                "The converted network is not kept, so the next command converts it again "
+                f"({reason}: {self.folder}). Another place for it can be named with "
+                f"{FOLDER_VARIABLE}=FOLDER in the environment; `network_store=False` keeps none."
             ]
         return []
 
@@ -126,7 +132,7 @@ class NetworkStore:
         secret, found = self._read_secret(), []
         for path in self.folder.glob(f"*{SUFFIX}"):
             with suppress(OSError):
-                facts, data = path.stat(), path.read_bytes()
+                facts, data = path.stat(), _read_file(path)
                 body = None if secret is None else _check_seal(data, secret)
                 identity = None if body is None else str(_split_body(body)[0]["identity"])
                 found.append(StoredNetwork(path, identity, facts.st_size, facts.st_mtime))
@@ -157,7 +163,7 @@ class NetworkStore:
     def _read_secret(self) -> bytes | None:
         """None where there is none, or others could have written it."""
         try:
-            with self._secret_file.open("rb") as file:
+            with open_regular_file(self._secret_file) as file:
                 facts = os.fstat(file.fileno())
                 if hasattr(os, "getuid") and (facts.st_uid != os.getuid() or facts.st_mode & 0o022):
                     return None
@@ -184,6 +190,18 @@ class NetworkStore:
         if secret is None:
             raise StorageError(f"{self._secret_file} cannot be read back.")
         return secret
+
+
+def _read_file(path: Path) -> bytes:
+    """A network's file; nobody's pipe or endless file is waited for.
+
+    Raises:
+        OSError: it cannot be read, is no file, or is larger than all networks may be.
+    """
+    with open_regular_file(path) as file:
+        if os.fstat(file.fileno()).st_size > _MAX_BYTES:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
+        return file.read()
 
 
 def _default_folder() -> Path:

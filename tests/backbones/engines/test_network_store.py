@@ -102,6 +102,9 @@ def test_a_home_that_cannot_be_written_leaves_a_sentence(tmp_path):
     (tmp_path / "secret").write_text("a file where a folder is needed")
     (note,) = open_store(tmp_path).write(*PLACE, NETWORK)
     assert "not kept" in note
+    assert "FROSTLINE_NETWORKS=FOLDER" in note
+    assert "`network_store=False`" in note
+    assert "output" not in note
 
 
 def _fill(folder: Path, number: int) -> None:
@@ -109,6 +112,30 @@ def _fill(folder: Path, number: int) -> None:
     for _ in range(20):
         assert store.write(*PLACE, NETWORK) == []
         assert store.read(*PLACE) == NETWORK, number
+
+
+def test_a_pipe_or_an_endless_file_under_a_networks_name_is_not_waited_for(store):
+    store.write(*PLACE, NETWORK)
+    path = the_file(store)
+    path.unlink()
+    os.mkfifo(path)
+    assert store.read(*PLACE) is None
+    assert store.list() == []
+    path.unlink()
+    path.touch()
+    os.truncate(path, 2**33)  # nothing but holes
+    assert store.read(*PLACE) is None
+    assert store.write(*PLACE, NETWORK) == []
+    assert store.read(*PLACE) == NETWORK
+
+
+def test_a_pipe_where_the_secret_belongs_is_not_waited_for(tmp_path):
+    (tmp_path / "secret").mkdir()
+    os.mkfifo(tmp_path / "secret" / "seal")
+    store = open_store(tmp_path)
+    assert store.read(*PLACE) is None
+    assert store.write(*PLACE, NETWORK) == []  # a new secret takes its place
+    assert store.read(*PLACE) == NETWORK
 
 
 def test_two_processes_that_fill_it_at_once_do_no_harm(tmp_path):
