@@ -16,6 +16,7 @@ import psutil
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.stand_in import StandIn
+from pipeline.images.decoding import read_batches
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -35,6 +36,22 @@ class DyingOfWhite(StandIn):
         if (pixels == 255).all(axis=(1, 2, 3)).any():
             os.kill(os.getpid(), signal.SIGKILL)
         return super().__call__(pixels)
+
+
+class CrashingDecoder(StandIn):
+    """Where it is made, decoding a white image ends the process, as a fault in a decoder would."""
+
+    def __init__(self, batch_size: int | None = None):
+        super().__init__(batch_size)
+        real = read_batches.read_images
+
+        def crash(*arguments):
+            decoded = real(*arguments)
+            if any(not isinstance(pixels, str) and (pixels == 255).all() for _, pixels in decoded):
+                os.kill(os.getpid(), signal.SIGKILL)
+            return decoded
+
+        read_batches.read_images = crash
 
 
 class LocalWorkers:

@@ -45,7 +45,7 @@ def describe_shard(record: ShardRecord | None, n_images: int) -> list[str]:
         return []
     return [
         f"This is shard {record.shard} of a data set: {len(record.images):,} images, of which "
-        f"{n_images:,} are here. `frostline.merge(...)` makes one file of all shards."
+        f"{n_images:,} are here. `frostline.merge(SHARDS)` makes one file of all shards."
     ]
 
 

@@ -80,7 +80,6 @@ class EmbedOnCluster:
             self.images_per_task = -(-IMAGES_PER_TASK // per_task) * per_task
             n_workers, n_threads = self._count_workers()
             self.record = replace(passport.record, n_threads=n_threads)
-            self._job = replace(self._job, batch_size=self.batch_size)
             self.notes = [
                 f"{n_workers:,} worker(s) of {self._scheduler}, {n_threads:,} thread(s): "
                 f"{passport.record}.",
@@ -211,6 +210,8 @@ class EmbedOnCluster:
             except CancelledError as error:
                 raise ClusterError(_describe_loss(self._scheduler)) from error
             except TimeoutError:
+                if future.status == "error":  # the task's own
+                    raise
                 workers = self._list_workers()
             if needed is not None and needed not in workers:
                 return None

@@ -16,7 +16,7 @@ from PIL import Image
 from same_files import read_everything
 
 from benchmarks.crash import fork, wait_for
-from benchmarks.local_cluster import DyingOfWhite, LocalWorkers, SlowStandIn
+from benchmarks.local_cluster import CrashingDecoder, DyingOfWhite, LocalWorkers, SlowStandIn
 from benchmarks.stand_in import RECIPE, StandIn, extract
 from pipeline.errors import ClusterError, EngineError, MissingExtraError
 from pipeline.features import finished_rows
@@ -42,7 +42,7 @@ def small_tasks(monkeypatch):
 
 @pytest.fixture
 def many(tmp_path):
-    photos = make_photos(tmp_path / "photos", n_per_class=80)
+    photos = make_photos(tmp_path / "photos", n_per_class=60)
     (photos / "red" / "bad.png").write_bytes(b"no image")
     return photos
 
@@ -96,7 +96,7 @@ def test_file_is_the_same_when_workers_are_killed_three_times_in_a_row(
     extract(many, tmp_path / "whole.h5", reuse=False)
     assert_same_rows(tmp_path / "cluster.h5", tmp_path / "whole.h5")
     assert len(set(killed)) == 3
-    assert summary.computed == 240
+    assert summary.computed == 180
     assert [path for path, _ in summary.skipped] == ["red/bad.png"]
     assert any("2 worker(s) of tcp://" in note for note in summary.notes)
 
@@ -217,7 +217,16 @@ def test_images_of_which_workers_die_are_named_and_the_rest_is_kept(tmp_path, ma
     ):
         extract_on(running.address, many, tmp_path / "a.h5", DyingOfWhite)
     white.unlink()
-    assert extract(many, tmp_path / "a.h5", reuse=False)[0].resumed >= 200
+    assert extract(many, tmp_path / "a.h5", reuse=False)[0].resumed >= 150
+
+
+@pytest.mark.slow
+def test_images_of_which_a_decoder_crashes_are_decoded_by_themselves(tmp_path, many, small_tasks):
+    Image.new("RGB", (24, 24), (255, 255, 255)).save(many / "red" / "white.png")
+    with LocalWorkers(2, tmp_path / "cluster") as running:
+        extract_on(running.address, many, tmp_path / "cluster.h5", CrashingDecoder)
+    extract(many, tmp_path / "whole.h5", reuse=False)
+    assert_same_rows(tmp_path / "cluster.h5", tmp_path / "whole.h5")
 
 
 @pytest.mark.slow
@@ -232,6 +241,6 @@ def test_lost_scheduler_is_said_and_another_goes_on(tmp_path, many, small_tasks)
             extract_on(running.address, many, tmp_path / "a.h5", on_progress=kill)
     with LocalWorkers(2, tmp_path / "other") as running:
         summary = extract_on(running.address, many, tmp_path / "a.h5")
-    assert summary.resumed >= 100
+    assert summary.resumed >= 70
     extract(many, tmp_path / "whole.h5", reuse=False)
     assert_same_rows(tmp_path / "a.h5", tmp_path / "whole.h5")

@@ -318,6 +318,7 @@ def test_head_fitted_on_one_shard_is_told_so(photos, tmp_path):
     outcome = call("fit-head", one, "--output", tmp_path / "run")
     assert outcome.exit_code == 0, outcome.stderr
     assert "This is shard 1/2 of a data set: 24 images, of which" in outcome.stderr
+    assert "`python cli.py features SHARDS --merge` makes one file" in outcome.stderr
 
 
 def test_command_line_makes_shards_and_merges_them(photos, tmp_path, stand_in_backbone):
