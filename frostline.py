@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test compares it with
         BackboneError,
         BackendError,
         ClassWeightError,
+        ClusterError,
         DatasetError,
         DeviceError,
         EngineError,
@@ -47,6 +48,8 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test compares it with
     from pipeline.features.extract import extract
     from pipeline.features.opened_file import Extraction, Features, list_features
     from pipeline.features.opened_file import open_features as features
+    from pipeline.features.parquet import to_parquet
+    from pipeline.features.spread.merge import merge
     from pipeline.features.verify import recompute
     from pipeline.finetuning.finetune import FinetuneResult, finetune
     from pipeline.heads.fit import Fit, fit
@@ -68,9 +71,11 @@ _PLACES = {
     "list_features": "pipeline.features.opened_file:list_features",
     "list_runs": "pipeline.runs.listing:list_runs",
     "load": "pipeline.classifier.model:load_run",
+    "merge": "pipeline.features.spread.merge:merge",
     "predict": "pipeline.classifier.predict:predict",
     "recompute": "pipeline.features.verify:recompute",
     "open_run": "pipeline.runs.run_folder:open_run",
+    "to_parquet": "pipeline.features.parquet:to_parquet",
     "Classifier": "pipeline.classifier.model:Classifier",
     "Evaluation": "pipeline.classifier.evaluate:Evaluation",
     "Extraction": "pipeline.features.opened_file:Extraction",
@@ -84,6 +89,7 @@ _PLACES = {
     "BackboneError": "pipeline.errors:BackboneError",
     "BackendError": "pipeline.errors:BackendError",
     "ClassWeightError": "pipeline.errors:ClassWeightError",
+    "ClusterError": "pipeline.errors:ClusterError",
     "DatasetError": "pipeline.errors:DatasetError",
     "DeviceError": "pipeline.errors:DeviceError",
     "EngineError": "pipeline.errors:EngineError",
