@@ -56,7 +56,7 @@ HEADS: dict[str, HeadKind] = {
     "logreg": HeadKind(
         "logreg",
         LogregOptions,
-        fit="pipeline.heads.logistic:fit_logreg",
+        fit="pipeline.heads.logistic.fitting:fit_logreg",
         load="pipeline.heads.linear:load_logreg",
         files=("head.npz",),
         uses_seed=False,
@@ -64,8 +64,8 @@ HEADS: dict[str, HeadKind] = {
     "dense": HeadKind(
         "dense",
         DenseOptions,
-        fit="pipeline.heads.dense_head:fit_dense",
-        load="pipeline.heads.dense_arithmetic:load_dense",
+        fit="pipeline.heads.dense.head:fit_dense",
+        load="pipeline.heads.dense.arithmetic:load_dense",
         files=("head.keras",),
         needs_tensorflow=True,
     ),

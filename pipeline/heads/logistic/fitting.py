@@ -14,15 +14,15 @@ from pipeline.errors import ParityError
 from pipeline.heads.class_weights import weigh_classes
 from pipeline.heads.head import ChosenHead, FeatureArray, TrainingRows
 from pipeline.heads.linear import LinearHead
-from pipeline.heads.multinomial import Regression, Rows, State
-from pipeline.heads.options import LogregOptions
-from pipeline.heads.strength_path import (
+from pipeline.heads.logistic.multinomial import Regression, Rows, State
+from pipeline.heads.logistic.strength_path import (
     MAX_ITERATIONS,
     PathPoint,
     fit_at,
     lowest_val_loss,
     search_strength,
 )
+from pipeline.heads.options import LogregOptions
 from pipeline.heads.training_rows import (
     LEAST_RELATIVE_SPREAD,
     check_rows,
