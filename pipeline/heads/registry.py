@@ -6,7 +6,7 @@ from typing import Any
 
 from pipeline.errors import HeadError, ParameterError
 from pipeline.heads.head import FitHead, LoadHead
-from pipeline.heads.options import DenseOptions, LogregOptions
+from pipeline.heads.options import DenseOptions, LogregOptions, RidgeOptions
 from pipeline.system.quiet_start import no_start_up_talk
 
 
@@ -57,7 +57,15 @@ HEADS: dict[str, HeadKind] = {
         "logreg",
         LogregOptions,
         fit="pipeline.heads.logistic.fitting:fit_logreg",
-        load="pipeline.heads.linear:load_logreg",
+        load="pipeline.heads.linear:load_linear",
+        files=("head.npz",),
+        uses_seed=False,
+    ),
+    "ridge": HeadKind(
+        "ridge",
+        RidgeOptions,
+        fit="pipeline.heads.ridge.fitting:fit_ridge",
+        load="pipeline.heads.linear:load_linear",
         files=("head.npz",),
         uses_seed=False,
     ),
