@@ -54,6 +54,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test compares it with
     from pipeline.finetuning.finetune import FinetuneResult, finetune
     from pipeline.heads.fit import Fit, fit
     from pipeline.heads.fit_head import FitResult, fit_head
+    from pipeline.heads.ridge.leave_one_out import LeaveOneOut, leave_one_out
     from pipeline.images.fetch import Fetched, fetch
     from pipeline.runs.listing import list_runs
     from pipeline.runs.run_folder import Run, open_run
@@ -67,6 +68,7 @@ _PLACES = {
     "finetune": "pipeline.finetuning.finetune:finetune",
     "fit": "pipeline.heads.fit:fit",
     "fit_head": "pipeline.heads.fit_head:fit_head",
+    "leave_one_out": "pipeline.heads.ridge.leave_one_out:leave_one_out",
     "list_backbones": "pipeline.backbones.registry:list_backbones",
     "list_features": "pipeline.features.opened_file:list_features",
     "list_runs": "pipeline.runs.listing:list_runs",
@@ -84,6 +86,7 @@ _PLACES = {
     "FinetuneResult": "pipeline.finetuning.finetune:FinetuneResult",
     "Fit": "pipeline.heads.fit:Fit",
     "FitResult": "pipeline.heads.fit_head:FitResult",
+    "LeaveOneOut": "pipeline.heads.ridge.leave_one_out:LeaveOneOut",
     "Prediction": "pipeline.classifier.model:Prediction",
     "Run": "pipeline.runs.run_folder:Run",
     "BackboneError": "pipeline.errors:BackboneError",
