@@ -19,6 +19,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # what type checkers and editors see; a test compares it with _PLACES
+    from pipeline.backbones.engines.network_store import (
+        StoredNetwork,
+        clear_networks,
+        list_networks,
+    )
     from pipeline.backbones.registry import list_backbones
     from pipeline.classifier.evaluate import Evaluation, evaluate
     from pipeline.classifier.model import Classifier, Prediction
@@ -61,6 +66,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test compares it with
 
 # Public name -> where it lies; imported when it is first used.
 _PLACES = {
+    "clear_networks": "pipeline.backbones.engines.network_store:clear_networks",
     "evaluate": "pipeline.classifier.evaluate:evaluate",
     "extract": "pipeline.features.extract:extract",
     "features": "pipeline.features.opened_file:open_features",
@@ -71,6 +77,7 @@ _PLACES = {
     "leave_one_out": "pipeline.heads.ridge.leave_one_out:leave_one_out",
     "list_backbones": "pipeline.backbones.registry:list_backbones",
     "list_features": "pipeline.features.opened_file:list_features",
+    "list_networks": "pipeline.backbones.engines.network_store:list_networks",
     "list_runs": "pipeline.runs.listing:list_runs",
     "load": "pipeline.classifier.model:load_run",
     "merge": "pipeline.features.spread.merge:merge",
@@ -89,6 +96,7 @@ _PLACES = {
     "LeaveOneOut": "pipeline.heads.ridge.leave_one_out:LeaveOneOut",
     "Prediction": "pipeline.classifier.model:Prediction",
     "Run": "pipeline.runs.run_folder:Run",
+    "StoredNetwork": "pipeline.backbones.engines.network_store:StoredNetwork",
     "BackboneError": "pipeline.errors:BackboneError",
     "BackendError": "pipeline.errors:BackendError",
     "ClassWeightError": "pipeline.errors:ClassWeightError",

@@ -63,6 +63,16 @@ class StoredNetwork:
     n_bytes: int
     last_used: float
 
+    @property
+    def title(self) -> str:
+        """What network it is, in words."""
+        if self.identity is None:
+            return "not to be trusted, so never used"
+        if not self.identity.startswith("{"):
+            return self.identity
+        facts = json.loads(self.identity)
+        return f"{facts['backbone']}, {facts['image_size']} pixels, {facts['layer']}"
+
 
 class NetworkStore:
     """A folder of converted networks.
@@ -190,6 +200,20 @@ class NetworkStore:
         if secret is None:
             raise StorageError(f"{self._secret_file} cannot be read back.")
         return secret
+
+
+def list_networks() -> list[StoredNetwork]:
+    """The converted networks that this user keeps, the one used last first."""
+    return NetworkStore().list()
+
+
+def clear_networks() -> int:
+    """Deletes the converted networks that this user keeps; the next commands convert them again.
+
+    Returns:
+        How many there were.
+    """
+    return NetworkStore().clear()
 
 
 def _read_file(path: Path) -> bytes:
