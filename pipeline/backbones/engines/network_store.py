@@ -28,6 +28,7 @@ FOLDER_VARIABLE = "FROSTLINE_NETWORKS"
 SUFFIX = ".network"
 _MAGIC = b"frostline network 1\n"
 _SECRET_BYTES = 32
+_SHOWN_DIGITS = 12  # of a digest, for people
 _MAX_BYTES = 4_000_000_000  # of all networks together; the oldest go first
 _MAX_AGE = 180 * 24 * 3600.0  # seconds since one was last used
 
@@ -69,7 +70,8 @@ class StoredNetwork:
         if self.identity is None:
             return "not to be trusted, so never used"
         if not self.identity.startswith("{"):
-            return self.identity
+            words, _, digest = self.identity.rpartition(":")
+            return f"{words}:{digest[:_SHOWN_DIGITS]}"
         facts = json.loads(self.identity)
         return f"{facts['backbone']}, {facts['image_size']} pixels, {facts['layer']}"
 

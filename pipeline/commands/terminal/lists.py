@@ -52,11 +52,10 @@ def networks_table(networks: list["StoredNetwork"], width: int) -> Table:
             "converted network": printable(network.title),
             ">MB": f"{network.n_bytes / 1e6:,.0f}",
             "used last": datetime.fromtimestamp(network.last_used).strftime("%Y-%m-%d %H:%M"),
-            "file": printable(network.path.name),
         }
         for network in networks
     ]
-    (table,) = list_tables([rows], (">MB", "used last", "file"), width)
+    (table,) = list_tables([rows], (">MB", "used last"), width)
     return table
 
 
