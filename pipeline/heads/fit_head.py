@@ -226,6 +226,7 @@ def _fit_rows(
             split=division.splits,
             head=head,
             class_names=contents.class_names,
+            groups=division.units,
             seed=seed,
             on_progress=on_progress,
             **options,
