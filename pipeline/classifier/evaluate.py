@@ -154,7 +154,8 @@ def evaluate(
     opened, model = open_either(run)
     if model is not None:
         require_defaults(weights, device, engine)
-    dataset = scan_dataset(as_path(data, "data"), class_depth, label_from).of_split(split)
+    dataset = scan_dataset(as_path(data, "data"), class_depth, label_from, on_progress)
+    dataset = dataset.of_split(split)
     for note in dataset.notes:
         on_note(note)
     labels = label_as_run(opened.class_names, dataset)  # before a model is loaded

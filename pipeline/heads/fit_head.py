@@ -27,7 +27,7 @@ from pipeline.images.splits import UNLABELLED, VAL
 from pipeline.runs.manifest import FeaturesPart
 from pipeline.runs.run_folder import claim_output
 from pipeline.runs.scores import Metrics
-from pipeline.system.memory import available_bytes, parse_memory
+from pipeline.system.memory import SCIPY_BYTES, available_bytes, parse_memory, require_memory
 from pipeline.system.options import check_options
 from pipeline.system.paths import as_path
 from pipeline.system.printable import name_some
@@ -114,6 +114,7 @@ def _fit_head(
 ) -> FitResult:
     """`fit_head`, for whoever holds the output."""
     dividing, of_head = check_fit_options(head, options)
+    require_memory(SCIPY_BYTES, "Fitting a head")
     n_bytes = _count_bytes(memory)
     is_idle_force = force and output is None
     path, started = Path(features), time.perf_counter()
