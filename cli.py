@@ -17,6 +17,7 @@ from pipeline.commands.fit_head import fit_head
 from pipeline.commands.predict import predict
 from pipeline.commands.runs import runs
 from pipeline.commands.shared import Program
+from pipeline.commands.suggest import suggest
 from pipeline.system.standard_streams import open_closed_streams
 
 # Before any file is opened, which would get the number of a stream that is closed.
@@ -47,7 +48,7 @@ def main() -> None:
 
 for command in (
     *(fetch, extract, fit_head, finetune, evaluate, predict),
-    *(runs, backbones, features),
+    *(suggest, runs, backbones, features),
 ):
     main.add_command(command)
 

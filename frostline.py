@@ -39,6 +39,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test compares it with
         MissingExtraError,
         ParameterError,
         ParityError,
+        PromiseError,
         RunError,
         SplitError,
         StorageError,
@@ -51,12 +52,16 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test compares it with
     from pipeline.finetuning.finetune import FinetuneResult, finetune
     from pipeline.heads.fit import Fit, fit
     from pipeline.heads.fit_head import FitResult, fit_head
+    from pipeline.heads.shots import Shots, fit_shots
+    from pipeline.heads.suggest import Suggestion, suggest
     from pipeline.images.fetch import Fetched, fetch
+    from pipeline.runs.compare import RunComparison, compare_runs
     from pipeline.runs.listing import list_runs
     from pipeline.runs.run_folder import Run, open_run
 
 # Public name -> where it lies; imported when it is first used.
 _PLACES = {
+    "compare_runs": "pipeline.runs.compare:compare_runs",
     "evaluate": "pipeline.classifier.evaluate:evaluate",
     "extract": "pipeline.features.extract:extract",
     "features": "pipeline.features.opened_file:open_features",
@@ -64,12 +69,14 @@ _PLACES = {
     "finetune": "pipeline.finetuning.finetune:finetune",
     "fit": "pipeline.heads.fit:fit",
     "fit_head": "pipeline.heads.fit_head:fit_head",
+    "fit_shots": "pipeline.heads.shots:fit_shots",
     "list_backbones": "pipeline.backbones.registry:list_backbones",
     "list_features": "pipeline.features.opened_file:list_features",
     "list_runs": "pipeline.runs.listing:list_runs",
     "load": "pipeline.classifier.model:load_run",
     "predict": "pipeline.classifier.predict:predict",
     "recompute": "pipeline.features.verify:recompute",
+    "suggest": "pipeline.heads.suggest:suggest",
     "open_run": "pipeline.runs.run_folder:open_run",
     "Classifier": "pipeline.classifier.model:Classifier",
     "Evaluation": "pipeline.classifier.evaluate:Evaluation",
@@ -81,6 +88,9 @@ _PLACES = {
     "FitResult": "pipeline.heads.fit_head:FitResult",
     "Prediction": "pipeline.classifier.model:Prediction",
     "Run": "pipeline.runs.run_folder:Run",
+    "RunComparison": "pipeline.runs.compare:RunComparison",
+    "Shots": "pipeline.heads.shots:Shots",
+    "Suggestion": "pipeline.heads.suggest:Suggestion",
     "BackboneError": "pipeline.errors:BackboneError",
     "BackendError": "pipeline.errors:BackendError",
     "ClassWeightError": "pipeline.errors:ClassWeightError",
@@ -95,6 +105,7 @@ _PLACES = {
     "MissingExtraError": "pipeline.errors:MissingExtraError",
     "ParameterError": "pipeline.errors:ParameterError",
     "ParityError": "pipeline.errors:ParityError",
+    "PromiseError": "pipeline.errors:PromiseError",
     "RunError": "pipeline.errors:RunError",
     "SplitError": "pipeline.errors:SplitError",
     "StorageError": "pipeline.errors:StorageError",

@@ -41,6 +41,7 @@ class Division:
         equal_images: paths of images that are there more than once, a list per image: all of
             them, those with different labels, those in different given splits.
         made: numbers of the splits that were made, since the source does not give them.
+        keys: uint8 (n_samples, 32); images of one key are equal, or of one group.
     """
 
     splits: np.ndarray
@@ -48,6 +49,7 @@ class Division:
     facts: dict
     equal_images: dict[str, list[list[str]]]
     made: frozenset[int]
+    keys: np.ndarray
 
 
 def divide_images(
@@ -118,7 +120,7 @@ def divide_images(
         "given": sorted({SPLITS[split] for split in given.tolist() if split != NO_SPLIT}),
         "n_images": {name: int(np.sum(splits == split)) for split, name in enumerate(SPLITS)},
     }
-    return Division(splits, notes, facts, equal_images, frozenset(made))
+    return Division(splits, notes, facts, equal_images, frozenset(made), keys[: len(digests)])
 
 
 def _find_keys(

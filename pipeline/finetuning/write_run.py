@@ -146,6 +146,7 @@ def _describe(
         scored_images=identify_scored_images(
             parent.digests, parent.before.splits, parent.before.labels, inherited.class_names
         ),
+        question=inherited.question,
         finetuning=FinetuningPart(
             parent=str(parent.run.folder.resolve()),
             device=device.description,

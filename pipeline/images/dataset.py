@@ -58,7 +58,7 @@ class Dataset:
         if limit is None or limit >= len(self):
             return self
         rows = np.linspace(0, len(self) - 1, limit).round().astype(int)
-        limited = self._of_rows(rows, f"Limited to {limit:,} of {len(self):,} images.")
+        limited = self.of_rows(rows, f"Limited to {limit:,} of {len(self):,} images.")
         return replace(limited, name=f"{self.name}-limit{limit}")
 
     def of_split(self, name: str | None) -> "Dataset":
@@ -81,9 +81,10 @@ class Dataset:
                 "folders in it, or lines of that split in a list. "
                 f"Received: {self.source} with splits: {sorted(given) or 'none'}"
             )
-        return self._of_rows(rows, f"Only the {name} split: {len(rows):,} images.")
+        return self.of_rows(rows, f"Only the {name} split: {len(rows):,} images.")
 
-    def _of_rows(self, rows: np.ndarray, note: str) -> "Dataset":
+    def of_rows(self, rows: np.ndarray, note: str) -> "Dataset":
+        """Some of the images, by row number, and a sentence that says which."""
         return replace(
             self,
             paths=[self.paths[row] for row in rows.tolist()],
