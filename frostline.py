@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test compares it with
         BackboneError,
         BackendError,
         ClassWeightError,
+        ClusterError,
         DatasetError,
         DeviceError,
         EngineError,
@@ -48,10 +49,13 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test compares it with
     from pipeline.features.extract import extract
     from pipeline.features.opened_file import Extraction, Features, list_features
     from pipeline.features.opened_file import open_features as features
+    from pipeline.features.parquet import to_parquet
+    from pipeline.features.spread.merge import merge
     from pipeline.features.verify import recompute
     from pipeline.finetuning.finetune import FinetuneResult, finetune
     from pipeline.heads.fit import Fit, fit
     from pipeline.heads.fit_head import FitResult, fit_head
+    from pipeline.heads.ridge.leave_one_out import LeaveOneOut, leave_one_out
     from pipeline.heads.shots import Shots, fit_shots
     from pipeline.heads.suggest import Suggestion, suggest
     from pipeline.images.fetch import Fetched, fetch
@@ -70,14 +74,17 @@ _PLACES = {
     "fit": "pipeline.heads.fit:fit",
     "fit_head": "pipeline.heads.fit_head:fit_head",
     "fit_shots": "pipeline.heads.shots:fit_shots",
+    "leave_one_out": "pipeline.heads.ridge.leave_one_out:leave_one_out",
     "list_backbones": "pipeline.backbones.registry:list_backbones",
     "list_features": "pipeline.features.opened_file:list_features",
     "list_runs": "pipeline.runs.listing:list_runs",
     "load": "pipeline.classifier.model:load_run",
+    "merge": "pipeline.features.spread.merge:merge",
     "predict": "pipeline.classifier.predict:predict",
     "recompute": "pipeline.features.verify:recompute",
     "suggest": "pipeline.heads.suggest:suggest",
     "open_run": "pipeline.runs.run_folder:open_run",
+    "to_parquet": "pipeline.features.parquet:to_parquet",
     "Classifier": "pipeline.classifier.model:Classifier",
     "Evaluation": "pipeline.classifier.evaluate:Evaluation",
     "Extraction": "pipeline.features.opened_file:Extraction",
@@ -86,6 +93,7 @@ _PLACES = {
     "FinetuneResult": "pipeline.finetuning.finetune:FinetuneResult",
     "Fit": "pipeline.heads.fit:Fit",
     "FitResult": "pipeline.heads.fit_head:FitResult",
+    "LeaveOneOut": "pipeline.heads.ridge.leave_one_out:LeaveOneOut",
     "Prediction": "pipeline.classifier.model:Prediction",
     "Run": "pipeline.runs.run_folder:Run",
     "RunComparison": "pipeline.runs.compare:RunComparison",
@@ -94,6 +102,7 @@ _PLACES = {
     "BackboneError": "pipeline.errors:BackboneError",
     "BackendError": "pipeline.errors:BackendError",
     "ClassWeightError": "pipeline.errors:ClassWeightError",
+    "ClusterError": "pipeline.errors:ClusterError",
     "DatasetError": "pipeline.errors:DatasetError",
     "DeviceError": "pipeline.errors:DeviceError",
     "EngineError": "pipeline.errors:EngineError",

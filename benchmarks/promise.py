@@ -49,7 +49,6 @@ class Data:
     name: str
     features: np.ndarray
     labels: np.ndarray
-    keys: np.ndarray
     class_names: list[str]
 
 
@@ -63,7 +62,6 @@ def read(path: Path) -> Data:
         contents.data_name,
         features[rows],
         contents.labels[rows],
-        contents.images.digests[rows],
         contents.class_names,
     )
 
@@ -89,7 +87,7 @@ def judge(data: Data, other: Data, splits: np.ndarray, share: float, fitted: Fit
     given = (data.features, fitted.labels, np.where(splits == JUDGE, -1, splits))
     options = PromiseOptions(promise=share)
     try:
-        guard = make_guard(*given, fitted.probabilities, data.keys, options)
+        guard = make_guard(*given, fitted.probabilities, np.arange(len(splits)), options)
     except PromiseError:
         return {"found": False, "kept": True}
     said = guard.judge(data.features[rows], fitted.probabilities[rows])
@@ -144,7 +142,6 @@ def leave_out(data: Data, n_divisions: int, share: float) -> dict[str, dict]:
             data.name,
             data.features[rows],
             data.labels[rows] - (data.labels[rows] > left_out),
-            data.keys[rows],
             names,
         )
         strange = data.features[data.labels == left_out]
@@ -155,7 +152,7 @@ def leave_out(data: Data, n_divisions: int, share: float) -> dict[str, dict]:
             given = (part.features, fitted.labels, np.where(splits == JUDGE, -1, splits))
             options = PromiseOptions(promise=share)
             try:
-                guard = make_guard(*given, fitted.probabilities, part.keys, options)
+                guard = make_guard(*given, fitted.probabilities, np.arange(len(splits)), options)
             except PromiseError:
                 continue
             said = guard.judge(strange, fitted.head.predict_proba(strange))

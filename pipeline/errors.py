@@ -56,6 +56,10 @@ class EngineError(FrostlineError):
     """No such engine, it cannot run the network, or its numbers are not those of the rows there."""
 
 
+class ClusterError(FrostlineError):
+    """The cluster is not there or was lost, or its workers are not all of one kind."""
+
+
 class FeatureFileError(FrostlineError):
     """A feature file is none, is damaged, or belongs to something else."""
 

@@ -21,7 +21,7 @@ from pipeline.finetuning.parent import Parent
 from pipeline.finetuning.pixels import PixelStore
 from pipeline.finetuning.replicas import place
 from pipeline.finetuning.verdict import Assessment
-from pipeline.heads.dense_arithmetic import find_arithmetic, save_arithmetic
+from pipeline.heads.dense.arithmetic import find_arithmetic, save_arithmetic
 from pipeline.heads.saved_head import FINETUNED_MODEL
 from pipeline.images.splits import TRAIN
 from pipeline.recipe import EngineRecord

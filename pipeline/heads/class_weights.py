@@ -5,6 +5,7 @@ import io
 import json
 import math
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,14 @@ def weigh_classes(
     _require_each_class_once([name for name, _ in pairs], class_names, path)
     weights = {name: _parse_weight(name, value, path) for name, value in pairs}
     return np.array([weights[name] for name in class_names], np.float64)
+
+
+def weigh_every_class(
+    wanted: str | None, train_labels: np.ndarray, class_names: Sequence[str]
+) -> np.ndarray:
+    """As `weigh_classes`, with 1 for every class where no weights are wanted."""
+    weights = weigh_classes(wanted, train_labels, list(class_names))
+    return np.ones(len(class_names)) if weights is None else weights.astype(np.float64)
 
 
 def _read_pairs(path: Path) -> list[tuple[str, Any]]:

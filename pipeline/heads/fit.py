@@ -30,8 +30,8 @@ class Fit:
         class_names: in the order of the columns of probabilities.
         parameters: the head's options by name.
         chosen: what was chosen, in words such as `C = 1`.
-        chosen_by: who chose it: the split `val`, the `user`, or `nothing` where there was no
-            choice.
+        chosen_by: who chose it: the split `val`, `leave-one-out` of the training rows, the `user`,
+            or `nothing` where there was no choice.
         history: a record of losses and accuracies per epoch, or per value tried; the one that was
             chosen has the very numbers of `metrics`.
         x: name of the column that the history runs over.
@@ -68,6 +68,7 @@ def fit(
     split: Sequence[int | None] | Sequence[str | None] | np.ndarray,
     head: str = "logreg",
     class_names: Sequence[str] | None = None,
+    groups: Sequence[Any] | np.ndarray | None = None,
     seed: int = 0,
     on_progress: OnProgress = lambda stage, done, total: None,
     **options: Any,
@@ -82,6 +83,9 @@ def fit(
         head: name of a head in the registry.
         class_names: in the order of the probabilities' columns, each once; None = sorted names as
             they are found, or numbers from 0.
+        groups: of each row a name or a number, the same for rows that belong together (equal
+            images, pictures of one patient): where a head leaves rows out to choose by them, it
+            leaves these out together. None = each row is its own.
         seed: decides all that the head leaves to chance.
         on_progress: called with a stage, the number done and the number to do.
         options: of the head's own, such as `C` of `logreg`; see `heads/options.py`.
@@ -98,7 +102,7 @@ def fit(
     kind = find_head(head)
     settings = make_options(kind, options)
     check_options(SplitOptions(seed=seed), "fit a head")
-    rows, splits = arrange_rows(features, labels, split, class_names)
+    rows, splits = arrange_rows(features, labels, split, class_names, groups)
     fitted = kind.import_fit()(rows, settings, seed=int(seed), on_progress=on_progress)
     probabilities = _predict(fitted.head, rows.features, on_progress)
     names = list(rows.class_names)

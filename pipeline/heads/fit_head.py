@@ -237,7 +237,7 @@ def _make_guard(
     if promising.promise is None:
         return None
     return make_guard(
-        rows, fitted.labels, fitted.splits, fitted.probabilities, division.keys, promising
+        rows, fitted.labels, fitted.splits, fitted.probabilities, division.units, promising
     )
 
 
@@ -287,6 +287,7 @@ def _fit_rows(
             split=division.splits,
             head=head,
             class_names=contents.class_names,
+            groups=division.units,
             seed=seed,
             on_progress=on_progress,
             **options,

@@ -131,7 +131,7 @@ def fit_shots(
         for number in numbers:
             accuracies, n_images = [], 0
             for seed in range(seeds):
-                drawn = _draw(contents, division.splits, division.keys, number, seed)
+                drawn = _draw(contents, division.splits, division.units, number, seed)
                 splits = np.where(is_scored, TEST, NO_SPLIT)
                 if "C" not in of_head:
                     splits[division.splits == VAL] = VAL
@@ -195,14 +195,14 @@ def _find_scored(contents: Contents, splits: np.ndarray) -> tuple[np.ndarray, st
 
 
 def _draw(
-    contents: Contents, splits: np.ndarray, keys: np.ndarray, n_per_class: int, seed: int
+    contents: Contents, splits: np.ndarray, units: np.ndarray, n_per_class: int, seed: int
 ) -> np.ndarray:
-    """Training rows, so many of each class, one of each key where there are so many."""
+    """Training rows, so many of each class, one of each unit where there are so many."""
     random = np.random.default_rng(seed)
     drawn: list[int] = []
     for label in range(len(contents.class_names)):
         rows = random.permutation(np.flatnonzero((splits == TRAIN) & (contents.labels == label)))
-        _, first = np.unique(keys[rows], axis=0, return_index=True)
+        _, first = np.unique(units[rows], return_index=True)
         drawn += rows[np.sort(first)][:n_per_class].tolist()
     return np.array(drawn, np.int64)
 

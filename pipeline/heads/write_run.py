@@ -148,7 +148,7 @@ def _draw(folder: Path, name: str, fitted: Fit) -> None:
     from pipeline.report.learning_curves import plot_learning_curve
 
     folder.mkdir()
-    best = fitted.best if fitted.chosen_by == "val" else None
+    best = fitted.best if fitted.chosen_by in ("val", "leave-one-out") else None
     plot_learning_curve(
         folder / "learning-curve.png", fitted.history, x=fitted.x, best=best, title=name
     )

@@ -84,7 +84,7 @@ class Dataset:
         return self.of_rows(rows, f"Only the {name} split: {len(rows):,} images.")
 
     def of_rows(self, rows: np.ndarray, note: str) -> "Dataset":
-        """Some of the images, by row number, and a sentence that says which."""
+        """Some of the images, in their order, with a note that says which."""
         return replace(
             self,
             paths=[self.paths[row] for row in rows.tolist()],

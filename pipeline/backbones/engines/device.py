@@ -15,7 +15,7 @@ from pipeline.errors import DeviceError, ParameterError
 from pipeline.system.parallel import count_cores
 from pipeline.system.quiet_start import no_start_up_talk
 
-CPU_BATCH_SIZE = 1
+CPU_BATCH_SIZE = 4
 GPU_BATCH_SIZE = 128
 # Decoding threads that keep a GPU busy; the device itself runs one batch after the other.
 GPU_STREAMS = 8

@@ -132,6 +132,7 @@ class JaxEngine:
     """
 
     name = "jax"
+    takes_fewer = False
 
     def __init__(
         self,

@@ -28,6 +28,7 @@ class TensorFlowEngine:
     """
 
     name = "tensorflow"
+    takes_fewer = False
 
     def __init__(
         self,

@@ -375,6 +375,7 @@ class Terminal(Output):
             "path": str(file.path),
             "n_samples": len(contents.images),
             "n_features": file.n_features,
+            **({} if contents.shard is None else {"shard": contents.shard.describe()}),
             "classes": {
                 name: int(np.sum(contents.labels == label))
                 for label, name in enumerate(contents.class_names)

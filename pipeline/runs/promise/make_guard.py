@@ -33,7 +33,7 @@ def make_guard(
     labels: np.ndarray,
     splits: np.ndarray,
     probabilities: np.ndarray,
-    keys: np.ndarray,
+    units: np.ndarray,
     options: PromiseOptions,
 ) -> Guard:
     """Finds which answers keep the promise.
@@ -43,7 +43,8 @@ def make_guard(
         labels: int (n_samples,).
         splits: int8 (n_samples,): 0 train, 1 val, 2 test, -1 none.
         probabilities: (n_samples, n_classes).
-        keys: uint8 (n_samples, 32); images of one key are not independent.
+        units: int (n_samples,), equal for images that are not independent: equal ones, those of
+            one group.
         options: with a promise.
 
     Raises:
@@ -52,7 +53,7 @@ def make_guard(
     share = options.promise
     if share is None:
         raise ValueError("Expected options with a promise")
-    train, choosing, proving = find_independent_rows(splits, keys)
+    train, choosing, proving = find_independent_rows(splits, units)
     if len(proving) < count_needed(share):
         raise _too_few(share, len(proving))
     surroundings, greatest = _find_surroundings(features, train, choosing, options.unlike)
@@ -71,21 +72,21 @@ def make_guard(
 
 
 def find_independent_rows(
-    splits: np.ndarray, keys: np.ndarray
+    splits: np.ndarray, units: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Row numbers of train, val and test: one of each key, and none whose key came before.
+    """Row numbers of train, val and test: one of each unit, and none whose unit came before.
 
     Which one is left to chance, the same at each call: the first of a group may be a title page.
     """
     order = np.random.default_rng(0).permutation(len(splits))
-    seen: set[bytes] = set()
+    seen: set[int] = set()
     found = []
     for split in (TRAIN, VAL, TEST):
         rows = []
         for row in order[splits[order] == split].tolist():
-            key = keys[row].tobytes()
-            if key not in seen:
-                seen.add(key)
+            unit = int(units[row])
+            if unit not in seen:
+                seen.add(unit)
                 rows.append(row)
         found.append(np.array(sorted(rows), np.int64))
     return found[0], found[1], found[2]

@@ -11,7 +11,7 @@ TRAIN, VAL, TEST = 0, 1, 2
 
 
 def make_data(n: int = 400, accuracy: float = 1.0, seed: int = 0):
-    """Features, labels, splits, probabilities and keys of a head that is as right as said."""
+    """Features, labels, splits, probabilities and units of a head that is as right as said."""
     rng = np.random.default_rng(seed)
     features = rng.gamma(2, size=(n, 6)).astype(np.float32)
     labels = rng.integers(0, 2, n)
@@ -20,28 +20,27 @@ def make_data(n: int = 400, accuracy: float = 1.0, seed: int = 0):
     probabilities = np.empty((n, 2))
     probabilities[np.arange(n), np.where(is_right, labels, 1 - labels)] = 0.9
     probabilities[probabilities != 0.9] = 0.1
-    keys = np.zeros((n, 32), np.uint8)
-    keys[:, :4] = np.arange(n, dtype=np.uint32).view(np.uint8).reshape(n, 4)
-    return features, labels, splits, probabilities, keys
+    return features, labels, splits, probabilities, np.arange(n)
 
 
-def test_one_of_each_key_counts_and_none_that_trained_or_chose():
+def test_one_of_each_unit_counts_and_none_that_trained_or_chose():
     splits = np.array([0, 1, 2, 2, 2, 2, 2, -1], np.int8)
-    keys = np.zeros((8, 32), np.uint8)
-    keys[:, 0] = [1, 2, 1, 2, 3, 3, 4, 5]  # the third trained, the fourth chose, one is there twice
-    train, choosing, proving = find_independent_rows(splits, keys)
+    units = np.array(
+        [1, 2, 1, 2, 3, 3, 4, 5]
+    )  # the third trained, the fourth chose, one is there twice
+    train, choosing, proving = find_independent_rows(splits, units)
     assert (train.tolist(), choosing.tolist()) == ([0], [1])
     assert proving.tolist() in ([4, 6], [5, 6])
 
 
 def test_copies_prove_nothing():
-    features, labels, splits, probabilities, keys = make_data(480)
+    features, labels, splits, probabilities, units = make_data(480)
     options = PromiseOptions(promise=0.98)
-    assert make_guard(features, labels, splits, probabilities, keys, options).facts.n_images == 160
+    assert make_guard(features, labels, splits, probabilities, units, options).facts.n_images == 160
     test = np.flatnonzero(splits == TEST)
-    keys[test] = keys[test[:100]][np.arange(160) % 100]
+    units[test] = units[test[:100]][np.arange(160) % 100]
     with pytest.raises(PromiseError, match="at least 149 different test images") as caught:
-        make_guard(features, labels, splits, probabilities, keys, options)
+        make_guard(features, labels, splits, probabilities, units, options)
     assert "Received: 100, which show 0.970 at most" in str(caught.value)
     assert "`test_fraction`" in str(caught.value)
 
@@ -54,19 +53,19 @@ def test_head_that_is_not_good_enough_is_told_what_it_could_promise():
 
 
 def test_head_that_is_good_enough_with_more_images_is_told_how_many():
-    features, labels, splits, probabilities, keys = make_data(480)
+    features, labels, splits, probabilities, units = make_data(480)
     test = np.flatnonzero(splits == TEST)
     probabilities[test[:4]] = probabilities[test[:4], ::-1]  # four of 160 are wrong
     with pytest.raises(PromiseError, match=r"cannot promise that 0\.98") as caught:
-        make_guard(features, labels, splits, probabilities, keys, PromiseOptions(promise=0.98))
+        make_guard(features, labels, splits, probabilities, units, PromiseOptions(promise=0.98))
     assert "would do" in str(caught.value)
 
 
 def test_too_few_images_for_a_distance_are_an_error_that_names_the_way_out():
-    features, labels, splits, probabilities, keys = make_data(480)
+    features, labels, splits, probabilities, units = make_data(480)
     splits[np.flatnonzero(splits == VAL)[20:]] = -1
     splits[np.flatnonzero(splits == TRAIN)[20:]] = -1
-    given = (features, labels, splits, probabilities, keys)
+    given = (features, labels, splits, probabilities, units)
     with pytest.raises(PromiseError, match="at least 49 different ones") as caught:
         make_guard(*given, PromiseOptions(promise=0.98))
     assert "Received: 40" in str(caught.value) and "`unlike=0`" in str(caught.value)
@@ -76,8 +75,8 @@ def test_too_few_images_for_a_distance_are_an_error_that_names_the_way_out():
 
 
 def test_guard_tells_unsure_from_unlike():
-    features, labels, splits, probabilities, keys = make_data(480)
-    guard = make_guard(*(features, labels, splits, probabilities, keys),
+    features, labels, splits, probabilities, units = make_data(480)
+    guard = make_guard(*(features, labels, splits, probabilities, units),
                        PromiseOptions(promise=0.98))  # fmt: skip
     strange = -features[:1]
     assert guard.judge(strange, probabilities[:1]) == ["unlike anything seen"]

@@ -9,8 +9,8 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from pipeline.heads import training_rows
-from pipeline.heads.logistic import fit_logistic_head
-from pipeline.heads.multinomial import Regression, Rows, _compare
+from pipeline.heads.logistic.fitting import fit_logistic_head
+from pipeline.heads.logistic.multinomial import Regression, Rows, _compare
 from pipeline.heads.training_rows import survey_rows
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from pipeline.heads import shuffled_blocks
-from pipeline.heads.shuffled_blocks import draw_blocks
+from pipeline.heads.dense import shuffled_blocks
+from pipeline.heads.dense.shuffled_blocks import draw_blocks
 
 N_SAMPLES, N_FEATURES = 5000, 8
 

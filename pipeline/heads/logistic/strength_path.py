@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pipeline.heads.multinomial import Regression, State
+from pipeline.heads.logistic.multinomial import Regression, State
 from pipeline.system.progress import OnProgress
 
 # From strong to weak regularisation in half decades. Features are standardised, so these fit

@@ -110,7 +110,7 @@ def load_dense(folder: Path, class_names: Sequence[str]) -> Head:
 
     def load() -> Head:
         with no_start_up_talk():
-            from pipeline.heads.dense_head import DenseHead, load_dense_head
+            from pipeline.heads.dense.head import DenseHead, load_dense_head
 
         model = load_dense_head(path)
         if model.output_shape[1] != len(class_names):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pipeline.heads.quasi_newton import LEAST_PAIRS, MOST_PAIRS, Pairs, Value, minimise
+from pipeline.heads.logistic.quasi_newton import LEAST_PAIRS, MOST_PAIRS, Pairs, Value, minimise
 
 SHAPE = (6, 3)
 

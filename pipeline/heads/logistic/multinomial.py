@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pipeline.heads.curvature import Curvature, find_stretches
 from pipeline.heads.head import FeatureArray
-from pipeline.heads.quasi_newton import Pairs, Value, minimise
+from pipeline.heads.logistic.curvature import Curvature, find_stretches
+from pipeline.heads.logistic.quasi_newton import Pairs, Value, minimise
 from pipeline.heads.training_rows import Survey, split_rows
 from pipeline.runs.scores import clip_losses
 from pipeline.system.parallel import count_cores, map_batches

@@ -6,15 +6,15 @@ import sys
 import numpy as np
 import pytest
 
-from pipeline.heads.dense import build_dense_head
-from pipeline.heads.dense_arithmetic import (
+from pipeline.heads.dense.arithmetic import (
     ARITHMETIC,
     SavedDenseHead,
     find_arithmetic,
     load_dense,
     read_arithmetic,
 )
-from pipeline.heads.dense_head import DenseHead
+from pipeline.heads.dense.head import DenseHead
+from pipeline.heads.dense.training import build_dense_head
 from pipeline.system.keras_on_tensorflow import keras
 
 NAMES = ["a", "b", "c"]

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from pipeline.backbones.keras_settings import keras_settings
-from pipeline.heads.dense_graphs import compile_predict, compile_steps
+from pipeline.heads.dense.graphs import compile_predict, compile_steps
+from pipeline.heads.dense.shuffled_blocks import draw_blocks
 from pipeline.heads.head import FeatureArray
-from pipeline.heads.shuffled_blocks import draw_blocks
 from pipeline.heads.training_rows import (
     LEAST_RELATIVE_SPREAD,
     check_rows,

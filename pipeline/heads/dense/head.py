@@ -8,9 +8,9 @@ import numpy as np
 from pipeline.backbones.safe_loading import load_keras_model_safely
 from pipeline.errors import ParameterError, RunError
 from pipeline.heads.class_weights import weigh_classes
-from pipeline.heads.dense import fit_dense_head
-from pipeline.heads.dense_arithmetic import find_arithmetic, save_arithmetic
-from pipeline.heads.dense_graphs import compile_predict
+from pipeline.heads.dense.arithmetic import find_arithmetic, save_arithmetic
+from pipeline.heads.dense.graphs import compile_predict
+from pipeline.heads.dense.training import fit_dense_head
 from pipeline.heads.head import ChosenHead, FeatureArray, TrainingRows
 from pipeline.heads.options import DenseOptions
 from pipeline.system.keras_on_tensorflow import keras

@@ -11,18 +11,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline.errors import ParityError
+from pipeline.heads.blas_threads import one_blas_thread
 from pipeline.heads.class_weights import weigh_classes
 from pipeline.heads.head import ChosenHead, FeatureArray, TrainingRows
 from pipeline.heads.linear import LinearHead
-from pipeline.heads.multinomial import Regression, Rows, State
-from pipeline.heads.options import LogregOptions
-from pipeline.heads.strength_path import (
+from pipeline.heads.logistic.multinomial import Regression, Rows, State
+from pipeline.heads.logistic.strength_path import (
     MAX_ITERATIONS,
     PathPoint,
     fit_at,
     lowest_val_loss,
     search_strength,
 )
+from pipeline.heads.options import LogregOptions
 from pipeline.heads.training_rows import (
     LEAST_RELATIVE_SPREAD,
     check_rows,
@@ -33,10 +34,6 @@ from pipeline.system.progress import OnProgress
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
-
-# Blocks of rows are worked on in threads already; OpenBLAS's own would spin while they wait for
-# each other and lose a factor of ten on a busy machine.
-BLAS_THREADS = 1
 
 PARITY_TOLERANCE = 1e-5
 PARITY_ROWS = 8192
@@ -83,6 +80,7 @@ def fit_logreg(
         history=[asdict(point) for point in fit.path],
         x="C",
         best=fit.C,
+        settled={"C": fit.C},
     )
 
 
@@ -130,12 +128,7 @@ def fit_logistic_head(
     check_rows(features, labels, is_train, is_val, class_names, needs_val=C == "auto")
     weights = weigh_each_class(class_weight, labels[is_train], class_names)
 
-    # Imported here, since the limit holds only for libraries that are loaded by then.
-    import scipy.linalg.blas  # noqa: F401
-    import sklearn.utils.extmath  # noqa: F401
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(BLAS_THREADS, user_api="blas"):
+    with one_blas_thread():
         survey = survey_rows(features, is_train, on_progress)
         scale = np.where(survey.spread == 0, 1.0, survey.spread)
         scale = np.maximum(scale, LEAST_RELATIVE_SPREAD * np.abs(survey.mean))

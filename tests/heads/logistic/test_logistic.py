@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 
 from pipeline.errors import ParameterError, ParityError, RunError, SplitError
 from pipeline.heads.linear import LinearHead, load_linear_head, save_linear_head
-from pipeline.heads.logistic import fit_logistic_head, fold_pipeline
+from pipeline.heads.logistic.fitting import fit_logistic_head, fold_pipeline
 
 
 @pytest.fixture(autouse=True)
@@ -112,7 +112,7 @@ def test_the_path_ends_early_where_validation_loss_only_gets_worse():
 def test_path_points_say_whether_they_converged(monkeypatch):
     rows = make_rows()
     assert all(point.converged for point in fit_logistic_head(*rows).path)
-    monkeypatch.setattr("pipeline.heads.strength_path.MAX_ITERATIONS", 2)
+    monkeypatch.setattr("pipeline.heads.logistic.strength_path.MAX_ITERATIONS", 2)
     point = fit_logistic_head(*rows, C=1.0).path[0]
     assert not point.converged
     assert point.n_iterations == 2
@@ -325,7 +325,7 @@ def test_a_head_file_that_is_missing_or_something_else_is_a_run_error(tmp_path):
 
 def test_fitting_never_imports_tensorflow():
     code = (
-        "import sys, numpy as np; from pipeline.heads.logistic import fit_logistic_head;"
+        "import sys, numpy as np; from pipeline.heads.logistic.fitting import fit_logistic_head;"
         "x = np.eye(8, dtype='f4'); y = np.arange(8) % 2; v = np.arange(8) > 5;"
         "fit_logistic_head(x, y, ~v, v, 'ab'); print({'tensorflow', 'keras'} & set(sys.modules))"
     )

@@ -10,9 +10,9 @@ from sklearn.metrics import log_loss
 
 from pipeline.backbones.safe_loading import load_keras_model_safely
 from pipeline.errors import ParameterError, RunError, SplitError
-from pipeline.heads.dense import build_dense_head, fit_dense_head
-from pipeline.heads.dense_graphs import call_in_training
-from pipeline.heads.dense_head import load_dense_head
+from pipeline.heads.dense.graphs import call_in_training
+from pipeline.heads.dense.head import load_dense_head
+from pipeline.heads.dense.training import build_dense_head, fit_dense_head
 
 
 def make_rows(n_samples=240, n_features=12, n_classes=3, spread=1.5, seed=0):
@@ -73,7 +73,7 @@ def test_the_model_is_the_best_epoch_of_its_history_in_inference_mode():
 
 
 def test_it_learns_as_well_as_a_logistic_regression():
-    from pipeline.heads.logistic import fit_logistic_head
+    from pipeline.heads.logistic.fitting import fit_logistic_head
 
     rows = make_rows(n_samples=600, n_features=40, spread=5.0)
     linear = fit_logistic_head(*rows)
