@@ -142,6 +142,7 @@ def fit_shots(
                     split=splits,
                     head=head,
                     class_names=contents.class_names,
+                    groups=division.units,
                     seed=seed,
                     **of_head,
                 )

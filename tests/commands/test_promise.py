@@ -5,11 +5,16 @@ import hashlib
 import io
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from conftest import call, make_photos
 from PIL import Image
+
+from pipeline.finetuning.parent import open_parent
+from pipeline.finetuning.renew_promise import renew_promise
+from pipeline.runs.run_folder import open_run
 
 OPTIONS = ("--promise", 0.9, "--unlike", 0.1)
 
@@ -151,3 +156,28 @@ def test_run_whose_promise_was_tampered_with_answers_nothing(made, tmp_path, har
         assert outcome.exit_code == 1
         assert said in outcome.stderr
         assert outcome.stdout == ""
+
+
+def test_fine_tuning_renews_the_promise_by_the_tuned_networks_own_answers(made, tmp_path):
+    outcome = call(
+        *("finetune", made / "run", "--unfreeze", "block7a", "--epochs", 1),
+        *("--output", tmp_path / "tuned"),
+    )
+    assert outcome.exit_code == 0, outcome.stderr
+    promise = facts(tmp_path / "tuned")["promise"]
+    assert "It calls no picture unlike anything seen" in outcome.stderr
+    assert promise["greatest_distance"] is None
+    answers = json.loads(call("predict", tmp_path / "tuned", made / "photos", "--json").stdout)
+    for one in answers:
+        sure = one["classes"][0]["probability"] >= promise["least_confidence"]
+        assert one["no_answer"] == (None if sure else "unsure")
+
+
+def test_promise_that_the_tuned_network_does_not_keep_is_named_and_gone(made):
+    run = open_run(made / "run")
+    parent = open_parent(run, None, None)
+    wrong = np.roll(np.eye(3, dtype=np.float32)[np.maximum(parent.before.labels, 0)], 1, axis=1)
+    guard, notes = renew_promise(parent, replace(parent.before, probabilities=wrong))
+    assert guard is None
+    assert f"The promise of {run.folder} is not renewed" in notes[0]
+    assert "answers every image" in notes[0]
