@@ -172,7 +172,7 @@ def _show_shots(
     *,
     as_json: bool,
 ) -> None:
-    from pipeline.heads.shots import fit_shots, parse_shots
+    from pipeline.heads.few_images.shots import fit_shots, parse_shots
 
     for path in features:
         with terminal.progress() as on_progress:

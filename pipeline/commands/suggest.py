@@ -7,7 +7,7 @@ import click
 
 from pipeline.commands.options import options_of, whole_number
 from pipeline.commands.shared import EXISTING, command, json_option, output_option
-from pipeline.heads.suggest_options import SuggestOptions
+from pipeline.heads.few_images.options import SuggestOptions
 
 if TYPE_CHECKING:
     from pipeline.commands.terminal.terminal import Terminal
@@ -29,7 +29,7 @@ def suggest(terminal: "Terminal", features: Path, n: int, as_json: bool, **how: 
       python cli.py suggest cache/photos-efficientnet-lite0-*.h5 30
       python cli.py suggest cache/photos-efficientnet-lite0-*.h5 30 --labels labels.csv
     """
-    from pipeline.heads.suggest import suggest as choose
+    from pipeline.heads.few_images.suggest import suggest as choose
 
     with terminal.progress() as on_progress:
         suggestion = choose(features, n, on_progress=on_progress, **how)

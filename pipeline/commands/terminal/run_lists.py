@@ -22,6 +22,7 @@ _FACTS = {
     "rule": "rule",
 }
 _ID_LETTERS = 8
+_SHARED = ("seed", "promise", "unlike", "calibrate", "labels", "merge", "classes")
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def _list_settings(entry: dict[str, Any]) -> dict[str, str]:
     }
     more = {
         option: _write_value(entry["parameters"][option])
-        for option in ("seed", "promise", "calibrate", "question")
+        for option in _SHARED
         if option in entry["parameters"]
     }
     return {

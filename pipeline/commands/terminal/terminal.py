@@ -50,9 +50,9 @@ if TYPE_CHECKING:
     from pipeline.features.summary import ExtractSummary
     from pipeline.features.verify import Recomputed
     from pipeline.finetuning.finetune import FinetuneResult
+    from pipeline.heads.few_images.shots import Shots
+    from pipeline.heads.few_images.suggest import Suggestion
     from pipeline.heads.fit_head import FitResult
-    from pipeline.heads.shots import Shots
-    from pipeline.heads.suggest import Suggestion
     from pipeline.images.dataset import Dataset
     from pipeline.runs.compare import RunComparison
 

@@ -1,8 +1,8 @@
 """How far a picture is from all that trained a head: something else altogether is far away.
 
-The distance is the mean cosine distance to the three nearest training rows. Among the kinds of distance
-that were tried (docs/promise.md) it told photos of another data set best, on both data
-sets, and it needs no class and no covariance.
+The distance is the mean cosine distance to the three nearest training rows. Among the kinds of
+distance that were tried (docs/promise.md) it told photos of another data set best, on two data sets
+together, and it needs no class and no covariance.
 
 Source: Y. Sun et al., "Out-of-distribution detection with deep nearest neighbors", ICML 2022.
 """

@@ -10,8 +10,8 @@ from PIL import Image
 
 from benchmarks.stand_in import extract
 from pipeline.features.feature_file import FeatureFile
+from pipeline.heads.few_images.shots import fit_shots
 from pipeline.heads.fit import fit
-from pipeline.heads.shots import fit_shots
 
 
 @pytest.fixture(scope="module")

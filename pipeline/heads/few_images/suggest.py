@@ -11,8 +11,8 @@ from pipeline.features.ask_question import ask
 from pipeline.features.choose_images import choose_doubtful, choose_typical
 from pipeline.features.feature_file import Contents, FeatureFile
 from pipeline.features.question import QuestionOptions
+from pipeline.heads.few_images.options import DOUBTFUL, TYPICAL, SuggestOptions
 from pipeline.heads.fit import fit
-from pipeline.heads.suggest_options import DOUBTFUL, TYPICAL, SuggestOptions
 from pipeline.images.dataset import require_data_root
 from pipeline.images.decoding.read_images import NO_LIMITS, read_image
 from pipeline.images.splits import TRAIN, UNLABELLED
@@ -68,7 +68,7 @@ def suggest(
     Args:
         features: the feature file.
         n: how many to choose.
-        labels: see `suggest_options.py`, as `by` and `seed`.
+        labels: see `options.py`, as `by` and `seed`.
         data: where the images lie now, None for where they lay at extraction.
         output: a new folder, None for `runs/DATA-suggest-NUMBER`.
         on_progress: called with a stage, the number done and the number to do.
