@@ -21,6 +21,7 @@ with ending_at_once_when_told():  # for the moment that these imports take
     from pipeline.commands.predict import predict
     from pipeline.commands.runs import runs
     from pipeline.commands.shared import Program
+    from pipeline.commands.suggest import suggest
 
 # Before any file is opened, which would get the number of a stream that is closed.
 open_closed_streams()
@@ -50,7 +51,7 @@ def main() -> None:
 
 for command in (
     *(fetch, extract, fit_head, finetune, evaluate, predict),
-    *(runs, backbones, features),
+    *(suggest, runs, backbones, features),
 ):
     main.add_command(command)
 

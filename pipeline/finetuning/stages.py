@@ -19,6 +19,7 @@ from pipeline.finetuning.job import FinetuneJob, describe_job
 from pipeline.finetuning.options import FinetuneOptions
 from pipeline.finetuning.parent import Parent
 from pipeline.finetuning.pixels import PixelStore
+from pipeline.finetuning.renew_promise import renew_promise
 from pipeline.finetuning.replicas import Replicas, place
 from pipeline.finetuning.thawed import Thawed, thaw_parent
 from pipeline.finetuning.training import Training
@@ -196,6 +197,10 @@ def _write(
     parent, options, line = task.parent, task.options, thawed.line
     names = parent.run.class_names
     assessment = assess(parent.before, after, names, state, options, thawed.neighbours())
+    guard, notes = renew_promise(parent, after)
+    for note in notes:
+        state.notes.append(note)
+        task.watch.on_note(note)
     folder, seconds = write_finetuned_run(
         parent,
         model,
@@ -205,6 +210,7 @@ def _write(
         device=task.device,
         augment=(images.augment, images.store) if options.is_augmented else None,
         line=line.name,
+        guard=guard,
         facts={
             "parameters": {**asdict(options), "unfreeze": line.name},
             "unfreeze_reason": line.reason,
