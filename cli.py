@@ -17,6 +17,7 @@ from pipeline.commands.fit_head import fit_head
 from pipeline.commands.predict import predict
 from pipeline.commands.runs import runs
 from pipeline.commands.shared import Program
+from pipeline.system.sieved_stderr import want_sieve
 from pipeline.system.standard_streams import open_closed_streams
 
 # Before any file is opened, which would get the number of a stream that is closed.
@@ -51,5 +52,12 @@ for command in (
 ):
     main.add_command(command)
 
-if __name__ == "__main__":  # an installed `frostline` knows its name itself
-    sys.exit(main(prog_name=f"{Path(sys.executable).name} {shlex.quote(sys.argv[0])}"))
+
+def run(prog_name: str | None = None) -> None:
+    """The command line as a program of its own; an installed `frostline` knows its name itself."""
+    want_sieve()
+    sys.exit(main(prog_name=prog_name))
+
+
+if __name__ == "__main__":
+    run(f"{Path(sys.executable).name} {shlex.quote(sys.argv[0])}")

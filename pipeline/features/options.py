@@ -28,8 +28,8 @@ class ExtractOptions:
             its own as long as the same engine computes.
         jobs: batches computed at once, None for as many as cores.
         parallel: `threads`; or `processes`, where each job has a process with a network of its own.
-        precision: of the computation: `float32`, `float16` or `bfloat16` (`mixed_float16` and
-            `mixed_bfloat16` are older names of these).
+        precision: of the computation: `float32`; `tf32`, which a GPU multiplies with 10 bits;
+            `float16` or `bfloat16` (`mixed_float16` and `mixed_bfloat16` are older names of these).
         seed: of random weights.
         rehash: read every image, even if it looks unchanged.
         retry_skipped: try images again that could not be decoded.
@@ -53,6 +53,8 @@ class ExtractOptions:
         max_bytes: skip files with more, None for 536,870,912.
         engine: what runs the network, None for what suits the device.
         device: where to compute: `auto`, `cpu`, `gpu` or `gpu:N`.
+        fast: on a GPU take the fastest kernels of a trial; another process may then give an image
+            other last bits.
     """
 
     backbone: str = option(
@@ -137,6 +139,10 @@ class ExtractOptions:
         default_words="what suits the device",
     )
     device: str = option("auto", help="Where to compute: auto, cpu, gpu or gpu:N.")
+    fast: bool = option(
+        False,
+        help="On a GPU: the fastest kernels, which may give other last bits in another process.",
+    )
     network_store: bool = option(True, help="Keep no converted network for the next command.")
 
     def check(self) -> None:
