@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 from pipeline.features.embed import EmbedFiles, EmbedInThreads, MakeEmbedder
 from pipeline.features.embed_in_processes import EmbedInProcesses
+from pipeline.features.spread.cluster import EmbedOnCluster
 from pipeline.images.decoding.read_batches import BatchReader, ReaderSettings
 from pipeline.recipe import EngineRecord
 
@@ -17,6 +18,7 @@ def open_embedding(
     batch_size: int | None,
     n_processes: int,
     tell: Callable[[str], None],
+    scheduler: str | None = None,
 ) -> Iterator[EmbedFiles]:
     """Opens the embedding; where rows of the same engine are there, with their batch size.
 
@@ -27,8 +29,9 @@ def open_embedding(
         batch_size: asked for, None = what suits the device.
         n_processes: 0 = in threads of this process.
         tell: called with what people should know.
+        scheduler: of a cluster that embeds; None for this machine.
     """
-    with _open(make_embedder, batch_size, settings, n_processes) as embedding:
+    with _open(make_embedder, batch_size, settings, n_processes, scheduler) as embedding:
         kept = find_batch_size(engines, embedding.record)
         if kept in (None, embedding.batch_size):
             for note in embedding.notes:
@@ -43,7 +46,7 @@ def open_embedding(
     del embedding  # before another takes its memory
     if batch_size is not None:
         tell(f"The batch size stays {kept}, as for the rows that are there already.")
-    with _open(make_embedder, kept, settings, n_processes) as embedding:
+    with _open(make_embedder, kept, settings, n_processes, scheduler) as embedding:
         for note in embedding.notes:
             tell(note)
         yield embedding
@@ -65,10 +68,14 @@ def _open(
     batch_size: int | None,
     settings: ReaderSettings,
     n_processes: int,
+    scheduler: str | None,
 ) -> Iterator[EmbedFiles]:
-    if n_processes:
-        with EmbedInProcesses(make_embedder, batch_size, settings, n_processes) as embedding:
+    if scheduler is not None:
+        with EmbedOnCluster(make_embedder, batch_size, settings, scheduler) as embedding:
             yield embedding
+    elif n_processes:
+        with EmbedInProcesses(make_embedder, batch_size, settings, n_processes) as in_processes:
+            yield in_processes
     else:
         embed = make_embedder(batch_size)
         with BatchReader(settings, embed.n_streams) as read:

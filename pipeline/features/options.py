@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from pipeline.backbones.engines.registry import ENGINES
 from pipeline.errors import ParameterError
+from pipeline.features.spread.shard_number import parse_shard
 from pipeline.images.split_rules import RULES
 from pipeline.recipe import FORMER_PRECISION_NAMES, PRECISION_NAMES
 from pipeline.system.options import check_options, option
@@ -55,6 +56,10 @@ class ExtractOptions:
         device: where to compute: `auto`, `cpu`, `gpu` or `gpu:N`.
         fast: on a GPU take the fastest kernels of a trial; another process may then give an image
             other last bits.
+        shard: `2/3` computes the second of three shares of the images, None all of them;
+            `frostline.merge` makes one file of all shares.
+        scheduler: address of a `dask.distributed` scheduler, whose workers compute; None for this
+            machine.
     """
 
     backbone: str = option(
@@ -143,21 +148,41 @@ class ExtractOptions:
         False,
         help="On a GPU: the fastest kernels, which may give other last bits in another process.",
     )
+    shard: str | None = option(
+        None,
+        help="i/n: compute only the i-th of n shares of the images, to be merged later.",
+        default_words="all images",
+    )
+    scheduler: str | None = option(
+        None,
+        help="Address of a Dask scheduler, such as tcp://10.0.0.1:8786: its workers compute.",
+        default_words="this machine computes",
+    )
     network_store: bool = option(True, help="Keep no converted network for the next command.")
 
     def check(self) -> None:
         """Raises a ParameterError for the first option that makes no sense."""
         check_options(self, "extract features")
         parse_colour(self.background)
+        if self.shard is not None:
+            parse_shard(self.shard)
 
     def describe_idle(self) -> list[str]:
         """Names the options that were given and change nothing beside the others."""
-        if self.seed == ExtractOptions.seed or self.weights == "random":
-            return []
-        return [
-            f"`seed={self.seed}` changes nothing: it draws random weights (`weights='random'`), "
-            f"and those asked for are {self.weights}."
-        ]
+        notes = []
+        if self.seed != ExtractOptions.seed and self.weights != "random":
+            notes.append(
+                f"`seed={self.seed}` changes nothing: it draws random weights "
+                f"(`weights='random'`), and those asked for are {self.weights}."
+            )
+        if self.scheduler is not None:
+            notes += [
+                f"`{name}={getattr(self, name)}` changes nothing: the workers of "
+                f"{self.scheduler} compute, each in as many threads as it was started with."
+                for name in ("jobs", "parallel")
+                if getattr(self, name) != getattr(ExtractOptions, name)
+            ]
+        return notes
 
 
 @dataclass(frozen=True)

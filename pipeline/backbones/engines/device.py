@@ -17,7 +17,7 @@ from pipeline.system.parallel import count_cores
 from pipeline.system.quiet_start import no_start_up_talk
 from pipeline.system.tensorflow_gpus import hide_gpus, set_up_gpus, show_gpus
 
-CPU_BATCH_SIZE = 1
+CPU_BATCH_SIZE = 4
 GPU_BATCH_SIZE = 128
 # Decoding threads that keep a GPU busy; the device itself runs one batch after the other.
 GPU_STREAMS = 8

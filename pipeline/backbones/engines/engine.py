@@ -1,6 +1,6 @@
 """What runs a frozen network: the seam that OpenVINO, TensorFlow and JAX stand behind.
 
-An engine takes whole batches of one size; `Embedder` makes of it a function of any number of
+An engine takes batches of up to one size; `Embedder` makes of it a function of any number of
 images. Nothing heavy is imported here, so an engine that needs no TensorFlow never loads it.
 """
 
@@ -66,7 +66,8 @@ class Engine(Protocol):
         version: of the engine's library.
         device: where it computes.
         precision: of the computation.
-        batch_size: images per call, no more and no fewer.
+        batch_size: images per call, no more.
+        takes_fewer: whether a call may have fewer; the rest of its batch is padded otherwise.
         n_streams: calls that may run side by side.
         n_features: columns of a row.
         notes: what people should know of it.
@@ -77,6 +78,7 @@ class Engine(Protocol):
     device: Device
     precision: str
     batch_size: int
+    takes_fewer: bool
     n_streams: int
     n_features: int
     notes: list[str]
@@ -85,10 +87,10 @@ class Engine(Protocol):
         """Rows of one batch.
 
         Args:
-            pixels: uint8 RGB (batch_size, height, width, 3).
+            pixels: uint8 RGB (n_images, height, width, 3).
 
         Returns:
-            float32 (batch_size, n_features).
+            float32 (n_images, n_features).
 
         Raises:
             DeviceError: the batch does not fit the device's memory.

@@ -136,6 +136,7 @@ class JaxEngine:
     """
 
     name = "jax"
+    takes_fewer = False
 
     def __init__(
         self,

@@ -39,6 +39,7 @@ class TensorFlowEngine:
     """
 
     name = "tensorflow"
+    takes_fewer = False
 
     def __init__(
         self,
