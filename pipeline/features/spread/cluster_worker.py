@@ -98,7 +98,7 @@ class Answer:
 def describe_frostline() -> str:
     """Frostline's version and the start of a sha256 over its source, such as `0.1.0 (1a2b3c4d)`.
 
-    Once in a process, when it begins: what is installed later does not run in it.
+    Once in a process, when it is first asked: what is installed later does not run in it.
     """
     folder, hasher = Path(__file__).resolve().parents[2], hashlib.sha256()
     for path in sorted(folder.rglob("*.py")):
