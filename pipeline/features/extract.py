@@ -75,10 +75,11 @@ def extract(
     require_device_name(wanted.device)
     if wanted.engine is not None:
         find_engine(wanted.engine)
+    require_image_size(find_backbone(wanted.backbone), wanted.image_size)
     folder, notes = unpack_if_archive(as_path(data, "data"))
     for note in [*wanted.describe_idle(), *notes]:
         on_note(note)
-    dataset = scan_dataset(folder, wanted.class_depth, wanted.label_from)
+    dataset = scan_dataset(folder, wanted.class_depth, wanted.label_from, on_progress)
     dataset = dataset.limited(wanted.limit)
     on_dataset(dataset)
     recipe, weights = make_recipe(
