@@ -117,9 +117,10 @@ class LocalWorkers:
 
     def kill_a_worker(self) -> int:
         """Kills the one that was started first, with SIGKILL; returns its process id."""
-        victim = self.list_workers()[0]
-        os.kill(victim, signal.SIGKILL)
-        return victim
+        victim = psutil.Process(self.list_workers()[0])
+        victim.kill()
+        victim.wait(20)
+        return victim.pid
 
     def kill_all(self) -> None:
         """Kills scheduler and workers."""
