@@ -19,6 +19,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # what type checkers and editors see; a test compares it with _PLACES
+    from pipeline.backbones.engines.network_store import (
+        StoredNetwork,
+        clear_networks,
+        list_networks,
+    )
     from pipeline.backbones.registry import list_backbones
     from pipeline.classifier.evaluate import Evaluation, evaluate
     from pipeline.classifier.model import Classifier, Prediction
@@ -38,6 +43,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test compares it with
         ImageError,
         LockedError,
         MissingExtraError,
+        OutOfMemoryError,
         ParameterError,
         ParityError,
         PromiseError,
@@ -65,6 +71,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test compares it with
 
 # Public name -> where it lies; imported when it is first used.
 _PLACES = {
+    "clear_networks": "pipeline.backbones.engines.network_store:clear_networks",
     "compare_runs": "pipeline.runs.compare:compare_runs",
     "evaluate": "pipeline.classifier.evaluate:evaluate",
     "extract": "pipeline.features.extract:extract",
@@ -77,6 +84,7 @@ _PLACES = {
     "leave_one_out": "pipeline.heads.ridge.leave_one_out:leave_one_out",
     "list_backbones": "pipeline.backbones.registry:list_backbones",
     "list_features": "pipeline.features.opened_file:list_features",
+    "list_networks": "pipeline.backbones.engines.network_store:list_networks",
     "list_runs": "pipeline.runs.listing:list_runs",
     "load": "pipeline.classifier.model:load_run",
     "merge": "pipeline.features.spread.merge:merge",
@@ -96,6 +104,7 @@ _PLACES = {
     "LeaveOneOut": "pipeline.heads.ridge.leave_one_out:LeaveOneOut",
     "Prediction": "pipeline.classifier.model:Prediction",
     "Run": "pipeline.runs.run_folder:Run",
+    "StoredNetwork": "pipeline.backbones.engines.network_store:StoredNetwork",
     "RunComparison": "pipeline.runs.compare:RunComparison",
     "Shots": "pipeline.heads.few_images.shots:Shots",
     "Suggestion": "pipeline.heads.few_images.suggest:Suggestion",
@@ -112,6 +121,7 @@ _PLACES = {
     "ImageError": "pipeline.errors:ImageError",
     "LockedError": "pipeline.errors:LockedError",
     "MissingExtraError": "pipeline.errors:MissingExtraError",
+    "OutOfMemoryError": "pipeline.errors:OutOfMemoryError",
     "ParameterError": "pipeline.errors:ParameterError",
     "ParityError": "pipeline.errors:ParityError",
     "PromiseError": "pipeline.errors:PromiseError",

@@ -72,6 +72,10 @@ class StorageError(FrostlineError):
     """The disk is full, or a file or folder cannot be written."""
 
 
+class OutOfMemoryError(FrostlineError, MemoryError):
+    """The process may not take the memory that the work needs."""
+
+
 class RunError(FrostlineError):
     """A run folder lacks what is needed, or exists where none was expected."""
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.backbones.engines.device import require_device_name
+from pipeline.backbones.engines.opening import require_device
 from pipeline.classifier.model import (
     Classifier,
     Prediction,
@@ -187,11 +187,12 @@ def evaluate(
         DatasetError: no labels, a class that the run does not know, or no usable image.
         RunError, ParityError, WeightsError, DeviceError, EngineError: there is no model to use.
     """
-    require_device_name(device)
+    require_device(device, engine)
     opened, model = open_either(run)
     if model is not None:
         require_defaults(weights, device, engine)
-    dataset = scan_dataset(as_path(data, "data"), class_depth, label_from).of_split(split)
+    dataset = scan_dataset(as_path(data, "data"), class_depth, label_from, on_progress)
+    dataset = dataset.of_split(split)
     dataset, labels = ask_as_run(opened, dataset)  # before a model is loaded
     for note in dataset.notes:
         on_note(note)

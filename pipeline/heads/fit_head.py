@@ -34,7 +34,7 @@ from pipeline.runs.promise.options import PromiseOptions
 from pipeline.runs.promise.record import PromisePart
 from pipeline.runs.run_folder import claim_output
 from pipeline.runs.scores import Metrics
-from pipeline.system.memory import available_bytes, parse_memory
+from pipeline.system.memory import SCIPY_BYTES, available_bytes, parse_memory, require_memory
 from pipeline.system.options import check_options
 from pipeline.system.paths import as_path
 from pipeline.system.printable import name_some
@@ -140,6 +140,7 @@ def _fit_head(
     """`fit_head`, for whoever holds the output."""
     checked = check_fit_options(head, options)
     dividing, promising = checked.dividing, checked.promising
+    require_memory(SCIPY_BYTES, "Fitting a head")
     n_bytes = _count_bytes(memory)
     is_idle_force = force and output is None
     path, started = Path(features), time.perf_counter()

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipeline.commands.terminal.class_chart import draw_class_chart
-from pipeline.commands.terminal.lists import backbones_table, feature_files_table
+from pipeline.commands.terminal.lists import backbones_table, feature_files_table, networks_table
 from pipeline.commands.terminal.output import Output
 from pipeline.commands.terminal.predictions import (
     list_best,
@@ -42,6 +42,7 @@ from pipeline.system.csv_files import format_csv
 from pipeline.system.printable import printable
 
 if TYPE_CHECKING:
+    from pipeline.backbones.engines.network_store import StoredNetwork
     from pipeline.backbones.frost_lines import FrostLine
     from pipeline.backbones.registry import Backbone
     from pipeline.classifier.evaluate import Evaluation
@@ -364,6 +365,23 @@ class Terminal(Output):
                 self.say("No feature files yet. `frostline.extract(DATA)` makes one.")
             return
         self.print_whole_table(feature_files_table(entries, self.columns))
+
+    def show_networks(self, networks: "list[StoredNetwork]", *, as_json: bool) -> None:
+        """The converted networks that are kept."""
+        if as_json:
+            self.result_json([{**asdict(one), "path": str(one.path)} for one in networks])
+        elif not networks:
+            self.say("No converted network is kept. The next `frostline.extract(DATA)` keeps one.")
+        else:
+            self.print_whole_table(networks_table(networks, self.columns))
+            self.result(f"in {printable(str(networks[0].path.parent))}")
+
+    def show_cleared(self, n_networks: int, *, as_json: bool) -> None:
+        """How many converted networks were deleted."""
+        if as_json:
+            self.result_json({"n_deleted": n_networks})
+        else:
+            self.result(f"{n_networks:,} converted network(s) deleted.")
 
     def show_features(
         self, file: "FeatureFile", recomputed: "Recomputed | None" = None, *, as_json: bool

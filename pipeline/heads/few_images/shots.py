@@ -127,9 +127,10 @@ def fit_shots(
                 f"C = {FEW_IMAGES_C}, since few images cannot choose it: `C` sets another."
             )
         is_scored, split = _find_scored(contents, division.splits)
-        found = []
+        found: list[Shot] = []
         for number in numbers:
-            accuracies, n_images = [], 0
+            accuracies: list[float] = []
+            n_images = 0
             for seed in range(seeds):
                 drawn = _draw(contents, division.splits, division.units, number, seed)
                 splits = np.where(is_scored, TEST, NO_SPLIT)
