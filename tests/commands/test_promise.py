@@ -130,7 +130,7 @@ def spoil_guard(run):
 def exchange_guard(run):
     with np.load(run / "guard.npz") as file:
         arrays = dict(file)
-    np.savez(run / "guard.npz", **{**arrays, "least_confidence": np.float64(0)})
+    np.savez(run / "guard.npz", **{**arrays, "least_confidence": np.float64(0.25)})
 
 
 def lower_promise(run):
