@@ -32,7 +32,7 @@ from pipeline.features.mixing import (
     sample_images,
     sample_probes,
 )
-from pipeline.features.open_embedding import open_embedding
+from pipeline.features.open_embedding import Workers, open_embedding
 from pipeline.features.room import describe_room
 from pipeline.features.summary import ExtractSummary, count_images
 from pipeline.images.dataset import Dataset
@@ -64,7 +64,7 @@ class UpdateOptions:
             that were too large before are tried again.
         isolate: decode in worker processes; an image that takes `isolate_seconds` is given up.
         stop_at_failure: raise at the first image that cannot be used, instead of skipping it.
-        n_processes: embed in so many worker processes; 0 = in threads of this one.
+        workers: who reads, decodes and embeds.
         engine: that was asked for, None for none in particular; rows of another are then taken
             from no other file.
     """
@@ -80,7 +80,7 @@ class UpdateOptions:
     isolate: bool = False
     isolate_seconds: float = ISOLATE_SECONDS
     stop_at_failure: bool = False
-    n_processes: int = 0
+    workers: Workers = field(default_factory=Workers)
     engine: str | None = None
 
 
@@ -134,8 +134,8 @@ def update_features(
 
     Args:
         make_embedder: called with a batch size (None = choose) if and only if there is
-            something to compute, so that nothing heavy is imported otherwise. With
-            `options.n_processes` it is called in each of them, and must be picklable.
+            something to compute, so that nothing heavy is imported otherwise. Where
+            `options.workers` are processes it is called in each of them, and must be picklable.
         on_progress: called with a stage, the number done and the number to do.
         on_note: called with what people should know while they wait.
 
@@ -256,7 +256,7 @@ def _compute(job: _Job, old: Contents | None, found: Found, identity: Identity) 
         found.list_engines(),
         _settle_reading(job),
         job.options.batch_size,
-        job.options.n_processes,
+        job.options.workers,
         job.tell,
     ) as embedding:
         for origin in origins:
