@@ -35,6 +35,7 @@ from pipeline.recipe import Recipe
 from pipeline.system.child_process import ChildProcess
 
 BATCH_SIZE = 16
+MOST_IMAGES_BETWEEN = 100  # two kills
 ROUNDS = 4  # over the images, before the decoders end of themselves
 MEMORY = "memfd:frostline"
 
@@ -55,18 +56,34 @@ class WatchedChild(ChildProcess):
         WatchedChild.all.append(self)
 
 
-class Killer(threading.Thread):
-    """Kills so many decoders, one after the other."""
+class Progress:
+    """How many images were embedded, by which the killer paces itself: a start takes a while."""
 
-    def __init__(self, n_kills: int, seed: int, most_seconds: float):
+    n_images = 0
+
+
+class CountedStandIn(StandIn):
+    """Says how far it is."""
+
+    def __call__(self, pixels):
+        Progress.n_images += len(pixels)
+        return super().__call__(pixels)
+
+
+class Killer(threading.Thread):
+    """Kills so many decoders, one after the other, after so many images and some milliseconds."""
+
+    def __init__(self, n_kills: int, seed: int):
         super().__init__(daemon=True)
         self.n_left = n_kills
         self._random = np.random.default_rng(seed)
-        self._most_seconds = most_seconds
 
     def run(self) -> None:
         while self.n_left:
-            time.sleep(self._random.uniform(0, self._most_seconds))
+            until = Progress.n_images + self._random.integers(1, MOST_IMAGES_BETWEEN)
+            while Progress.n_images < until:
+                time.sleep(0.001)
+            time.sleep(self._random.uniform(0, 0.1))
             alive = [child for child in WatchedChild.all if child.is_alive()]
             if alive:
                 with suppress(ProcessLookupError):
@@ -85,14 +102,14 @@ def watched_decoders() -> Iterator[None]:
         feeder.ChildProcess = ChildProcess
 
 
-def kill_decoders(folder: Path, n_kills: int, seed: int, most_seconds: float = 0.8) -> dict:
+def kill_decoders(folder: Path, n_kills: int, seed: int) -> dict:
     """Kills so many decoders while images are embedded; what came out wrong and what was left."""
     make_images(folder / "images")
     paths = sorted((folder / "images").rglob("*.png"))
     batches = [paths[start : start + BATCH_SIZE] for start in range(0, len(paths), BATCH_SIZE)]
     expected = embed(folder, batches, Workers("threads"))
     before = look_for_leftovers()
-    killer = Killer(n_kills, seed, most_seconds)
+    killer = Killer(n_kills, seed)
     n_images, wrong = 0, []
     with watched_decoders():
         killer.start()
@@ -116,7 +133,12 @@ def embed(folder: Path, batches: list[list[Path]], workers: Workers) -> list[Emb
     """What becomes of each batch."""
     settings = ReaderSettings(RECIPE, DEFAULT_LIMITS, folder / "notes", read=read_slowly)
     with open_embedding(
-        lambda batch_size: StandIn(BATCH_SIZE), [], settings, None, workers, lambda note: None
+        lambda batch_size: CountedStandIn(BATCH_SIZE),
+        [],
+        settings,
+        None,
+        workers,
+        lambda note: None,
     ) as embedding:
         return [embedded for _, embedded in embedding.map(batches)]
 

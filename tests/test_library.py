@@ -99,7 +99,7 @@ def test_another_backend_that_is_in_use_already_is_a_clear_error(tmp_path):
         "sys.modules['keras'] = keras; sys.modules['keras.backend'] = keras.backend\n"
         "import frostline\n"
         "try:\n"
-        "    import pipeline.heads.dense\n"
+        "    import pipeline.heads.dense.training\n"
         "except frostline.FrostlineError as error:\n"
         "    print(type(error).__name__, error)"
     )

@@ -17,7 +17,7 @@ from pipeline.backbones.presets import HUB_PREFIX
 from pipeline.backbones.safe_loading import load_keras_model_safely
 from pipeline.backbones.weights.resolve import resolve_recorded_weights
 from pipeline.errors import BackboneError, HeadError, RunError
-from pipeline.heads.dense_head import DenseHead
+from pipeline.heads.dense.head import DenseHead
 from pipeline.heads.head import Head
 from pipeline.heads.linear import LinearHead
 from pipeline.heads.saved_head import FINETUNED_MODEL, load_head, require_model

@@ -10,7 +10,7 @@ from pipeline.backbones.engines.engine import Network
 from pipeline.backbones.engines.network_store import NetworkStore
 from pipeline.backbones.engines.recipe_network import describe_network
 from pipeline.backbones.weights.resolve import resolve_recorded_weights
-from pipeline.heads.dense_arithmetic import SavedDenseHead, read_arithmetic
+from pipeline.heads.dense.arithmetic import SavedDenseHead, read_arithmetic
 from pipeline.heads.head import Head
 from pipeline.heads.saved_head import FINETUNED_MODEL, load_head, require_model
 from pipeline.runs.binding import require_bound_names

@@ -16,6 +16,8 @@ from pipeline.features.embed_on_devices import make_on_all
 from pipeline.features.open_embedding import Workers
 from pipeline.features.opened_file import Extraction
 from pipeline.features.options import ALL_DEVICES, ExtractOptions, parse_colour
+from pipeline.features.spread.cluster_worker import make_on_worker
+from pipeline.features.spread.shard_number import Shard, parse_shard
 from pipeline.features.summary import write_skipped_csv
 from pipeline.features.update import UpdateOptions, update_features
 from pipeline.images.dataset import Dataset, scan_dataset
@@ -75,10 +77,11 @@ def extract(
         require_device_name(wanted.device)
     if wanted.engine is not None:
         find_engine(wanted.engine)
+    require_image_size(find_backbone(wanted.backbone), wanted.image_size)
     folder, notes = unpack_if_archive(as_path(data, "data"))
     for note in [*wanted.describe_idle(), *notes]:
         on_note(note)
-    dataset = scan_dataset(folder, wanted.class_depth, wanted.label_from)
+    dataset = scan_dataset(folder, wanted.class_depth, wanted.label_from, on_progress)
     dataset = dataset.limited(wanted.limit)
     on_dataset(dataset)
     recipe, weights = make_recipe(
@@ -94,14 +97,15 @@ def extract(
         truncated=wanted.truncated,
     )
     chosen = None if output is None else as_path(output, "output")
-    name_target = partial(default_target, dataset.name)
+    shard = None if wanted.shard is None else parse_shard(wanted.shard)
+    name_target = partial(default_target, dataset.name, shard=shard)
     if wanted.depth == "auto":
         paths = [dataset.root / path for path in dataset.paths]
         limits = make_limits(wanted.max_pixels, wanted.max_bytes)
         recipe = settle_depth(recipe, paths, chosen, name_target, limits, on_progress, on_note)
     target = chosen or name_target(recipe)
     make = _choose_embedder(wanted, recipe, weights, is_alone=is_alone)
-    how = _update_options(wanted, weights.source)
+    how = _update_options(wanted, weights.source, shard)
     summary = update_features(dataset, recipe, target, make, how, on_progress, on_note)
     if wanted.skipped_csv:
         on_note(f"Skipped images: {write_skipped_csv(summary.path, summary.skipped)}")
@@ -112,6 +116,15 @@ def _choose_embedder(
     wanted: ExtractOptions, recipe: Recipe, weights: ResolvedWeights, *, is_alone: bool
 ) -> MakeEmbedder:
     """What makes the network ready, wherever it is called."""
+    if wanted.scheduler is not None:
+        return partial(
+            make_on_worker,
+            recipe,
+            weights.source,
+            wanted.device,
+            wanted.engine,
+            network_store=wanted.network_store,
+        )
     on_all = wanted.device == ALL_DEVICES
     in_processes = on_all or wanted.parallel == "processes"
     make = partial(
@@ -127,7 +140,9 @@ def _choose_embedder(
     return partial(make_on_all, make, recipe.image_size, wanted.engine) if on_all else make
 
 
-def _update_options(wanted: ExtractOptions, weights_source: str) -> UpdateOptions:
+def _update_options(
+    wanted: ExtractOptions, weights_source: str, shard: Shard | None
+) -> UpdateOptions:
     limits = None
     if wanted.max_pixels is not None or wanted.max_bytes is not None:
         limits = make_limits(wanted.max_pixels, wanted.max_bytes)
@@ -142,8 +157,9 @@ def _update_options(wanted: ExtractOptions, weights_source: str) -> UpdateOption
         limits=limits,
         isolate=wanted.isolate,
         stop_at_failure=wanted.on_error == "fail",
-        workers=Workers(wanted.parallel, wanted.jobs),
+        workers=Workers(wanted.parallel, wanted.jobs, wanted.scheduler),
         engine=wanted.engine,
+        shard=shard,
     )
 
 
@@ -186,6 +202,10 @@ def make_recipe(
     return recipe, resolved
 
 
-def default_target(name: str, recipe: Recipe) -> Path:
-    """`cache/DATA-BACKBONE-XXXXXXXX.h5`, X being the start of the recipe id."""
-    return CACHE_FOLDER / f"{name}-{recipe.backbone_in_file_names}-{recipe.id[:8]}.h5"
+def default_target(name: str, recipe: Recipe, shard: Shard | None = None) -> Path:
+    """`cache/DATA-BACKBONE-XXXXXXXX.h5`, X being the start of the recipe id.
+
+    A shard's ends with `-shard-2-of-3`.
+    """
+    end = "" if shard is None else f"-{shard.in_file_names}"
+    return CACHE_FOLDER / f"{name}-{recipe.backbone_in_file_names}-{recipe.id[:8]}{end}.h5"

@@ -8,6 +8,7 @@ from pipeline.features.embed import Embed, EmbedFiles, EmbedInThreads, MakeEmbed
 from pipeline.features.embed_in_processes import EmbedInProcesses
 from pipeline.features.embed_on_devices import EmbedOnDevices
 from pipeline.features.embed_with_decoders import EmbedWithDecoders
+from pipeline.features.spread.cluster import EmbedOnCluster
 from pipeline.images.decoding.read_batches import BatchReader, ReaderSettings
 from pipeline.recipe import EngineRecord
 from pipeline.system.parallel import count_cores
@@ -23,10 +24,12 @@ class Workers:
             where a GPU computes, `threads` where a CPU does.
         number: of decoders or processes, None for as many as cores. That of threads is the
             engine's number of streams.
+        scheduler: address of a cluster's, whose workers do all; None = this machine does.
     """
 
     kind: str = "auto"
     number: int | None = None
+    scheduler: str | None = None
 
     def count(self) -> int:
         """How many decoders or processes."""
@@ -101,9 +104,13 @@ def _open(
     workers: Workers,
     tell: Callable[[str], None],
 ) -> Iterator[EmbedFiles]:
+    if workers.scheduler is not None:
+        with EmbedOnCluster(make_embedder, batch_size, settings, workers.scheduler) as on_cluster:
+            yield on_cluster
+        return
     if workers.kind == "processes":
-        with EmbedInProcesses(make_embedder, batch_size, settings, workers.count()) as embedding:
-            yield embedding
+        with EmbedInProcesses(make_embedder, batch_size, settings, workers.count()) as in_processes:
+            yield in_processes
         return
     embed = make_embedder(batch_size)
     if workers.kind_for(embed.record) == "decoders":

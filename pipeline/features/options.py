@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from pipeline.backbones.engines.registry import ENGINES
 from pipeline.errors import ParameterError
+from pipeline.features.spread.shard_number import parse_shard
 from pipeline.images.split_rules import RULES
 from pipeline.recipe import FORMER_PRECISION_NAMES, PRECISION_NAMES
 from pipeline.system.options import check_options, option
@@ -58,6 +59,10 @@ class ExtractOptions:
         engine: what runs the network, None for what suits the device.
         device: where to compute: `auto`, `cpu`, `gpu`, `gpu:N`, or `all` GPUs of this machine, each
             in a process that sees no other.
+        shard: `2/3` computes the second of three shares of the images, None all of them;
+            `frostline.merge` makes one file of all shares.
+        scheduler: address of a `dask.distributed` scheduler, whose workers compute; None for this
+            machine.
     """
 
     backbone: str = option(
@@ -149,28 +154,59 @@ class ExtractOptions:
     device: str = option(
         "auto", help="Where to compute: auto, cpu, gpu, gpu:N, or all GPUs of this machine."
     )
+    shard: str | None = option(
+        None,
+        help="i/n: compute only the i-th of n shares of the images, to be merged later.",
+        default_words="all images",
+    )
+    scheduler: str | None = option(
+        None,
+        help="Address of a Dask scheduler, such as tcp://10.0.0.1:8786: its workers compute.",
+        default_words="this machine computes",
+    )
     network_store: bool = option(True, help="Keep no converted network for the next command.")
 
     def check(self) -> None:
         """Raises a ParameterError for the first option that makes no sense."""
         check_options(self, "extract features")
         parse_colour(self.background)
-        if self.device == ALL_DEVICES and self.parallel == "processes":
+        if self.device == ALL_DEVICES:
+            self._require_one_machine_and_writer()
+        if self.shard is not None:
+            parse_shard(self.shard)
+
+    def _require_one_machine_and_writer(self) -> None:
+        if self.parallel == "processes":
             raise ParameterError(
                 "Each GPU has a process already, and only one can hold its memory. Expected "
                 "`parallel` to be auto, decoders or threads beside `device='all'`. "
                 f"Received: `device={self.device}` and `parallel={self.parallel}`",
                 "parallel",
             )
+        if self.scheduler is not None:
+            raise ParameterError(
+                "The workers of a scheduler have one device each. Expected `device='all'` or "
+                f"`scheduler`. Received: `device={self.device}` and `scheduler={self.scheduler}`\n"
+                "Start a worker for each GPU.",
+                "device",
+            )
 
     def describe_idle(self) -> list[str]:
         """Names the options that were given and change nothing beside the others."""
-        if self.seed == ExtractOptions.seed or self.weights == "random":
-            return []
-        return [
-            f"`seed={self.seed}` changes nothing: it draws random weights (`weights='random'`), "
-            f"and those asked for are {self.weights}."
-        ]
+        notes = []
+        if self.seed != ExtractOptions.seed and self.weights != "random":
+            notes.append(
+                f"`seed={self.seed}` changes nothing: it draws random weights "
+                f"(`weights='random'`), and those asked for are {self.weights}."
+            )
+        if self.scheduler is not None:
+            notes += [
+                f"`{name}={getattr(self, name)}` changes nothing: the workers of "
+                f"{self.scheduler} compute, each in as many threads as it was started with."
+                for name in ("jobs", "parallel")
+                if getattr(self, name) != getattr(ExtractOptions, name)
+            ]
+        return notes
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from pipeline.features.split_notes import (
     describe_groups,
     describe_idle_options,
     describe_sets,
+    describe_shard,
 )
 from pipeline.images.division import assign_splits, find_missing_splits, is_divisible
 from pipeline.images.exact_rule import Roster
@@ -41,6 +42,8 @@ class Division:
         equal_images: paths of images that are there more than once, a list per image: all of
             them, those with different labels, those in different given splits.
         made: numbers of the splits that were made, since the source does not give them.
+        units: int (n_samples,), equal for images that are never divided: equal ones, those of one
+            group.
     """
 
     splits: np.ndarray
@@ -48,6 +51,7 @@ class Division:
     facts: dict
     equal_images: dict[str, list[list[str]]]
     made: frozenset[int]
+    units: np.ndarray
 
 
 def divide_images(
@@ -87,6 +91,7 @@ def divide_images(
     made = find_missing_splits(labels, given, **fractions)
     counts = count_images(splits, labels, len(contents.class_names))
     notes = [
+        *describe_shard(contents.shard, len(digests)),
         *([] if groups is None else [describe_groups(groups)]),
         *describe_emptied(counts, made, contents.class_names),
     ]
@@ -118,7 +123,8 @@ def divide_images(
         "given": sorted({SPLITS[split] for split in given.tolist() if split != NO_SPLIT}),
         "n_images": {name: int(np.sum(splits == split)) for split, name in enumerate(SPLITS)},
     }
-    return Division(splits, notes, facts, equal_images, frozenset(made))
+    units = np.unique(keys[: len(digests)], axis=0, return_inverse=True)[1].ravel()
+    return Division(splits, notes, facts, equal_images, frozenset(made), units)
 
 
 def _find_keys(

@@ -17,8 +17,9 @@ from pipeline.finetuning.finetune import FinetuneResult
 from pipeline.finetuning.inputs import PixelInputs, TrunkInputs
 from pipeline.finetuning.job import FinetuneJob, describe_job
 from pipeline.finetuning.options import FinetuneOptions
-from pipeline.finetuning.parent import Parent, open_parent
+from pipeline.finetuning.parent import Parent
 from pipeline.finetuning.pixels import PixelStore
+from pipeline.finetuning.renew_promise import renew_promise
 from pipeline.finetuning.replicas import Replicas, place
 from pipeline.finetuning.thawed import Thawed, thaw_parent
 from pipeline.finetuning.training import Training
@@ -26,37 +27,38 @@ from pipeline.finetuning.trunk.stage import TrunkStage
 from pipeline.finetuning.verdict import assess
 from pipeline.finetuning.watch import Watch
 from pipeline.finetuning.write_run import write_finetuned_run
-from pipeline.heads.class_weights import weigh_classes
 from pipeline.recipe import PRECISIONS
 from pipeline.runs.predictions import Predictions
-from pipeline.runs.run_folder import Run
 from pipeline.system.keras_on_tensorflow import keras
 
 
 @keras_settings()
 def run_stages(
-    run: Run,
+    parent: Parent,
     options: FinetuneOptions,
     device: Device | str,
     *,
-    data: Path | None,
-    weights: str | None,
+    class_weights: np.ndarray | None,
+    seconds: float,
     output: Path | None,
     force: bool,
     resume: bool,
     watch: Watch,
 ) -> FinetuneResult:
-    """What `finetune` does once it is known that it can be done; see there."""
-    stopwatch = _Stopwatch()
+    """What `finetune` does once it is known that it can be done; see there.
+
+    Args:
+        class_weights: float (n_classes,), None for equal ones.
+        seconds: that the parent took to be opened.
+    """
+    stopwatch = _Stopwatch(started=time.perf_counter() - seconds)
     device = choose_device(device) if isinstance(device, str) else device
     watch.on_note(f"Computing on {device.description}.")
-    parent = open_parent(run, weights, data, watch.on_progress)
-    class_weights = weigh_classes(options.class_weight, parent.train_labels, run.class_names)
     task = _Task(parent, options, device, watch, output, force, class_weights, stopwatch)
     with ExitStack() as held:
         with place(options.strategy, device) as replicas:
             thawed = _thaw(task, replicas)
-            job = describe_job(run, output, options, thawed.line.name, class_weights)
+            job = describe_job(parent.run, output, options, thawed.line.name, class_weights)
             held.enter_context(job.hold())
             found = job.find_state(resume=resume, force=force, on_note=watch.on_note)
             images = _open_images(task, thawed, found)
@@ -195,6 +197,10 @@ def _write(
     parent, options, line = task.parent, task.options, thawed.line
     names = parent.run.class_names
     assessment = assess(parent.before, after, names, state, options, thawed.neighbours())
+    guard, notes = renew_promise(parent, after)
+    for note in notes:
+        state.notes.append(note)
+        task.watch.on_note(note)
     folder, seconds = write_finetuned_run(
         parent,
         model,
@@ -204,6 +210,7 @@ def _write(
         device=task.device,
         augment=(images.augment, images.store) if options.is_augmented else None,
         line=line.name,
+        guard=guard,
         facts={
             "parameters": {**asdict(options), "unfreeze": line.name},
             "unfreeze_reason": line.reason,

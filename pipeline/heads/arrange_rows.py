@@ -20,18 +20,20 @@ _N_SHOWN = 10
 
 
 def arrange_rows(
-    features: Any, labels: Any, split: Any, class_names: Any
+    features: Any, labels: Any, split: Any, class_names: Any, groups: Any = None
 ) -> tuple[TrainingRows, np.ndarray]:
     """The rows with labels and splits as numbers, and the splits, int8 `(n_samples,)`.
 
     Args:
-        features, labels, split, class_names: as `fit` takes them.
+        features, labels, split, class_names, groups: as `fit` takes them.
 
     Raises:
         ParameterError: one of them makes no sense, or they do not fit each other.
     """
     rows = _read_features(features)
     columns = {"labels": _to_array(labels, "labels"), "split": _to_array(split, "split")}
+    if groups is not None:
+        columns["groups"] = _to_array(groups, "groups")
     for name, array in columns.items():
         if array.shape != (len(rows),):
             raise ParameterError(
@@ -43,7 +45,20 @@ def arrange_rows(
     numbers, names = _number_labels(columns["labels"], names)
     splits = _number_splits(columns["split"])
     splits = np.where(numbers == UNLABELLED, NO_SPLIT, splits).astype(np.int8)
-    return TrainingRows(rows, numbers, splits == TRAIN, splits == VAL, names), splits
+    units = None if groups is None else _number_groups(columns["groups"])
+    return TrainingRows(rows, numbers, splits == TRAIN, splits == VAL, names, units), splits
+
+
+def _number_groups(groups: np.ndarray) -> np.ndarray:
+    """Groups as numbers from 0, int64."""
+    try:
+        return np.unique(groups, return_inverse=True)[1].astype(np.int64)
+    except TypeError as error:  # of kinds that cannot be compared
+        raise ParameterError(
+            "Expected `groups` to be names or numbers, a group for each row. Received: an array "
+            f"of {groups.dtype}, of which numpy says: {error}",
+            "groups",
+        ) from error
 
 
 def _read_features(features: Any) -> FeatureArray:

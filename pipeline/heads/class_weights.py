@@ -5,6 +5,7 @@ import io
 import json
 import math
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,14 @@ def weigh_classes(
     return np.array([weights[name] for name in class_names], np.float64)
 
 
+def weigh_every_class(
+    wanted: str | None, train_labels: np.ndarray, class_names: Sequence[str]
+) -> np.ndarray:
+    """As `weigh_classes`, with 1 for every class where no weights are wanted."""
+    weights = weigh_classes(wanted, train_labels, list(class_names))
+    return np.ones(len(class_names)) if weights is None else weights.astype(np.float64)
+
+
 def _read_pairs(path: Path) -> list[tuple[str, Any]]:
     """(class, weight as it is written) of each entry."""
     try:
@@ -56,8 +65,9 @@ def _read_pairs(path: Path) -> list[tuple[str, Any]]:
         rows = [row for row in csv.reader(io.StringIO(text, newline=""), strict=True) if row]
         pairs = [(name.strip(), value.strip()) for name, value in rows]
     except (OSError, ValueError, RecursionError, csv.Error) as error:
+        why = error.strerror if isinstance(error, OSError) else error
         raise ClassWeightError(
-            f"The class weights cannot be read: {error}. Expected balanced, none, a JSON file "
+            f"The class weights cannot be read: {why}. Expected balanced, none, a JSON file "
             '{"class": weight, ...} or a CSV file with a line class,weight for each class. '
             f"Received: `class_weight={path}`"
         ) from error

@@ -30,8 +30,8 @@ class Fit:
         class_names: in the order of the columns of probabilities.
         parameters: the head's options by name.
         chosen: what was chosen, in words such as `C = 1`.
-        chosen_by: who chose it: the split `val`, the `user`, or `nothing` where there was no
-            choice.
+        chosen_by: who chose it: the split `val`, `leave-one-out` of the training rows, the `user`,
+            or `nothing` where there was no choice.
         history: a record of losses and accuracies per epoch, or per value tried; the one that was
             chosen has the very numbers of `metrics`.
         x: name of the column that the history runs over.
@@ -41,6 +41,7 @@ class Fit:
         probabilities: float32 `(n_samples, n_classes)`.
         metrics: scores by split.
         notes: sentences for people.
+        temperature: that the scores of the fitted head are divided by, 1 = they are left.
     """
 
     kind: str
@@ -57,6 +58,7 @@ class Fit:
     probabilities: np.ndarray
     metrics: dict[str, Metrics]
     notes: list[str]
+    temperature: float = 1.0
 
 
 def fit(
@@ -66,6 +68,7 @@ def fit(
     split: Sequence[int | None] | Sequence[str | None] | np.ndarray,
     head: str = "logreg",
     class_names: Sequence[str] | None = None,
+    groups: Sequence[Any] | np.ndarray | None = None,
     seed: int = 0,
     on_progress: OnProgress = lambda stage, done, total: None,
     **options: Any,
@@ -80,6 +83,9 @@ def fit(
         head: name of a head in the registry.
         class_names: in the order of the probabilities' columns, each once; None = sorted names as
             they are found, or numbers from 0.
+        groups: of each row a name or a number, the same for rows that belong together (equal
+            images, pictures of one patient): where a head leaves rows out to choose by them, it
+            leaves these out together. None = each row is its own.
         seed: decides all that the head leaves to chance.
         on_progress: called with a stage, the number done and the number to do.
         options: of the head's own, such as `C` of `logreg`; see `heads/options.py`.
@@ -96,7 +102,7 @@ def fit(
     kind = find_head(head)
     settings = make_options(kind, options)
     check_options(SplitOptions(seed=seed), "fit a head")
-    rows, splits = arrange_rows(features, labels, split, class_names)
+    rows, splits = arrange_rows(features, labels, split, class_names, groups)
     fitted = kind.import_fit()(rows, settings, seed=int(seed), on_progress=on_progress)
     probabilities = _predict(fitted.head, rows.features, on_progress)
     names = list(rows.class_names)
@@ -108,7 +114,7 @@ def fit(
         parameters=asdict(settings),
         chosen=fitted.chosen,
         chosen_by=fitted.chosen_by,
-        history=_settle(fitted, metrics),
+        history=settle(fitted, metrics),
         x=fitted.x,
         best=fitted.best,
         labels=rows.labels,
@@ -153,7 +159,7 @@ def _has_option(kind: HeadKind, name: str) -> bool:
     return name in {entry.name for entry in fields(kind.options)}
 
 
-def _settle(fitted: ChosenHead, metrics: dict[str, Metrics]) -> list[dict[str, Any]]:
+def settle(fitted: ChosenHead | Fit, metrics: dict[str, Metrics]) -> list[dict[str, Any]]:
     """The history, whose chosen record says what came of the head that is kept.
 
     While a head is looked for, its losses are those of a sample, or of numbers less rounded.

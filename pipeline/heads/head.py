@@ -68,6 +68,8 @@ class TrainingRows:
         is_train: bool `(n_samples,)`, the rows to fit; each has a label.
         is_val: bool `(n_samples,)`, the rows that choose.
         class_names: in the order of the labels.
+        units: int `(n_samples,)`, equal for equal images and those of one group: whoever leaves
+            rows out leaves these out together. None = each row is its own.
     """
 
     features: FeatureArray
@@ -75,6 +77,7 @@ class TrainingRows:
     is_train: np.ndarray
     is_val: np.ndarray
     class_names: Sequence[str]
+    units: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -84,13 +87,15 @@ class ChosenHead:
     Args:
         head: ready to predict.
         chosen: what was chosen, in words such as `C = 1`.
-        chosen_by: who chose it: the split `val`, the `user`, or `nothing` where there was no
-            choice.
+        chosen_by: who chose it: the split `val`, `leave-one-out` of the training rows, the `user`,
+            or `nothing` where there was no choice.
         history: a record of `x` and losses per epoch, or per value tried; empty where there is
             but one.
         x: name of the column that the history runs over.
         best: the value in it that was chosen.
         notes: sentences for people.
+        settled: options by name with which the same head can be fitted without validation rows:
+            those that were chosen. None where such rows are always needed.
     """
 
     head: Head
@@ -100,6 +105,7 @@ class ChosenHead:
     x: str = "epoch"
     best: int | float = 0
     notes: list[str] = field(default_factory=list)
+    settled: dict[str, Any] | None = None
 
 
 class FitHead(Protocol):

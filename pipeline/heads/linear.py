@@ -94,7 +94,7 @@ class LinearHead:
         return layer
 
 
-def load_logreg(folder: Path, class_names: Sequence[str]) -> LinearHead:
+def load_linear(folder: Path, class_names: Sequence[str]) -> LinearHead:
     """Reads the linear head of a run.
 
     Raises:

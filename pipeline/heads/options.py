@@ -31,6 +31,26 @@ class LogregOptions:
 
 
 @dataclass(frozen=True)
+class RidgeOptions:
+    """Of the ridge head.
+
+    Args:
+        alpha: scikit-learn's regularisation strength, of features as they are; None = choose it
+            by leaving out each training image (with its copies and its group) in turn.
+        class_weight: `balanced`, a file of weights, or None; see `weigh_classes`.
+    """
+
+    alpha: float | None = option(
+        None,
+        help="Regularisation of ridge: a number, or auto.",
+        above=0,
+        below=math.inf,
+        none_word="auto",
+    )
+    class_weight: str | None = option(None, help=CLASS_WEIGHT_HELP, none_word="none")
+
+
+@dataclass(frozen=True)
 class DenseOptions:
     """Of the dense head.
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from pipeline.errors import HeadError, ParameterError
 from pipeline.heads.head import FitHead, LoadHead
-from pipeline.heads.options import DenseOptions, LogregOptions
+from pipeline.heads.options import DenseOptions, LogregOptions, RidgeOptions
 from pipeline.system.quiet_start import no_start_up_talk
 
 
@@ -56,16 +56,24 @@ HEADS: dict[str, HeadKind] = {
     "logreg": HeadKind(
         "logreg",
         LogregOptions,
-        fit="pipeline.heads.logistic:fit_logreg",
-        load="pipeline.heads.linear:load_logreg",
+        fit="pipeline.heads.logistic.fitting:fit_logreg",
+        load="pipeline.heads.linear:load_linear",
+        files=("head.npz",),
+        uses_seed=False,
+    ),
+    "ridge": HeadKind(
+        "ridge",
+        RidgeOptions,
+        fit="pipeline.heads.ridge.fitting:fit_ridge",
+        load="pipeline.heads.linear:load_linear",
         files=("head.npz",),
         uses_seed=False,
     ),
     "dense": HeadKind(
         "dense",
         DenseOptions,
-        fit="pipeline.heads.dense_head:fit_dense",
-        load="pipeline.heads.dense_arithmetic:load_dense",
+        fit="pipeline.heads.dense.head:fit_dense",
+        load="pipeline.heads.dense.arithmetic:load_dense",
         files=("head.keras",),
         needs_tensorflow=True,
     ),

