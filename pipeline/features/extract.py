@@ -131,6 +131,7 @@ def _choose_embedder(
             wanted.device,
             wanted.engine,
             network_store=wanted.network_store,
+            is_fast=wanted.fast,
         )
     return partial(
         make_embedder,

@@ -110,13 +110,14 @@ def make_on_worker(
     batch_size: int | None = None,
     *,
     network_store: bool = True,
+    is_fast: bool = False,
 ) -> Embed:
     """Makes the recipe's network ready, with the weights as this machine has them and a stream for
     each of the worker's threads.
 
     Args:
         weights: `imagenet`, `random`, or the path of a file; they must be those of the recipe.
-        device, engine, batch_size, network_store: as for `make_embedder`.
+        device, engine, batch_size, network_store, is_fast: as for `make_embedder`.
     """
     return make_embedder(
         recipe,
@@ -127,6 +128,7 @@ def make_on_worker(
         n_streams=_this_worker().state.nthreads,
         network_store=network_store,
         is_alone=True,
+        is_fast=is_fast,
     )
 
 
