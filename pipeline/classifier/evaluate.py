@@ -24,6 +24,8 @@ from pipeline.images.dataset import Dataset, scan_dataset
 from pipeline.images.decoding.read_images import make_limits
 from pipeline.images.splits import UNLABELLED
 from pipeline.runs.images_of_run import read_training_digests
+from pipeline.runs.mistakes import Mistakes, find_mistakes
+from pipeline.runs.predictions import Predictions
 from pipeline.runs.run_folder import Run
 from pipeline.runs.scores import Metrics, score_predictions
 from pipeline.system.paths import as_path
@@ -60,13 +62,15 @@ class Overlap:
 class Evaluation:
     """How well a run does on a labelled folder.
 
-    `overlap` is None for a run from before there were digests of its images.
+    `overlap` is None for a run from before there were digests of its images. Paths of `mistakes`
+    are relative to the data set.
     """
 
     metrics: Metrics
     class_names: list[str]
     skipped: list[Prediction]
     overlap: Overlap | None
+    mistakes: Mistakes
 
     @property
     def notes(self) -> list[str]:
@@ -79,6 +83,7 @@ class Evaluation:
             **self.metrics.to_dict(),
             "n_trained_on": self.overlap and self.overlap.n_trained_on,
             "without_trained_on": others and others.to_dict(),
+            "mistakes": self.mistakes.to_dict(),
         }
 
 
@@ -221,12 +226,14 @@ def _score(
     skipped = [prediction for prediction in predictions if prediction.reason is not None]
     if len(skipped) == len(predictions):
         raise DatasetError(
-            f"Not one of the {len(predictions):,} images could be used. Received: {dataset.root}\n"
-            f"The first: {predictions[0].path}: {predictions[0].reason}"
+            f"Not one of the {len(predictions):,} images could be used. Received: "
+            f"{dataset.source}\nThe first: {predictions[0].path}: {predictions[0].reason}"
         )
     is_usable = np.array([prediction.reason is None for prediction in predictions])
     labels = labels[is_usable]
     probabilities = np.stack([p.probabilities for p in predictions if p.probabilities is not None])
+    paths = [path for path, usable in zip(dataset.paths, is_usable, strict=True) if usable]
+    said = Predictions(paths, dataset.splits[is_usable], labels, probabilities)
     overlap = None
     if trained is not None:
         digests = [p.digest.tobytes() for p in predictions if p.reason is None]
@@ -237,6 +244,7 @@ def _score(
         class_names=run.class_names,
         skipped=skipped,
         overlap=overlap,
+        mistakes=find_mistakes(said, run.class_names),
     )
 
 

@@ -13,6 +13,13 @@ from pipeline.features.options import ExtractOptions
 EXISTING = click.Path(path_type=Path)
 EXAMPLE_PROGRAM = "python cli.py"  # in the examples of help texts
 
+# What is left of a command that was stopped; of all others nothing is.
+_AFTER_STOP = {
+    "extract": "What was finished is kept: run the same command again to continue.",
+    "finetune": "Finished epochs are kept: run the same command with --resume to continue.",
+}
+_NOTHING_KEPT = "Run the same command again to begin anew."
+
 
 class Command(click.Command):
     """A command that prints a FrostlineError as one message.
@@ -40,9 +47,7 @@ class Command(click.Command):
             complain(f"Error: {error}")
             ctx.exit(1)
         except KeyboardInterrupt:
-            how = " with --resume" if self.name == "finetune" else ""
-            text = f"Stopped. What was finished is kept; the same command{how} goes on."
-            complain(text)
+            complain(f"Stopped. {_AFTER_STOP.get(self.name or '', _NOTHING_KEPT)}")
             ctx.exit(130)
 
 

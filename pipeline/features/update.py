@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pipeline.errors import DatasetError
-from pipeline.features.assemble import plan_contents, with_probes
+from pipeline.features.assemble import N_PROBES, plan_contents, with_probes
 from pipeline.features.depth import describe_brightness, describe_darkness
 from pipeline.features.embed import EmbedFiles, MakeEmbedder, embed_into_parts
 from pipeline.features.existing import read_existing
@@ -317,7 +317,9 @@ def _embed(
     job: _Job, missing: list[int], identity: Identity, embedding: EmbedFiles, next_part: int
 ) -> _Computed:
     n_features = embedding.n_features
-    job.tell(describe_room(job.target, len(missing), len(job.dataset), n_features))
+    n_rows, side = len(job.dataset), job.recipe.image_size
+    probe_bytes = 3 * side * side * min(N_PROBES, n_rows)
+    job.tell(describe_room(job.target, len(missing), n_rows, n_features, probe_bytes))
     writer = PartWriter(job.parts_folder, job.recipe, embedding.record, next_part)
     started = time.perf_counter()
     for position, digest, reason in embed_into_parts(

@@ -45,7 +45,7 @@ from pipeline.runs.records import (
 from pipeline.runs.run_folder import Run, describe_software, find_git_commit, new_run, now
 from pipeline.runs.scored_images import identify_scored_images
 from pipeline.runs.scores import Metrics
-from pipeline.runs.significance import write_changed_sides
+from pipeline.runs.significance import CHANGED_SIDES, write_changed_sides
 from pipeline.system.keras_on_tensorflow import keras
 
 SAVED_MODEL_TOLERANCE = 1e-5
@@ -95,7 +95,7 @@ def write_finetuned_run(
             write_probes(folder, _probe(run, model))
         write_predictions(folder, after, run.class_names)
         write_digests(folder, parent.digests)
-        write_changed_sides(folder / "changed-sides.csv", before, after, run.class_names)
+        write_changed_sides(folder / CHANGED_SIDES, before, after, run.class_names)
         write_history(folder / "history.csv", state.history)
         (folder / "plots").mkdir()
         _draw(folder / "plots", final.name, parent, state, line, assessment.finetuned)

@@ -23,8 +23,10 @@ from pipeline.features.split_rows import (
 from pipeline.heads.fit import Fit, fit, make_options
 from pipeline.heads.registry import find_head
 from pipeline.heads.write_run import write_head_run
-from pipeline.images.splits import UNLABELLED, VAL
+from pipeline.images.splits import SPLITS, UNLABELLED, VAL
 from pipeline.runs.manifest import FeaturesPart
+from pipeline.runs.mistakes import Mistakes, find_mistakes
+from pipeline.runs.predictions import Predictions
 from pipeline.runs.run_folder import claim_output
 from pipeline.runs.scores import Metrics
 from pipeline.system.memory import available_bytes, parse_memory
@@ -38,7 +40,8 @@ from pipeline.system.progress import OnProgress
 class FitResult:
     """The run that was written and what it says.
 
-    `n_images` is int (n_classes, 3): images per class and split.
+    `n_images` is int (n_classes, 3): images per class and split. `mistakes` are of test, where
+    there is such a split, else of val.
     """
 
     folder: Path
@@ -49,6 +52,7 @@ class FitResult:
     seconds: float
     class_names: list[str]
     n_images: np.ndarray
+    mistakes: Mistakes
 
     def __fspath__(self) -> str:
         return str(self.folder)
@@ -161,7 +165,15 @@ def _fit_head(
         time.perf_counter() - started,
         fitted.class_names,
         n_images,
+        _find_mistakes(fitted, contents.images.paths),
     )
+
+
+def _find_mistakes(fitted: Fit, paths: list[str]) -> Mistakes:
+    """Of the split whose scores count most."""
+    split = next(name for name in ("test", "val", "train") if name in fitted.metrics)
+    said = Predictions(paths, fitted.splits, fitted.labels, fitted.probabilities)
+    return find_mistakes(said, fitted.class_names, SPLITS.index(split), split)
 
 
 def check_fit_options(head: str, options: dict[str, Any]) -> tuple[SplitOptions, dict[str, Any]]:

@@ -24,6 +24,7 @@ from pipeline.commands.terminal.sentences import (
     count_given_splits,
     describe_choice,
     describe_finetuning,
+    describe_mistakes,
     describe_skipped,
 )
 from pipeline.commands.terminal.tables import (
@@ -37,7 +38,9 @@ from pipeline.commands.terminal.tables import (
     score_table,
 )
 from pipeline.images.splits import SPLITS
+from pipeline.runs.predictions import CSV_NAME
 from pipeline.runs.scores import Metrics, describe_absent_classes
+from pipeline.runs.significance import CHANGED_SIDES
 from pipeline.system.csv_files import format_csv
 from pipeline.system.printable import printable
 
@@ -52,6 +55,7 @@ if TYPE_CHECKING:
     from pipeline.finetuning.finetune import FinetuneResult
     from pipeline.heads.fit_head import FitResult
     from pipeline.images.dataset import Dataset
+    from pipeline.runs.mistakes import Mistakes
 
 
 class Terminal(Output):
@@ -69,6 +73,10 @@ class Terminal(Output):
         self.print_table(per_class_table(metrics, split))
         for sentence in describe_other_classes(metrics, place):
             self.result(sentence)
+
+    def _print_mistakes(self, mistakes: "Mistakes", place: str) -> None:
+        for line in describe_mistakes(mistakes, place):
+            self.result(line)
 
     def show_dataset(self, dataset: "Dataset") -> None:
         """Images per class and split, and what was left out."""
@@ -127,6 +135,7 @@ class Terminal(Output):
                     "chosen_by": result.chosen_by,
                     "seconds": result.seconds,
                     "metrics": {name: m.to_dict() for name, m in result.metrics.items()},
+                    "mistakes": result.mistakes.to_dict(),
                 }
             )
             return
@@ -134,6 +143,7 @@ class Terminal(Output):
         best = next(name for name in ("test", "val", "train") if name in result.metrics)
         place = f"{result.folder / 'manifest.json'}, metrics, {best}, per_class"
         self._print_classes(result.metrics[best], best, place)
+        self._print_mistakes(result.mistakes, str(result.folder / CSV_NAME))
         self.result(describe_choice(result))
         if "test" not in result.metrics and result.chosen_by == "val":
             self.result("There is no test split: validation chose, so its scores flatter a little.")
@@ -153,6 +163,7 @@ class Terminal(Output):
                     "parity": result.parity,
                     "used_trunk_cache": result.used_trunk_cache,
                     "comparison": found.comparison.to_dict(),
+                    "mistakes": found.mistakes.to_dict(),
                     "verdict": found.verdict,
                     "next_step": found.next_step,
                     "notes": result.notes,
@@ -167,11 +178,16 @@ class Terminal(Output):
             rows[f"{split}, frozen"] = found.frozen[split]
             rows[f"{split}, tuned"] = found.finetuned[split]
         self._print_scores(rows, found.finetuned)
+        self._print_mistakes(found.mistakes, str(result.folder / CSV_NAME))
         self.tell(describe_finetuning(result))
         stages = ", ".join(
             f"{stage} {seconds:.1f}" for stage, seconds in result.seconds.items() if seconds >= 0.1
         )
-        self.result(f"Seconds: {stages}. Images that changed sides: changed-sides.csv")
+        self.result(f"Seconds: {stages}.")
+        n_changed = found.comparison.became_right + found.comparison.became_wrong
+        if n_changed:
+            images = count(n_changed, f"{found.comparison.split} image")
+            self.result(f"{images} changed sides: {result.folder / CHANGED_SIDES}")
         self.result(f"Run: {result.folder}")
 
     def show_evaluation(self, evaluation: "Evaluation", *, as_json: bool) -> None:
@@ -184,6 +200,7 @@ class Terminal(Output):
             return
         self._print_scores({"these images": evaluation.metrics})
         self._print_classes(evaluation.metrics, "these images", "--json has them all")
+        self._print_mistakes(evaluation.mistakes, "`predict RUN DATA --format csv`")
         for path, reason in skipped:
             self.say(f"skipped {printable(path)}: {reason}")
 
