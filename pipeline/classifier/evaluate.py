@@ -2,16 +2,17 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pipeline.backbones.engines.device import require_device_name
+from pipeline.backbones.engines.opening import require_device
 from pipeline.classifier.model import (
     Classifier,
     Prediction,
+    describe_rows,
     open_either,
     require_defaults,
 )
@@ -19,13 +20,16 @@ from pipeline.classifier.parity import check_head
 from pipeline.classifier.predict import LoadOptions, predict_or_refuse
 from pipeline.errors import DatasetError
 from pipeline.features.cached_rows import read_cached_rows
+from pipeline.features.question import Question
 from pipeline.heads.saved_head import load_head
 from pipeline.images.dataset import Dataset, scan_dataset
 from pipeline.images.decoding.read_images import make_limits
-from pipeline.images.splits import UNLABELLED
-from pipeline.runs.images_of_run import read_training_digests
+from pipeline.images.splits import TRAIN, UNLABELLED, VAL
+from pipeline.runs.images_of_run import read_digests_of
 from pipeline.runs.mistakes import Mistakes, find_mistakes
 from pipeline.runs.predictions import Predictions
+from pipeline.runs.promise.answers import AnswerCounts, count_answers
+from pipeline.runs.promise.guard import load_guard
 from pipeline.runs.run_folder import Run
 from pipeline.runs.scores import Metrics, score_predictions
 from pipeline.system.paths import as_path
@@ -36,17 +40,25 @@ from pipeline.system.printable import name_some
 class Overlap:
     """How many of the images that were evaluated trained the run, and how it does on the others.
 
-    `others` is None where there are no others.
+    `others` is None where there are no others. `n_chose` of the images chose something of the run,
+    as validation: its strength of regularisation, or its epoch.
     """
 
     n_images: int
     n_trained_on: int
     others: Metrics | None
+    n_chose: int
 
     def describe(self) -> list[str]:
         """What people must know of it: scores on images that trained a run flatter it."""
+        chose = []
+        if self.n_chose:
+            chose = [
+                f"{self.n_chose:,} of these {self.n_images:,} images chose something of this run, "
+                "as its validation images, so their scores flatter a little."
+            ]
         if self.n_trained_on == 0:
-            return []
+            return chose
         if self.others is None:
             return [
                 f"All {self.n_images:,} of these images trained this run, so the scores say "
@@ -54,7 +66,8 @@ class Overlap:
             ]
         return [
             f"{self.n_trained_on:,} of these {self.n_images:,} images trained this run; without "
-            f"them: accuracy {self.others.accuracy:.4f} ({self.others.n_samples:,} images)."
+            f"them: accuracy {self.others.accuracy:.4f} ({self.others.n_samples:,} images).",
+            *chose,
         ]
 
 
@@ -62,8 +75,10 @@ class Overlap:
 class Evaluation:
     """How well a run does on a labelled folder.
 
-    `overlap` is None for a run from before there were digests of its images. Paths of `mistakes`
-    are relative to the data set.
+    `overlap` is None for a run from before there were digests of its images. `answers` tells what a
+    promise comes to on images that did not train the run (on all, where there are no others); it is
+    None for a run that makes none. Paths of
+    `mistakes` are relative to the data set.
     """
 
     metrics: Metrics
@@ -71,6 +86,7 @@ class Evaluation:
     skipped: list[Prediction]
     overlap: Overlap | None
     mistakes: Mistakes
+    answers: AnswerCounts | None = None
 
     @property
     def notes(self) -> list[str]:
@@ -84,15 +100,54 @@ class Evaluation:
             "n_trained_on": self.overlap and self.overlap.n_trained_on,
             "without_trained_on": others and others.to_dict(),
             "mistakes": self.mistakes.to_dict(),
+            **({} if self.answers is None else {"answers": self.answers.to_dict()}),
         }
 
 
-def label_as_run(class_names: list[str], dataset: Dataset) -> np.ndarray:
-    """The data set's labels as indices into a run's class names, int32, which may be more.
+def ask_as_run(run: Run, dataset: Dataset) -> tuple[Dataset, np.ndarray]:
+    """The images that a run's question is about, and their labels as indices into its class names.
+
+    Classes that were merged for the run have its name; those that it left out are passed over, and
+    the data set's notes say so.
 
     Raises:
-        DatasetError: no labels, or a class that the run does not know.
+        DatasetError: no labels, a class that the run does not know, or none that it asks for.
     """
+    _require_labels(dataset)
+    question = run.manifest.question or Question()
+    names = [question.rename(name) for name in dataset.class_names]
+    left_out = set(question.left_out)
+    unknown = sorted({name for name in names if name not in {*run.class_names, *left_out}})
+    if unknown:
+        other = (
+            ""
+            if question.labels_file is None
+            else f"\nThe run's labels came from {question.labels_file}: give a list like it, with "
+            "the columns path and label."
+        )
+        raise DatasetError(
+            f"The run does not know the classes {name_some(unknown)}. Expected folders named "
+            f"like its classes: {name_some(run.class_names)}. Received: {dataset.source}{other}"
+        )
+    number_of = {name: number for number, name in enumerate(run.class_names)}
+    numbers = np.array([number_of.get(name, UNLABELLED) for name in names], np.int32)
+    labels: np.ndarray = numbers[dataset.labels]
+    rows = np.flatnonzero(labels != UNLABELLED)
+    if not len(rows):
+        raise DatasetError(
+            f"All images are of classes that this run leaves out. Expected some of "
+            f"{name_some(run.class_names)}. Received: {dataset.source}"
+        )
+    if len(rows) < len(labels):
+        note = (
+            f"{len(labels) - len(rows):,} images are passed over: the run leaves their classes "
+            f"out ({name_some(sorted(left_out & set(names)))})."
+        )
+        dataset = dataset.of_rows(rows, note)
+    return dataset, labels[rows]
+
+
+def _require_labels(dataset: Dataset) -> None:
     n_unlabelled = int(np.sum(dataset.labels == UNLABELLED))
     if n_unlabelled:
         which = "These" if n_unlabelled == len(dataset) else f"{n_unlabelled:,} of {len(dataset):,}"
@@ -102,15 +157,6 @@ def label_as_run(class_names: list[str], dataset: Dataset) -> np.ndarray:
             "`label_from=REGEX` takes the class from the path; `frostline.predict()` classifies "
             "images without labels."
         )
-    unknown = sorted(set(dataset.class_names) - set(class_names))
-    if unknown:
-        raise DatasetError(
-            f"The run does not know the classes {name_some(unknown)}. Expected folders named "
-            f"like its classes: {name_some(class_names)}. Received: {dataset.source}"
-        )
-    index = np.array([class_names.index(name) for name in dataset.class_names], np.int32)
-    labels: np.ndarray = index[dataset.labels]
-    return labels
 
 
 def evaluate(
@@ -155,14 +201,15 @@ def evaluate(
         DatasetError: no labels, a class that the run does not know, or no usable image.
         RunError, ParityError, WeightsError, DeviceError, EngineError: there is no model to use.
     """
-    require_device_name(device)
+    require_device(device, engine)
     opened, model = open_either(run)
     if model is not None:
         require_defaults(weights, device, engine)
-    dataset = scan_dataset(as_path(data, "data"), class_depth, label_from).of_split(split)
+    dataset = scan_dataset(as_path(data, "data"), class_depth, label_from, on_progress)
+    dataset = dataset.of_split(split)
+    dataset, labels = ask_as_run(opened, dataset)  # before a model is loaded
     for note in dataset.notes:
         on_note(note)
-    labels = label_as_run(opened.class_names, dataset)  # before a model is loaded
     predictions: list[Prediction | None] = [None] * len(dataset)
     asked_for = (weights, max_pixels, max_bytes, engine)
     if use_cache and all(option is None for option in asked_for):
@@ -207,22 +254,17 @@ def _predict_from_cache(
         f"The features of {len(cached.rows):,} of {len(dataset):,} images are in "
         f"{', '.join(map(str, cached.files))} already."
     )
+    described = describe_rows(run, load_guard(run), cached.features, probabilities)
     return {
-        row: Prediction(
-            dataset.root / dataset.paths[row],
-            probabilities[place],
-            run.class_names[int(probabilities[place].argmax())],
-            None,
-            cached.digests[place],
-        )
-        for place, row in enumerate(cached.rows.tolist())
+        row: replace(found, path=dataset.root / dataset.paths[row], digest=digest)
+        for row, found, digest in zip(cached.rows.tolist(), described, cached.digests, strict=True)
     }
 
 
 def _score(
     run: Run, dataset: Dataset, labels: np.ndarray, predictions: list[Prediction]
 ) -> Evaluation:
-    trained = read_training_digests(run)
+    trained = read_digests_of(run, TRAIN)
     skipped = [prediction for prediction in predictions if prediction.reason is not None]
     if len(skipped) == len(predictions):
         raise DatasetError(
@@ -234,25 +276,37 @@ def _score(
     probabilities = np.stack([p.probabilities for p in predictions if p.probabilities is not None])
     paths = [path for path, usable in zip(dataset.paths, is_usable, strict=True) if usable]
     said = Predictions(paths, dataset.splits[is_usable], labels, probabilities)
-    overlap = None
+    overlap, is_new = None, np.ones(len(labels), bool)
     if trained is not None:
         digests = [p.digest.tobytes() for p in predictions if p.reason is None]
         is_new = np.array([digest not in trained for digest in digests])
-        overlap = _find_overlap(is_new, labels, probabilities, run.class_names)
+        chose = read_digests_of(run, VAL) if run.manifest.chosen_by == "val" else None
+        n_chose = sum(digest in (chose or ()) for digest in digests)
+        overlap = _find_overlap(is_new, labels, probabilities, run.class_names, n_chose)
+    answers, promise = None, run.manifest.promise
+    if promise is not None:
+        no_answers = np.array([p.no_answer for p in predictions if p.reason is None], object)
+        rows = is_new if is_new.any() else np.ones(len(labels), bool)
+        answers = count_answers(labels[rows], probabilities[rows], no_answers[rows], promise.share)
     return Evaluation(
         metrics=score_predictions(labels, probabilities, run.class_names),
         class_names=run.class_names,
         skipped=skipped,
         overlap=overlap,
         mistakes=find_mistakes(said, run.class_names),
+        answers=answers,
     )
 
 
 def _find_overlap(
-    is_new: np.ndarray, labels: np.ndarray, probabilities: np.ndarray, class_names: list[str]
+    is_new: np.ndarray,
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    class_names: list[str],
+    n_chose: int,
 ) -> Overlap:
     n_new = int(is_new.sum())
     others = None
     if n_new:
         others = score_predictions(labels[is_new], probabilities[is_new], class_names)
-    return Overlap(len(is_new), len(is_new) - n_new, others)
+    return Overlap(len(is_new), len(is_new) - n_new, others, n_chose)

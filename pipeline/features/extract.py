@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.backbones.engines.device import require_device_name
+from pipeline.backbones.engines.opening import require_device
 from pipeline.backbones.engines.registry import find_engine
 from pipeline.backbones.presets import find_backbone, require_image_size
 from pipeline.backbones.weights.resolve import ResolvedWeights, resolve_weights
@@ -75,10 +76,13 @@ def extract(
     require_device_name(wanted.device)
     if wanted.engine is not None:
         find_engine(wanted.engine)
+    require_image_size(find_backbone(wanted.backbone), wanted.image_size)
+    if wanted.scheduler is None:
+        require_device(wanted.device, wanted.engine, in_processes=wanted.parallel == "processes")
     folder, notes = unpack_if_archive(as_path(data, "data"))
     for note in [*wanted.describe_idle(), *notes]:
         on_note(note)
-    dataset = scan_dataset(folder, wanted.class_depth, wanted.label_from)
+    dataset = scan_dataset(folder, wanted.class_depth, wanted.label_from, on_progress)
     dataset = dataset.limited(wanted.limit)
     on_dataset(dataset)
     recipe, weights = make_recipe(
@@ -137,6 +141,7 @@ def _choose_embedder(
         n_streams=1 if n_processes else wanted.jobs,
         network_store=wanted.network_store,
         is_alone=is_alone or n_processes > 0,
+        is_fast=wanted.fast,
     )
 
 

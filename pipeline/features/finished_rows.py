@@ -151,7 +151,10 @@ def parts_folder_of(target: Path) -> Path:
 def find_parts(folder: Path, identity: RowIdentity, found: Found) -> None:
     """Adds the parts of a run that was killed; sets aside what is damaged or of something else."""
     for path in sorted(folder.glob("part-*.h5")):
-        found.next_part = int(path.stem.split("-")[1]) + 1
+        number = path.stem.removeprefix("part-")
+        if not (number.isascii() and number.isdigit()):
+            continue  # no part: somebody else's file
+        found.next_part = int(number) + 1
         try:
             digests, engine, _ = read_part(path, identity)
         except FeatureFileError as error:

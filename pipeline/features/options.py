@@ -29,8 +29,8 @@ class ExtractOptions:
             its own as long as the same engine computes.
         jobs: batches computed at once, None for as many as cores.
         parallel: `threads`; or `processes`, where each job has a process with a network of its own.
-        precision: of the computation: `float32`, `float16` or `bfloat16` (`mixed_float16` and
-            `mixed_bfloat16` are older names of these).
+        precision: of the computation: `float32`; `tf32`, which a GPU multiplies with 10 bits;
+            `float16` or `bfloat16` (`mixed_float16` and `mixed_bfloat16` are older names of these).
         seed: of random weights.
         rehash: read every image, even if it looks unchanged.
         retry_skipped: try images again that could not be decoded.
@@ -54,6 +54,8 @@ class ExtractOptions:
         max_bytes: skip files with more, None for 536,870,912.
         engine: what runs the network, None for what suits the device.
         device: where to compute: `auto`, `cpu`, `gpu` or `gpu:N`.
+        fast: on a GPU take the fastest kernels of a trial; another process may then give an image
+            other last bits.
         shard: `2/3` computes the second of three shares of the images, None all of them;
             `frostline.merge` makes one file of all shares.
         scheduler: address of a `dask.distributed` scheduler, whose workers compute; None for this
@@ -142,6 +144,10 @@ class ExtractOptions:
         default_words="what suits the device",
     )
     device: str = option("auto", help="Where to compute: auto, cpu, gpu or gpu:N.")
+    fast: bool = option(
+        False,
+        help="On a GPU: the fastest kernels, which may give other last bits in another process.",
+    )
     shard: str | None = option(
         None,
         help="i/n: compute only the i-th of n shares of the images, to be merged later.",

@@ -42,10 +42,16 @@ from pipeline.features.summary import ExtractSummary, count_images
 from pipeline.images.dataset import Dataset
 from pipeline.images.decoding.isolated_worker import ISOLATE_SECONDS
 from pipeline.images.decoding.measure_depth import Depths, measure_depths
-from pipeline.images.decoding.read_batches import ReaderSettings, read_notes, remove_notes
+from pipeline.images.decoding.read_batches import (
+    ReaderSettings,
+    find_all_unusable,
+    read_notes,
+    remove_notes,
+)
 from pipeline.images.decoding.read_images import DEFAULT_LIMITS, Limits
 from pipeline.recipe import FULL_DEPTH, Recipe
 from pipeline.system.locks import hold_lock
+from pipeline.system.printable import count
 from pipeline.system.progress import OnProgress
 
 _ADVISE_AFTER_SECONDS = 20.0  # before that, what is faster saves nobody's time
@@ -267,11 +273,14 @@ def _compute(
     origins = find_origins(finished, identity.digests, kept)
     if not missing and len(origins) <= 1:
         return _Computed(compared=compare(None))
+    settings = _settle_reading(job)
+    if share is None and not origins and _give_all_up(job, missing, identity, settings):
+        return _Computed()
     _say_if_dark(job, missing)
     with open_embedding(
         job.make_embedder,
         found.list_engines(),
-        _settle_reading(job),
+        settings,
         job.options.batch_size,
         job.options.n_processes,
         job.tell,
@@ -286,6 +295,19 @@ def _compute(
             return _Computed(compared=compared)
         computed = _embed(job, missing, identity, embedding, found.next_part)
         return replace(computed, compared=compared)
+
+
+def _give_all_up(
+    job: _Job, missing: list[int], identity: Identity, settings: ReaderSettings
+) -> bool:
+    """Whether not one image can be used, which needs no engine to be found out."""
+    unusable = find_all_unusable(map(job.path_of, missing), settings)
+    if unusable is None:
+        return False
+    for row, (digest, reason) in zip(missing, unusable, strict=True):
+        job.stop_if_asked(job.path_of(row), reason)
+        identity.give_up(row, digest, reason)
+    return True
 
 
 def _say_if_dark(job: _Job, missing: list[int]) -> None:
@@ -364,7 +386,7 @@ def _settle_reading(job: _Job) -> ReaderSettings:
     suspects = read_notes(job.parts_folder)
     if suspects:
         job.tell(
-            f"The last run ended while it decoded {len(suspects)} image(s); each of them is "
+            f"The last run ended while it decoded {count(len(suspects), 'image')}; each of them is "
             "decoded in a process of its own now."
         )
     return ReaderSettings(

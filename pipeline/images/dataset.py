@@ -2,23 +2,32 @@
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from itertools import count
 from pathlib import Path
 
 import numpy as np
 
 from pipeline.errors import DatasetError, ParameterError
-from pipeline.images.dataset_notes import advise, describe_empty, note_lookalikes, note_passed_over
+from pipeline.images.dataset_notes import (
+    advise,
+    describe_empty,
+    note_lookalikes,
+    note_passed_over,
+    note_typos,
+)
 from pipeline.images.sources import csv_list
 from pipeline.images.sources.archives import is_archive_name
 from pipeline.images.sources.findings import Findings
 from pipeline.images.sources.folders import find_images, find_labelled_images
 from pipeline.images.sources.path_labels import label_by_pattern
 from pipeline.images.splits import NO_SPLIT, SPLITS, UNLABELLED
-from pipeline.system.paths import is_file, is_folder
+from pipeline.system.paths import is_file, is_folder, is_pattern
+from pipeline.system.progress import OnProgress
 
 _MOST_NAME_BYTES = 120
+_TOLD_EACH = 1000  # files or lines
 
 
 @dataclass(frozen=True)
@@ -96,7 +105,12 @@ class Dataset:
         )
 
 
-def scan_dataset(source: Path, class_depth: int = 1, label_from: str | None = None) -> Dataset:
+def scan_dataset(
+    source: Path,
+    class_depth: int = 1,
+    label_from: str | None = None,
+    on_progress: OnProgress = lambda stage, done, total: None,
+) -> Dataset:
     """Finds the images of a data set.
 
     Four sources are known: a folder per class; a folder per split with a folder per class in
@@ -106,6 +120,7 @@ def scan_dataset(source: Path, class_depth: int = 1, label_from: str | None = No
         class_depth: how many folders down the classes are; 2 makes `cats/persian` a class.
         label_from: a regular expression that finds the class in an image's path, in place of
             class folders or a column: what its brackets hold, or without brackets the whole match.
+        on_progress: called with a stage and the number of files or lines so far.
 
     Raises:
         DatasetError: no such folder or CSV, or no image in it; or a `class_depth` for a CSV.
@@ -120,18 +135,33 @@ def scan_dataset(source: Path, class_depth: int = 1, label_from: str | None = No
     )
     if is_file(source):
         _require_csv(source, class_depth)
-        findings = csv_list.read_csv_list(source, has_labels=label_from is None)
+        findings = csv_list.read_csv_list(
+            source, has_labels=label_from is None, on_look=_counter(on_progress, "Reading the list")
+        )
         if label_from is not None:
             label_by_pattern(findings, label_from)
         root = source.parent
         name = "-".join(filter(None, (source.stem, root.resolve().name)))
     else:
         _require_folder(source)
-        findings = find_labelled_images(source, class_depth, label_from)
+        findings = find_labelled_images(
+            source, class_depth, label_from, _counter(on_progress, "Looking for images")
+        )
         root, name = source, source.resolve().name
     if not findings.images:
         raise DatasetError(describe_empty(source, findings, class_depth))
     return _to_dataset(shorten_name(name), source, root, findings)
+
+
+def _counter(on_progress: OnProgress, stage: str) -> Callable[[], None]:
+    """Counts, and tells of each thousand."""
+    numbers = count(1)
+
+    def look() -> None:
+        if (number := next(numbers)) % _TOLD_EACH == 0:
+            on_progress(stage, number, 0)
+
+    return look
 
 
 def shorten_name(name: str) -> str:
@@ -143,8 +173,13 @@ def shorten_name(name: str) -> str:
     return f"{start}-{hashlib.sha256(encoded).hexdigest()[:8]}"
 
 
-def expand_images(paths: Iterable[Path]) -> tuple[list[Path], list[str]]:
+def expand_images(
+    paths: Iterable[Path], *, may_be_list: bool = False
+) -> tuple[list[Path], list[str]]:
     """Files as they are, folders as all images in them and below, sorted; and what to say of them.
+
+    Args:
+        may_be_list: a CSV stands for the images that it lists; else it is a file like any other.
 
     Raises:
         DatasetError: there is no such file, or no image in a folder.
@@ -156,10 +191,16 @@ def expand_images(paths: Iterable[Path]) -> tuple[list[Path], list[str]]:
         if is_folder(path):
             findings = find_images(path)
             if not findings.images:
-                raise DatasetError(describe_empty(path, findings))
+                raise DatasetError(describe_empty(path, findings, is_labelled=False))
             found = [image.path for image in findings.images]
             images += [path / inner for inner in sorted(found, key=os.fsencode)]
             notes += [*findings.notes, *note_passed_over(findings)]
+        elif may_be_list and path.suffix.lower() in csv_list.SUFFIXES:
+            findings = csv_list.read_csv_list(path, has_labels=False)
+            if not findings.images:
+                raise DatasetError(describe_empty(path, findings))
+            images += [path.parent / image.path for image in findings.images]
+            notes += findings.notes
         else:
             images.append(path)
     return images, notes
@@ -198,9 +239,8 @@ def _require_there(path: Path, expected: str, way_out: str) -> None:
     try:
         path.stat()
     except (FileNotFoundError, NotADirectoryError):
-        raise DatasetError(
-            f"There is no such folder or file. Expected {expected}. Received: {path}\n{way_out}"
-        ) from None
+        what = "No file matches" if is_pattern(path) else "There is no such folder or file"
+        raise DatasetError(f"{what}. Expected {expected}. Received: {path}\n{way_out}") from None
     except OSError as error:
         raise DatasetError(
             f"This path cannot be read: {error.strerror}. Expected a folder or file that you may "
@@ -231,7 +271,8 @@ def _require_csv(path: Path, class_depth: int) -> None:
         )
     raise DatasetError(
         "This is a file. Expected a folder of images, or a CSV with the columns path and label. "
-        f"Received: {path}\nPut the images in a folder per class and name the folder above them."
+        f"Received: {path}\nPut the images in a folder per class and name the folder above them; "
+        "or if this is such a list, give it a name that ends with .csv."
     )
 
 
@@ -243,7 +284,10 @@ def _to_dataset(name: str, source: Path, root: Path, findings: Findings) -> Data
         UNLABELLED if image.class_name is None else index[image.class_name] for image in found
     ]
     n_unlabelled = sum(image.class_name is None for image in found)
+    known = np.array([label for label in labels if label >= 0], np.int64)
+    counts = np.bincount(known, minlength=len(class_names))
     notes = findings.notes + note_lookalikes(class_names)
+    notes += note_typos(class_names, counts.tolist())
     if n_unlabelled:
         notes.append(f"{n_unlabelled:,} of {len(found):,} images have no label.")
     if len(class_names) < 2:

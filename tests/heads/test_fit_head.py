@@ -11,10 +11,9 @@ from conftest import call, make_photos, save_image
 from benchmarks.stand_in import extract
 from pipeline.errors import FeatureFileError, HeadError, ParameterError
 from pipeline.features.feature_file import FeatureFile
-from pipeline.features.options import SplitOptions
 from pipeline.features.split_notes import describe_small_classes
 from pipeline.features.split_rows import divide_images
-from pipeline.heads.fit_head import fit_head
+from pipeline.heads.fit_head import SHARED_OPTIONS, fit_head
 from pipeline.heads.options import DenseOptions, LogregOptions
 from pipeline.runs.records import read_probes
 from pipeline.runs.run_folder import open_run
@@ -40,6 +39,8 @@ WRONG = {
     "val_fraction": 0.0,
     "test_fraction": float("nan"),
     "drop_small": -1,
+    "promise": 1.0,
+    "unlike": -0.1,
 }
 
 
@@ -55,7 +56,7 @@ def test_option_that_makes_no_sense_is_named_before_the_file_is_opened(name, tmp
 def test_every_number_of_the_options_has_a_rule():
     numbers = {
         entry.name
-        for options in (LogregOptions, DenseOptions, SplitOptions)
+        for options in (LogregOptions, DenseOptions, *SHARED_OPTIONS)
         for entry in list_options(options)
         if entry.type in (int, float)
     }
@@ -323,7 +324,7 @@ def test_small_classes_are_left_out_when_asked_for(photos, tmp_path):
     assert outcome.exit_code == 0, outcome.stderr
     assert (
         "2 classes are left out, each with fewer than 3 different images: 'azure', 'black'; their "
-        "3 images count as images without a label."
+        "3 images count as without a label."
     ) in outcome.stderr
     assert json.loads((run / "classes.json").read_text()) == ["blue", "green", "red"]
     rows = [line.split(",")[:3] for line in (run / "predictions.csv").read_text().splitlines()[1:]]
@@ -349,3 +350,29 @@ def test_run_records_by_which_rule_its_images_were_divided(features, tmp_path):
         assert facts["rule"] == rule
         if rule == "exact":
             assert facts["n_images"] == {"train": 18, "val": 3, "test": 3}
+
+
+def test_with_a_test_split_its_small_classes_are_named_too(tmp_path):
+    for split, n in (("train", 6), ("val", 5), ("test", 3)):
+        make_photos(tmp_path / "photos" / split, n_per_class=n)
+    extract(tmp_path / "photos", tmp_path / "f.h5")
+    outcome = call("fit-head", "f.h5", "--output", "run")
+    assert "Fewer than 5 test images, so their scores mean little: blue (3), green (3)" in (
+        outcome.stderr
+    )
+    assert "validation images, so" not in outcome.stderr
+
+
+def test_of_several_feature_files_each_has_a_heading(features, tmp_path):
+    other = tmp_path / "other.h5"
+    other.write_bytes(features.read_bytes())
+    outcome = call("fit-head", features, other)
+    assert outcome.exit_code == 0, outcome.stderr
+    headings = [line for line in outcome.stdout.splitlines() if line.startswith("== ")]
+    assert headings == [f"== {features}", f"== {other}"]
+    assert "== " not in call("fit-head", features).stdout
+
+
+def test_a_class_whose_name_is_a_space_is_seen():
+    (note,) = describe_small_classes(np.array([1, 9]), [" ", "cats"])
+    assert note.endswith(": ' ' (1).")

@@ -3,6 +3,7 @@
 import numpy as np
 from conftest import call, make_photos
 
+from benchmarks.stand_in import extract
 from pipeline.commands.terminal.sentences import describe_mistakes
 from pipeline.runs.mistakes import find_mistakes
 from pipeline.runs.predictions import Predictions, read_predictions
@@ -50,11 +51,7 @@ def test_without_a_mistake_nothing_is_said():
 def test_fit_head_names_the_mistakes_that_predictions_csv_has(tmp_path):
     """Two classes of the same gray noise, which nothing can tell apart."""
     make_photos(tmp_path / "noise", n_per_class=20, classes=("a", "b"))
-    made = call(
-        *("extract", tmp_path / "noise", "--backbone", "efficientnet-lite0"),
-        *("--image-size", 32, "--output", "noise.h5"),
-    )
-    assert made.exit_code == 0, made.stderr
+    extract(tmp_path / "noise", tmp_path / "noise.h5")
     outcome = call("fit-head", "noise.h5", "--output", "run")
     assert outcome.exit_code == 0, outcome.stderr
     said = read_predictions(open_run("run"))
@@ -65,6 +62,3 @@ def test_fit_head_names_the_mistakes_that_predictions_csv_has(tmp_path):
     surest = max(np.flatnonzero(wrong), key=lambda row: said.probabilities[row].max())
     assert f"  {said.paths[surest]}: " in outcome.stdout
     assert "All predictions: run/predictions.csv" in outcome.stdout
-    scored = call("evaluate", "run", tmp_path / "noise")
-    assert "of 40 images" in scored.stdout
-    assert "taken for" in scored.stdout

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline.images.splits import NO_SPLIT, SPLITS
-from pipeline.system.printable import printable
+from pipeline.system.printable import printable, visible
 
 if TYPE_CHECKING:
     from pipeline.finetuning.finetune import FinetuneResult
@@ -47,8 +47,8 @@ def describe_mistakes(mistakes: "Mistakes", place: str) -> list[str]:
     return [
         f"{mistakes.n_wrong:,} of {mistakes.n_images:,} {of}images {are} wrong{which}:",
         *(
-            f"  {printable(one.path)}: {printable(one.label)}, taken for "
-            f"{printable(one.predicted)} by {one.probability:.2f}"
+            f"  {printable(one.path)}: {visible(one.label)}, taken for "
+            f"{visible(one.predicted)} by {one.probability:.2f}"
             for one in mistakes.worst
         ),
         f"All predictions: {place}",

@@ -6,7 +6,7 @@ are: the next run reads the images in them one by one in a process of their own.
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import compress
@@ -104,6 +104,23 @@ class BatchReader:
             yield
         finally:
             _remove(note)
+
+
+def find_all_unusable(
+    paths: Iterable[Path], settings: ReaderSettings
+) -> list[tuple[np.ndarray, str]] | None:
+    """Digest and reason of each file where not one can be used; None where one can.
+
+    Files are read up to the first that can be used.
+    """
+    unusable = []
+    with BatchReader(settings, n_workers=1) as read:
+        for path in paths:
+            ((digest, pixels),) = read([path])
+            if not isinstance(pixels, str):
+                return None
+            unusable.append((digest, pixels))
+    return unusable
 
 
 def read_notes(folder: Path) -> frozenset[Path]:
