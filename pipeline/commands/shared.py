@@ -56,6 +56,7 @@ class Command(click.Command):
                 if ctx.params.get("debug"):
                     raise
                 self._leave_if_out_of_memory(ctx, error)
+                self._leave_if_not_installed(ctx, error)
                 raise
 
     def _leave_failed(self, ctx: click.Context, error: "FrostlineError") -> NoReturn:
@@ -75,6 +76,13 @@ class Command(click.Command):
 
         if (words := describe_want_of_memory(error)) is not None:
             complain(f"Error: {words}")
+            ctx.exit(1)
+
+    def _leave_if_not_installed(self, ctx: click.Context, error: Exception) -> None:
+        from pipeline.system.missing_packages import describe_missing_package
+
+        if isinstance(error, ModuleNotFoundError) and (words := describe_missing_package(error)):
+            click.echo(f"Error: {words}", err=True)  # what prints may be what is missing
             ctx.exit(1)
 
     def _leave_stopped(self, ctx: click.Context, number: int) -> NoReturn:

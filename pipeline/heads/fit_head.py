@@ -2,7 +2,7 @@
 
 import time
 from contextlib import suppress
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from numbers import Integral
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,12 @@ from pipeline.features.split_rows import (
     divide_images,
     drop_small_classes,
 )
+from pipeline.heads.class_weights import BALANCED
 from pipeline.heads.fit import Fit, fit, make_options
 from pipeline.heads.registry import find_head
 from pipeline.heads.tempered import calibrate
 from pipeline.heads.write_run import write_head_run
-from pipeline.images.splits import SPLITS, TEST, UNLABELLED, VAL
+from pipeline.images.splits import SPLITS, TEST, TRAIN, UNLABELLED, VAL
 from pipeline.runs.manifest import FeaturesPart
 from pipeline.runs.mistakes import Mistakes, find_mistakes
 from pipeline.runs.predictions import Predictions
@@ -39,7 +40,7 @@ from pipeline.runs.scores import Metrics
 from pipeline.system.memory import SCIPY_BYTES, available_bytes, parse_memory, require_memory
 from pipeline.system.options import check_options
 from pipeline.system.paths import as_path
-from pipeline.system.printable import name_some
+from pipeline.system.printable import count, name_some
 from pipeline.system.progress import OnProgress
 
 # What may be said of a fit, whichever head is fitted.
@@ -71,7 +72,7 @@ class FitResult:
     notes: list[str]
     seconds: float
     class_names: list[str]
-    n_images: np.ndarray
+    n_images: np.ndarray = field(repr=False)
     mistakes: Mistakes
     promise: PromisePart | None = None
 
@@ -183,6 +184,7 @@ def _fit_head(
         *(["`force` changes nothing without `output`: a new run gets a new name."] * is_idle_force),
     ]
     idle += promising.describe_idle(options)
+    idle += _describe_idle_weights(options, n_images[:, TRAIN])
     notes = [*asked, *dropped, *division.notes, *idle, *small_classes, *fitted.notes]
     folder = write_head_run(
         fitted,
@@ -262,6 +264,20 @@ def _describe_idle_seed(head: str, division: Division) -> list[str]:
     return [
         "`seed` changes nothing: the data set itself says which image is in which split, and the "
         f"head `{head}` leaves nothing to chance."
+    ]
+
+
+def _describe_idle_weights(options: dict[str, Any], n_train: np.ndarray) -> list[str]:
+    """Says of balanced weights that they are all 1, where that is so.
+
+    Args:
+        n_train: training images of each class, int (n_classes,).
+    """
+    if options.get("class_weight") != BALANCED or len(set(n_train.tolist())) > 1:
+        return []
+    return [
+        "`class_weight='balanced'` changes nothing: each class has "
+        f"{count(int(n_train[0]), 'training image')}."
     ]
 
 
@@ -347,6 +363,6 @@ def _require_classes(contents: Contents, path: Path) -> None:
         ]
         raise SplitError(
             f"No image of class {name_some(absent)} could be used. Expected at least two of each "
-            f"class. Received: {path}\n`frostline.features({path})` lists what was skipped; "
+            f"class. Received: {path}\n`frostline.features({str(path)!r})` lists what was skipped; "
             "`frostline.fit_head(FEATURES, drop_small=1)` leaves such classes out."
         )

@@ -267,7 +267,7 @@ def _require_csv(path: Path, class_depth: int) -> None:
     if is_archive(path):
         raise DatasetError(
             f"This is an archive. Expected a folder of images. Received: {path}\n"
-            f"Unpack it with `frostline.fetch({path})`."
+            f"Unpack it with `frostline.fetch({str(path)!r})`."
         )
     raise DatasetError(
         "This is a file. Expected a folder of images, or a CSV with the columns path and label. "

@@ -189,7 +189,8 @@ def _describe_missing(path: Path) -> str:
     if is_folder(path):
         return (
             f"This is a folder. Expected a feature file. Received: {path}\n"
-            f"If it holds images, run extract first: `frostline.extract({path})` makes the file."
+            "If it holds images, run extract first: "
+            f"`frostline.extract({str(path)!r})` makes the file."
         )
     what = "No feature file matches" if is_pattern(path) else "There is no such feature file"
     return (

@@ -491,4 +491,6 @@ def test_run_says_what_changed_sides_and_whether_it_is_significant(finetuned):
     assert of_val.count("became wrong") == comparison["became_wrong"]
     assert facts["next_step"].startswith("Next: ")
     assert facts["seconds"]["train"] > 0
+    *stages, total = facts["seconds"].values()
+    assert sum(stages) == pytest.approx(total, rel=0.01)
     assert facts["unfreeze_reason"] == "as asked"

@@ -376,3 +376,17 @@ def test_of_several_feature_files_each_has_a_heading(features, tmp_path):
 def test_a_class_whose_name_is_a_space_is_seen():
     (note,) = describe_small_classes(np.array([1, 9]), [" ", "cats"])
     assert note.endswith(": ' ' (1).")
+
+
+def test_balanced_weights_of_classes_of_one_size_are_said_to_change_nothing(tmp_path):
+    for split, n in (("train", 6), ("val", 5)):
+        make_photos(tmp_path / "photos" / split, n_per_class=n)
+    extract(tmp_path / "photos", tmp_path / "f.h5")
+    said = "--class-weight balanced changes nothing: each class has 6 training images."
+    assert said in call("fit-head", "f.h5", "--class-weight", "balanced").stderr
+    assert said not in call("fit-head", "f.h5").stderr
+    (tmp_path / "photos/train/red/000.png").unlink()
+    extract(tmp_path / "photos", tmp_path / "f.h5")
+    uneven = call("fit-head", "f.h5", "--class-weight", "balanced")
+    assert uneven.exit_code == 0, uneven.stderr
+    assert "changes nothing" not in uneven.stderr

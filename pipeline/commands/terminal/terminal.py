@@ -256,6 +256,7 @@ class Terminal(Output):
         *,
         as_json: bool,
         show_all: bool = False,
+        folder: Path | None = None,
     ) -> None:
         """The runs by what they were scored on; those that cannot be read are named."""
         for problem in problems:
@@ -264,7 +265,8 @@ class Terminal(Output):
             self.result_json(entries)
             return
         if not entries and not problems:
-            self.say("No runs yet. `frostline.fit_head(FEATURES)` makes one.")
+            where = "yet" if folder is None else f"in {folder}"
+            self.say(f"No runs {where}. `frostline.fit_head(FEATURES)` makes one.")
         most = None if show_all else MOST_ROWS
         for found in run_tables(entries, self.columns, most) if entries else []:
             self.result(found.heading)
