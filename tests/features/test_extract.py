@@ -296,3 +296,11 @@ def test_the_size_of_the_file_is_foretold(tmp_path):
     said = float(re.search(r"The file will take about ([\d.]+) MB", outcome.stderr)[1])
     assert said == pytest.approx((tmp_path / "f.h5").stat().st_size / 1e6, abs=0.1)
     assert said > 0.8
+
+
+@pytest.mark.usefixtures("stand_in_backbone")
+def test_an_image_size_that_leaves_nothing_to_see_is_named(photos):
+    command = ("extract", photos, "--backbone", "efficientnet-lite0", "--weights", "random")
+    said = "--image-size 10 leaves little of an image to see, so scores may be poor. efficientnet"
+    assert said in call(*command, "--image-size", 10).stderr
+    assert "leaves little" not in call(*command, "--image-size", 32).stderr
