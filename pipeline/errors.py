@@ -84,6 +84,10 @@ class HeadError(FrostlineError):
     """This kind of head is not known, or cannot do what is asked of it."""
 
 
+class PromiseError(FrostlineError):
+    """The head cannot promise what was asked for, or there are too few images to show it."""
+
+
 class ParityError(FrostlineError):
     """The rebuilt model does not reproduce what was recorded."""
 

@@ -25,10 +25,11 @@ _NEEDS = {
     **dict.fromkeys(("data", "weights", "device"), "recompute"),
     "merge": "paths",
     "output": "merge",
+    "clear": "networks",
     "force": "to_parquet",
 }
 _NAMES = {"path": "the PATH of a feature file", "paths": "the PATHs of all shards"}
-_WHOLE_TASKS = ("merge", "to_parquet")  # each is the one thing that the command does
+_WHOLE_TASKS = ("merge", "to_parquet", "networks")  # each is the one thing that the command does
 
 
 @command("features")
@@ -41,6 +42,10 @@ _WHOLE_TASKS = ("merge", "to_parquet")  # each is the one thing that the command
 @click.option("--merge", is_flag=True, help="Make one feature file of all shards of a data set.")
 @option("--output", type=EXISTING, help="The merged file.", default_words="a name in cache/")
 @click.option("--to-parquet", type=EXISTING, help="Write the rows as a Parquet file of this name.")
+@click.option(
+    "--networks", is_flag=True, help="List the converted networks that are kept for the next start."
+)
+@click.option("--clear", is_flag=True, help="Delete the converted networks, with --networks.")
 @force_option
 @json_option
 def features(
@@ -49,6 +54,8 @@ def features(
     merge: bool,
     to_parquet: Path | None,
     output: Path | None,
+    networks: bool,
+    clear: bool,
     force: bool,
     **options: Any,
 ) -> None:
@@ -60,14 +67,26 @@ def features(
       python cli.py features cache/photos-efficientnetb0-1a2b3c4d.h5 --verify --recompute 20
       python cli.py features cache/photos-efficientnetb0-1a2b3c4d.h5 --to-parquet photos.parquet
       python cli.py features cache/photos-efficientnetb0-1a2b3c4d-shard-*-of-3.h5 --merge
+      python cli.py features --networks --clear
     """
     _require_what_it_is_for(paths, merge=merge)
-    if merge:
+    if networks:
+        _show_networks(terminal, clear=clear, as_json=options["as_json"])
+    elif merge:
         _merge(terminal, paths, output)
     elif to_parquet is not None:
         _write_parquet(terminal, paths[0], to_parquet, force=force)
     else:
         _show(terminal, paths[0] if paths else None, **options)
+
+
+def _show_networks(terminal: "Terminal", *, clear: bool, as_json: bool) -> None:
+    from pipeline.backbones.engines.network_store import clear_networks, list_networks
+
+    if clear:
+        terminal.show_cleared(clear_networks(), as_json=as_json)
+    else:
+        terminal.show_networks(list_networks(), as_json=as_json)
 
 
 def _merge(terminal: "Terminal", paths: tuple[Path, ...], output: Path | None) -> None:
@@ -132,8 +151,15 @@ def _require_what_it_is_for(paths: tuple[Path, ...], *, merge: bool) -> None:
             f"Several files are merged, one is looked at. Expected one PATH, or --merge. "
             f"Received: {len(paths):,} of them"
         )
+    if paths and "networks" in given:
+        raise click.UsageError(
+            "--networks lists all that are kept. Expected no PATH beside it. "
+            f"Received: {len(paths):,} of them"
+        )
     for task in _WHOLE_TASKS:
         others = set(given) & {"verify", "recompute", "as_json", *_WHOLE_TASKS} - {task}
+        if task == "networks":
+            others -= {"as_json"}
         if task in given and others:
             raise click.UsageError(
                 f"{_spell(task)} is done by itself. Expected no other task beside it. "

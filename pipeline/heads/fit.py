@@ -41,6 +41,7 @@ class Fit:
         probabilities: float32 `(n_samples, n_classes)`.
         metrics: scores by split.
         notes: sentences for people.
+        temperature: that the scores of the fitted head are divided by, 1 = they are left.
     """
 
     kind: str
@@ -57,6 +58,7 @@ class Fit:
     probabilities: np.ndarray
     metrics: dict[str, Metrics]
     notes: list[str]
+    temperature: float = 1.0
 
 
 def fit(
@@ -112,7 +114,7 @@ def fit(
         parameters=asdict(settings),
         chosen=fitted.chosen,
         chosen_by=fitted.chosen_by,
-        history=_settle(fitted, metrics),
+        history=settle(fitted, metrics),
         x=fitted.x,
         best=fitted.best,
         labels=rows.labels,
@@ -157,7 +159,7 @@ def _has_option(kind: HeadKind, name: str) -> bool:
     return name in {entry.name for entry in fields(kind.options)}
 
 
-def _settle(fitted: ChosenHead, metrics: dict[str, Metrics]) -> list[dict[str, Any]]:
+def settle(fitted: ChosenHead | Fit, metrics: dict[str, Metrics]) -> list[dict[str, Any]]:
     """The history, whose chosen record says what came of the head that is kept.
 
     While a head is looked for, its losses are those of a sample, or of numbers less rounded.

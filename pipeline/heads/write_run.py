@@ -8,6 +8,7 @@ import numpy as np
 
 from pipeline.features.feature_file import Contents
 from pipeline.features.options import SplitOptions
+from pipeline.features.question import Question, QuestionOptions
 from pipeline.features.split_rows import Division
 from pipeline.heads.fit import Fit
 from pipeline.heads.registry import find_head
@@ -21,6 +22,8 @@ from pipeline.runs.manifest import (
     write_manifest,
 )
 from pipeline.runs.predictions import Predictions, write_predictions
+from pipeline.runs.promise.guard import Guard, save_guard
+from pipeline.runs.promise.options import PromiseOptions
 from pipeline.runs.records import (
     Probes,
     write_digests,
@@ -38,8 +41,12 @@ def write_head_run(
     source: FeaturesPart,
     division: Division,
     options: SplitOptions,
+    promising: PromiseOptions,
     probe_features: np.ndarray,
     *,
+    asking: QuestionOptions,
+    question: Question | None,
+    guard: Guard | None,
     notes: list[str],
     measure_seconds: Callable[[], dict[str, float]],
     output: Path | None,
@@ -54,7 +61,11 @@ def write_head_run(
         source: which file it was.
         division: of its images.
         options: how they were divided.
+        promising: what the head was to promise.
         probe_features: float32 `(n_probes, n_features)`.
+        asking: which question was asked for.
+        question: which one it is, None for that of the feature file.
+        guard: keeps the promise of the head, None where it makes none.
         notes: sentences for people.
         measure_seconds: seconds by stage, up to now.
         output: the run's folder, None for `runs/DATA-BACKBONE-HEAD-NUMBER`.
@@ -73,6 +84,7 @@ def write_head_run(
         write_history(folder / "history.csv", fitted.history)
         _write_images(folder, contents, fitted, probe_features, on_progress)
         _draw(folder / "plots", final.name, fitted)
+        promise = None if guard is None else save_guard(folder, guard)
         manifest = Manifest(
             kind=fitted.kind,
             created=now(),
@@ -82,7 +94,13 @@ def write_head_run(
             weights_source=contents.weights_source,
             data_root=contents.data_root,
             splits=SplitFacts(**division.facts),
-            parameters={"head": fitted.kind, **fitted.parameters, **asdict(options)},
+            parameters={
+                "head": fitted.kind,
+                **fitted.parameters,
+                **asdict(options),
+                **asdict(promising),
+                **asdict(asking),
+            },
             chosen=fitted.chosen,
             chosen_by=fitted.chosen_by,
             history=HistoryAxis(fitted.x, fitted.best),
@@ -99,6 +117,9 @@ def write_head_run(
             scored_images=identify_scored_images(
                 contents.images.digests, fitted.splits, fitted.labels, fitted.class_names
             ),
+            temperature=fitted.temperature,
+            promise=promise,
+            question=question,
         )
         write_manifest(folder, manifest)
         write_confusion_matrices(folder, manifest)
