@@ -55,7 +55,7 @@ def from_strangers(place: Workplace, is_short: bool) -> Iterator[Tally]:
     yield from strangers.attack_run_files(place, ("finetune",), hard)
     yield from model_files.attack_arrays(place, ("predict", "evaluate"))
     yield from model_files.attack_models(place)
-    yield from strangers.attack_features(place, ("features", "fit-head"))
+    yield from strangers.attack_features(place, ("features", "fit-head", "suggest"))
 
 
 def by_signals(place: Workplace, is_short: bool) -> Iterator[Tally]:

@@ -46,6 +46,7 @@ READERS = {
     "evaluate": ("evaluate", "run", "photos", "--json"),
     "runs": ("runs", ".", "--json"),
     "features": ("features", "f.h5", "--verify", "--json"),
+    "suggest": ("suggest", "f.h5", "3", "--output", "s"),
     "fit-head": ("fit-head", "f.h5", "--C", "1", "--output", "r"),
     "finetune": ("finetune", "run", "--unfreeze", "block99", "--output", "t"),
 }
