@@ -43,7 +43,7 @@ def from_strangers(place: Workplace, is_short: bool) -> Iterator[Tally]:
     """Run folders and feature files that somebody else made."""
     if is_short:
         yield from strangers.attack_manifest(place, ("runs",), 6)
-        yield from strangers.attack_run_files(place, ("predict",), ("flipped", "a pipe"), every=6)
+        yield from strangers.attack_run_files(place, ("predict",), ("flipped",), every=6)
         yield from strangers.attack_features(place, ("features",), every=6)
         return
     hard = ("flipped", "20 GB", "a pipe", "a device")
@@ -61,7 +61,8 @@ def from_strangers(place: Workplace, is_short: bool) -> Iterator[Tally]:
 def by_signals(place: Workplace, is_short: bool) -> Iterator[Tally]:
     """Told to end."""
     if is_short:
-        yield from endings.attack_by_signals(place, ("features", "extract"), 4, is_warm=True)
+        yield from endings.attack_by_signals(place, ("features",), 4, is_warm=True)
+        yield from endings.attack_by_signals(place, ("extract",), 2, is_warm=True)
     else:
         yield from endings.attack_by_signals(place, tuple(endings.COMMANDS), 20, is_warm=False)
 
@@ -108,7 +109,7 @@ def from_files(place: Workplace, is_short: bool) -> Iterator[Tally]:
     """Lists, archives and images."""
     files = lists_and_archives
     if is_short:
-        yield from files.attack_lists(place, ("NUL", "a pipe"))
+        yield from files.attack_lists(place, ("a pipe",))
         yield from files.attack_archives(place, ("encrypted", "a path that leads out"), n_damaged=5)
     else:
         yield from files.attack_lists(place)
