@@ -17,7 +17,7 @@ import psutil
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.stand_in import StandIn
-from pipeline.images.decoding import read_batches
+from pipeline.images.decoding import read_images
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -53,15 +53,15 @@ class CrashingDecoder(StandIn):
 
     def __init__(self, batch_size: int | None = None):
         super().__init__(batch_size)
-        real = read_batches.read_images
+        real = read_images.decode_image
 
-        def crash(*arguments):
-            decoded = real(*arguments)
-            if any(not isinstance(pixels, str) and (pixels == 255).all() for _, pixels in decoded):
+        def crash(*arguments, **options):
+            pixels = real(*arguments, **options)
+            if (pixels == 255).all():
                 os.kill(os.getpid(), signal.SIGKILL)
-            return decoded
+            return pixels
 
-        read_batches.read_images = crash
+        read_images.decode_image = crash
 
 
 class LocalWorkers:

@@ -33,7 +33,7 @@ from pipeline.features.mixing import (
     sample_images,
     sample_probes,
 )
-from pipeline.features.open_embedding import open_embedding
+from pipeline.features.open_embedding import Workers, open_embedding
 from pipeline.features.room import describe_room
 from pipeline.features.spread.shard_number import Shard
 from pipeline.features.spread.shards import ComparedRows
@@ -73,11 +73,10 @@ class UpdateOptions:
             that were too large before are tried again.
         isolate: decode in worker processes; an image that takes `isolate_seconds` is given up.
         stop_at_failure: raise at the first image that cannot be used, instead of skipping it.
-        n_processes: embed in so many worker processes; 0 = in threads of this one.
+        workers: who reads, decodes and embeds.
         engine: that was asked for, None for none in particular; rows of another are then taken
             from no other file.
         shard: compute only the images that fall to it; None = all.
-        scheduler: address of a cluster's, whose workers embed; None = this machine does.
     """
 
     rehash: bool = False
@@ -91,10 +90,9 @@ class UpdateOptions:
     isolate: bool = False
     isolate_seconds: float = ISOLATE_SECONDS
     stop_at_failure: bool = False
-    n_processes: int = 0
+    workers: Workers = field(default_factory=Workers)
     engine: str | None = None
     shard: Shard | None = None
-    scheduler: str | None = None
 
 
 @dataclass(frozen=True)
@@ -148,8 +146,8 @@ def update_features(
 
     Args:
         make_embedder: called with a batch size (None = choose) if and only if there is
-            something to compute, so that nothing heavy is imported otherwise. With
-            `options.n_processes` it is called in each of them, and must be picklable.
+            something to compute, so that nothing heavy is imported otherwise. Where
+            `options.workers` are processes it is called in each of them, and must be picklable.
         on_progress: called with a stage, the number done and the number to do.
         on_note: called with what people should know while they wait.
 
@@ -281,9 +279,8 @@ def _compute(
         found.list_engines(),
         settings,
         job.options.batch_size,
-        job.options.n_processes,
+        job.options.workers,
         job.tell,
-        job.options.scheduler,
     ) as embedding:
         for origin in origins:
             if not origin.computes_like(embedding.record):

@@ -26,6 +26,7 @@ from benchmarks.local_cluster import (
 from benchmarks.stand_in import RECIPE, StandIn, extract
 from pipeline.errors import ClusterError, EngineError, MissingExtraError
 from pipeline.features import finished_rows
+from pipeline.features.open_embedding import Workers
 from pipeline.features.spread import cluster
 from pipeline.features.spread.cluster_checks import (
     describe_other_frostline,
@@ -59,7 +60,7 @@ def many(tmp_path):
 
 
 def extract_on(scheduler, photos, target, make=SlowStandIn, on_progress=lambda *_: None):
-    options = UpdateOptions(reuse=False, scheduler=scheduler)
+    options = UpdateOptions(reuse=False, workers=Workers(scheduler=scheduler))
     dataset = scan_dataset(photos)
     return update_features(dataset, RECIPE, target, make, options, on_progress)
 
