@@ -17,6 +17,7 @@ from pipeline.commands.shared import (
     output_option,
 )
 from pipeline.features.options import SplitOptions
+from pipeline.heads.options import FoldOptions
 from pipeline.system.options import OptionField, list_options
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ def _merge(by_head: dict[str, OptionField]) -> OptionField:
 @option("--memory", default="50%", help="For features: 2GB, 500MB, or a share of what is free. "
          "Larger files are read again and again.")  # fmt: skip
 @options_of(SplitOptions)
+@options_of(FoldOptions)
 @output_option
 @force_option
 @json_option
@@ -141,7 +143,7 @@ def _options_of_head(head: str) -> dict[str, Any]:
                 f"with it. Received: --head {head} {flag} {value}\n"
                 f"Leave {flag} out, or say --head {others}."
             )
-    shared = {entry.name for entry in fields(SplitOptions)}
+    shared = {entry.name for entry in (*fields(SplitOptions), *fields(FoldOptions))}
     return {name: value for name, value in given.items() if name in names[head] | shared}
 
 

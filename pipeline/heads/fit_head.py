@@ -2,7 +2,7 @@
 
 import time
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from numbers import Integral
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,12 @@ from pipeline.features.split_rows import (
     divide_images,
     drop_small_classes,
 )
-from pipeline.heads.fit import Fit, fit, make_options
+from pipeline.heads.fit import Fit, check_folds, fit, make_options
+from pipeline.heads.options import FoldOptions
 from pipeline.heads.registry import find_head
 from pipeline.heads.write_run import write_head_run
 from pipeline.images.splits import UNLABELLED, VAL
+from pipeline.runs.fold_scores import FoldScores
 from pipeline.runs.manifest import FeaturesPart
 from pipeline.runs.run_folder import claim_output
 from pipeline.runs.scores import Metrics
@@ -38,7 +40,8 @@ from pipeline.system.progress import OnProgress
 class FitResult:
     """The run that was written and what it says.
 
-    `n_images` is int (n_classes, 3): images per class and split.
+    `n_images` is int (n_classes, 3): images per class and split. `folds` is there where the head
+    was cross-validated; the scores are `metrics["folds"]` then.
     """
 
     folder: Path
@@ -49,6 +52,7 @@ class FitResult:
     seconds: float
     class_names: list[str]
     n_images: np.ndarray
+    folds: FoldScores | None = None
 
     def __fspath__(self) -> str:
         return str(self.folder)
@@ -75,7 +79,8 @@ def fit_head(
         output: the run's folder, None for `runs/DATA-BACKBONE-HEAD-NUMBER`.
         force: overwrite what is there.
         on_progress: called with a stage, the number done and the number to do.
-        options: of `SplitOptions` and of the head's own; see `heads/options.py`.
+        options: of `SplitOptions`, of `FoldOptions` and of the head's own; see
+            `heads/options.py`.
 
     Returns:
         The `FitResult`.
@@ -113,7 +118,7 @@ def _fit_head(
     options: dict[str, Any],
 ) -> FitResult:
     """`fit_head`, for whoever holds the output."""
-    dividing, of_head = check_fit_options(head, options)
+    dividing, folding, of_head = check_fit_options(head, options)
     n_bytes = _count_bytes(memory)
     is_idle_force = force and output is None
     path, started = Path(features), time.perf_counter()
@@ -127,15 +132,26 @@ def _fit_head(
         seconds["read"] = time.perf_counter() - started
         fit_started = time.perf_counter()
         fitted = _fit_rows(
-            rows, contents, division, head, of_head, seed=dividing.seed, on_progress=on_progress
+            rows,
+            contents,
+            division,
+            head,
+            {**of_head, **asdict(folding)},
+            seed=dividing.seed,
+            on_progress=on_progress,
         )
         seconds["fit"] = time.perf_counter() - fit_started
         probe_features = rows[contents.probe_rows]
     del rows  # what follows needs memory of its own
     n_images = count_images(fitted.splits, fitted.labels, len(fitted.class_names))
-    small_classes = describe_small_classes(n_images[:, VAL], fitted.class_names)
+    has_val = bool(n_images[:, VAL].any())
+    small_classes = describe_small_classes(n_images[:, VAL], fitted.class_names) * has_val
     idle = [
-        *(_describe_idle_seed(head, division) if "seed" in options else []),
+        *(
+            _describe_idle_seed(head, division)
+            if "seed" in options and folding.folds is None
+            else []
+        ),
         *(["`force` changes nothing without `output`: a new run gets a new name."] * is_idle_force),
     ]
     notes = [*dropped, *division.notes, *idle, *small_classes, *fitted.notes]
@@ -145,6 +161,7 @@ def _fit_head(
         source,
         division,
         dividing,
+        folding,
         probe_features,
         notes=notes,
         measure_seconds=lambda: {**seconds, "total": time.perf_counter() - started},
@@ -161,22 +178,33 @@ def _fit_head(
         time.perf_counter() - started,
         fitted.class_names,
         n_images,
+        fitted.folds,
     )
 
 
-def check_fit_options(head: str, options: dict[str, Any]) -> tuple[SplitOptions, dict[str, Any]]:
-    """Divides options into those for the division of images and those of a head; checks both.
+def check_fit_options(
+    head: str, options: dict[str, Any]
+) -> tuple[SplitOptions, FoldOptions, dict[str, Any]]:
+    """Divides options into those for the division of images, for folds and of a head; checks all.
 
     Raises:
         HeadError: no such head.
         ParameterError: an option that makes no sense.
     """
-    shared = {entry.name for entry in fields(SplitOptions)}
-    dividing = SplitOptions(**{name: value for name, value in options.items() if name in shared})
+    dividing = SplitOptions(**_pick(options, SplitOptions))
+    folding = FoldOptions(**_pick(options, FoldOptions))
+    shared = {entry.name for entry in (*fields(SplitOptions), *fields(FoldOptions))}
     of_head = {name: value for name, value in options.items() if name not in shared}
     make_options(find_head(head), of_head)
     check_options(dividing, "fit a head")
-    return dividing, of_head
+    check_folds(folding)
+    return dividing, folding, of_head
+
+
+def _pick(options: dict[str, Any], of: type) -> dict[str, Any]:
+    """Those that are fields of a dataclass."""
+    names = {entry.name for entry in fields(of)}
+    return {name: value for name, value in options.items() if name in names}
 
 
 def _describe_idle_seed(head: str, division: Division) -> list[str]:

@@ -24,6 +24,7 @@ from pipeline.commands.terminal.sentences import (
     count_given_splits,
     describe_choice,
     describe_finetuning,
+    describe_folds,
     describe_skipped,
 )
 from pipeline.commands.terminal.tables import (
@@ -37,7 +38,7 @@ from pipeline.commands.terminal.tables import (
     score_table,
 )
 from pipeline.images.splits import SPLITS
-from pipeline.runs.scores import Metrics, describe_absent_classes
+from pipeline.runs.scores import FOLDS, SCORED_SPLITS, Metrics, describe_absent_classes
 from pipeline.system.csv_files import format_csv
 from pipeline.system.printable import printable
 
@@ -127,15 +128,18 @@ class Terminal(Output):
                     "chosen_by": result.chosen_by,
                     "seconds": result.seconds,
                     "metrics": {name: m.to_dict() for name, m in result.metrics.items()},
+                    **({} if result.folds is None else {"folds": asdict(result.folds)}),
                 }
             )
             return
         self._print_scores(result.metrics)
-        best = next(name for name in ("test", "val", "train") if name in result.metrics)
+        best = next(name for name in SCORED_SPLITS if name in result.metrics)
         place = f"{result.folder / 'manifest.json'}, metrics, {best}, per_class"
         self._print_classes(result.metrics[best], best, place)
         self.result(describe_choice(result))
-        if "test" not in result.metrics and result.chosen_by == "val":
+        if result.folds is not None:
+            self.result(describe_folds(result.folds, result.metrics[FOLDS]))
+        if best == "val" and result.chosen_by == "val":
             self.result("There is no test split: validation chose, so its scores flatter a little.")
         self.result(f"{result.seconds:.1f} s. Run: {result.folder}")
 
