@@ -36,11 +36,12 @@ test-all: lint $(INSTALLED_ALL)
 # The peers come with `pip install '.[bench]'`; gpu.py is for those who have one.
 bench: $(INSTALLED)
 	mkdir -p build/bench
-	for name in start_up decode embed extract heads bigheads finetune; do \
+	for name in start_up decode embed extract feed heads bigheads augment finetune scale cluster; do \
 		echo; echo "== $$name"; \
 		$(RUN) benchmarks/$$name.py --short --json build/bench/$$name.json || exit 1; \
 	done
 	$(RUN) benchmarks/crash.py --trials 50 --json build/bench/crash.json
+	$(RUN) benchmarks/kill_decoders.py --kills 50 --json build/bench/kill_decoders.json
 	$(RUN) benchmarks/damage.py --every 50 --json build/bench/damage.json
 
 clean:

@@ -5,19 +5,24 @@ import shlex
 import sys
 from pathlib import Path
 
-import click
-
-from pipeline.commands.backbones import backbones
-from pipeline.commands.evaluate import evaluate
-from pipeline.commands.extract import extract
-from pipeline.commands.features import features
-from pipeline.commands.fetch import fetch
-from pipeline.commands.finetune import finetune
-from pipeline.commands.fit_head import fit_head
-from pipeline.commands.predict import predict
-from pipeline.commands.runs import runs
-from pipeline.commands.shared import Program
+from pipeline.system.endings import ending_at_once_when_told
+from pipeline.system.sieved_stderr import want_sieve
 from pipeline.system.standard_streams import open_closed_streams
+
+with ending_at_once_when_told():  # for the moment that these imports take
+    import click
+
+    from pipeline.commands.backbones import backbones
+    from pipeline.commands.evaluate import evaluate
+    from pipeline.commands.extract import extract
+    from pipeline.commands.features import features
+    from pipeline.commands.fetch import fetch
+    from pipeline.commands.finetune import finetune
+    from pipeline.commands.fit_head import fit_head
+    from pipeline.commands.predict import predict
+    from pipeline.commands.runs import runs
+    from pipeline.commands.shared import Program
+    from pipeline.commands.suggest import suggest
 
 # Before any file is opened, which would get the number of a stream that is closed.
 open_closed_streams()
@@ -47,9 +52,16 @@ def main() -> None:
 
 for command in (
     *(fetch, extract, fit_head, finetune, evaluate, predict),
-    *(runs, backbones, features),
+    *(suggest, runs, backbones, features),
 ):
     main.add_command(command)
 
-if __name__ == "__main__":  # an installed `frostline` knows its name itself
-    sys.exit(main(prog_name=f"{Path(sys.executable).name} {shlex.quote(sys.argv[0])}"))
+
+def run(prog_name: str | None = None) -> None:
+    """The command line as a program of its own; an installed `frostline` knows its name itself."""
+    want_sieve()
+    sys.exit(main(prog_name=prog_name))
+
+
+if __name__ == "__main__":
+    run(f"{Path(sys.executable).name} {shlex.quote(sys.argv[0])}")

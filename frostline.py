@@ -19,6 +19,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # what type checkers and editors see; a test compares it with _PLACES
+    from pipeline.backbones.engines.network_store import (
+        StoredNetwork,
+        clear_networks,
+        list_networks,
+    )
     from pipeline.backbones.registry import list_backbones
     from pipeline.classifier.evaluate import Evaluation, evaluate
     from pipeline.classifier.frozen_features import FrozenFeatures
@@ -29,6 +34,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test compares it with
         BackboneError,
         BackendError,
         ClassWeightError,
+        ClusterError,
         DatasetError,
         DeviceError,
         EngineError,
@@ -38,8 +44,10 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test compares it with
         ImageError,
         LockedError,
         MissingExtraError,
+        OutOfMemoryError,
         ParameterError,
         ParityError,
+        PromiseError,
         RunError,
         SplitError,
         StorageError,
@@ -48,17 +56,24 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test compares it with
     from pipeline.features.extract import extract
     from pipeline.features.opened_file import Extraction, Features, list_features
     from pipeline.features.opened_file import open_features as features
+    from pipeline.features.parquet import to_parquet
+    from pipeline.features.spread.merge import merge
     from pipeline.features.verify import recompute
     from pipeline.finetuning.finetune import FinetuneResult, finetune
+    from pipeline.heads.few_images.shots import Shots, fit_shots
+    from pipeline.heads.few_images.suggest import Suggestion, suggest
     from pipeline.heads.fit import Fit, fit
     from pipeline.heads.fit_head import FitResult, fit_head
     from pipeline.heads.ridge.leave_one_out import LeaveOneOut, leave_one_out
     from pipeline.images.fetch import Fetched, fetch
+    from pipeline.runs.compare import RunComparison, compare_runs
     from pipeline.runs.listing import list_runs
     from pipeline.runs.run_folder import Run, open_run
 
 # Public name -> where it lies; imported when it is first used.
 _PLACES = {
+    "clear_networks": "pipeline.backbones.engines.network_store:clear_networks",
+    "compare_runs": "pipeline.runs.compare:compare_runs",
     "evaluate": "pipeline.classifier.evaluate:evaluate",
     "extract": "pipeline.features.extract:extract",
     "features": "pipeline.features.opened_file:open_features",
@@ -66,14 +81,19 @@ _PLACES = {
     "finetune": "pipeline.finetuning.finetune:finetune",
     "fit": "pipeline.heads.fit:fit",
     "fit_head": "pipeline.heads.fit_head:fit_head",
+    "fit_shots": "pipeline.heads.few_images.shots:fit_shots",
     "leave_one_out": "pipeline.heads.ridge.leave_one_out:leave_one_out",
     "list_backbones": "pipeline.backbones.registry:list_backbones",
     "list_features": "pipeline.features.opened_file:list_features",
+    "list_networks": "pipeline.backbones.engines.network_store:list_networks",
     "list_runs": "pipeline.runs.listing:list_runs",
     "load": "pipeline.classifier.model:load_run",
+    "merge": "pipeline.features.spread.merge:merge",
     "predict": "pipeline.classifier.predict:predict",
     "recompute": "pipeline.features.verify:recompute",
+    "suggest": "pipeline.heads.few_images.suggest:suggest",
     "open_run": "pipeline.runs.run_folder:open_run",
+    "to_parquet": "pipeline.features.parquet:to_parquet",
     "Classifier": "pipeline.classifier.model:Classifier",
     "Evaluation": "pipeline.classifier.evaluate:Evaluation",
     "Extraction": "pipeline.features.opened_file:Extraction",
@@ -86,9 +106,14 @@ _PLACES = {
     "LeaveOneOut": "pipeline.heads.ridge.leave_one_out:LeaveOneOut",
     "Prediction": "pipeline.classifier.model:Prediction",
     "Run": "pipeline.runs.run_folder:Run",
+    "StoredNetwork": "pipeline.backbones.engines.network_store:StoredNetwork",
+    "RunComparison": "pipeline.runs.compare:RunComparison",
+    "Shots": "pipeline.heads.few_images.shots:Shots",
+    "Suggestion": "pipeline.heads.few_images.suggest:Suggestion",
     "BackboneError": "pipeline.errors:BackboneError",
     "BackendError": "pipeline.errors:BackendError",
     "ClassWeightError": "pipeline.errors:ClassWeightError",
+    "ClusterError": "pipeline.errors:ClusterError",
     "DatasetError": "pipeline.errors:DatasetError",
     "DeviceError": "pipeline.errors:DeviceError",
     "EngineError": "pipeline.errors:EngineError",
@@ -98,8 +123,10 @@ _PLACES = {
     "ImageError": "pipeline.errors:ImageError",
     "LockedError": "pipeline.errors:LockedError",
     "MissingExtraError": "pipeline.errors:MissingExtraError",
+    "OutOfMemoryError": "pipeline.errors:OutOfMemoryError",
     "ParameterError": "pipeline.errors:ParameterError",
     "ParityError": "pipeline.errors:ParityError",
+    "PromiseError": "pipeline.errors:PromiseError",
     "RunError": "pipeline.errors:RunError",
     "SplitError": "pipeline.errors:SplitError",
     "StorageError": "pipeline.errors:StorageError",

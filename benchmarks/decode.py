@@ -3,7 +3,8 @@
 Each gives RGB of 224 x 224 pixels from the bytes of a file: Pillow with and without draft mode
 (the decoder itself shrinks by 2, 4 or 8), simplejpeg and OpenCV with the shrinking that each has.
 Only Pillow then filters with antialiasing as part of one call; the others are followed by OpenCV's
-INTER_AREA, the nearest thing they have. Decoders take turns, medians are compared.
+INTER_AREA, the nearest thing they have. Beside them mixtures that were considered for Frostline,
+with the difference of their pixels to Frostline's. Decoders take turns, medians are compared.
 
     python benchmarks/decode.py
     python benchmarks/decode.py --photos FOLDER     # and what draft mode does to the features
@@ -70,11 +71,47 @@ def decode_with_opencv(data: bytes) -> np.ndarray:
     return cv2.cvtColor(resized, cv2.COLOR_BGR2RGB)
 
 
+def resize_with_pillow(pixels: np.ndarray) -> np.ndarray:
+    return np.array(Image.fromarray(pixels).resize((SIDE, SIDE), Image.Resampling.BILINEAR))
+
+
+def decode_with_simplejpeg_then_pillow(data: bytes) -> np.ndarray:
+    import simplejpeg
+
+    return resize_with_pillow(simplejpeg.decode_jpeg(data, "RGB"))
+
+
+def decode_to_eighths_then_pillow(data: bytes) -> np.ndarray:
+    """The least number of eighths of the size that is at least 1.25 times the wanted one."""
+    import simplejpeg
+
+    least = 5 * SIDE // 4
+    pixels = simplejpeg.decode_jpeg(data, "RGB", min_height=1, min_width=least, min_factor=1)
+    return resize_with_pillow(pixels)
+
+
+def resize_in_the_jpegs_colours(data: bytes) -> np.ndarray:
+    image = Image.open(_as_file(data))
+    image.draft("YCbCr", image.size)
+    small = image.resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+    return np.array(small.convert("RGB"))
+
+
+def reduce_to_twice_the_size(data: bytes) -> np.ndarray:
+    image = Image.open(_as_file(data))
+    small = image.resize((SIDE, SIDE), Image.Resampling.BILINEAR, reducing_gap=2.0)
+    return np.array(small.convert("RGB"))
+
+
 DECODERS: dict[str, Callable[[bytes], np.ndarray]] = {
     "Pillow, draft mode (Frostline)": decode_with_draft,
     "Pillow, decoded in full": decode_in_full,
     "simplejpeg": decode_with_simplejpeg,
     "OpenCV": decode_with_opencv,
+    "simplejpeg, Pillow's resize": decode_with_simplejpeg_then_pillow,
+    "simplejpeg to eighths, Pillow's resize": decode_to_eighths_then_pillow,
+    "Pillow, resized in the JPEG's colours": resize_in_the_jpegs_colours,
+    "Pillow, reducing_gap=2 and no draft": reduce_to_twice_the_size,
 }
 
 
@@ -115,8 +152,14 @@ def measure(n_rounds: int) -> list[dict]:
                     rates[name][how].append(len(tasks) / (time.perf_counter() - started))
         for name in decoders:
             medians = {how: statistics.median(values) for how, values in rates[name].items()}
-            rows.append({"JPEG": size_name, "decoder": name, **medians})
+            difference = np.mean([find_difference(decoders[name], data) for data in files])
+            rows.append({"JPEG": size_name, "decoder": name, **medians, "difference": difference})
     return rows
+
+
+def find_difference(decode: Callable[[bytes], np.ndarray], data: bytes) -> float:
+    """Mean difference of the pixels to Frostline's, of 255."""
+    return float(np.abs(decode(data).astype(np.int16) - decode_with_draft(data)).mean())
 
 
 def compare_features(folder: Path) -> dict:

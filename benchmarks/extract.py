@@ -1,12 +1,14 @@
 """Whole extractions from JPEG files against their parts, and against the usual way with Keras.
 
 For each size of photo: d, the rate of reading, hashing, decoding and resizing alone on all cores;
-e, that of embedding alone; and the rate of `cli.py extract`, from the difference of two numbers of
-images, so that start-up is out of it. If the parts could not overlap at all, a core being a core,
-the whole would be 1 / (1/d + 1/e). Beside it `cli.py extract` without the JPEG decoder's draft
-mode, and `image_dataset_from_directory` with `model.predict`. All take turns.
+e, that of embedding alone, in float32 and bfloat16; and the rate of `cli.py extract` in both, from
+the difference of two numbers of images, so that start-up is out of it. If the parts could not
+overlap at all, a core being a core, the whole would be 1 / (1/d + 1/e). Beside it `cli.py extract`
+without the JPEG decoder's draft mode, and `image_dataset_from_directory` with `model.predict`. All
+take turns.
 
     python benchmarks/extract.py               # about 15 minutes
+    python benchmarks/extract.py --whole       # seconds for 3,000 photos, start-up included
     python benchmarks/extract.py --memory      # peak memory at 1,000, 10,000 and 100,000 images
 """
 
@@ -16,6 +18,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -33,9 +36,9 @@ from benchmarks.common import (  # noqa: E402
     write_results,
 )
 
-PACKAGES = ("tensorflow", "keras", "ai-edge-litert", "pillow", "numpy", "h5py")
+PACKAGES = ("tensorflow", "keras", "openvino", "pillow", "numpy", "h5py")
 SIZES = {"500 x 375": (500, 375), "4000 x 3000": (4000, 3000)}
-WAYS = ("whole extract", "without draft mode", "the usual way")
+WAYS = ("whole extract", "whole extract, bfloat16", "without draft mode", "the usual way")
 N_DRAWN = 16
 WITHOUT_DRAFT = """
 import pipeline.images.decoding.decode
@@ -72,14 +75,19 @@ def make_photos(folder: Path, size: tuple[int, int], n_images: int) -> None:
         path.write_bytes(data[:2] + comment + data[2:])
 
 
-def extract(folder: Path, arguments, program: tuple = (str(ROOT / "cli.py"),)) -> tuple:
+def extract(
+    folder: Path,
+    arguments,
+    program: tuple = (str(ROOT / "cli.py"),),
+    precision: str = "float32",
+) -> tuple:
     """Seconds and peak memory (MB) of one whole `cli.py extract` in a new process."""
     target = folder.with_suffix(".h5")
     target.unlink(missing_ok=True)
     command = [
         *(sys.executable, *program, "extract", str(folder), "--output", str(target)),
         *("--backbone", arguments.backbone, "--weights", arguments.weights, "--quiet"),
-        *("--image-size", str(arguments.image_size), "--no-reuse"),
+        *("--image-size", str(arguments.image_size), "--no-reuse", "--precision", precision),
     ]
     usage = run_process(command)
     return usage.seconds, usage.peak_bytes / 1e6
@@ -118,21 +126,30 @@ def rate_of_embedding(embed, pixels: np.ndarray, n_images: int) -> float:
     return len(tasks) * len(pixels) / (time.perf_counter() - started)
 
 
-def measure_size(name: str, embed, recipe, arguments) -> dict:
+def list_ways(arguments) -> dict[str, Callable[[Path], float]]:
+    """Name -> seconds of a whole process that embeds a folder."""
+    keras_way = [sys.executable, __file__, "--image-size", arguments.image_size, "--keras-way"]
+    ways: dict[str, Callable[[Path], float]] = {
+        "whole extract": lambda folder: extract(folder, arguments)[0],
+        "whole extract, bfloat16": lambda folder: extract(folder, arguments, precision="bfloat16")[
+            0
+        ],
+        "without draft mode": lambda folder: extract(folder, arguments, ("-c", WITHOUT_DRAFT))[0],
+        "the usual way": lambda folder: run_process([*keras_way, folder]).seconds,
+    }
+    return {way: run for way, run in ways.items() if way in arguments.ways}
+
+
+def measure_size(name: str, embedders: dict, recipe, arguments) -> dict:
     """All rates for one size of photo."""
     size, side = SIZES[name], recipe.image_size
     n_images = arguments.images if size[0] < 1000 else max(48, arguments.images * 3 // 8)
     pixels = np.random.default_rng(0).integers(0, 256, (8, side, side, 3)).astype(np.uint8)
-    keras_way = [sys.executable, __file__, "--image-size", str(side), "--keras-way"]
-    ways = {
-        "whole extract": lambda folder: extract(folder, arguments)[0],
-        "without draft mode": lambda folder: extract(folder, arguments, ("-c", WITHOUT_DRAFT))[0],
-        "the usual way": lambda folder: run_process([*keras_way, folder]).seconds,
-    }
-    ways = {way: run for way, run in ways.items() if way in arguments.ways}
+    ways = list_ways(arguments)
     if size[0] < 1000:
         ways.pop("without draft mode", None)
-    rates: dict[str, list[float]] = {"d, reading": [], "e, embedding": [], **{w: [] for w in ways}}
+    rates: dict[str, list[float]] = {"d, reading": [], **{e: [] for e in embedders}}
+    rates |= {way: [] for way in ways}
     with tempfile.TemporaryDirectory(prefix="frostline-extract-") as folder_name:
         few, many = Path(folder_name) / "few", Path(folder_name) / "many"
         make_photos(few, size, n_images)
@@ -140,7 +157,8 @@ def measure_size(name: str, embed, recipe, arguments) -> dict:
         paths = sorted(many.rglob("*.jpg"))
         for _ in range(arguments.rounds):
             rates["d, reading"].append(rate_of_reading(paths, recipe))
-            rates["e, embedding"].append(rate_of_embedding(embed, pixels, 3 * n_images))
+            for part, embed in embedders.items():
+                rates[part].append(rate_of_embedding(embed, pixels, 3 * n_images))
             for way, run in ways.items():
                 rates[way].append(2 * n_images / (-run(few) + run(many)))
     return summarize(name, rates)
@@ -149,30 +167,64 @@ def measure_size(name: str, embed, recipe, arguments) -> dict:
 def summarize(name: str, rates: dict[str, list[float]]) -> dict:
     """Medians, and the ratios of each round's."""
     row: dict = {"JPEG": name, **{way: statistics.median(values) for way, values in rates.items()}}
-    parts = [1 / (1 / d + 1 / e) for d, e in zip(rates["d, reading"], rates["e, embedding"],
-                                                 strict=True)]  # fmt: skip
-    row["parts"] = statistics.median(parts)
-    for label, slower in (
-        ("whole / parts", parts),
-        ("whole / without draft", rates.get("without draft mode")),
-        ("whole / usual way", rates.get("the usual way")),
+    whole = rates["whole extract"]
+    bfloat16 = rates.get("whole extract, bfloat16")
+    for label, rate, slower in (
+        ("whole / parts", whole, add_up(rates, "e, embedding")),
+        ("bfloat16 / its parts", bfloat16, add_up(rates, "e, bfloat16")),
+        ("whole / without draft", whole, rates.get("without draft mode")),
+        ("whole / usual way", whole, rates.get("the usual way")),
+        ("bfloat16 / usual way", bfloat16, rates.get("the usual way")),
     ):
-        row[label] = slower and statistics.median(
-            [whole / other for whole, other in zip(rates["whole extract"], slower, strict=True)]
-        )
+        if rate and slower:
+            pairs = zip(rate, slower, strict=True)
+            row[label] = statistics.median([whole / other for whole, other in pairs])
     row["rounds"] = rates
     return row
+
+
+def add_up(rates: dict[str, list[float]], embedding: str) -> list[float]:
+    """Images/s that the parts allow, of each round."""
+    pairs = zip(rates["d, reading"], rates[embedding], strict=True)
+    return [1 / (1 / d + 1 / e) for d, e in pairs]
 
 
 def compare_with_parts(arguments) -> list[dict]:
     from pipeline.features.embed import make_embedder
     from pipeline.features.extract import make_recipe
 
-    recipe, weights = make_recipe(
-        arguments.backbone, arguments.weights, image_size=arguments.image_size
-    )
-    embed = make_embedder(recipe, weights, "cpu", None, is_alone=True)
-    return [measure_size(name, embed, recipe, arguments) for name in arguments.sizes]
+    embedders = {}
+    for part, precision in (("e, embedding", "float32"), ("e, bfloat16", "mixed_bfloat16")):
+        recipe, weights = make_recipe(
+            arguments.backbone,
+            arguments.weights,
+            image_size=arguments.image_size,
+            precision=precision,
+        )
+        embedders[part] = make_embedder(recipe, weights, "cpu", None, is_alone=True)
+    return [measure_size(name, embedders, recipe, arguments) for name in arguments.sizes]
+
+
+def measure_whole(arguments) -> list[dict]:
+    """Seconds of whole processes over one folder, and how many times as fast each is."""
+    ways = list_ways(arguments)
+    ways.pop("without draft mode", None)
+    seconds: dict[str, list[float]] = {way: [] for way in ways}
+    with tempfile.TemporaryDirectory(prefix="frostline-extract-") as folder_name:
+        photos = Path(folder_name) / "photos"
+        make_photos(photos, SIZES["500 x 375"], arguments.whole)
+        for _ in range(arguments.rounds):
+            for way, run in ways.items():
+                seconds[way].append(run(photos))
+    usual = seconds.get("the usual way")
+    rows = []
+    for way, taken in seconds.items():
+        row = {"photos": arguments.whole, "way": way, "seconds": statistics.median(taken)}
+        if usual:
+            pairs = zip(usual, taken, strict=True)
+            row["times as fast as usual"] = statistics.median([a / b for a, b in pairs])
+        rows.append({**row, "rounds": taken})
+    return rows
 
 
 def measure_memory(arguments) -> list[dict]:
@@ -200,6 +252,9 @@ def main() -> None:
     parser.add_argument(
         "--memory", type=int, nargs="*", metavar="N", help="peak memory at N images instead"
     )
+    parser.add_argument(
+        "--whole", type=int, nargs="?", const=3_000, metavar="N", help="whole processes instead"
+    )
     parser.add_argument("--keras-way", type=Path, metavar="FOLDER", help="only this")
     arguments = parser.parse_args()
     if arguments.keras_way:
@@ -207,16 +262,19 @@ def main() -> None:
         return
     machine = describe_machine(PACKAGES)
     print_machine(machine)
-    if arguments.memory is None:
-        arguments.images = arguments.images or (96 if arguments.short else 400)
-        arguments.rounds = arguments.rounds or (2 if arguments.short else 5)
+    arguments.images = arguments.images or (96 if arguments.short else 400)
+    arguments.rounds = arguments.rounds or (2 if arguments.short else 5)
+    if arguments.whole is not None:
+        rows = measure_whole(arguments)
+    elif arguments.memory is None:
         rows = compare_with_parts(arguments)
     else:
         arguments.memory = arguments.memory or [1_000, 10_000, 100_000]
         arguments.backbone, arguments.weights = "efficientnet-lite0", "imagenet"
         arguments.image_size = 32
         rows = measure_memory(arguments)
-    print("images/s; the last columns are ratios, medians of the rounds'")
+    if arguments.whole is None and arguments.memory is None:
+        print("images/s; the last columns are ratios, medians of the rounds'")
     columns = [name for name in rows[0] if name != "rounds"]
     columns += [name for name in rows[-1] if name not in {*columns, "rounds"}]
     print_table(columns, [[row.get(name) for name in columns] for row in rows])

@@ -56,6 +56,10 @@ class EngineError(FrostlineError):
     """No such engine, it cannot run the network, or its numbers are not those of the rows there."""
 
 
+class ClusterError(FrostlineError):
+    """The cluster is not there or was lost, or its workers are not all of one kind."""
+
+
 class FeatureFileError(FrostlineError):
     """A feature file is none, is damaged, or belongs to something else."""
 
@@ -68,12 +72,20 @@ class StorageError(FrostlineError):
     """The disk is full, or a file or folder cannot be written."""
 
 
+class OutOfMemoryError(FrostlineError, MemoryError):
+    """The process may not take the memory that the work needs."""
+
+
 class RunError(FrostlineError):
     """A run folder lacks what is needed, or exists where none was expected."""
 
 
 class HeadError(FrostlineError):
     """This kind of head is not known, or cannot do what is asked of it."""
+
+
+class PromiseError(FrostlineError):
+    """The head cannot promise what was asked for, or there are too few images to show it."""
 
 
 class ParityError(FrostlineError):

@@ -2,16 +2,17 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pipeline.backbones.engines.device import require_device_name
+from pipeline.backbones.engines.opening import require_device
 from pipeline.classifier.model import (
     Classifier,
     Prediction,
+    describe_rows,
     open_either,
     require_defaults,
 )
@@ -19,11 +20,14 @@ from pipeline.classifier.parity import check_head
 from pipeline.classifier.predict import LoadOptions, predict_or_refuse
 from pipeline.errors import DatasetError
 from pipeline.features.cached_rows import read_cached_rows
+from pipeline.features.question import Question
 from pipeline.heads.saved_head import load_head
 from pipeline.images.dataset import Dataset, scan_dataset
 from pipeline.images.decoding.read_images import make_limits
 from pipeline.images.splits import UNLABELLED
 from pipeline.runs.images_of_run import read_training_digests
+from pipeline.runs.promise.answers import AnswerCounts, count_answers
+from pipeline.runs.promise.guard import load_guard
 from pipeline.runs.run_folder import Run
 from pipeline.runs.scores import Metrics, score_predictions
 from pipeline.system.paths import as_path
@@ -60,13 +64,16 @@ class Overlap:
 class Evaluation:
     """How well a run does on a labelled folder.
 
-    `overlap` is None for a run from before there were digests of its images.
+    `overlap` is None for a run from before there were digests of its images. `answers` tells what a
+    promise comes to on images that did not train the run (on all, where there are no others); it is
+    None for a run that makes none.
     """
 
     metrics: Metrics
     class_names: list[str]
     skipped: list[Prediction]
     overlap: Overlap | None
+    answers: AnswerCounts | None = None
 
     @property
     def notes(self) -> list[str]:
@@ -79,15 +86,54 @@ class Evaluation:
             **self.metrics.to_dict(),
             "n_trained_on": self.overlap and self.overlap.n_trained_on,
             "without_trained_on": others and others.to_dict(),
+            **({} if self.answers is None else {"answers": self.answers.to_dict()}),
         }
 
 
-def label_as_run(class_names: list[str], dataset: Dataset) -> np.ndarray:
-    """The data set's labels as indices into a run's class names, int32, which may be more.
+def ask_as_run(run: Run, dataset: Dataset) -> tuple[Dataset, np.ndarray]:
+    """The images that a run's question is about, and their labels as indices into its class names.
+
+    Classes that were merged for the run have its name; those that it left out are passed over, and
+    the data set's notes say so.
 
     Raises:
-        DatasetError: no labels, or a class that the run does not know.
+        DatasetError: no labels, a class that the run does not know, or none that it asks for.
     """
+    _require_labels(dataset)
+    question = run.manifest.question or Question()
+    names = [question.rename(name) for name in dataset.class_names]
+    left_out = set(question.left_out)
+    unknown = sorted({name for name in names if name not in {*run.class_names, *left_out}})
+    if unknown:
+        other = (
+            ""
+            if question.labels_file is None
+            else f"\nThe run's labels came from {question.labels_file}: give a list like it, with "
+            "the columns path and label."
+        )
+        raise DatasetError(
+            f"The run does not know the classes {name_some(unknown)}. Expected folders named "
+            f"like its classes: {name_some(run.class_names)}. Received: {dataset.source}{other}"
+        )
+    number_of = {name: number for number, name in enumerate(run.class_names)}
+    numbers = np.array([number_of.get(name, UNLABELLED) for name in names], np.int32)
+    labels: np.ndarray = numbers[dataset.labels]
+    rows = np.flatnonzero(labels != UNLABELLED)
+    if not len(rows):
+        raise DatasetError(
+            f"All images are of classes that this run leaves out. Expected some of "
+            f"{name_some(run.class_names)}. Received: {dataset.source}"
+        )
+    if len(rows) < len(labels):
+        note = (
+            f"{len(labels) - len(rows):,} images are passed over: the run leaves their classes "
+            f"out ({name_some(sorted(left_out & set(names)))})."
+        )
+        dataset = dataset.of_rows(rows, note)
+    return dataset, labels[rows]
+
+
+def _require_labels(dataset: Dataset) -> None:
     n_unlabelled = int(np.sum(dataset.labels == UNLABELLED))
     if n_unlabelled:
         which = "These" if n_unlabelled == len(dataset) else f"{n_unlabelled:,} of {len(dataset):,}"
@@ -97,15 +143,6 @@ def label_as_run(class_names: list[str], dataset: Dataset) -> np.ndarray:
             "`label_from=REGEX` takes the class from the path; `frostline.predict()` classifies "
             "images without labels."
         )
-    unknown = sorted(set(dataset.class_names) - set(class_names))
-    if unknown:
-        raise DatasetError(
-            f"The run does not know the classes {name_some(unknown)}. Expected folders named "
-            f"like its classes: {name_some(class_names)}. Received: {dataset.source}"
-        )
-    index = np.array([class_names.index(name) for name in dataset.class_names], np.int32)
-    labels: np.ndarray = index[dataset.labels]
-    return labels
 
 
 def evaluate(
@@ -150,14 +187,15 @@ def evaluate(
         DatasetError: no labels, a class that the run does not know, or no usable image.
         RunError, ParityError, WeightsError, DeviceError, EngineError: there is no model to use.
     """
-    require_device_name(device)
+    require_device(device, engine)
     opened, model = open_either(run)
     if model is not None:
         require_defaults(weights, device, engine)
-    dataset = scan_dataset(as_path(data, "data"), class_depth, label_from).of_split(split)
+    dataset = scan_dataset(as_path(data, "data"), class_depth, label_from, on_progress)
+    dataset = dataset.of_split(split)
+    dataset, labels = ask_as_run(opened, dataset)  # before a model is loaded
     for note in dataset.notes:
         on_note(note)
-    labels = label_as_run(opened.class_names, dataset)  # before a model is loaded
     predictions: list[Prediction | None] = [None] * len(dataset)
     asked_for = (weights, max_pixels, max_bytes, engine)
     if use_cache and all(option is None for option in asked_for):
@@ -202,15 +240,10 @@ def _predict_from_cache(
         f"The features of {len(cached.rows):,} of {len(dataset):,} images are in "
         f"{', '.join(map(str, cached.files))} already."
     )
+    described = describe_rows(run, load_guard(run), cached.features, probabilities)
     return {
-        row: Prediction(
-            dataset.root / dataset.paths[row],
-            probabilities[place],
-            run.class_names[int(probabilities[place].argmax())],
-            None,
-            cached.digests[place],
-        )
-        for place, row in enumerate(cached.rows.tolist())
+        row: replace(found, path=dataset.root / dataset.paths[row], digest=digest)
+        for row, found, digest in zip(cached.rows.tolist(), described, cached.digests, strict=True)
     }
 
 
@@ -227,16 +260,22 @@ def _score(
     is_usable = np.array([prediction.reason is None for prediction in predictions])
     labels = labels[is_usable]
     probabilities = np.stack([p.probabilities for p in predictions if p.probabilities is not None])
-    overlap = None
+    overlap, is_new = None, np.ones(len(labels), bool)
     if trained is not None:
         digests = [p.digest.tobytes() for p in predictions if p.reason is None]
         is_new = np.array([digest not in trained for digest in digests])
         overlap = _find_overlap(is_new, labels, probabilities, run.class_names)
+    answers, promise = None, run.manifest.promise
+    if promise is not None:
+        no_answers = np.array([p.no_answer for p in predictions if p.reason is None], object)
+        rows = is_new if is_new.any() else np.ones(len(labels), bool)
+        answers = count_answers(labels[rows], probabilities[rows], no_answers[rows], promise.share)
     return Evaluation(
         metrics=score_predictions(labels, probabilities, run.class_names),
         class_names=run.class_names,
         skipped=skipped,
         overlap=overlap,
+        answers=answers,
     )
 
 

@@ -5,7 +5,7 @@ import os
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,6 +25,7 @@ from pipeline.heads.head import Head
 from pipeline.heads.saved_head import require_model
 from pipeline.images.decoding.read_images import DEFAULT_LIMITS, Limits
 from pipeline.recipe import Recipe
+from pipeline.runs.promise.guard import Guard, load_guard
 from pipeline.runs.run_folder import Run, describe_software, open_run
 from pipeline.system.atomic_files import write_json
 from pipeline.system.parallel import map_batches
@@ -46,6 +47,8 @@ class Prediction:
         label: name of the most probable class, likewise.
         reason: why the image cannot be used; None where it can.
         digest: sha256 of its file, uint8 (32,), zeros where there is none or it cannot be read.
+        no_answer: `unsure` or `unlike anything seen`, where the run's promise covers no answer;
+            None where it does, and of a run that promises nothing.
     """
 
     path: Path | None
@@ -53,6 +56,12 @@ class Prediction:
     label: str | None
     reason: str | None
     digest: np.ndarray
+    no_answer: str | None = None
+
+    @property
+    def answer(self) -> str | None:
+        """The label, where there is one and the run's promise, if it makes one, covers it."""
+        return self.label if self.no_answer is None else None
 
 
 def load_run(
@@ -153,6 +162,7 @@ class Classifier:
     ):
         self.run = run
         self.head = head
+        self.guard = load_guard(run)
         self.device = device
         self.notes: list[str] = []
         self._network = network
@@ -232,9 +242,12 @@ class Classifier:
 
         # Sources where files are expected: what is asked of either is left to `read`.
         outcomes, features = embed_files(cast(Any, batch), cast(Any, read), engine)
-        rows = iter(self._predict_rows(features) if len(features) else ())
+        probabilities = self._predict_rows(features) if len(features) else features
+        rows = iter(describe_rows(self.run, self.guard, features, probabilities))
         return [
-            self._describe(source.path, digest, reason, next(rows) if reason is None else None)
+            Prediction(source.path, None, None, reason, digest)
+            if reason is not None
+            else replace(next(rows), path=source.path, digest=digest)
             for source, (digest, reason) in zip(batch, outcomes, strict=True)
         ]
 
@@ -246,18 +259,6 @@ class Classifier:
                 f"classes. Received: shape {probabilities.shape}, from {self.run.folder}"
             )
         return probabilities
-
-    def _describe(
-        self,
-        path: Path | None,
-        digest: np.ndarray,
-        reason: str | None,
-        probabilities: np.ndarray | None,
-    ) -> Prediction:
-        label = None
-        if probabilities is not None:
-            label = self.class_names[int(probabilities.argmax())]
-        return Prediction(path, probabilities, label, reason, digest)
 
     def open_engine(self, n_images: int) -> Embedder:
         """The engine for so many images; it is opened once and kept."""
@@ -275,6 +276,24 @@ class Classifier:
                 self.notes += [note for note in engine.notes if note not in self.notes]
                 self._engines[batch_size] = engine
             return self._engines[batch_size]
+
+
+def describe_rows(
+    run: Run, guard: Guard | None, features: np.ndarray, probabilities: np.ndarray
+) -> list[Prediction]:
+    """A prediction for each row of features, of images whose path and digest are still to be said.
+
+    Args:
+        guard: keeps the run's promise, None where it makes none.
+        features: float32 (n, n_features).
+        probabilities: float32 (n, n_classes).
+    """
+    unknown = np.zeros(32, np.uint8)
+    no_answers = [None] * len(features) if guard is None else guard.judge(features, probabilities)
+    return [
+        Prediction(None, row, run.class_names[int(row.argmax())], None, unknown, no_answer)
+        for row, no_answer in zip(probabilities, no_answers, strict=True)
+    ]
 
 
 def _check_parity_once(classifier: Classifier) -> list[str]:

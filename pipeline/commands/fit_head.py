@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.commands.options import given_options, make_option, options_of
+from pipeline.commands.options import given_options, make_option, options_of, whole_number
 from pipeline.commands.shared import (
     EXISTING,
     Command,
@@ -17,7 +17,9 @@ from pipeline.commands.shared import (
     output_option,
 )
 from pipeline.features.options import SplitOptions
+from pipeline.features.question import QuestionOptions
 from pipeline.heads.options import FoldOptions
+from pipeline.runs.promise.options import PromiseOptions
 from pipeline.system.options import OptionField, list_options
 
 if TYPE_CHECKING:
@@ -72,8 +74,13 @@ def _merge(by_head: dict[str, OptionField]) -> OptionField:
 @click.argument("features", type=EXISTING, nargs=-1, required=True)
 @option("--memory", default="50%", help="For features: 2GB, 500MB, or a share of what is free. "
          "Larger files are read again and again.")  # fmt: skip
+@options_of(QuestionOptions)
 @options_of(SplitOptions)
 @options_of(FoldOptions)
+@options_of(PromiseOptions)
+@option("--shots", help="Only tell how accuracy grows with the images of each class: 1,2,4,8,16. "
+        "Writes a curve, and no run.")  # fmt: skip
+@option("--seeds", type=whole_number(least=1), default=5, help="Draws of each of --shots.")
 @output_option
 @force_option
 @json_option
@@ -82,6 +89,8 @@ def fit_head(
     features: tuple[Path, ...],
     head: str,
     memory: str,
+    shots: str | None,
+    seeds: int,
     output: Path | None,
     force: bool,
     as_json: bool,
@@ -94,6 +103,9 @@ def fit_head(
       python cli.py fit-head cache/photos-efficientnet-lite0-*.h5
       python cli.py fit-head cache/photos-*.h5 --head dense --hidden 256 --class-weight balanced
       python cli.py fit-head cache/scans-*.h5 --group-by '(patient[0-9]+)'
+      python cli.py fit-head cache/photos-*.h5 --promise 0.98
+      python cli.py fit-head cache/photos-*.h5 --shots 1,2,4,8,16
+      python cli.py fit-head cache/photos-*.h5 --merge cats+dogs=pets --classes pets,horses
     """
     from pipeline.heads.fit_head import check_fit_options
     from pipeline.heads.fit_head import fit_head as fit
@@ -105,6 +117,9 @@ def fit_head(
             "\nLeave --output out: each run gets a name of its own."
         )
     options = _options_of_head(head)
+    if shots is not None:
+        _show_shots(terminal, features, head, shots, seeds, output, options, as_json=as_json)
+        return
     check_fit_options(head, options)  # before the slow start of TensorFlow
     n_bytes = _parse_memory(memory)
     find_head(head).import_fit()  # TensorFlow's start, out of sight
@@ -128,6 +143,7 @@ def _options_of_head(head: str) -> dict[str, Any]:
     An option that this head does not have is refused, or its user would believe that it did
     something.
     """
+    from pipeline.heads.fit_head import SHARED_OPTIONS
     from pipeline.heads.registry import HEADS
 
     context = click.get_current_context()
@@ -143,8 +159,35 @@ def _options_of_head(head: str) -> dict[str, Any]:
                 f"with it. Received: --head {head} {flag} {value}\n"
                 f"Leave {flag} out, or say --head {others}."
             )
-    shared = {entry.name for entry in (*fields(SplitOptions), *fields(FoldOptions))}
+    shared = {entry.name for kind in SHARED_OPTIONS for entry in fields(kind)}
     return {name: value for name, value in given.items() if name in names[head] | shared}
+
+
+def _show_shots(
+    terminal: "Terminal",
+    features: tuple[Path, ...],
+    head: str,
+    shots: str,
+    seeds: int,
+    output: Path | None,
+    options: dict[str, Any],
+    *,
+    as_json: bool,
+) -> None:
+    from pipeline.heads.few_images.shots import fit_shots, parse_shots
+
+    for path in features:
+        with terminal.progress() as on_progress:
+            found = fit_shots(
+                path,
+                parse_shots(shots),
+                seeds=seeds,
+                head=head,
+                output=output,
+                on_progress=on_progress,
+                **options,
+            )
+        terminal.show_shots(found, as_json=as_json)
 
 
 def _parse_memory(text: str) -> int:

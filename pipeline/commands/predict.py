@@ -51,6 +51,8 @@ def predict(
     """Classify images, or all images in folders, with RUN's model.
 
     RUN is a run's folder, or its name in runs/. The exit code is 1 where not one image can be used.
+    A run that was fitted with --promise answers where the promise covers it; else it says "unsure"
+    or "unlike anything seen".
 
     \b
     Examples:
@@ -70,5 +72,6 @@ def predict(
             opened, paths, is_alone=True, on_progress=on_progress, on_note=terminal.say, **how
         )
     form = "json" if as_json else form or "table"
-    terminal.show_predictions(predictions, opened.class_names, top, form)
+    promises = opened.manifest.promise is not None
+    terminal.show_predictions(predictions, opened.class_names, top, form, promises=promises)
     require_some_usable(predictions)

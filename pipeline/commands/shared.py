@@ -1,14 +1,19 @@
 """What the commands share: printing an error, options that several have, small conversions."""
 
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from pipeline.commands.options import FieldOption, options_of
 from pipeline.features.options import ExtractOptions
+from pipeline.system.endings import end_at_once_when_told, raising_when_told_to_end
+
+if TYPE_CHECKING:
+    from pipeline.errors import FrostlineError
 
 EXISTING = click.Path(path_type=Path)
 EXAMPLE_PROGRAM = "python cli.py"  # in the examples of help texts
@@ -25,29 +30,64 @@ class Command(click.Command):
         return _as_typed(super().get_help(ctx), ctx)
 
     def invoke(self, ctx: click.Context) -> Any:
+        from pipeline.errors import FrostlineError
+
+        with raising_when_told_to_end() as ending:
+            try:
+                return super().invoke(ctx)
+            except KeyboardInterrupt:
+                self._leave_stopped(ctx, ending.signal or signal.SIGINT)
+            except FrostlineError as error:
+                if ending.signal:  # a child that ended by the same signal, say
+                    self._leave_stopped(ctx, ending.signal)
+                if ctx.params.get("debug"):
+                    raise
+                self._leave_failed(ctx, error)
+            except Exception as error:
+                if ending.signal:
+                    self._leave_stopped(ctx, ending.signal)
+                if ctx.params.get("debug"):
+                    raise
+                self._leave_if_out_of_memory(ctx, error)
+                raise
+
+    def _leave_failed(self, ctx: click.Context, error: "FrostlineError") -> NoReturn:
         from pipeline.commands.terminal.output import complain
         from pipeline.commands.terminal.words import say_in_commands
-        from pipeline.errors import FrostlineError, ParameterError
+        from pipeline.errors import ParameterError
         from pipeline.system.printable import printable_lines
 
-        try:
-            return super().invoke(ctx)
-        except FrostlineError as error:
-            if ctx.params.get("debug"):
-                raise
-            if isinstance(error, ParameterError):
-                raise click.UsageError(printable_lines(say_in_commands(str(error))), ctx) from error
-            complain(f"Error: {error}")
+        if isinstance(error, ParameterError):
+            raise click.UsageError(printable_lines(say_in_commands(str(error))), ctx) from error
+        complain(f"Error: {error}")
+        ctx.exit(1)
+
+    def _leave_if_out_of_memory(self, ctx: click.Context, error: Exception) -> None:
+        from pipeline.commands.terminal.output import complain
+        from pipeline.system.memory import describe_want_of_memory
+
+        if (words := describe_want_of_memory(error)) is not None:
+            complain(f"Error: {words}")
             ctx.exit(1)
-        except KeyboardInterrupt:
-            how = " with --resume" if self.name == "finetune" else ""
-            text = f"Stopped. What was finished is kept; the same command{how} goes on."
-            complain(text)
-            ctx.exit(130)
+
+    def _leave_stopped(self, ctx: click.Context, number: int) -> NoReturn:
+        """By a signal: with the exit code that a shell gives to what ended by that."""
+        from pipeline.commands.terminal.output import complain
+
+        how = " with --resume" if self.name == "finetune" else ""
+        complain(f"Stopped. What was finished is kept; the same command{how} goes on.")
+        ctx.exit(128 + number)
 
 
 class Program(click.Group):
     """The commands together; what each is for is said in full, however narrow the terminal."""
+
+    def main(self, args: Sequence[str] | None = None, *rest: Any, **settings: Any) -> Any:
+        """Without `args` this is the program itself: before and after a command, too, it ends
+        without a word when it is told to."""
+        if args is None:
+            end_at_once_when_told()
+        return super().main(args, *rest, **settings)
 
     def get_help(self, ctx: click.Context) -> str:
         return _as_typed(super().get_help(ctx), ctx)

@@ -7,9 +7,10 @@ import numpy as np
 
 from pipeline.errors import DatasetError
 from pipeline.features.entries import Entries, LabelledImages, enter_images
-from pipeline.features.feature_file import Contents, ImageTable
+from pipeline.features.feature_file import Contents
 from pipeline.features.finished_rows import FinishedRows
 from pipeline.features.identify import Identity
+from pipeline.features.image_table import ImageTable
 from pipeline.features.mixing import list_engines
 from pipeline.images.dataset import Dataset
 from pipeline.images.decoding.read_images import NO_LIMITS, read_image

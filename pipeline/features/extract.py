@@ -7,13 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.backbones.engines.device import require_device_name
+from pipeline.backbones.engines.opening import require_device
 from pipeline.backbones.engines.registry import find_engine
 from pipeline.backbones.presets import find_backbone, require_image_size
 from pipeline.backbones.weights.resolve import ResolvedWeights, resolve_weights
 from pipeline.features.depth import settle_depth
-from pipeline.features.embed import make_embedder
+from pipeline.features.embed import MakeEmbedder, make_embedder
+from pipeline.features.embed_on_devices import make_on_all
+from pipeline.features.open_embedding import Workers
 from pipeline.features.opened_file import Extraction
-from pipeline.features.options import ExtractOptions, parse_colour
+from pipeline.features.options import ALL_DEVICES, ExtractOptions, parse_colour
+from pipeline.features.spread.cluster_worker import make_on_worker
+from pipeline.features.spread.shard_number import Shard, parse_shard
 from pipeline.features.summary import write_skipped_csv
 from pipeline.features.update import UpdateOptions, update_features
 from pipeline.images.dataset import Dataset, scan_dataset
@@ -22,7 +27,6 @@ from pipeline.images.decoding.read_images import make_limits
 from pipeline.images.fetch import unpack_if_archive
 from pipeline.recipe import PRECISIONS, Recipe
 from pipeline.system.options import build_options
-from pipeline.system.parallel import count_cores
 from pipeline.system.paths import as_path
 from pipeline.system.progress import OnProgress
 
@@ -70,13 +74,17 @@ def extract(
         options["weights"] = str(options["weights"])
     wanted = build_options(ExtractOptions, options, "extract features")
     wanted.check()
-    require_device_name(wanted.device)
+    if wanted.device != ALL_DEVICES:
+        require_device_name(wanted.device)
     if wanted.engine is not None:
         find_engine(wanted.engine)
+    require_image_size(find_backbone(wanted.backbone), wanted.image_size)
+    if wanted.scheduler is None:
+        require_device(wanted.device, wanted.engine, in_processes=wanted.parallel == "processes")
     folder, notes = unpack_if_archive(as_path(data, "data"))
     for note in [*wanted.describe_idle(), *notes]:
         on_note(note)
-    dataset = scan_dataset(folder, wanted.class_depth, wanted.label_from)
+    dataset = scan_dataset(folder, wanted.class_depth, wanted.label_from, on_progress)
     dataset = dataset.limited(wanted.limit)
     on_dataset(dataset)
     recipe, weights = make_recipe(
@@ -92,31 +100,54 @@ def extract(
         truncated=wanted.truncated,
     )
     chosen = None if output is None else as_path(output, "output")
-    name_target = partial(default_target, dataset.name)
+    shard = None if wanted.shard is None else parse_shard(wanted.shard)
+    name_target = partial(default_target, dataset.name, shard=shard)
     if wanted.depth == "auto":
         paths = [dataset.root / path for path in dataset.paths]
         limits = make_limits(wanted.max_pixels, wanted.max_bytes)
         recipe = settle_depth(recipe, paths, chosen, name_target, limits, on_progress, on_note)
     target = chosen or name_target(recipe)
-    n_processes = (wanted.jobs or count_cores()) if wanted.parallel == "processes" else 0
-    make = partial(
-        make_embedder,
-        recipe,
-        weights,
-        wanted.device,
-        wanted.engine,
-        n_streams=1 if n_processes else wanted.jobs,
-        network_store=wanted.network_store,
-        is_alone=is_alone or n_processes > 0,
-    )
-    how = _update_options(wanted, weights.source, n_processes)
+    make = _choose_embedder(wanted, recipe, weights, is_alone=is_alone)
+    how = _update_options(wanted, weights.source, shard)
     summary = update_features(dataset, recipe, target, make, how, on_progress, on_note)
     if wanted.skipped_csv:
         on_note(f"Skipped images: {write_skipped_csv(summary.path, summary.skipped)}")
     return Extraction(summary.path, summary)
 
 
-def _update_options(wanted: ExtractOptions, weights_source: str, n_processes: int) -> UpdateOptions:
+def _choose_embedder(
+    wanted: ExtractOptions, recipe: Recipe, weights: ResolvedWeights, *, is_alone: bool
+) -> MakeEmbedder:
+    """What makes the network ready, wherever it is called."""
+    if wanted.scheduler is not None:
+        return partial(
+            make_on_worker,
+            recipe,
+            weights.source,
+            wanted.device,
+            wanted.engine,
+            network_store=wanted.network_store,
+            is_fast=wanted.fast,
+        )
+    on_all = wanted.device == ALL_DEVICES
+    in_processes = on_all or wanted.parallel == "processes"
+    make = partial(
+        make_embedder,
+        recipe,
+        weights,
+        "gpu" if on_all else wanted.device,
+        wanted.engine,
+        n_streams=1 if wanted.parallel == "processes" else wanted.jobs,
+        network_store=wanted.network_store,
+        is_alone=is_alone or in_processes,
+        is_fast=wanted.fast,
+    )
+    return partial(make_on_all, make, recipe.image_size, wanted.engine) if on_all else make
+
+
+def _update_options(
+    wanted: ExtractOptions, weights_source: str, shard: Shard | None
+) -> UpdateOptions:
     limits = None
     if wanted.max_pixels is not None or wanted.max_bytes is not None:
         limits = make_limits(wanted.max_pixels, wanted.max_bytes)
@@ -131,8 +162,9 @@ def _update_options(wanted: ExtractOptions, weights_source: str, n_processes: in
         limits=limits,
         isolate=wanted.isolate,
         stop_at_failure=wanted.on_error == "fail",
-        n_processes=n_processes,
+        workers=Workers(wanted.parallel, wanted.jobs, wanted.scheduler),
         engine=wanted.engine,
+        shard=shard,
     )
 
 
@@ -175,6 +207,10 @@ def make_recipe(
     return recipe, resolved
 
 
-def default_target(name: str, recipe: Recipe) -> Path:
-    """`cache/DATA-BACKBONE-XXXXXXXX.h5`, X being the start of the recipe id."""
-    return CACHE_FOLDER / f"{name}-{recipe.backbone_in_file_names}-{recipe.id[:8]}.h5"
+def default_target(name: str, recipe: Recipe, shard: Shard | None = None) -> Path:
+    """`cache/DATA-BACKBONE-XXXXXXXX.h5`, X being the start of the recipe id.
+
+    A shard's ends with `-shard-2-of-3`.
+    """
+    end = "" if shard is None else f"-{shard.in_file_names}"
+    return CACHE_FOLDER / f"{name}-{recipe.backbone_in_file_names}-{recipe.id[:8]}{end}.h5"

@@ -31,7 +31,8 @@ from pipeline.features.file_contents import (
     read_text,
     read_whole_number,
 )
-from pipeline.features.file_stamps import Stamps, no_stamps
+from pipeline.features.image_table import ImageTable, read_images, write_images
+from pipeline.features.spread.shards import ShardRecord, read_shard, write_shard
 from pipeline.images.split_rules import CHANCE
 from pipeline.recipe import EngineRecord, Recipe
 from pipeline.system.disk import OutputFile
@@ -49,29 +50,6 @@ from pipeline.system.sealed_hdf5 import VERSION, open_sealed, read_seal, write_s
 FORMAT = "frostline-features"
 PART_FORMAT = "frostline-part"
 _BLOCK_BYTES = 8 * 2**20
-
-
-@dataclass(frozen=True)
-class ImageTable:
-    """What identifies each image; all arrays have `n_samples` rows, in the order of `paths`."""
-
-    paths: list[str]
-    digests: np.ndarray  # uint8 (n_samples, 32)
-    sizes: np.ndarray  # int64, bytes
-    mtimes: np.ndarray  # int64, nanoseconds
-    stamps: Stamps
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def equals(self, other: "ImageTable") -> bool:
-        return (
-            self.paths == other.paths
-            and np.array_equal(self.digests, other.digests)
-            and np.array_equal(self.sizes, other.sizes)
-            and np.array_equal(self.mtimes, other.mtimes)
-            and self.stamps.equals(other.stamps)
-        )
 
 
 @dataclass(frozen=True)
@@ -100,6 +78,7 @@ class Contents:
     data_name: str = ""  # what runs are called that are made of it
     entries: Entries | None = None  # None in files from before they were kept
     split_rule: str = CHANCE  # by which splits are made, unless another is asked for
+    shard: ShardRecord | None = None  # None where the file is no shard
 
     @property
     def engine(self) -> EngineRecord:
@@ -133,6 +112,7 @@ class Contents:
             and self.data_root == other.data_root
             and self.data_name == other.data_name
             and self.engines == other.engines
+            and (self.shard.equals(other.shard) if self.shard else other.shard is None)
         )
 
 
@@ -156,12 +136,12 @@ def write_features(
     def fill(file: h5py.File, output: OutputFile) -> None:
         hasher = hashlib.sha256()
         write_rows(file, "features", blocks, (len(contents.images), n_features), output, hasher)
-        _write_images(file, contents.images)
+        write_images(file, contents.images)
         file["label"] = contents.labels.astype(np.int32)
         file["split"] = contents.splits.astype(np.int8)
         file["arrival"] = contents.arrivals.astype(np.int32)
         skipped = file.create_group("skipped")
-        _write_images(skipped, contents.skipped)
+        write_images(skipped, contents.skipped)
         write_strings(skipped, "reason", contents.reasons)
         retired = file.create_group("retired")
         retired["digest"] = contents.retired
@@ -171,6 +151,8 @@ def write_features(
         )
         if contents.entries is not None:
             write_entries(file, contents.entries)
+        if contents.shard is not None:
+            write_shard(file, contents.shard)
         probe = file.create_group("probe")
         probe["row"] = contents.probe_rows.astype(np.int64)
         probe["pixels"] = contents.probe_pixels
@@ -365,15 +347,6 @@ def _read_engines(file: h5py.File) -> list[EngineRecord]:
     return [EngineRecord(batch_size=read_whole_number(file, "batch_size"))]
 
 
-def _write_images(group: h5py.Group, images: ImageTable) -> None:
-    write_strings(group, "path", images.paths)
-    group["digest"] = images.digests.reshape(-1, 32).astype(np.uint8)
-    group["size"] = images.sizes.astype(np.int64)
-    group["mtime_ns"] = images.mtimes.astype(np.int64)
-    group["ctime_ns"] = images.stamps.ctimes
-    group["inode"] = images.stamps.inodes
-
-
 def _read_contents(file: h5py.File) -> Contents:
     attributes = file.attrs
 
@@ -381,14 +354,15 @@ def _read_contents(file: h5py.File) -> Contents:
         # Files of the first days have no such column: all images came at once.
         return file[name][:] if name in file else np.zeros(n_rows, np.int32)
 
+    class_names = msgspec.convert(json.loads(read_text(file, "class_names")), list[str])
     return Contents(
         recipe=Recipe.from_json(read_text(file, "recipe")),
-        images=_read_images(file),
+        images=read_images(file),
         labels=file["label"][:],
         splits=file["split"][:],
         arrivals=read_arrivals("arrival", len(file["label"])),
-        class_names=msgspec.convert(json.loads(read_text(file, "class_names")), list[str]),
-        skipped=_read_images(file["skipped"]),
+        class_names=class_names,
+        skipped=read_images(file["skipped"]),
         reasons=read_strings(file["skipped/reason"]),
         retired=file["retired/digest"][:],
         retired_arrivals=read_arrivals("retired/arrival", len(file["retired/digest"])),
@@ -404,6 +378,7 @@ def _read_contents(file: h5py.File) -> Contents:
         data_name=_read_data_name(file),
         entries=read_entries(file, file["label"][:], file["split"][:]),
         split_rule=read_split_rule(file),
+        shard=read_shard(file, len(class_names)),
     )
 
 
@@ -411,17 +386,3 @@ def _read_data_name(file: h5py.File) -> str:
     """Files of the first days do not say: data sets were called after their folder."""
     root = os.fsdecode(file.attrs["data_root"])
     return os.fsdecode(file.attrs.get("data_name", b"")) or Path(root).name or "data"
-
-
-def _read_images(group: h5py.Group) -> ImageTable:
-    paths = read_strings(group["path"])
-    has_stamps = "ctime_ns" in group and "inode" in group
-    return ImageTable(
-        paths=paths,
-        digests=group["digest"][:],
-        sizes=group["size"][:],
-        mtimes=group["mtime_ns"][:],
-        stamps=Stamps(group["ctime_ns"][:], group["inode"][:])
-        if has_stamps
-        else no_stamps(len(paths)),
-    )

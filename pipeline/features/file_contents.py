@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from pipeline.features.feature_file import Contents
 
 
-def _tables_of_images(group: str, n_images: str) -> dict[str, Table]:
+def _tables_of_images(group: str, n_images: str, *, is_optional: bool = False) -> dict[str, Table]:
     return {
-        f"{group}path": Table(None, (n_images,)),
-        f"{group}digest": Table(np.uint8, (n_images, 32)),
-        f"{group}size": Table(np.int64, (n_images,)),
-        f"{group}mtime_ns": Table(np.int64, (n_images,)),
+        f"{group}path": Table(None, (n_images,), is_optional),
+        f"{group}digest": Table(np.uint8, (n_images, 32), is_optional),
+        f"{group}size": Table(np.int64, (n_images,), is_optional),
+        f"{group}mtime_ns": Table(np.int64, (n_images,), is_optional),
         f"{group}ctime_ns": Table(np.int64, (n_images,), is_optional=True),
         f"{group}inode": Table(np.uint64, (n_images,), is_optional=True),
     }
@@ -45,6 +45,11 @@ FEATURE_TABLES = {
     "entry/gone/digest": Table(np.uint8, ("n_gone", 32), is_optional=True),
     "entry/gone/class": Table(np.int32, ("n_gone",), is_optional=True),
     "entry/gone/arrival": Table(np.int32, ("n_gone",), is_optional=True),
+    **_tables_of_images("shard/seen/", "n_seen", is_optional=True),
+    "shard/seen/label": Table(np.int32, ("n_seen",), is_optional=True),
+    "shard/seen/split": Table(np.int8, ("n_seen",), is_optional=True),
+    "shard/compared/digest": Table(np.uint8, ("n_compared", 32), is_optional=True),
+    "shard/compared/features": Table(np.float32, ("n_compared", "n_features"), is_optional=True),
     "probe/row": Table(np.int64, ("n_probes",)),
     "probe/pixels": Table(np.uint8, ("n_probes", "height", "width", 3)),
 }

@@ -21,6 +21,7 @@ from pipeline.features.feature_file import (
     read_part,
     write_part,
 )
+from pipeline.features.spread.shard_number import are_other_shards
 from pipeline.recipe import EngineRecord, Recipe
 from pipeline.system import disk
 from pipeline.system.disk import storage_errors
@@ -126,17 +127,20 @@ def find_rows(
     """Finds every finished row of the recipe; `old` is what the target holds, if it exists."""
     found = Found()
     if old is not None:
-        _add_file(target, old, "kept", found)
+        found.sources += sources_of(target, old, "kept")
     find_parts(parts_folder, recipe, found)
     if reuse:
         _find_siblings(target, recipe, found, engine)
     return found
 
 
-def _add_file(path: Path, contents: Contents, kind: str, found: Found) -> None:
+def sources_of(path: Path, contents: Contents, kind: str) -> list[RowSource]:
+    """The rows of a feature file: those of its images, and those whose image is gone."""
     images, engines = contents.images, tuple(contents.engines)
-    found.sources.append(RowSource(path, "features", images.digests, kind, engines))
-    found.sources.append(RowSource(path, "retired/features", contents.retired, "reused", engines))
+    return [
+        RowSource(path, "features", images.digests, kind, engines),
+        RowSource(path, "retired/features", contents.retired, "reused", engines),
+    ]
 
 
 def parts_folder_of(target: Path) -> Path:
@@ -147,7 +151,10 @@ def parts_folder_of(target: Path) -> Path:
 def find_parts(folder: Path, identity: RowIdentity, found: Found) -> None:
     """Adds the parts of a run that was killed; sets aside what is damaged or of something else."""
     for path in sorted(folder.glob("part-*.h5")):
-        found.next_part = int(path.stem.split("-")[1]) + 1
+        number = path.stem.removeprefix("part-")
+        if not (number.isascii() and number.isdigit()):
+            continue  # no part: somebody else's file
+        found.next_part = int(number) + 1
         try:
             digests, engine, _ = read_part(path, identity)
         except FeatureFileError as error:
@@ -177,10 +184,11 @@ def _find_siblings(target: Path, recipe: Recipe, found: Found, engine: str | Non
     """Adds other feature files of the same recipe in the same folder.
 
     Where there are rows already, only files of the same engines: a mixture costs bits, and a row
-    that is not taken costs a moment. Where an engine was asked for, only files of that one.
+    that is not taken costs a moment. Where an engine was asked for, only files of that one. A shard
+    finds nothing in the others.
     """
     for path in sorted(target.parent.glob("*.h5")):
-        if path == target:
+        if path == target or are_other_shards(path.name, target.name):
             continue
         try:
             with FeatureFile(path) as file:
@@ -192,7 +200,7 @@ def _find_siblings(target: Path, recipe: Recipe, found: Found, engine: str | Non
         is_of_those = not engines or set(contents.engines) <= set(engines)
         is_as_asked = engine is None or {record.name for record in contents.engines} == {engine}
         if contents.recipe == recipe and is_of_those and is_as_asked:
-            _add_file(path, contents, "reused", found)
+            found.sources += sources_of(path, contents, "reused")
 
 
 class PartWriter:

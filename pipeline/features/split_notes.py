@@ -5,6 +5,7 @@ from collections.abc import Collection
 import numpy as np
 
 from pipeline.features.options import SplitOptions
+from pipeline.features.spread.shards import ShardRecord
 from pipeline.images.splits import SPLITS, TEST, VAL
 from pipeline.system.printable import name_some, printable
 
@@ -30,6 +31,21 @@ def describe_small_classes(n_val: np.ndarray, class_names: list[str]) -> list[st
     return [
         f"Fewer than {_FEW_VAL_IMAGES} validation images, so their scores mean little: "
         f"{shown}{rest}."
+    ]
+
+
+def describe_shard(record: ShardRecord | None, n_images: int) -> list[str]:
+    """Says of a file that holds a part of a data set that it does.
+
+    Args:
+        record: of the file; None where it is no shard.
+        n_images: that have features in it.
+    """
+    if record is None:
+        return []
+    return [
+        f"This is shard {record.shard} of a data set: {len(record.images):,} images, of which "
+        f"{n_images:,} are here. `frostline.merge(SHARDS)` makes one file of all shards."
     ]
 
 

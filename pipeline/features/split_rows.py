@@ -16,6 +16,7 @@ from pipeline.features.split_notes import (
     describe_groups,
     describe_idle_options,
     describe_sets,
+    describe_shard,
 )
 from pipeline.images.division import assign_splits, find_missing_splits, is_divisible
 from pipeline.images.exact_rule import Roster
@@ -90,6 +91,7 @@ def divide_images(
     made = find_missing_splits(labels, given, **fractions)
     counts = count_images(splits, labels, len(contents.class_names))
     notes = [
+        *describe_shard(contents.shard, len(digests)),
         *([] if groups is None else [describe_groups(groups)]),
         *describe_emptied(counts, made, contents.class_names),
     ]

@@ -6,14 +6,15 @@ survive a kill), assemble (one new feature file), in this order.
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from pipeline.errors import DatasetError, FeatureFileError
+from pipeline.errors import DatasetError
 from pipeline.features.assemble import plan_contents, with_probes
 from pipeline.features.depth import describe_brightness, describe_darkness
 from pipeline.features.embed import EmbedFiles, MakeEmbedder, embed_into_parts
-from pipeline.features.feature_file import Contents, FeatureFile, write_features
+from pipeline.features.existing import read_existing
+from pipeline.features.feature_file import Contents, write_features
 from pipeline.features.finished_rows import (
     FinishedRows,
     Found,
@@ -32,13 +33,21 @@ from pipeline.features.mixing import (
     sample_images,
     sample_probes,
 )
-from pipeline.features.open_embedding import open_embedding
+from pipeline.features.open_embedding import Workers, open_embedding
 from pipeline.features.room import describe_room
+from pipeline.features.spread.shard_number import Shard
+from pipeline.features.spread.shards import ComparedRows
+from pipeline.features.spread.share import Share, read_whole, take_share
 from pipeline.features.summary import ExtractSummary, count_images
 from pipeline.images.dataset import Dataset
 from pipeline.images.decoding.isolated_worker import ISOLATE_SECONDS
 from pipeline.images.decoding.measure_depth import Depths, measure_depths
-from pipeline.images.decoding.read_batches import ReaderSettings, read_notes, remove_notes
+from pipeline.images.decoding.read_batches import (
+    ReaderSettings,
+    find_all_unusable,
+    read_notes,
+    remove_notes,
+)
 from pipeline.images.decoding.read_images import DEFAULT_LIMITS, Limits
 from pipeline.recipe import FULL_DEPTH, Recipe
 from pipeline.system.locks import hold_lock
@@ -64,9 +73,10 @@ class UpdateOptions:
             that were too large before are tried again.
         isolate: decode in worker processes; an image that takes `isolate_seconds` is given up.
         stop_at_failure: raise at the first image that cannot be used, instead of skipping it.
-        n_processes: embed in so many worker processes; 0 = in threads of this one.
+        workers: who reads, decodes and embeds.
         engine: that was asked for, None for none in particular; rows of another are then taken
             from no other file.
+        shard: compute only the images that fall to it; None = all.
     """
 
     rehash: bool = False
@@ -80,8 +90,9 @@ class UpdateOptions:
     isolate: bool = False
     isolate_seconds: float = ISOLATE_SECONDS
     stop_at_failure: bool = False
-    n_processes: int = 0
+    workers: Workers = field(default_factory=Workers)
     engine: str | None = None
+    shard: Shard | None = None
 
 
 @dataclass(frozen=True)
@@ -115,10 +126,11 @@ class _Job:
 
 @dataclass(frozen=True)
 class _Computed:
-    """Rows that this run computed, and the seconds that it took."""
+    """Rows that this run computed, and the seconds that it took; for a shard, rows to compare."""
 
     sources: list[RowSource] = field(default_factory=list)
     seconds: float = 0.0
+    compared: ComparedRows | None = None
 
 
 def update_features(
@@ -134,8 +146,8 @@ def update_features(
 
     Args:
         make_embedder: called with a batch size (None = choose) if and only if there is
-            something to compute, so that nothing heavy is imported otherwise. With
-            `options.n_processes` it is called in each of them, and must be picklable.
+            something to compute, so that nothing heavy is imported otherwise. Where
+            `options.workers` are processes it is called in each of them, and must be picklable.
         on_progress: called with a stage, the number done and the number to do.
         on_note: called with what people should know while they wait.
 
@@ -158,13 +170,19 @@ def update_features(
         old = _read_existing(job)
         found = _find_rows(job, old)
         identity = _identify(job, old)
-        computed = _compute(job, old, found, identity)
+        share = None
+        if options.shard is not None:
+            share = take_share(dataset, identity, options.shard)
+            job, identity = replace(job, dataset=share.dataset), share.identity
+            summary.n_images = len(share.dataset)
+            tell(share.dataset.notes[-1])
+        computed = _compute(job, old, found, identity, share)
         finished = FinishedRows(found.sources + computed.sources)
         identity.skip_unfinished(finished)
         for note in describe_brightness(identity.reasons.values()):
             tell(note)
         contents = plan_contents(
-            dataset,
+            job.dataset,
             recipe,
             identity,
             old,
@@ -172,6 +190,10 @@ def update_features(
             prune=options.prune,
             weights_source=options.weights_source,
         )
+        if share is not None and computed.compared is not None:
+            contents = replace(
+                contents, shard=share.record(computed.compared, finished.count_features())
+            )
         summary.is_unchanged = old is not None and contents.says_the_same(old)
         if not summary.is_unchanged:
             _write(job, contents, finished)
@@ -185,25 +207,14 @@ def update_features(
 
 
 def _read_existing(job: _Job) -> Contents | None:
-    target, root = job.target, job.dataset.root
-    if not target.exists():
-        return None
-    with FeatureFile(target) as file:
-        old = file.contents
-    if old.recipe != job.recipe:
-        raise FeatureFileError(
-            f"{target} was made by another recipe, and rows of two recipes are never mixed.\n"
-            "What differs: " + "; ".join(old.recipe.differences(job.recipe)) + "\n"
-            "Choose another `output`, or leave it out: the default name tells recipes apart."
-        )
-    if Path(old.data_root) != root.resolve() and not job.options.moved:
-        raise FeatureFileError(
-            f"{target} was made from another folder. Expected {old.data_root}. "
-            f"Received: {root.resolve()}\n"
-            "If the data set was moved there, say `moved=True`; if it is another one, choose "
-            "another `output`."
-        )
-    return old
+    options = job.options
+    return read_existing(
+        job.target,
+        job.recipe,
+        job.dataset.root,
+        is_moved=options.moved,
+        shard=options.shard,
+    )
 
 
 def _find_rows(job: _Job, old: Contents | None) -> Found:
@@ -231,7 +242,7 @@ def _identify(job: _Job, old: Contents | None) -> Identity:
 
     identity = identify_images(
         job.dataset,
-        old,
+        None if old is None else read_whole(old),
         rehash=options.rehash,
         limits=options.limits or DEFAULT_LIMITS,
         retry=is_retried,
@@ -242,30 +253,57 @@ def _identify(job: _Job, old: Contents | None) -> Identity:
     return identity
 
 
-def _compute(job: _Job, old: Contents | None, found: Found, identity: Identity) -> _Computed:
+def _compute(
+    job: _Job, old: Contents | None, found: Found, identity: Identity, share: Share | None
+) -> _Computed:
     """Computes what no source has, after a look whether engines would be mixed."""
     finished = FinishedRows(found.sources)
+
+    def compare(embedding: EmbedFiles | None) -> ComparedRows | None:
+        if share is None:
+            return None
+        limits = job.options.limits or DEFAULT_LIMITS
+        return share.compare(job.recipe, limits, finished, old, embedding)
+
     missing = _find_missing(identity, finished)
     kept = None if job.options.prune else old
     origins = find_origins(finished, identity.digests, kept)
     if not missing and len(origins) <= 1:
+        return _Computed(compared=compare(None))
+    settings = _settle_reading(job)
+    if share is None and not origins and _give_all_up(job, missing, identity, settings):
         return _Computed()
     _say_if_dark(job, missing)
     with open_embedding(
         job.make_embedder,
         found.list_engines(),
-        _settle_reading(job),
+        settings,
         job.options.batch_size,
-        job.options.n_processes,
+        job.options.workers,
         job.tell,
     ) as embedding:
         for origin in origins:
             if not origin.computes_like(embedding.record):
                 sample = _draw_sample(job, origin, old, identity, finished)
                 job.tell(describe_mixture(origin, sample, embedding))
+        compared = compare(embedding)
         if not missing:
-            return _Computed()
-        return _embed(job, missing, identity, embedding, found.next_part)
+            return _Computed(compared=compared)
+        computed = _embed(job, missing, identity, embedding, found.next_part)
+        return replace(computed, compared=compared)
+
+
+def _give_all_up(
+    job: _Job, missing: list[int], identity: Identity, settings: ReaderSettings
+) -> bool:
+    """Whether not one image can be used, which needs no engine to be found out."""
+    unusable = find_all_unusable(map(job.path_of, missing), settings)
+    if unusable is None:
+        return False
+    for row, (digest, reason) in zip(missing, unusable, strict=True):
+        job.stop_if_asked(job.path_of(row), reason)
+        identity.give_up(row, digest, reason)
+    return True
 
 
 def _say_if_dark(job: _Job, missing: list[int]) -> None:

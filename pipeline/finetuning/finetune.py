@@ -4,6 +4,7 @@ TensorFlow starts only when all that can be wrong without it is right.
 """
 
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,9 @@ from pipeline.backbones.engines.device import Device, require_device_name
 from pipeline.classifier.model import Classifier, open_either
 from pipeline.errors import RunError
 from pipeline.finetuning.options import FinetuneOptions
+from pipeline.finetuning.parent import open_parent
 from pipeline.finetuning.watch import Watch
+from pipeline.heads.class_weights import weigh_classes
 from pipeline.runs.run_folder import Run, claim_output
 from pipeline.system.options import build_options
 from pipeline.system.paths import as_path
@@ -108,16 +111,22 @@ def finetune(
     watch = Watch(on_progress, on_epoch, on_note)
     if tensorboard is not None:
         watch = watch.with_tensorboard(as_path(tensorboard, "tensorboard"))
+    root = None if data is None else as_path(data, "data")
+    source = None if weights is None else str(weights)
     with claim_output(target, force=force):
         _require_other_folder(opened, target)
+        started = time.perf_counter()
+        parent = open_parent(opened, source, root, watch.on_progress)
+        class_weights = weigh_classes(wanted.class_weight, parent.train_labels, opened.class_names)
+        seconds = time.perf_counter() - started
         with no_start_up_talk():
             from pipeline.finetuning.stages import run_stages
         return run_stages(
-            opened,
+            parent,
             wanted,
             device,
-            data=None if data is None else as_path(data, "data"),
-            weights=None if weights is None else str(weights),
+            class_weights=class_weights,
+            seconds=seconds,
             output=target,
             force=force,
             resume=resume,

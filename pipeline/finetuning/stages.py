@@ -7,18 +7,19 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.backbones.engines.device import Device, choose_device
+from pipeline.backbones.engines.device import Device, choose_device, use_tf32
 from pipeline.backbones.keras_settings import keras_settings
 from pipeline.classifier.build import set_precision
-from pipeline.finetuning.augment import Augmentation
+from pipeline.finetuning.augmentation.augment import Augmentation
 from pipeline.finetuning.checkpoint import State
 from pipeline.finetuning.final_model import make_final_model
 from pipeline.finetuning.finetune import FinetuneResult
 from pipeline.finetuning.inputs import PixelInputs, TrunkInputs
 from pipeline.finetuning.job import FinetuneJob, describe_job
 from pipeline.finetuning.options import FinetuneOptions
-from pipeline.finetuning.parent import Parent, open_parent
+from pipeline.finetuning.parent import Parent
 from pipeline.finetuning.pixels import PixelStore
+from pipeline.finetuning.renew_promise import renew_promise
 from pipeline.finetuning.replicas import Replicas, place
 from pipeline.finetuning.thawed import Thawed, thaw_parent
 from pipeline.finetuning.training import Training
@@ -26,37 +27,41 @@ from pipeline.finetuning.trunk.stage import TrunkStage
 from pipeline.finetuning.verdict import assess
 from pipeline.finetuning.watch import Watch
 from pipeline.finetuning.write_run import write_finetuned_run
-from pipeline.heads.class_weights import weigh_classes
-from pipeline.recipe import PRECISIONS
+from pipeline.recipe import PRECISIONS, TF32, keras_policy
 from pipeline.runs.predictions import Predictions
-from pipeline.runs.run_folder import Run
 from pipeline.system.keras_on_tensorflow import keras
+from pipeline.system.parallel import count_cores
 
 
 @keras_settings()
 def run_stages(
-    run: Run,
+    parent: Parent,
     options: FinetuneOptions,
     device: Device | str,
     *,
-    data: Path | None,
-    weights: str | None,
+    class_weights: np.ndarray | None,
+    seconds: float,
     output: Path | None,
     force: bool,
     resume: bool,
     watch: Watch,
 ) -> FinetuneResult:
-    """What `finetune` does once it is known that it can be done; see there."""
-    stopwatch = _Stopwatch()
-    device = choose_device(device) if isinstance(device, str) else device
-    watch.on_note(f"Computing on {device.description}.")
-    parent = open_parent(run, weights, data, watch.on_progress)
-    class_weights = weigh_classes(options.class_weight, parent.train_labels, run.class_names)
+    """What `finetune` does once it is known that it can be done; see there.
+
+    Args:
+        class_weights: float (n_classes,), None for equal ones.
+        seconds: that the parent took to be opened.
+    """
+    stopwatch = _Stopwatch(started=time.perf_counter() - seconds)
+    if isinstance(device, str):
+        device = choose_device(device, sees_others=options.strategy == "mirrored")
+    for note in (f"Computing on {device.description}.", *device.notes):
+        watch.on_note(note)
     task = _Task(parent, options, device, watch, output, force, class_weights, stopwatch)
     with ExitStack() as held:
         with place(options.strategy, device) as replicas:
             thawed = _thaw(task, replicas)
-            job = describe_job(run, output, options, thawed.line.name, class_weights)
+            job = describe_job(parent.run, output, options, thawed.line.name, class_weights)
             held.enter_context(job.hold())
             found = job.find_state(resume=resume, force=force, on_note=watch.on_note)
             images = _open_images(task, thawed, found)
@@ -122,7 +127,7 @@ def _open_images(task: _Task, thawed: Thawed, state: State | None) -> _Images:
     parent, options, watch = task.parent, task.options, task.watch
     # What is resumed goes on as it began.
     wanted = options.trunk_cache if state is None else state.used_trunk_cache
-    stage = TrunkStage(parent, options, _short_name(task.device), thawed.model, thawed.line.name)
+    stage = TrunkStage(parent, options, task.device.asked_as, thawed.model, thawed.line.name)
     trunk = stage.open_inputs(wanted, watch.on_progress, watch.on_note)
     task.stopwatch.lap("trunk cache")
     store = PixelStore(parent.paths, parent.run.recipe, on_progress=watch.on_progress)
@@ -141,11 +146,12 @@ def _train(
 ) -> State:
     """Trains; the winner's weights are in the model then."""
     uses_cache = images.trunk is not None
-    set_precision(thawed.model.get_layer("backbone"), PRECISIONS[task.options.precision])
+    precision = PRECISIONS[task.options.precision]
+    set_precision(thawed.model.get_layer("backbone"), keras_policy(precision))
     training = Training(
         thawed.model,
         thawed.line.name,
-        images.trunk or PixelInputs(images.store, images.augment),
+        images.trunk or _make_pixel_inputs(task, images),
         task.parent.before,
         task.options,
         from_line=uses_cache,
@@ -155,9 +161,19 @@ def _train(
         watch=task.watch,
         on_state=job.save,
     )
+    if task.device.is_gpu:
+        use_tf32(is_on=precision == TF32)
     training.run()
+    if task.device.is_gpu:
+        use_tf32(is_on=False)
     task.stopwatch.lap("train")
     return training.state
+
+
+def _make_pixel_inputs(task: _Task, images: _Images) -> PixelInputs:
+    """On a CPU training itself takes all cores but what one thread augments ahead."""
+    n_threads = count_cores() if task.device.is_gpu else 1
+    return PixelInputs(images.store, images.augment, n_threads)
 
 
 def _predict(
@@ -195,6 +211,10 @@ def _write(
     parent, options, line = task.parent, task.options, thawed.line
     names = parent.run.class_names
     assessment = assess(parent.before, after, names, state, options, thawed.neighbours())
+    guard, notes = renew_promise(parent, after)
+    for note in notes:
+        state.notes.append(note)
+        task.watch.on_note(note)
     folder, seconds = write_finetuned_run(
         parent,
         model,
@@ -204,6 +224,7 @@ def _write(
         device=task.device,
         augment=(images.augment, images.store) if options.is_augmented else None,
         line=line.name,
+        guard=guard,
         facts={
             "parameters": {**asdict(options), "unfreeze": line.name},
             "unfreeze_reason": line.reason,
@@ -228,9 +249,3 @@ def _write(
         notes=state.notes,
         seconds=seconds,
     )
-
-
-def _short_name(device: Device) -> str:
-    """`/GPU:1` -> `gpu:1`, `/CPU:0` -> `cpu`, as on the command line."""
-    name = device.name.strip("/").lower()
-    return name if device.is_gpu else "cpu"

@@ -15,7 +15,7 @@ from pipeline.backbones.safe_loading import load_keras_model_safely
 from pipeline.classifier.build import split_classifier
 from pipeline.classifier.parts import identify_finetuned
 from pipeline.errors import ParityError
-from pipeline.finetuning.augment import Augmentation, number_images
+from pipeline.finetuning.augmentation.augment import Augmentation, number_images
 from pipeline.finetuning.checkpoint import State
 from pipeline.finetuning.parent import Parent
 from pipeline.finetuning.pixels import PixelStore
@@ -35,6 +35,7 @@ from pipeline.runs.manifest import (
     write_manifest,
 )
 from pipeline.runs.predictions import Predictions, write_predictions
+from pipeline.runs.promise.guard import Guard, save_guard
 from pipeline.runs.records import (
     Probes,
     read_probes,
@@ -63,6 +64,7 @@ def write_finetuned_run(
     device: Device,
     augment: tuple[Augmentation, PixelStore] | None,
     line: str,
+    guard: Guard | None,
     facts: dict,
     measure_seconds: Callable[[], dict[str, float]],
     output: Path | None,
@@ -76,6 +78,7 @@ def write_finetuned_run(
         device: where to check the saved model.
         augment: what augmented the images and the images, None where nothing did.
         line: the frost line.
+        guard: keeps the promise of the model, None where it makes none.
         facts: of the manifest: parameters, n_devices, parity, unfreeze_reason and
             trainable_parameters.
 
@@ -103,7 +106,8 @@ def write_finetuned_run(
         seconds = measure_seconds()
         manifest = _describe(parent, state, assessment, device, facts, seconds)
         bound = bind_names(folder, manifest.class_names, [FINETUNED_MODEL])
-        manifest = replace(manifest, names_and_head_sha256=bound)
+        promise = None if guard is None else save_guard(folder, guard)
+        manifest = replace(manifest, names_and_head_sha256=bound, promise=promise)
         write_manifest(folder, manifest)
         write_confusion_matrices(folder, manifest)
     return final, seconds
@@ -146,6 +150,7 @@ def _describe(
         scored_images=identify_scored_images(
             parent.digests, parent.before.splits, parent.before.labels, inherited.class_names
         ),
+        question=inherited.question,
         finetuning=FinetuningPart(
             parent=str(parent.run.folder.resolve()),
             device=device.description,

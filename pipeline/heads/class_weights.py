@@ -65,8 +65,9 @@ def _read_pairs(path: Path) -> list[tuple[str, Any]]:
         rows = [row for row in csv.reader(io.StringIO(text, newline=""), strict=True) if row]
         pairs = [(name.strip(), value.strip()) for name, value in rows]
     except (OSError, ValueError, RecursionError, csv.Error) as error:
+        why = error.strerror if isinstance(error, OSError) else error
         raise ClassWeightError(
-            f"The class weights cannot be read: {error}. Expected balanced, none, a JSON file "
+            f"The class weights cannot be read: {why}. Expected balanced, none, a JSON file "
             '{"class": weight, ...} or a CSV file with a line class,weight for each class. '
             f"Received: `class_weight={path}`"
         ) from error

@@ -49,6 +49,7 @@ class Fit:
         out_of_fold: with `folds`, what heads that never saw an image say of it; its scores are
             `metrics["folds"]`.
         folds: with `folds`, how each fold did.
+        temperature: that the scores of the fitted head are divided by, 1 = they are left.
     """
 
     kind: str
@@ -67,6 +68,7 @@ class Fit:
     notes: list[str]
     out_of_fold: OutOfFold | None = None
     folds: FoldScores | None = None
+    temperature: float = 1.0
 
 
 def fit(
@@ -139,7 +141,7 @@ def fit(
         chosen=fitted.chosen,
         chosen_by=fitted.chosen_by,
         # After folds the head is fitted on more than chose: its history is of the choice alone.
-        history=_settle(fitted, {} if out_of_fold is not None else metrics),
+        history=settle(fitted, {} if out_of_fold is not None else metrics),
         x=fitted.x,
         best=fitted.best,
         labels=rows.labels,
@@ -209,7 +211,7 @@ def _has_option(kind: HeadKind, name: str) -> bool:
     return name in {entry.name for entry in fields(kind.options)}
 
 
-def _settle(fitted: ChosenHead, metrics: dict[str, Metrics]) -> list[dict[str, Any]]:
+def settle(fitted: ChosenHead | Fit, metrics: dict[str, Metrics]) -> list[dict[str, Any]]:
     """The history, whose chosen record says what came of the head that is kept.
 
     While a head is looked for, its losses are those of a sample, or of numbers less rounded.

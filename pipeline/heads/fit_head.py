@@ -2,7 +2,7 @@
 
 import time
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from numbers import Integral
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import DatasetError, FeatureFileError, ParameterError, SplitError
+from pipeline.features.ask_question import ask
 from pipeline.features.feature_file import Contents, FeatureFile
 from pipeline.features.options import SplitOptions
+from pipeline.features.question import QuestionOptions
 from pipeline.features.sliced_rows import FeatureRows
 from pipeline.features.split_notes import describe_small_classes
 from pipeline.features.split_rows import (
@@ -23,25 +25,45 @@ from pipeline.features.split_rows import (
 from pipeline.heads.fit import Fit, check_folds, fit, make_options
 from pipeline.heads.options import FoldOptions
 from pipeline.heads.registry import find_head
+from pipeline.heads.tempered import calibrate
 from pipeline.heads.write_run import write_head_run
 from pipeline.images.splits import UNLABELLED, VAL
 from pipeline.runs.fold_scores import FoldScores
 from pipeline.runs.manifest import FeaturesPart
+from pipeline.runs.promise.guard import Guard
+from pipeline.runs.promise.make_guard import TEST_FRACTION, make_guard
+from pipeline.runs.promise.options import PromiseOptions
+from pipeline.runs.promise.record import PromisePart
 from pipeline.runs.run_folder import claim_output
 from pipeline.runs.scores import Metrics
-from pipeline.system.memory import available_bytes, parse_memory
+from pipeline.system.memory import SCIPY_BYTES, available_bytes, parse_memory, require_memory
 from pipeline.system.options import check_options
 from pipeline.system.paths import as_path
 from pipeline.system.printable import name_some
 from pipeline.system.progress import OnProgress
+
+# What may be said of a fit, whichever head is fitted.
+SHARED_OPTIONS: tuple[type, ...] = (QuestionOptions, SplitOptions, FoldOptions, PromiseOptions)
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """All that may be said of a fit, checked."""
+
+    asking: QuestionOptions
+    dividing: SplitOptions
+    folding: FoldOptions
+    promising: PromiseOptions
+    of_head: dict[str, Any]
 
 
 @dataclass(frozen=True)
 class FitResult:
     """The run that was written and what it says.
 
-    `n_images` is int (n_classes, 3): images per class and split. `folds` is there where the head
-    was cross-validated; the scores are `metrics["folds"]` then.
+    `n_images` is int (n_classes, 3): images per class and split. `promise` is None where none was
+    asked for. `folds` is there where the head was cross-validated; the scores are
+    `metrics["folds"]` then.
     """
 
     folder: Path
@@ -52,6 +74,7 @@ class FitResult:
     seconds: float
     class_names: list[str]
     n_images: np.ndarray
+    promise: PromisePart | None = None
     folds: FoldScores | None = None
 
     def __fspath__(self) -> str:
@@ -79,7 +102,9 @@ def fit_head(
         output: the run's folder, None for `runs/DATA-BACKBONE-HEAD-NUMBER`.
         force: overwrite what is there.
         on_progress: called with a stage, the number done and the number to do.
-        options: of `SplitOptions`, of `FoldOptions` and of the head's own; see
+        options: of `QuestionOptions`, `SplitOptions`, `FoldOptions`, `PromiseOptions`
+            and of the head's own; see
+            `features/question.py`, `features/options.py`, `runs/promise/options.py` and
             `heads/options.py`.
 
     Returns:
@@ -91,6 +116,7 @@ def fit_head(
         FeatureFileError: no feature file, or a damaged one.
         DatasetError: its images have no labels, or only one class.
         SplitError: a class too small to be split.
+        PromiseError: the head cannot promise what was asked for; nothing is written.
         RunError: the output exists.
         LockedError: another process is about to write the output.
     """
@@ -118,14 +144,19 @@ def _fit_head(
     options: dict[str, Any],
 ) -> FitResult:
     """`fit_head`, for whoever holds the output."""
-    dividing, folding, of_head = check_fit_options(head, options)
+    checked = check_fit_options(head, options)
+    dividing, folding, promising = checked.dividing, checked.folding, checked.promising
+    require_memory(SCIPY_BYTES, "Fitting a head")
     n_bytes = _count_bytes(memory)
     is_idle_force = force and output is None
     path, started = Path(features), time.perf_counter()
     seconds = {}
     with FeatureFile(path) as file:
-        contents, dropped = drop_small_classes(file.contents, dividing)
+        contents, question, asked = ask(file.contents, checked.asking)
+        contents, dropped = drop_small_classes(contents, dividing)
         _require_classes(contents, path)
+        if promising.promise is not None and "test_fraction" not in options:
+            dividing = replace(dividing, test_fraction=TEST_FRACTION)
         division = divide_images(contents, dividing, asked=options)
         rows = FeatureRows(file, n_bytes)
         source = _describe_source(file, division.equal_images)
@@ -136,10 +167,13 @@ def _fit_head(
             contents,
             division,
             head,
-            {**of_head, **asdict(folding)},
+            {**checked.of_head, **asdict(folding)},
             seed=dividing.seed,
             on_progress=on_progress,
         )
+        if promising.needs_temperature:
+            fitted = calibrate(fitted)
+        guard = _make_guard(rows, fitted, division, promising)
         seconds["fit"] = time.perf_counter() - fit_started
         probe_features = rows[contents.probe_rows]
     del rows  # what follows needs memory of its own
@@ -154,7 +188,8 @@ def _fit_head(
         ),
         *(["`force` changes nothing without `output`: a new run gets a new name."] * is_idle_force),
     ]
-    notes = [*dropped, *division.notes, *idle, *small_classes, *fitted.notes]
+    idle += promising.describe_idle(options)
+    notes = [*asked, *dropped, *division.notes, *idle, *small_classes, *fitted.notes]
     folder = write_head_run(
         fitted,
         contents,
@@ -162,7 +197,11 @@ def _fit_head(
         division,
         dividing,
         folding,
+        promising,
         probe_features,
+        asking=checked.asking,
+        question=question,
+        guard=guard,
         notes=notes,
         measure_seconds=lambda: {**seconds, "total": time.perf_counter() - started},
         output=output,
@@ -178,33 +217,43 @@ def _fit_head(
         time.perf_counter() - started,
         fitted.class_names,
         n_images,
-        fitted.folds,
+        folds=fitted.folds,
+        promise=None if guard is None else guard.facts,
     )
 
 
-def check_fit_options(
-    head: str, options: dict[str, Any]
-) -> tuple[SplitOptions, FoldOptions, dict[str, Any]]:
-    """Divides options into those for the division of images, for folds and of a head; checks all.
+def check_fit_options(head: str, options: dict[str, Any]) -> FitOptions:
+    """Sorts options by what they are of; checks all.
 
     Raises:
         HeadError: no such head.
         ParameterError: an option that makes no sense.
     """
-    dividing = SplitOptions(**_pick(options, SplitOptions))
-    folding = FoldOptions(**_pick(options, FoldOptions))
-    shared = {entry.name for entry in (*fields(SplitOptions), *fields(FoldOptions))}
-    of_head = {name: value for name, value in options.items() if name not in shared}
+    shared = [kind(**_pick(options, kind)) for kind in SHARED_OPTIONS]
+    names = {entry.name for kind in SHARED_OPTIONS for entry in fields(kind)}
+    of_head = {name: value for name, value in options.items() if name not in names}
     make_options(find_head(head), of_head)
-    check_options(dividing, "fit a head")
+    for some in shared:
+        check_options(some, "fit a head")
+    asking, dividing, folding, promising = shared
     check_folds(folding)
-    return dividing, folding, of_head
+    return FitOptions(asking, dividing, folding, promising, of_head)
 
 
-def _pick(options: dict[str, Any], of: type) -> dict[str, Any]:
-    """Those that are fields of a dataclass."""
-    names = {entry.name for entry in fields(of)}
+def _pick(options: dict[str, Any], kind: type) -> dict[str, Any]:
+    """Those that are fields of an options dataclass."""
+    names = {entry.name for entry in fields(kind)}
     return {name: value for name, value in options.items() if name in names}
+
+
+def _make_guard(
+    rows: FeatureRows, fitted: Fit, division: Division, promising: PromiseOptions
+) -> Guard | None:
+    if promising.promise is None:
+        return None
+    return make_guard(
+        rows, fitted.labels, fitted.splits, fitted.probabilities, division.units, promising
+    )
 
 
 def _describe_idle_seed(head: str, division: Division) -> list[str]:

@@ -3,6 +3,7 @@
 from pipeline.errors import RunError
 from pipeline.heads.head import Head
 from pipeline.heads.registry import find_head
+from pipeline.heads.tempered import temper
 from pipeline.runs.binding import require_bound_names
 from pipeline.runs.run_folder import Run
 
@@ -39,4 +40,4 @@ def load_head(run: Run) -> Head:
     kind = find_head(run.kind)
     head = kind.import_load()(run.folder, run.class_names)
     require_bound_names(run, kind.files)
-    return head
+    return temper(head, run.manifest.temperature)

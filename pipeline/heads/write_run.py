@@ -8,6 +8,7 @@ import numpy as np
 
 from pipeline.features.feature_file import Contents
 from pipeline.features.options import SplitOptions
+from pipeline.features.question import Question, QuestionOptions
 from pipeline.features.split_rows import Division
 from pipeline.heads.fit import Fit
 from pipeline.heads.options import FoldOptions
@@ -24,6 +25,8 @@ from pipeline.runs.manifest import (
 )
 from pipeline.runs.out_of_fold import write_out_of_fold
 from pipeline.runs.predictions import Predictions, write_predictions
+from pipeline.runs.promise.guard import Guard, save_guard
+from pipeline.runs.promise.options import PromiseOptions
 from pipeline.runs.records import (
     Probes,
     write_digests,
@@ -43,8 +46,12 @@ def write_head_run(
     division: Division,
     options: SplitOptions,
     folding: FoldOptions,
+    promising: PromiseOptions,
     probe_features: np.ndarray,
     *,
+    asking: QuestionOptions,
+    question: Question | None,
+    guard: Guard | None,
     notes: list[str],
     measure_seconds: Callable[[], dict[str, float]],
     output: Path | None,
@@ -60,7 +67,11 @@ def write_head_run(
         division: of its images.
         options: how they were divided.
         folding: how the head was cross-validated.
+        promising: what the head was to promise.
         probe_features: float32 `(n_probes, n_features)`.
+        asking: which question was asked for.
+        question: which one it is, None for that of the feature file.
+        guard: keeps the promise of the head, None where it makes none.
         notes: sentences for people.
         measure_seconds: seconds by stage, up to now.
         output: the run's folder, None for `runs/DATA-BACKBONE-HEAD-NUMBER`.
@@ -79,6 +90,7 @@ def write_head_run(
         write_history(folder / "history.csv", fitted.history)
         _write_images(folder, contents, fitted, probe_features, on_progress)
         _draw(folder / "plots", final.name, fitted)
+        promise = None if guard is None else save_guard(folder, guard)
         manifest = Manifest(
             kind=fitted.kind,
             created=now(),
@@ -93,6 +105,8 @@ def write_head_run(
                 **fitted.parameters,
                 **asdict(options),
                 **asdict(folding),
+                **asdict(promising),
+                **asdict(asking),
             },
             chosen=fitted.chosen,
             chosen_by=fitted.chosen_by,
@@ -109,6 +123,9 @@ def write_head_run(
             ),
             scored_images=_identify_images(contents, fitted),
             folds=fitted.folds,
+            temperature=fitted.temperature,
+            promise=promise,
+            question=question,
         )
         write_manifest(folder, manifest)
         write_confusion_matrices(folder, manifest)

@@ -2,8 +2,9 @@
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,10 @@ from pipeline.images.sources.folders import find_images, find_labelled_images
 from pipeline.images.sources.path_labels import label_by_pattern
 from pipeline.images.splits import NO_SPLIT, SPLITS, UNLABELLED
 from pipeline.system.paths import is_file, is_folder
+from pipeline.system.progress import OnProgress
 
 _MOST_NAME_BYTES = 120
+_TOLD_EACH = 1000  # files or lines
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ class Dataset:
         if limit is None or limit >= len(self):
             return self
         rows = np.linspace(0, len(self) - 1, limit).round().astype(int)
-        limited = self._of_rows(rows, f"Limited to {limit:,} of {len(self):,} images.")
+        limited = self.of_rows(rows, f"Limited to {limit:,} of {len(self):,} images.")
         return replace(limited, name=f"{self.name}-limit{limit}")
 
     def of_split(self, name: str | None) -> "Dataset":
@@ -81,9 +84,10 @@ class Dataset:
                 "folders in it, or lines of that split in a list. "
                 f"Received: {self.source} with splits: {sorted(given) or 'none'}"
             )
-        return self._of_rows(rows, f"Only the {name} split: {len(rows):,} images.")
+        return self.of_rows(rows, f"Only the {name} split: {len(rows):,} images.")
 
-    def _of_rows(self, rows: np.ndarray, note: str) -> "Dataset":
+    def of_rows(self, rows: np.ndarray, note: str) -> "Dataset":
+        """Some of the images, in their order, with a note that says which."""
         return replace(
             self,
             paths=[self.paths[row] for row in rows.tolist()],
@@ -95,7 +99,12 @@ class Dataset:
         )
 
 
-def scan_dataset(source: Path, class_depth: int = 1, label_from: str | None = None) -> Dataset:
+def scan_dataset(
+    source: Path,
+    class_depth: int = 1,
+    label_from: str | None = None,
+    on_progress: OnProgress = lambda stage, done, total: None,
+) -> Dataset:
     """Finds the images of a data set.
 
     Four sources are known: a folder per class; a folder per split with a folder per class in
@@ -105,6 +114,7 @@ def scan_dataset(source: Path, class_depth: int = 1, label_from: str | None = No
         class_depth: how many folders down the classes are; 2 makes `cats/persian` a class.
         label_from: a regular expression that finds the class in an image's path, in place of
             class folders or a column: what its brackets hold, or without brackets the whole match.
+        on_progress: called with a stage and the number of files or lines so far.
 
     Raises:
         DatasetError: no such folder or CSV, or no image in it; or a `class_depth` for a CSV.
@@ -119,18 +129,33 @@ def scan_dataset(source: Path, class_depth: int = 1, label_from: str | None = No
     )
     if is_file(source):
         _require_csv(source, class_depth)
-        findings = csv_list.read_csv_list(source, has_labels=label_from is None)
+        findings = csv_list.read_csv_list(
+            source, has_labels=label_from is None, on_look=_counter(on_progress, "Reading the list")
+        )
         if label_from is not None:
             label_by_pattern(findings, label_from)
         root = source.parent
         name = "-".join(filter(None, (source.stem, root.resolve().name)))
     else:
         _require_folder(source)
-        findings = find_labelled_images(source, class_depth, label_from)
+        findings = find_labelled_images(
+            source, class_depth, label_from, _counter(on_progress, "Looking for images")
+        )
         root, name = source, source.resolve().name
     if not findings.images:
         raise DatasetError(describe_empty(source, findings, class_depth))
     return _to_dataset(shorten_name(name), source, root, findings)
+
+
+def _counter(on_progress: OnProgress, stage: str) -> Callable[[], None]:
+    """Counts, and tells of each thousand."""
+    numbers = count(1)
+
+    def look() -> None:
+        if (number := next(numbers)) % _TOLD_EACH == 0:
+            on_progress(stage, number, 0)
+
+    return look
 
 
 def shorten_name(name: str) -> str:

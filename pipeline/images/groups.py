@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pipeline.errors import SplitError
+from pipeline.errors import ParameterError, SplitError
 
 
 def find_groups(paths: list[str], pattern: str, *, gone: Sequence[str] = ()) -> list[str | None]:
@@ -20,14 +20,16 @@ def find_groups(paths: list[str], pattern: str, *, gone: Sequence[str] = ()) -> 
         A name per path, then one per path that is gone; None where the pattern matches nothing.
 
     Raises:
-        SplitError: the pattern is none, or matches no path.
+        ParameterError: the pattern is none.
+        SplitError: it matches no path.
     """
     try:
         compiled = re.compile(pattern)
-    except re.error as error:
-        raise SplitError(
+    except (re.error, RecursionError, OverflowError) as error:
+        raise ParameterError(
             f"This is no regular expression: {error}. Expected one that finds the group in a "
-            f"path, such as '(patient[0-9]+)_'. Received: `group_by={pattern!r}`"
+            f"path, such as '(patient[0-9]+)_'. Received: `group_by={pattern!r}`",
+            "group_by",
         ) from error
     matches = [compiled.search(path) for path in [*paths, *gone]]
     if not any(matches[: len(paths)]):

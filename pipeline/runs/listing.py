@@ -85,6 +85,7 @@ def _summarize(run: Run) -> dict[str, Any]:
         "run": str(run.folder),
         "kind": run.kind,
         "backbone": run.recipe.backbone,
+        "image_size": run.recipe.image_size,
         "data_root": manifest.data_root,
         "split": manifest.scored_split,
         "scored_images": find_scored_images(run),

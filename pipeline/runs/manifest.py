@@ -16,9 +16,11 @@ import msgspec
 import numpy as np
 
 from pipeline.errors import RunError
+from pipeline.features.question import Question
 from pipeline.images.split_rules import CHANCE
 from pipeline.recipe import EngineRecord, Recipe
 from pipeline.runs.fold_scores import FoldScores
+from pipeline.runs.promise.record import PromisePart
 from pipeline.runs.scores import SCORED_SPLITS, Metrics
 from pipeline.runs.significance import Comparison
 from pipeline.system.atomic_files import to_json, write_text
@@ -161,6 +163,9 @@ class Manifest:
             runs from before there was one.
         scored_images: by split, sha256 of its images and their labels; empty in runs of 0.1.0.
         folds: of a run with cross-validation, how its folds did.
+        temperature: that the scores of the head in its files are divided by, 1 = they are left.
+        promise: of the answers; None where every image gets one.
+        question: what was asked, where it is not what the feature file's labels ask.
         version: of the format.
     """
 
@@ -187,6 +192,9 @@ class Manifest:
     names_and_head_sha256: str | None = None
     scored_images: dict[str, str] = field(default_factory=dict)
     folds: FoldScores | None = None
+    temperature: float = 1.0
+    promise: PromisePart | None = None
+    question: Question | None = None
     version: int = VERSION
 
     def __post_init__(self) -> None:
@@ -194,6 +202,8 @@ class Manifest:
             raise ValueError("Expected two or more different `class_names`")
         if not set(SCORED_SPLITS) & set(self.metrics):
             raise ValueError(f"Expected `metrics` of one of {', '.join(SCORED_SPLITS)}")
+        if not self.temperature > 0:
+            raise ValueError("Expected a `temperature` above 0")
 
     @property
     def is_finetuned(self) -> bool:

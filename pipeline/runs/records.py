@@ -101,6 +101,8 @@ def read_probes(run: Run) -> Probes:
         arrays = read_arrays(path, expected, most_unpacked=most)
         text = arrays["paths"].tobytes()
         paths = [os.fsdecode(name) for name in text.split(b"\0")] if text else []
+        if not paths:
+            raise UnreadableError("it holds no images")
         if len(paths) != len(arrays["pixels"]):
             raise UnreadableError(f"{len(paths)} paths of {len(arrays['pixels'])} images")
         if not all(np.isfinite(arrays[name]).all() for name in ("features", "probabilities")):

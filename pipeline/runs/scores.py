@@ -5,6 +5,7 @@ takes no part in a mean: balanced accuracy and macro F1 are means over the class
 """
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import NormalDist
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.images.splits import SPLITS
+from pipeline.system.memory import SCIPY_BYTES, require_memory
 from pipeline.system.printable import printable
 
 FOLDS = "folds"  # cross-validation: each image scored by a head that was fitted without it
@@ -177,6 +179,8 @@ def score_predictions(
     labels, probabilities = np.asarray(labels), np.asarray(probabilities)
     _check(labels, probabilities, class_names)
 
+    if "sklearn.metrics" not in sys.modules:
+        require_memory(SCIPY_BYTES, "Scoring")
     from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
     n_samples, n_classes = probabilities.shape

@@ -15,6 +15,7 @@ from pipeline.system.atomic_files import atomic_output
 from pipeline.system.paths import open_regular_file
 
 _ROWS_PER_WRITE = 10_000  # so that memory does not hold a million lines of text
+_LONGEST_LINE = 1 << 20  # characters; a file without line breaks must not fill the memory
 _ENCODING, _STRAY_BYTES = "utf-8", "surrogateescape"
 
 
@@ -47,6 +48,18 @@ def write_csv(path: Path, rows: Iterable[Iterable[object]]) -> None:
             output.write(format_csv(block).encode(_ENCODING, _STRAY_BYTES))
 
 
+def read_lines(file: io.TextIOWrapper) -> Iterator[str]:
+    """The lines of a file, each in bounded memory.
+
+    Raises:
+        csv.Error: a line is longer than any in a CSV.
+    """
+    while line := file.readline(_LONGEST_LINE):
+        if len(line) == _LONGEST_LINE and line[-1] not in "\r\n":
+            raise csv.Error(f"a line has more than {_LONGEST_LINE:,} characters")
+        yield line
+
+
 def read_csv(path: Path) -> Iterator[list[str]]:
     """The rows of a file that `write_csv` wrote, as they are read.
 
@@ -58,6 +71,6 @@ def read_csv(path: Path) -> Iterator[list[str]]:
         open_regular_file(path), encoding=_ENCODING, errors=_STRAY_BYTES, newline=""
     ) as file:
         try:
-            yield from csv.reader(file, strict=True)
+            yield from csv.reader(read_lines(file), strict=True)
         except csv.Error as error:
             raise ValueError(f"it is no CSV: {error}") from error

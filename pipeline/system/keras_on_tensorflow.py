@@ -7,17 +7,24 @@ JAX engine alone gets Keras on JAX, and no TensorFlow: see `keras_backend.py`.
 
 import os
 import random
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from pipeline.errors import BackendError
 from pipeline.system.keras_backend import wanted_keras_backend
+from pipeline.system.memory import require_memory
 from pipeline.system.quiet_start import no_start_up_talk
+from pipeline.system.sieved_stderr import begin_sieve
+from pipeline.system.tensorflow_gpus import set_up_gpus
 
 __all__ = ["keras"]
 
 _VARIABLE = "KERAS_BACKEND"
 _BACKEND = wanted_keras_backend()
+# Of addresses, on two cores. TensorFlow was seen to abort while it was imported with 2,000 MB, and
+# to fail to write a model with 3,000.
+_NEEDED_BYTES = 3000 * 10**6
 
 
 @contextmanager
@@ -34,8 +41,16 @@ def _backend_asked_for() -> Iterator[None]:
             os.environ[_VARIABLE] = before
 
 
+if _BACKEND == "tensorflow" and "tensorflow" not in sys.modules:
+    require_memory(_NEEDED_BYTES, "TensorFlow")
+
 with _backend_asked_for(), no_start_up_talk():
     import keras
+
+    if _BACKEND == "tensorflow":
+        set_up_gpus()
+
+begin_sieve()
 
 if keras.backend.backend() != _BACKEND:
     raise BackendError(

@@ -1,8 +1,12 @@
-"""How much memory there is, and how much of it a user allows."""
+"""How much memory there is and a process may take, and what to say where it is too little."""
 
+import errno
 import os
 import re
+import sys
 from pathlib import Path
+
+from pipeline.errors import OutOfMemoryError
 
 _UNITS = (
     {"": 1}
@@ -14,6 +18,18 @@ _UNITS = (
     | {"B": 1}
 )
 _ASSUMED_BYTES = 4 * 2**30  # where the system does not say
+# Of addresses, for scipy and scikit-learn; with 200 MB OpenBLAS was seen to spin for ever.
+SCIPY_BYTES = 400 * 10**6
+_WAY_OUT = (
+    "Raise the limit of this process (`ulimit -v`) or of its container, end other programs, or "
+    "use a machine with more memory."
+)
+# What libraries say, whatever class of error they say it with.
+_WANT_OF_MEMORY = re.compile(
+    r"bad_alloc|out of memory|cannot allocate memory|failed to allocate memory|can't alloc|"
+    r"failed to map segment|can't start new thread|resource temporarily unavailable",
+    re.IGNORECASE,
+)
 
 
 def parse_memory(text: str) -> int:
@@ -70,3 +86,58 @@ def _read_container(root: Path = Path("/sys/fs/cgroup")) -> int | None:
             continue
         return max(0, left)
     return None
+
+
+def require_memory(n_bytes: int, user: str) -> None:
+    """Whether this process may take so much more memory, by the limit that `ulimit -v` sets.
+
+    To be asked before a library is loaded that cannot live with less: in want of memory they abort
+    the process, spin for ever or speak in riddles (seen: OpenVINO, OpenBLAS, TensorFlow).
+
+    Args:
+        n_bytes: of addresses, which is what the limit counts.
+        user: who needs them, for the message.
+
+    Raises:
+        OutOfMemoryError: it may not.
+    """
+    limit = _read_limit()
+    if limit is None:
+        return
+    left = limit - _read_taken()
+    if left < n_bytes:
+        raise OutOfMemoryError(
+            f"{user} needs {n_bytes / 1e6:,.0f} MB of addresses. Expected a limit that leaves "
+            f"these. Received: {max(0, left) / 1e6:,.0f} MB are left of {limit / 1e6:,.0f} MB "
+            f"(`ulimit -v`).\n{_WAY_OUT}"
+        )
+
+
+def describe_want_of_memory(error: BaseException) -> str | None:
+    """What to say where an error means that there was no memory; None where it means another."""
+    is_want = isinstance(error, MemoryError) or (
+        isinstance(error, OSError) and error.errno == errno.ENOMEM
+    )
+    if not (is_want or _WANT_OF_MEMORY.search(str(error))):
+        return None
+    return f"There is not enough memory for this. What was finished is kept.\n{_WAY_OUT}"
+
+
+def _read_limit() -> int | None:
+    """Bytes of addresses that this process may take at most; None for as many as it likes."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    return None if limit == resource.RLIM_INFINITY else limit
+
+
+def _read_taken() -> int:
+    """Bytes of addresses that this process has; 0 where the system does not say."""
+    try:
+        return int(Path("/proc/self/statm").read_text("ascii").split()[0]) * os.sysconf(
+            "SC_PAGE_SIZE"
+        )
+    except OSError:
+        return 0

@@ -10,9 +10,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from pipeline.system.memory import require_memory
+
 __all__ = ["openvino"]
 
 _TELEMETRY = "openvino_telemetry"
+_NEEDED_BYTES = 400 * 10**6  # for a small network on two cores; with 210 MB it aborted
 
 
 @contextmanager
@@ -27,6 +30,9 @@ def _telemetry_absent() -> Iterator[None]:
     finally:
         del sys.modules[_TELEMETRY]
 
+
+if "openvino" not in sys.modules:
+    require_memory(_NEEDED_BYTES, "OpenVINO")
 
 with _telemetry_absent():
     import openvino

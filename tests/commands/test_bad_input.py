@@ -133,7 +133,16 @@ def test_data_set_that_moved_since_extraction(fitted, tmp_path):
 
 def test_unknown_frost_line_and_backbone_name_the_known_ones(fitted, photos):
     check_error(call("finetune", fitted, "--unfreeze", "block99"), "block99", "block7a")
-    check_error(call("extract", photos, "--backbone", "efficientnetb00"), "efficientnetb0")
+    outcome = call("extract", photos, "--backbone", "efficientnetb00")
+    check_error(outcome, "efficientnetb0")
+    assert "24 images" not in outcome.stderr  # the data set is not looked at for that
+
+
+def test_a_pattern_that_is_none_is_wrong_usage_and_names_its_option(extracted):
+    outcome = call("fit-head", extracted / "features.h5", "--group-by", "(")
+    assert outcome.exit_code == 2
+    assert "no regular expression" in outcome.stderr
+    assert "Received: --group-by '('" in outcome.stderr
 
 
 def test_existing_output_is_kept_without_force(fitted):

@@ -55,3 +55,30 @@ def test_fit_head_on_photos_says_to_run_extract_first(tmp_path):
     assert "run extract first: `python cli.py extract 'my photos'`" in outcome.stderr
     outcome = call("fit-head", "my photos/red/000.png")
     assert "Features are made of images first: `python cli.py extract DATA`." in outcome.stderr
+
+
+def test_converted_networks_are_listed_and_cleared(extracted, monkeypatch, tmp_path):
+    monkeypatch.setenv("FROSTLINE_NETWORKS", str(tmp_path / "kept"))
+    assert "No converted network is kept." in call("features", "--networks").stderr
+    recipe = ("--backbone", "lite0", "--image-size", 32, "--no-reuse")
+    call("extract", extracted / "photos", *recipe, "--output", tmp_path / "f.h5")
+    (kept,) = json.loads(call("features", "--networks", "--json").stdout)
+    assert json.loads(kept["identity"])["image_size"] == 32
+    assert "efficientnet-lite0, 32 pixels, top" in call("features", "--networks").stdout
+    path = tmp_path / "kept" / kept["path"].rpartition("/")[2]
+    path.write_bytes(path.read_bytes()[:-1])
+    assert "not to be trusted, so never used" in call("features", "--networks").stdout
+    assert "1 converted network(s) deleted." in call("features", "--networks", "--clear").stdout
+    assert list((tmp_path / "kept").iterdir()) == []
+
+
+def test_what_is_no_question_about_networks_is_wrong_usage(extracted):
+    file = extracted / "features.h5"
+    for arguments, said in (
+        (("--clear",), "--clear needs --networks"),
+        ((file, "--networks"), "--networks lists all that are kept. Expected no PATH"),
+        (("--networks", "--to-parquet", "x.parquet"), "needs the PATH"),
+        (("--networks", "--verify"), "--verify needs the PATH"),
+    ):
+        outcome = call("features", *arguments)
+        assert (outcome.exit_code, said in outcome.stderr) == (2, True), outcome.stderr

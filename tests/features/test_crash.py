@@ -141,6 +141,14 @@ def test_damaged_part_is_set_aside_by_name_and_its_rows_are_computed_again(
     np.testing.assert_array_equal(read(target)[1], read(target.with_name("reference.h5"))[1])
 
 
+def test_a_file_among_the_parts_that_is_none_is_left_alone(photos, target):
+    folder = target.with_name(target.name + ".parts")
+    folder.mkdir(parents=True)
+    (folder / "part-x.h5").write_text("somebody's")
+    assert extract(photos, target)[1].n_images == 24
+    assert (folder / "part-x.h5").read_text() == "somebody's"
+
+
 def test_part_of_another_recipe_is_never_trusted(photos, target):
     folder = target.with_name(target.name + ".parts")
     digests = np.frombuffer(

@@ -30,7 +30,7 @@ class FakeEngine:
     """An engine of a few lines: the mean colour of an image."""
 
     name, version, precision = "fake", "0.1", "float32"
-    batch_size, n_features = 2, 3
+    batch_size, takes_fewer, n_features = 2, False, 3
 
     def __init__(self, network, device, batch_size, n_streams):
         self.device, self.n_streams = device, n_streams or 1

@@ -79,7 +79,8 @@ def test_of_many_missing_classes_three_are_named(tmp_path):
 
 
 def test_missing_file_names_the_other_words(tmp_path):
-    with pytest.raises(ClassWeightError, match="Expected balanced, none, a JSON file"):
+    words = r"read: No such file or directory\. Expected balanced, none, a JSON file"
+    with pytest.raises(ClassWeightError, match=words):
         weigh_classes(str(tmp_path / "balance"), LABELS, NAMES)
 
 

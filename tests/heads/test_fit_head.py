@@ -11,10 +11,9 @@ from conftest import call, make_photos, save_image
 from benchmarks.stand_in import extract
 from pipeline.errors import FeatureFileError, HeadError, ParameterError
 from pipeline.features.feature_file import FeatureFile
-from pipeline.features.options import SplitOptions
 from pipeline.features.split_notes import describe_small_classes
 from pipeline.features.split_rows import divide_images
-from pipeline.heads.fit_head import fit_head
+from pipeline.heads.fit_head import SHARED_OPTIONS, fit_head
 from pipeline.heads.options import DenseOptions, LogregOptions
 from pipeline.runs.records import read_probes
 from pipeline.runs.run_folder import open_run
@@ -40,6 +39,8 @@ WRONG = {
     "val_fraction": 0.0,
     "test_fraction": float("nan"),
     "drop_small": -1,
+    "promise": 1.0,
+    "unlike": -0.1,
 }
 
 
@@ -55,7 +56,7 @@ def test_option_that_makes_no_sense_is_named_before_the_file_is_opened(name, tmp
 def test_every_number_of_the_options_has_a_rule():
     numbers = {
         entry.name
-        for options in (LogregOptions, DenseOptions, SplitOptions)
+        for options in (LogregOptions, DenseOptions, *SHARED_OPTIONS)
         for entry in list_options(options)
         if entry.type in (int, float)
     }

@@ -3,7 +3,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from pipeline.errors import SplitError
+from pipeline.errors import ParameterError, SplitError
 from pipeline.images.division import assign_splits
 from pipeline.images.groups import find_groups, make_group_keys
 
@@ -55,7 +55,7 @@ def test_equal_images_tie_their_groups_together():
 
 
 def test_patterns_that_cannot_be_used_are_refused():
-    with pytest.raises(SplitError, match=r"no regular expression: .*`group_by='\(p'`"):
+    with pytest.raises(ParameterError, match=r"no regular expression: .*`group_by='\(p'`"):
         find_groups(PATHS, "(p")
     with pytest.raises(SplitError, match="matches none of the 180 paths"):
         find_groups(PATHS, "video")

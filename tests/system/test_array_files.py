@@ -169,3 +169,10 @@ def test_probes_that_do_not_fit_their_run_are_refused(tmp_path, changes, words):
     with pytest.raises(RunError) as caught:
         read_probes(Run(tmp_path, MANIFEST))
     assert words in str(caught.value)
+
+
+def test_probes_without_an_image_prove_nothing_and_are_refused(tmp_path):
+    none = Probes([], np.empty((0, 8, 8, 3), np.uint8), np.empty((0, 4)), np.empty((0, 2)))
+    write_probes(tmp_path, none)
+    with pytest.raises(RunError, match=r"cannot be read \(it holds no images\)"):
+        read_probes(Run(tmp_path, MANIFEST))

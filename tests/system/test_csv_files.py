@@ -63,6 +63,14 @@ def test_what_is_no_csv_is_a_value_error(path):
         list(read_csv(path))
 
 
+def test_a_file_of_a_terabyte_without_a_line_break_takes_no_memory(path):
+    with path.open("wb") as file:
+        file.write(b"a,b\n")
+        file.truncate(2**40)
+    with pytest.raises(ValueError, match="it is no CSV: a line has more than 1,048,576 characters"):
+        list(read_csv(path))
+
+
 def test_a_pipe_is_not_read(tmp_path):
     os.mkfifo(tmp_path / "a.csv")
     with pytest.raises(OSError, match="it is a pipe or device, not a file"):

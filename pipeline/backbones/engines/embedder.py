@@ -10,16 +10,17 @@ IMAGES_PER_TASK = 8
 class Embedder:
     """Pixels to features.
 
-    Any number of threads may call it at once. Batches are padded to one size, so on a CPU the same
-    image gives the same bits wherever in whichever batch it is; on a GPU most networks do that.
+    Any number of threads may call it at once. On a CPU the same image gives the same bits wherever
+    in whichever batch it is; on a GPU, where batches are padded to one size, most networks do that.
 
     Args:
-        engine: takes whole batches.
+        engine: takes one batch a call.
+        is_fast: as the engine's network is.
     """
 
-    def __init__(self, engine: Engine):
+    def __init__(self, engine: Engine, *, is_fast: bool = False):
         self.device = engine.device
-        self.record = describe_engine(engine)
+        self.record = describe_engine(engine, is_fast=is_fast)
         self.batch_size = engine.batch_size
         self.n_streams = engine.n_streams
         self.n_features = engine.n_features
@@ -40,14 +41,19 @@ class Embedder:
         Raises:
             DeviceError: the batch does not fit the device's memory.
         """
-        n_samples, *image_shape = pixels.shape
-        features = np.empty((n_samples, self.n_features), np.float32)
-        batch = np.zeros((self.batch_size, *image_shape), np.uint8)
-        for start in range(0, n_samples, self.batch_size):
+        features = np.empty((len(pixels), self.n_features), np.float32)
+        for start in range(0, len(pixels), self.batch_size):
             part = pixels[start : start + self.batch_size]
-            batch[: len(part)] = part
-            features[start : start + len(part)] = self._engine(batch)[: len(part)]
+            features[start : start + len(part)] = self._embed(part)
         return features
+
+    def _embed(self, pixels: np.ndarray) -> np.ndarray:
+        n_images = len(pixels)
+        if n_images == self.batch_size or self._engine.takes_fewer:
+            return self._engine(pixels)
+        batch = np.zeros((self.batch_size, *pixels.shape[1:]), np.uint8)
+        batch[:n_images] = pixels
+        return self._engine(batch)[:n_images]
 
     def advise(self) -> list[str]:
         """How the next extraction could be faster, measured; may take a second."""

@@ -1,6 +1,6 @@
 """What runs a frozen network: the seam that OpenVINO, TensorFlow and JAX stand behind.
 
-An engine takes whole batches of one size; `Embedder` makes of it a function of any number of
+An engine takes batches of up to one size; `Embedder` makes of it a function of any number of
 images. Nothing heavy is imported here, so an engine that needs no TensorFlow never loads it.
 """
 
@@ -33,6 +33,8 @@ class Network:
         identity: all that decides the network but for the precision, as text; None where that is
             not known.
         store: where an engine may keep the network in a form of its own; None for nowhere.
+        is_fast: on a GPU take the fastest kernels of a trial, with which equal images get equal
+            rows in one process, but not in every one.
     """
 
     build: Callable[[], "keras.Model"]
@@ -40,6 +42,7 @@ class Network:
     recipe: Recipe | None = None
     identity: str | None = None
     store: NetworkStore | None = None
+    is_fast: bool = False
 
     @cached_property
     def model(self) -> "keras.Model":
@@ -63,7 +66,8 @@ class Engine(Protocol):
         version: of the engine's library.
         device: where it computes.
         precision: of the computation.
-        batch_size: images per call, no more and no fewer.
+        batch_size: images per call, no more.
+        takes_fewer: whether a call may have fewer; the rest of its batch is padded otherwise.
         n_streams: calls that may run side by side.
         n_features: columns of a row.
         notes: what people should know of it.
@@ -74,6 +78,7 @@ class Engine(Protocol):
     device: Device
     precision: str
     batch_size: int
+    takes_fewer: bool
     n_streams: int
     n_features: int
     notes: list[str]
@@ -82,10 +87,10 @@ class Engine(Protocol):
         """Rows of one batch.
 
         Args:
-            pixels: uint8 RGB (batch_size, height, width, 3).
+            pixels: uint8 RGB (n_images, height, width, 3).
 
         Returns:
-            float32 (batch_size, n_features).
+            float32 (n_images, n_features).
 
         Raises:
             DeviceError: the batch does not fit the device's memory.
@@ -106,7 +111,7 @@ class CannotRunError(Exception):
     """The engine lacks something that this network needs; another engine may have it."""
 
 
-def describe_engine(engine: Engine) -> EngineRecord:
+def describe_engine(engine: Engine, *, is_fast: bool = False) -> EngineRecord:
     """What is recorded beside the rows that an engine computes."""
     return EngineRecord(
         name=engine.name,
@@ -117,4 +122,5 @@ def describe_engine(engine: Engine) -> EngineRecord:
         precision=engine.precision,
         n_threads=engine.n_streams,
         batch_size=engine.batch_size,
+        is_fast=is_fast and engine.device.is_gpu,
     )

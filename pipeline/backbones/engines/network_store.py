@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import json
 import os
+import re
 import secrets
 import time
 from contextlib import suppress
@@ -62,6 +63,17 @@ class StoredNetwork:
     identity: str | None
     n_bytes: int
     last_used: float
+
+    @property
+    def title(self) -> str:
+        """What network it is, in words."""
+        if self.identity is None:
+            return "not to be trusted, so never used"
+        if not self.identity.startswith("{"):
+            return re.sub(r"(sha256:[0-9a-f]{12})[0-9a-f]+", r"\1", self.identity)
+        facts, end = json.JSONDecoder().raw_decode(self.identity)
+        name = f"{facts['backbone']}, {facts['image_size']} pixels, {facts['layer']}"
+        return name + self.identity[end:]
 
 
 class NetworkStore:
@@ -190,6 +202,20 @@ class NetworkStore:
         if secret is None:
             raise StorageError(f"{self._secret_file} cannot be read back.")
         return secret
+
+
+def list_networks() -> list[StoredNetwork]:
+    """The converted networks that this user keeps, the one used last first."""
+    return NetworkStore().list()
+
+
+def clear_networks() -> int:
+    """Deletes the converted networks that this user keeps; the next commands convert them again.
+
+    Returns:
+        How many there were.
+    """
+    return NetworkStore().clear()
 
 
 def _read_file(path: Path) -> bytes:

@@ -1,14 +1,14 @@
 """OpenVINO as an engine: a CPU's vector and matrix units, in float32 and bfloat16.
 
-A stream is one thread with one call at a time, so that as many images as there are cores run side
+A stream is one thread with one call at a time, so that as many batches as there are cores run side
 by side and an image's bits depend neither on its place nor on how many streams there are.
 `docs/performance.md` has the figures that decided this.
 """
 
 import queue
 import tempfile
+import threading
 import time
-from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -18,6 +18,7 @@ import numpy as np
 from pipeline.backbones.engines.device import Device, describe_cpu
 from pipeline.backbones.engines.engine import CannotRunError, Network
 from pipeline.backbones.engines.network_store import ConvertedNetwork
+from pipeline.errors import EngineError
 from pipeline.system.openvino_runtime import openvino
 from pipeline.system.parallel import map_batches
 from pipeline.system.quiet_start import no_start_up_talk
@@ -32,6 +33,10 @@ _HINTS = {"float32": "f32", _BFLOAT16: "bf16"}
 class OpenVINOEngine:
     """A frozen network in OpenVINO.
 
+    It is compiled twice, for whole batches when the first one comes and for one image; fewer images
+    than a batch run one by one, so that one photo does not cost a batch. Both give the same bits on
+    all processors seen; that is checked, and where it is not so, batches are padded.
+
     Args:
         network: what to run.
         device: a CPU.
@@ -43,6 +48,7 @@ class OpenVINOEngine:
     """
 
     name = "openvino"
+    takes_fewer = True
 
     def __init__(
         self,
@@ -61,25 +67,21 @@ class OpenVINOEngine:
         self.batch_size = batch_size or device.batch_size
         self.n_streams = n_streams or device.n_streams
         self.notes: list[str] = []
-        core = openvino.Core()
-        if self.precision == _BFLOAT16 and not has_bfloat16(core):
+        if self.precision == _BFLOAT16 and not has_bfloat16(openvino.Core()):
             self.precision = "float32"
             self.notes.append(
                 "This processor has no units for bfloat16, so float32 is computed, at the speed "
                 "of float32."
             )
-        self._network = network
-        converted = self._find(network)
-        self.n_features = converted.n_features
-        compiled = _compile(core, converted, self.precision, self.batch_size, self.n_streams)
-        self._image_shape = tuple(compiled.input(0).shape)[1:]
-        self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        for _ in range(self.n_streams):
-            request = compiled.create_infer_request()
-            # Here, by one thread: the first array that is made of a tensor starts numpy's interface
-            # in OpenVINO, and two threads that do so at once wait for each other for ever (seen).
-            _ = request.get_input_tensor(0).data
-            self._idle.put(request)
+        self._converted = self._find(network)
+        self.n_features = self._converted.n_features
+        self._compiling = threading.Lock()
+        try:
+            self._one = self._compile(1)
+        except EngineError as error:
+            raise CannotRunError(str(error)) from error
+        self._whole = self._one if self.batch_size == 1 else None
+        self._pads = False
 
     def _find(self, network: Network) -> ConvertedNetwork:
         """From the store, else converted and put there."""
@@ -93,6 +95,78 @@ class OpenVINOEngine:
         return converted
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
+        n_images = len(pixels)
+        if n_images == self.batch_size:
+            return self._take_whole()(pixels)
+        if not self._pads:
+            return np.concatenate([self._one(pixels[row : row + 1]) for row in range(n_images)])
+        batch = np.zeros((self.batch_size, *pixels.shape[1:]), np.uint8)
+        batch[:n_images] = pixels
+        return self._take_whole()(batch)[:n_images]
+
+    def _take_whole(self) -> "_Compiled":
+        """What runs whole batches, made when the first one comes."""
+        with self._compiling:
+            if self._whole is None:
+                whole = self._compile(self.batch_size)
+                shape = self.batch_size, *self._one.image_shape
+                noise = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+                alone = [self._one(noise[row : row + 1]) for row in range(self.batch_size)]
+                self._pads = not np.array_equal(whole(noise), np.concatenate(alone))
+                self._whole = whole
+            return self._whole
+
+    def _compile(self, batch_size: int) -> "_Compiled":
+        return _Compiled(self._converted, self.precision, batch_size, self.n_streams)
+
+    def advise(self) -> list[str]:
+        """Names bfloat16 where it is much faster here; both are timed with this very network."""
+        if self.precision == _BFLOAT16 or not has_bfloat16(openvino.Core()):
+            return []
+        other = _Compiled(self._converted, _BFLOAT16, self.batch_size, self.n_streams)
+        ratio = compare_rates(other, self._take_whole(), self.batch_size, self.n_streams)
+        if ratio < _WORTH_SAYING:
+            return []
+        return [
+            f"`precision='bfloat16'` runs this network {ratio:.1f} times as fast on this processor "
+            "(a few batches were timed); features then agree to 2 or 3 digits."
+        ]
+
+
+class _Compiled:
+    """A network that is compiled for batches of one size; any number of threads may call it.
+
+    Raises:
+        EngineError: OpenVINO cannot compile it here, mostly for want of memory.
+    """
+
+    def __init__(
+        self, converted: ConvertedNetwork, precision: str, batch_size: int, n_streams: int
+    ):
+        core = openvino.Core()
+        settings = {
+            "INFERENCE_PRECISION_HINT": _HINTS[precision],
+            "NUM_STREAMS": n_streams,
+            "INFERENCE_NUM_THREADS": n_streams,
+            "ENABLE_CPU_PINNING": False,  # other processes use these cores, too
+        }
+        self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        try:
+            model = core.read_model(converted.graph, converted.weights)
+            model.reshape([batch_size, *list(model.input(0).partial_shape)[1:]])
+            compiled = core.compile_model(model, "CPU", settings)
+            for _ in range(n_streams):
+                request = compiled.create_infer_request()
+                # Here, by one thread: the first array that is made of a tensor starts numpy's
+                # interface in OpenVINO, and two threads that do so at once wait for each other for
+                # ever (seen).
+                _ = request.get_input_tensor(0).data
+                self._idle.put(request)
+        except RuntimeError as error:  # all that OpenVINO raises, with a page of text
+            raise EngineError(f"OpenVINO cannot compile it: {_last_line(error)}") from error
+        self.image_shape = tuple(compiled.input(0).shape)[1:]
+
+    def __call__(self, pixels: np.ndarray) -> np.ndarray:
         request = self._idle.get()
         try:
             request.infer([np.ascontiguousarray(pixels)])
@@ -101,34 +175,19 @@ class OpenVINOEngine:
         finally:
             self._idle.put(request)
 
-    def advise(self) -> list[str]:
-        """Names bfloat16 where it is much faster here; both are timed with this very network."""
-        if self.precision == _BFLOAT16 or not has_bfloat16(openvino.Core()):
-            return []
-        other = OpenVINOEngine(
-            replace(self._network, precision=_BFLOAT16), self.device, None, self.n_streams
-        )
-        rates: dict[str, list[float]] = {self.precision: [], _BFLOAT16: []}
-        for _ in range(_TURNS):
-            for engine in (self, other):
-                rates[engine.precision].append(engine.measure_rate())
-        ratio = median(rates[_BFLOAT16]) / median(rates[self.precision])
-        if ratio < _WORTH_SAYING:
-            return []
-        return [
-            f"`precision='bfloat16'` runs this network {ratio:.1f} times as fast on this processor "
-            "(a few batches were timed); features then agree to 2 or 3 digits."
-        ]
 
-    def measure_rate(self) -> float:
-        """Images a second of blank images, for a tenth of a second at least."""
-        batch = np.zeros((self.batch_size, *self._image_shape), np.uint8)
-        n_batches = 0
-        start = time.perf_counter()
-        while time.perf_counter() - start < _TURN_SECONDS:
-            for _ in map_batches(self, [batch] * 2 * self.n_streams, self.n_streams):
-                n_batches += 1
-        return n_batches * self.batch_size / (time.perf_counter() - start)
+def compare_rates(one: _Compiled, other: _Compiled, batch_size: int, n_streams: int) -> float:
+    """How many times as fast the first runs blank images, in turns of a tenth of a second."""
+    batch = np.zeros((batch_size, *one.image_shape), np.uint8)
+    rates: tuple[list[float], list[float]] = ([], [])
+    for _ in range(_TURNS):
+        for network, measured in zip((one, other), rates, strict=True):
+            n_batches, start = 0, time.perf_counter()
+            while time.perf_counter() - start < _TURN_SECONDS:
+                for _ in map_batches(network, [batch] * 2 * n_streams, n_streams):
+                    n_batches += 1
+            measured.append(n_batches / (time.perf_counter() - start))
+    return median(rates[0]) / median(rates[1])
 
 
 def has_bfloat16(core: Any) -> bool:
@@ -155,8 +214,8 @@ def convert_to_openvino(network: Network) -> ConvertedNetwork:
         frozen.write_bytes(graph.SerializeToString())
         try:
             openvino.save_model(openvino.Core().read_model(frozen), target, compress_to_fp16=False)
-        except RuntimeError as error:  # all that OpenVINO raises, with a page of text
-            raise CannotRunError(str(error).strip().splitlines()[-1][:200]) from error
+        except RuntimeError as error:
+            raise CannotRunError(_last_line(error)) from error
         return ConvertedNetwork(
             graph=target.read_bytes(),
             weights=target.with_suffix(".bin").read_bytes(),
@@ -164,15 +223,5 @@ def convert_to_openvino(network: Network) -> ConvertedNetwork:
         )
 
 
-def _compile(
-    core: Any, converted: ConvertedNetwork, precision: str, batch_size: int, n_streams: int
-) -> Any:
-    model = core.read_model(converted.graph, converted.weights)
-    model.reshape([batch_size, *list(model.input(0).partial_shape)[1:]])
-    settings = {
-        "INFERENCE_PRECISION_HINT": _HINTS[precision],
-        "NUM_STREAMS": n_streams,
-        "INFERENCE_NUM_THREADS": n_streams,
-        "ENABLE_CPU_PINNING": False,  # other processes use these cores, too
-    }
-    return core.compile_model(model, "CPU", settings)
+def _last_line(error: RuntimeError) -> str:
+    return str(error).strip().splitlines()[-1][:200]

@@ -6,6 +6,7 @@ terminal breaks the lines.
 """
 
 import textwrap
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len
@@ -16,6 +17,7 @@ from pipeline.commands.terminal.tables import make_table
 from pipeline.system.printable import printable
 
 if TYPE_CHECKING:
+    from pipeline.backbones.engines.network_store import StoredNetwork
     from pipeline.backbones.registry import Backbone
 
 SETTINGS = "settings"  # the one column whose cells need no name in front
@@ -41,6 +43,19 @@ def feature_files_table(entries: list[dict[str, Any]], width: int) -> Table:
     ]
     important = (">images", "backbone", ">features", ">pixels", "made")
     (table,) = list_tables([rows], important, width)
+    return table
+
+
+def networks_table(networks: list["StoredNetwork"], width: int) -> Table:
+    rows = [
+        {
+            "converted network": printable(network.title),
+            ">MB": f"{network.n_bytes / 1e6:,.0f}",
+            "used last": datetime.fromtimestamp(network.last_used).strftime("%Y-%m-%d %H:%M"),
+        }
+        for network in networks
+    ]
+    (table,) = list_tables([rows], (">MB", "used last"), width)
     return table
 
 

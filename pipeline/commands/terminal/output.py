@@ -82,9 +82,7 @@ class Output:
         if self._measure_least(table) > self.width:
             self.print_whole_table(table)
             return
-        with self._out.capture() as captured:
-            self._out.print(table)
-        self._write_lines(captured.get())
+        self._print_by(self._out, table)
 
     def _measure_least(self, table: Table) -> int:
         """How narrow a table can be: its texts are broken, its numbers are not."""
@@ -99,8 +97,12 @@ class Output:
 
     def print_whole_table(self, table: Table) -> None:
         """As wide as it is: the terminal breaks a line that is too long, and cuts nothing off."""
-        with self._wide.capture() as captured:
-            self._wide.print(table)
+        self._print_by(self._wide, table)
+
+    def _print_by(self, console: Console, table: Table) -> None:
+        # At its end a capture flushes what it caught before, which may fail as writing does.
+        with _named_errors(), console.capture() as captured:
+            console.print(table)
         self._write_lines(captured.get())
 
     def progress(self) -> AbstractContextManager[Callable[[str, int, int], None]]:

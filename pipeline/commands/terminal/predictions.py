@@ -15,11 +15,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Row:
-    """One image: its path, its best classes with their probabilities, or why it has none."""
+    """One image: its path, its best classes with their probabilities, or why it has none.
+
+    `answer` is a class, or None where the run's promise covers none, for the reason `no_answer`.
+    """
 
     path: str
     best: list[tuple[str, float]]
     reason: str | None
+    answer: str | None
+    no_answer: str | None
 
 
 def list_best(predictions: "Sequence[Prediction]", class_names: list[str], top: int) -> list[Row]:
@@ -30,35 +35,57 @@ def list_best(predictions: "Sequence[Prediction]", class_names: list[str], top: 
         if prediction.probabilities is not None:
             order = np.argsort(-prediction.probabilities, kind="stable")[:top]
             best = [(class_names[i], float(prediction.probabilities[i])) for i in order]
-        rows.append(Row(str(prediction.path), best, prediction.reason))
+        rows.append(
+            Row(
+                str(prediction.path),
+                best,
+                prediction.reason,
+                prediction.answer,
+                prediction.no_answer,
+            )
+        )
     return rows
 
 
-def predictions_lines(rows: list[Row], width: int) -> Iterator[str]:
-    """A table with a line for each class of each image that could be used, if any could."""
-    cells = [
-        [printable(row.path) if rank == 0 else "", printable(name), f"{probability:.3f}"]
-        for row in rows
-        for rank, (name, probability) in enumerate(row.best)
-    ]
+def predictions_lines(rows: list[Row], width: int, *, promises: bool = False) -> Iterator[str]:
+    """A table with a line for each class of each image that could be used, if any could.
+
+    Of a run that makes a promise, a column says what it answers; the classes are what it thinks.
+    """
+    columns = ["image", *(["answer"] if promises else []), "class", ">probability"]
+    cells = []
+    for row in rows:
+        for rank, (name, probability) in enumerate(row.best):
+            first = [row.path, *([row.answer or row.no_answer or ""] if promises else [])]
+            firsts = [printable(cell) if rank == 0 else "" for cell in first]
+            cells.append([*firsts, printable(name), f"{probability:.3f}"])
     if cells:
-        yield from long_table(["image", "class", ">probability"], cells, width)
+        yield from long_table(columns, cells, width)
 
 
-def predictions_csv(rows: list[Row], top: int) -> Iterator[list[str]]:
-    """Rows of cells, the first of them the columns' names."""
+def predictions_csv(rows: list[Row], top: int, *, promises: bool = False) -> Iterator[list[str]]:
+    """Rows of cells, the first of them the columns' names.
+
+    Of a run that makes a promise, `answer` is a class or empty, and `no_answer` says why.
+    """
     ranks = range(1, top + 1)
     columns = [name for rank in ranks for name in (f"class_{rank}", f"probability_{rank}")]
-    yield ["path", *columns, "skipped"]
+    more = ["answer", "no_answer"] if promises else []
+    yield ["path", *more, *columns, "skipped"]
     for row in rows:
         cells = [cell for name, p in row.best for cell in (name, f"{p:.6f}")]
-        yield [row.path, *(cells or [""] * len(columns)), row.reason or ""]
+        answer = [row.answer or "", row.no_answer or ""] if promises else []
+        yield [row.path, *answer, *(cells or [""] * len(columns)), row.reason or ""]
 
 
-def predictions_json(rows: list[Row]) -> list[dict[str, Any]]:
-    """An object for each image."""
+def predictions_json(rows: list[Row], *, promises: bool = False) -> list[dict[str, Any]]:
+    """An object for each image; of a run that makes a promise, `answer` or `no_answer`, too."""
     return [
-        {"path": row.path, "classes": [{"name": n, "probability": p} for n, p in row.best]}
+        {
+            "path": row.path,
+            **({"answer": row.answer, "no_answer": row.no_answer} if promises else {}),
+            "classes": [{"name": n, "probability": p} for n, p in row.best],
+        }
         if row.reason is None
         else {"path": row.path, "skipped": row.reason}
         for row in rows

@@ -46,10 +46,14 @@ def progress_bar(console: Console) -> Iterator[Callable[[str, int, int], None]]:
         if not tasks:
             bar.start()
         if stage not in tasks:
-            tasks[stage] = (bar.add_task(stage, total=total, rate=""), time.monotonic(), done)
+            tasks[stage] = (
+                bar.add_task(stage, total=total or None, rate=""),
+                time.monotonic(),
+                done,
+            )
         task, started, at_first = tasks[stage]
         rate = describe_rate(done - at_first, time.monotonic() - started)
-        bar.update(task, completed=done, total=total, rate=f"{rate}/s" if rate else "")
+        bar.update(task, completed=done, total=total or None, rate=f"{rate}/s" if rate else "")
 
     try:
         yield update
@@ -70,10 +74,12 @@ def progress_lines(say: Callable[[str], None]) -> Callable[[str, int, int], None
             return
         last = now
         rate = describe_rate(done - at_first, now - start)
-        words = f"{stage}: {done:,} of {total:,}"
-        if done > at_first:
+        words = [f"{stage}: {done:,} of {total:,}" if total else f"{stage}: {done:,}"]
+        if done > at_first and rate:
+            words.append(f"{rate}/s")
+        if done > at_first and total:
             left = (total - done) * (now - start) / (done - at_first)
-            words += f"{f', {rate}/s' if rate else ''}, {left:,.0f} s left"
-        say(words)
+            words.append(f"{left:,.0f} s left")
+        say(", ".join(words))
 
     return update

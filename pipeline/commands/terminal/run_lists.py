@@ -1,14 +1,18 @@
 """The list of runs: a table for each set of images that were scored, the best run first."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import PurePath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
 from pipeline.commands.terminal.lists import SETTINGS, Row, list_tables, to_minutes
 from pipeline.system.printable import printable
+
+if TYPE_CHECKING:
+    from pipeline.system.options import OptionField
 
 _FACTS = {
     "seed": "seed",
@@ -18,6 +22,7 @@ _FACTS = {
     "rule": "rule",
 }
 _ID_LETTERS = 8
+_SHARED = ("seed", "promise", "unlike", "calibrate", "labels", "merge", "classes")
 
 
 @dataclass(frozen=True)
@@ -45,12 +50,72 @@ def run_tables(entries: list[dict[str, Any]], width: int, most: int | None) -> l
     """
     groups = [list(group) for _, group in groupby(entries, _identify)]
     shown = [group if most is None else group[:most] for group in groups]
-    rows = [[_describe_run(entry) for entry in group] for group in shown]
-    tables = list_tables(rows, (">accuracy", ">log-loss", "95%", SETTINGS, "made"), width)
+    differences = [find_differences(group) for group in shown]
+    alike = [group for group, differing in zip(shown, differences, strict=True) if not differing]
+    rows_alike = [[_describe_run(entry) for entry in group] for group in alike]
+    important = (">accuracy", ">log-loss", "95%", SETTINGS, "made")
+    tables = iter(list_tables(rows_alike, important, width) if alike else [])
     return [
-        RunTable(_make_heading(group, groups), table, len(group) - len(rows_of_group))
-        for group, table, rows_of_group in zip(groups, tables, rows, strict=True)
+        RunTable(
+            _make_heading(group, groups, differing),
+            _compare(rows, differing, width) if differing else next(tables),
+            len(group) - len(rows),
+        )
+        for group, rows, differing in zip(groups, shown, differences, strict=True)
     ]
+
+
+def _compare(group: list[dict[str, Any]], differing: list[str], width: int) -> Table:
+    """A table of the runs with a column for each setting that differs."""
+    rows = []
+    for entry in group:
+        row, settings = _describe_run(entry), _list_settings(entry)
+        made = row.pop("made")
+        del row[SETTINGS]
+        rows.append({**row, **{name: settings.get(name, "") for name in differing}, "made": made})
+    important = (">accuracy", ">log-loss", *differing, "95%", "made")
+    (table,) = list_tables([rows], important, width)
+    return table
+
+
+def find_differences(group: list[dict[str, Any]]) -> list[str]:
+    """Names of the settings that are not the same for all runs that have them."""
+    values: dict[str, set[str]] = {}
+    for entry in group:
+        for name, value in _list_settings(entry).items():
+            values.setdefault(name, set()).add(value)
+    return [name for name, found in values.items() if len(found) > 1]
+
+
+def _list_settings(entry: dict[str, Any]) -> dict[str, str]:
+    """What decides a run's scores, by the name that the command line has for it."""
+    name, equals, value = entry["chosen"].partition(" = ")
+    parameters = {
+        _name_option(option): _write_value(entry["parameters"][option.name])
+        for option in _list_options(entry["kind"])
+        if option.name in entry["parameters"]
+    }
+    more = {
+        option: _write_value(entry["parameters"][option])
+        for option in _SHARED
+        if option in entry["parameters"]
+    }
+    return {
+        "head": entry["kind"],
+        "backbone": printable(entry["backbone"]),
+        "pixels": _write_value(entry.get("image_size")),
+        **more,
+        **parameters,
+        **({name: printable(value)} if equals else {"chosen": printable(entry["chosen"])}),
+    }
+
+
+def _write_value(value: Any) -> str:
+    if value is None or value is False:
+        return "-"
+    if value is True:
+        return "yes"
+    return f"{value:g}" if isinstance(value, float) else printable(str(value))
 
 
 def _identify(entry: dict[str, Any]) -> tuple[str, str, str]:
@@ -58,14 +123,20 @@ def _identify(entry: dict[str, Any]) -> tuple[str, str, str]:
     return entry["data_root"], entry["split"], entry["scored_images"] or entry["run"]
 
 
-def _make_heading(group: list[dict[str, Any]], groups: list[list[dict[str, Any]]]) -> str:
+def _make_heading(
+    group: list[dict[str, Any]], groups: list[list[dict[str, Any]]], differing: list[str]
+) -> str:
     first = group[0]
     root, split, _ = _identify(first)
     others = [other[0] for other in groups if _identify(other[0])[:2] == (root, split)]
     parts = [f"{PurePath(root).name}, {split} split", f"{first['n_samples']:,} images"]
     if len(others) > 1:
         parts += _tell_apart(first, others)
-    return printable(f"{', '.join(parts)} ({root})")
+    heading = printable(f"{', '.join(parts)} ({root})")
+    if not differing:
+        return heading
+    common = describe_settings(first["kind"], first["chosen"], first["parameters"], differing)
+    return f"{heading}\nall: {common}" if common else heading
 
 
 def _tell_apart(first: dict[str, Any], others: list[dict[str, Any]]) -> list[str]:
@@ -103,25 +174,41 @@ def _describe_run(entry: dict[str, Any]) -> Row:
     }
 
 
-def describe_settings(kind: str, chosen: str, parameters: dict[str, Any]) -> str:
-    """The head, what was chosen and what was set to something else than the default, in short."""
+def describe_settings(
+    kind: str, chosen: str, parameters: dict[str, Any], leave_out: Collection[str] = ()
+) -> str:
+    """The head, what was chosen and what was set to something else than the default, in short.
+
+    Args:
+        leave_out: names of settings that are told elsewhere.
+    """
+    chosen = chosen.replace(" = ", "=")
+    words = [] if "head" in leave_out else [kind]
+    if not {"chosen", chosen.partition("=")[0]} & set(leave_out):
+        words.append(chosen)
+    for option in _list_options(kind):
+        value, name = parameters.get(option.name, option.default), _name_option(option)
+        if value == option.default or option.name == "seed" or chosen.startswith(f"{name}="):
+            continue
+        if name not in leave_out:
+            words.append(_say(name, value))
+    return printable(", ".join(words))
+
+
+def _list_options(kind: str) -> "list[OptionField]":
+    """The options of a kind of run; none of a head that is not known here."""
     from pipeline.finetuning.options import FinetuneOptions
     from pipeline.heads.registry import HEADS
     from pipeline.runs.manifest import FINETUNED
     from pipeline.system.options import list_options
 
-    options = (
-        FinetuneOptions if kind == FINETUNED else HEADS[kind].options if kind in HEADS else None
-    )
-    chosen = chosen.replace(" = ", "=")
-    words = [kind, chosen]
-    for option in [] if options is None else list_options(options):
-        value = parameters.get(option.name, option.default)
-        name = (option.facts.flag or option.name).replace("_", " ").replace("-", " ")
-        if value == option.default or option.name == "seed" or chosen.startswith(f"{name}="):
-            continue
-        words.append(_say(name, value))
-    return printable(", ".join(words))
+    if kind == FINETUNED:
+        return list_options(FinetuneOptions)
+    return list_options(HEADS[kind].options) if kind in HEADS else []
+
+
+def _name_option(option: "OptionField") -> str:
+    return (option.facts.flag or option.name).replace("_", " ").replace("-", " ")
 
 
 def _say(name: str, value: Any) -> str:

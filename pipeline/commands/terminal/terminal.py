@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipeline.commands.terminal.class_chart import draw_class_chart
-from pipeline.commands.terminal.lists import backbones_table, feature_files_table
+from pipeline.commands.terminal.lists import backbones_table, feature_files_table, networks_table
 from pipeline.commands.terminal.output import Output
 from pipeline.commands.terminal.predictions import (
     list_best,
@@ -43,6 +43,7 @@ from pipeline.system.csv_files import format_csv
 from pipeline.system.printable import printable
 
 if TYPE_CHECKING:
+    from pipeline.backbones.engines.network_store import StoredNetwork
     from pipeline.backbones.frost_lines import FrostLine
     from pipeline.backbones.registry import Backbone
     from pipeline.classifier.evaluate import Evaluation
@@ -51,8 +52,11 @@ if TYPE_CHECKING:
     from pipeline.features.summary import ExtractSummary
     from pipeline.features.verify import Recomputed
     from pipeline.finetuning.finetune import FinetuneResult
+    from pipeline.heads.few_images.shots import Shots
+    from pipeline.heads.few_images.suggest import Suggestion
     from pipeline.heads.fit_head import FitResult
     from pipeline.images.dataset import Dataset
+    from pipeline.runs.compare import RunComparison
 
 
 class Terminal(Output):
@@ -129,6 +133,7 @@ class Terminal(Output):
                     "seconds": result.seconds,
                     "metrics": {name: m.to_dict() for name, m in result.metrics.items()},
                     **({} if result.folds is None else {"folds": asdict(result.folds)}),
+                    **({} if result.promise is None else {"promise": asdict(result.promise)}),
                 }
             )
             return
@@ -141,6 +146,8 @@ class Terminal(Output):
             self.result(describe_folds(result.folds, result.metrics[FOLDS]))
         if best == "val" and result.chosen_by == "val":
             self.result("There is no test split: validation chose, so its scores flatter a little.")
+        if result.promise is not None:
+            self.result(result.promise.describe())
         self.result(f"{result.seconds:.1f} s. Run: {result.folder}")
 
     def show_finetuning(self, result: "FinetuneResult", *, as_json: bool) -> None:
@@ -188,20 +195,34 @@ class Terminal(Output):
             return
         self._print_scores({"these images": evaluation.metrics})
         self._print_classes(evaluation.metrics, "these images", "--json has them all")
+        if evaluation.answers is not None:
+            self.result(evaluation.answers.describe())
         for path, reason in skipped:
             self.say(f"skipped {printable(path)}: {reason}")
 
     def show_predictions(
-        self, predictions: "Sequence[Prediction]", class_names: list[str], top: int, form: str
+        self,
+        predictions: "Sequence[Prediction]",
+        class_names: list[str],
+        top: int,
+        form: str,
+        *,
+        promises: bool = False,
     ) -> None:
-        """The most probable classes of each image as a table, CSV or JSON."""
+        """The most probable classes of each image as a table, CSV or JSON.
+
+        Args:
+            promises: whether the run makes a promise, so that not every image gets an answer.
+        """
         rows = list_best(predictions, class_names, top)
         if form == "csv":
-            self.result(format_csv(predictions_csv(rows, min(top, len(class_names)))).rstrip("\n"))
+            columns = min(top, len(class_names))
+            text = format_csv(predictions_csv(rows, columns, promises=promises))
+            self.result(text.rstrip("\n"))
         elif form == "json":
-            self.result_json(predictions_json(rows))
+            self.result_json(predictions_json(rows, promises=promises))
         else:
-            for line in predictions_lines(rows, self.width):
+            for line in predictions_lines(rows, self.width, promises=promises):
                 self.result(line)
             for row in rows:
                 if row.reason is not None:
@@ -229,6 +250,70 @@ class Terminal(Output):
             self.print_whole_table(found.table)
             if found.n_more:
                 self.result(f"{found.n_more:,} more, none of them better: --all shows them.\n")
+
+    def show_comparison(self, comparison: "RunComparison", *, as_json: bool) -> None:
+        """Two runs on common images."""
+        if as_json:
+            self.result_json(comparison.to_dict())
+            return
+        for line in comparison.describe():
+            self.result(line)
+
+    def show_suggestion(self, suggestion: "Suggestion", *, as_json: bool) -> None:
+        """The images to label next, a path in each line, and where the page lies."""
+        for note in suggestion.notes:
+            self.say(note)
+        if as_json:
+            self.result_json(
+                {
+                    "folder": str(suggestion.folder),
+                    "by": suggestion.by,
+                    "n_labelled": suggestion.n_labelled,
+                    "paths": suggestion.paths,
+                }
+            )
+            return
+        for path in suggestion.paths:
+            self.result(path)
+        self.say(
+            f"{count(len(suggestion.paths), 'image')} to label, {suggestion.by} ones; "
+            f"{suggestion.n_labelled:,} have a label. Open this page in a browser, and give the "
+            "labels.csv that it saves to `frostline.fit_head(FEATURES, labels=labels.csv)`:"
+        )
+        self.say(str(suggestion.folder / "label.html"))
+
+    def show_shots(self, found: "Shots", *, as_json: bool) -> None:
+        """Accuracy by the number of images of each class."""
+        for note in found.notes:
+            self.say(note)
+        if as_json:
+            self.result_json(
+                {
+                    "folder": str(found.folder),
+                    "split": found.split,
+                    "n_scored": found.n_scored,
+                    "shots": [
+                        {**asdict(shot), "mean": shot.mean, "deviation": shot.deviation}
+                        for shot in found.shots
+                    ],
+                }
+            )
+            return
+        table = make_table(
+            ">images a class", ">images", ">accuracy", ">deviation", ">least", ">most"
+        )
+        for shot in found.shots:
+            low, high = min(shot.accuracies), max(shot.accuracies)
+            numbers = (shot.mean, shot.deviation, low, high)
+            table.add_row(
+                f"{shot.n_per_class:,}",
+                f"{shot.n_images:,}",
+                *(f"{number:.4f}" for number in numbers),
+            )
+        self.print_table(table)
+        draws = count(len(found.shots[0].accuracies), "draw")
+        self.result(f"{draws} each, scored on {found.n_scored:,} images ({found.split} split).")
+        self.result(f"Curve: {found.folder / 'shots.png'}")
 
     def show_backbones(self, backbones: "list[Backbone]", *, as_json: bool) -> None:
         """The table of backbones."""
@@ -285,6 +370,23 @@ class Terminal(Output):
             return
         self.print_whole_table(feature_files_table(entries, self.columns))
 
+    def show_networks(self, networks: "list[StoredNetwork]", *, as_json: bool) -> None:
+        """The converted networks that are kept."""
+        if as_json:
+            self.result_json([{**asdict(one), "path": str(one.path)} for one in networks])
+        elif not networks:
+            self.say("No converted network is kept. The next `frostline.extract(DATA)` keeps one.")
+        else:
+            self.print_whole_table(networks_table(networks, self.columns))
+            self.result(f"in {printable(str(networks[0].path.parent))}")
+
+    def show_cleared(self, n_networks: int, *, as_json: bool) -> None:
+        """How many converted networks were deleted."""
+        if as_json:
+            self.result_json({"n_deleted": n_networks})
+        else:
+            self.result(f"{n_networks:,} converted network(s) deleted.")
+
     def show_features(
         self, file: "FeatureFile", recomputed: "Recomputed | None" = None, *, as_json: bool
     ) -> None:
@@ -295,6 +397,7 @@ class Terminal(Output):
             "path": str(file.path),
             "n_samples": len(contents.images),
             "n_features": file.n_features,
+            **({} if contents.shard is None else {"shard": contents.shard.describe()}),
             "classes": {
                 name: int(np.sum(contents.labels == label))
                 for label, name in enumerate(contents.class_names)

@@ -77,9 +77,13 @@ def _translate_call(
 ) -> str | None:
     """`frostline.extract(DATA, prune=True)` -> `python cli.py extract DATA --prune`.
 
-    None where no command is called like the function.
+    `frostline.merge(SHARDS)` -> `python cli.py features SHARDS --merge`, which has such a flag.
+    None where no command and no flag is called like the function.
     """
     command = _commands(context).get(function.removeprefix("list_").replace("_", "-"))
+    flags: list[str] = []
+    if command is None:
+        command, flags = _find_flag(function, context)
     if command is None:
         return None
     words = [context.find_root().info_name or "frostline", command.name or ""]
@@ -91,7 +95,16 @@ def _translate_call(
     for keyword in keywords:
         name, _, value = keyword.partition("=")
         words.append(_translate_by([command], name, value, put_back) or keyword)
-    return f"`{' '.join(words)}`"
+    return f"`{' '.join(words + flags)}`"
+
+
+def _find_flag(name: str, context: click.Context) -> tuple[click.Command | None, list[str]]:
+    """The command that has a flag of this name, and how the flag is spelled."""
+    for command in _commands(context).values():
+        for parameter in _parameters([command]):
+            if isinstance(parameter, click.Option) and parameter.is_flag and parameter.name == name:
+                return command, [max(parameter.opts, key=len)]
+    return None, []
 
 
 def _translate(

@@ -13,6 +13,7 @@ from PIL import Image
 from pipeline.errors import ImageError, ParameterError
 from pipeline.images.decoding.decode import MAX_BYTES, MAX_PIXELS, decode_image, render_image
 from pipeline.recipe import Recipe
+from pipeline.system.memory import available_bytes
 from pipeline.system.paths import open_regular_file
 
 NO_DIGEST = np.zeros(32, np.uint8)
@@ -76,6 +77,7 @@ def read_image(
         with open_regular_file(path) as file:
             n_bytes = os.fstat(file.fileno()).st_size
             _require_size(n_bytes, limits)
+            _require_memory(n_bytes)
             with _large_file if n_bytes > _LARGE_BYTES else nullcontext():
                 data = file.read(n_bytes + 1)  # not to the end: it may grow without one
                 if len(data) > n_bytes:
@@ -136,6 +138,12 @@ def _require_size(n_bytes: int, limits: Limits) -> None:
         raise ImageError(
             f"too large: {n_bytes:,} bytes is more than the limit of {limits.max_bytes:,}"
         )
+
+
+def _require_memory(n_bytes: int) -> None:
+    """A file may have become a larger one since somebody looked, where no limit is set as well."""
+    if n_bytes > _LARGE_BYTES and n_bytes > (free := available_bytes()):
+        raise ImageError(f"too large: {n_bytes:,} bytes, and {free:,} bytes of memory are free")
 
 
 def _to_array(digest: bytes) -> np.ndarray:

@@ -3,7 +3,7 @@
 import os
 import re
 import stat
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
@@ -19,7 +19,9 @@ _SEVERAL_LABELS = re.compile(r"\||^\[.*,.*\]$")
 _BETWEEN_LABELS = re.compile(r"\s*[;,]\s*")
 
 
-def read_csv_list(csv_path: Path, *, has_labels: bool = True) -> Findings:
+def read_csv_list(
+    csv_path: Path, *, has_labels: bool = True, on_look: Callable[[], None] = lambda: None
+) -> Findings:
     """Reads paths, labels and splits by the names of their columns, in any order.
 
     Paths are relative to the folder of the CSV. An empty label is none; a line for a file that
@@ -27,6 +29,7 @@ def read_csv_list(csv_path: Path, *, has_labels: bool = True) -> Findings:
 
     Args:
         has_labels: whether a column is to give the labels.
+        on_look: called for each line.
 
     Raises:
         DatasetError: it cannot be read, it is not certain which column is which, a cell holds
@@ -38,6 +41,7 @@ def read_csv_list(csv_path: Path, *, has_labels: bool = True) -> Findings:
     findings, problems = Findings(notes=list(columns.notes)), []
     line_of: dict[str, tuple[int, FoundImage]] = {}
     for line, values in table.rows():
+        on_look()
         image = _parse(files, columns, values)
         if isinstance(image, str):
             problems.append(f"line {line}: {image}")

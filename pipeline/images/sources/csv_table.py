@@ -7,10 +7,10 @@ from io import TextIOWrapper
 from pathlib import Path
 
 from pipeline.errors import DatasetError
+from pipeline.system.csv_files import read_lines
 from pipeline.system.paths import open_regular_file
 
 _DELIMITERS = ",;\t"
-_LONGEST_LINE = 1 << 20  # characters; a file without line breaks must not fill the memory
 
 
 class CsvTable:
@@ -63,7 +63,9 @@ class CsvTable:
             with TextIOWrapper(
                 open_regular_file(self.path), "utf-8-sig", errors="surrogateescape", newline=""
             ) as file:
-                reader = csv.reader(_read_lines(file), delimiter=delimiter, strict=True)
+                reader = csv.reader(
+                    _without_nul(read_lines(file)), delimiter=delimiter, strict=True
+                )
                 for values in reader:
                     yield start, values
                     start = reader.line_num + 1
@@ -78,10 +80,8 @@ class CsvTable:
             ) from error
 
 
-def _read_lines(file: TextIOWrapper) -> Iterator[str]:
-    while line := file.readline(_LONGEST_LINE):
-        if len(line) == _LONGEST_LINE and line[-1] not in "\r\n":
-            raise csv.Error(f"a line has more than {_LONGEST_LINE:,} characters")
+def _without_nul(lines: Iterator[str]) -> Iterator[str]:
+    for line in lines:
         if "\0" in line:
             raise csv.Error("it holds NUL characters")
         yield line

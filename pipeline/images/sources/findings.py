@@ -1,6 +1,7 @@
 """What looking through a source of images finds: the images, and what was passed over."""
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 
@@ -25,8 +26,12 @@ class FoundImage:
 
 @dataclass
 class Findings:
-    """Images in any order, counts of what was passed over by kind, and sentences for people."""
+    """Images in any order, counts of what was passed over by kind, and sentences for people.
+
+    `on_look` is called for each file, or line of a list, that is looked at.
+    """
 
     images: list[FoundImage] = field(default_factory=list)
     passed_over: Counter[str] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
+    on_look: Callable[[], None] = lambda: None

@@ -4,6 +4,7 @@
 """
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -43,7 +44,10 @@ class _Part:
 
 
 def find_labelled_images(
-    root: Path, class_depth: int = 1, label_from: str | None = None
+    root: Path,
+    class_depth: int = 1,
+    label_from: str | None = None,
+    on_look: Callable[[], None] = lambda: None,
 ) -> Findings:
     """Images below `root` with their classes and given splits.
 
@@ -51,8 +55,9 @@ def find_labelled_images(
         class_depth: how many folders below the root (or a split folder) the classes are; images
             further down belong to the class above them.
         label_from: a pattern that finds the class in the path instead; see `path_labels.py`.
+        on_look: called for each file.
     """
-    findings = Findings()
+    findings = Findings(on_look=on_look)
     base = _find_base(root, findings) if class_depth == 1 else root
     parts = _find_split_folders(
         root, base, findings, with_classes=label_from is None, may_be_wrapped=class_depth == 1

@@ -93,6 +93,7 @@ def images_in(root: Path, folder: Path, findings: Findings) -> Iterator[tuple[st
     prefix = folder.relative_to(root).as_posix()
     prefix = "" if prefix == "." else prefix + "/"
     for entry in _list(folder, None):
+        findings.on_look()
         kind = find_reason_to_pass(entry)
         if kind is None:
             yield prefix + entry.name, entry.stat()

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -15,12 +16,14 @@ from pipeline.backbones.build import build_embedding_model
 from pipeline.backbones.engines import device as device_module
 from pipeline.backbones.engines import openvino_cpu
 from pipeline.backbones.engines.device import choose_device, describe_cpu, read_cpu_model
+from pipeline.backbones.engines.embedder import Embedder
 from pipeline.backbones.engines.engine import CannotRunError, Network
 from pipeline.backbones.engines.opening import open_embedder
 from pipeline.backbones.engines.registry import ENGINES
 from pipeline.backbones.registry import get_backbone
 from pipeline.backbones.weights.resolve import resolve_weights
 from pipeline.errors import EngineError
+from pipeline.system.parallel import map_batches
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
 
@@ -64,17 +67,70 @@ def test_bfloat16_is_as_near_as_eight_bits_can_be(model):
     assert has_units == (not any("no units for bfloat16" in note for note in embed.notes))
 
 
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
+def test_equal_images_give_equal_bits_alone_in_any_batch_and_on_any_stream(model, precision):
+    network = Network(lambda: model, precision)
+    pixels = np.random.default_rng(1).integers(0, 256, (11, 32, 32, 3), np.uint8)
+    alone = open_embedder(network, "cpu", batch_size=1, n_streams=1)
+    expected = np.concatenate([alone(image[None]) for image in pixels])
+    order = np.random.default_rng(2).permutation(11)
+    for batch_size, n_streams in ((None, None), (3, 3), (8, 1)):
+        embed = open_embedder(network, "cpu", batch_size=batch_size, n_streams=n_streams)
+        found = np.concatenate(
+            list(map_batches(embed, [pixels[order[:7]], pixels[order[7:]]] * 3, 3))
+        )
+        assert np.array_equal(found.reshape(3, 11, -1), np.stack([expected[order]] * 3))
+
+
+def test_fewer_images_than_a_batch_do_not_cost_a_batch(network, monkeypatch):
+    embed = open_embedder(network, "cpu", batch_size=4)
+    monkeypatch.setattr(openvino_cpu.OpenVINOEngine, "_take_whole", refuse)
+    assert embed(PIXELS[:1]).shape == (1, 1280)
+    with pytest.raises(CannotRunError):
+        embed(np.repeat(PIXELS[:1], 4, 0))
+
+
+def test_where_a_batch_has_other_bits_than_an_image_alone_batches_are_padded(network, monkeypatch):
+    """A stand-in for such a processor: the network for one image is off by one."""
+    engine = openvino_cpu.OpenVINOEngine(network, describe_cpu(), 4, 2)
+    run_one = engine._one
+
+    class Off:
+        image_shape = run_one.image_shape
+
+        def __call__(self, pixels):
+            return run_one(pixels) + 1
+
+    engine._one = Off()
+    padded = Embedder(engine)
+    whole = padded(np.repeat(PIXELS[:1], 4, 0))
+    assert np.array_equal(padded(PIXELS[:1]), whole[:1])
+    assert np.array_equal(padded(PIXELS[[1, 0, 2]])[1], whole[0])
+
+
 def test_what_would_be_faster_is_measured_and_said(network, monkeypatch):
     monkeypatch.setattr(openvino_cpu, "has_bfloat16", lambda core: True)
     engine = openvino_cpu.OpenVINOEngine(network, describe_cpu(), 1, 1)
-    rates = {"float32": 100.0, "mixed_bfloat16": 230.0}
-    monkeypatch.setattr(
-        openvino_cpu.OpenVINOEngine, "measure_rate", lambda self: rates[self.precision]
-    )
+    monkeypatch.setattr(openvino_cpu, "compare_rates", lambda *_: 2.3)
     (advice,) = engine.advise()
     assert "`precision='bfloat16'` runs this network 2.3 times as fast" in advice
-    rates["mixed_bfloat16"] = 149.0
+    monkeypatch.setattr(openvino_cpu, "compare_rates", lambda *_: 1.49)
     assert engine.advise() == []
+
+
+def test_what_takes_half_the_time_is_twice_as_fast(monkeypatch):
+    class Waits:
+        image_shape = (1, 1, 3)
+
+        def __init__(self, seconds):
+            self.seconds = seconds
+
+        def __call__(self, pixels):
+            time.sleep(self.seconds)
+            return pixels
+
+    ratio = openvino_cpu.compare_rates(Waits(0.01), Waits(0.02), batch_size=2, n_streams=2)
+    assert 1.3 < ratio < 3
 
 
 def test_the_record_says_what_computes(network):
@@ -102,12 +158,14 @@ def test_a_gpu_says_its_name_and_what_it_can(monkeypatch):
     monkeypatch.setattr(tf.config.experimental, "set_memory_growth", lambda gpu, on: None)
     monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda gpu: details)
     monkeypatch.setattr(device_module, "may_have_gpu", lambda: True)
+    monkeypatch.setattr(device_module, "find_obstacle", lambda device: "")
+    monkeypatch.setattr(device_module, "show_gpus", lambda gpus: True)
     device = choose_device("auto")
     assert (device.kind, device.model, device.compute_capability) == (
         "gpu", "NVIDIA H100 80GB HBM3", "9.0",
     )  # fmt: skip
     assert device.description == "GPU 0, NVIDIA H100 80GB HBM3"
-    assert (device.batch_size, choose_device("cpu").batch_size) == (128, 1)
+    assert (device.batch_size, choose_device("cpu").batch_size) == (128, 4)
 
 
 def test_tensorflow_is_set_up_for_embedding_only_where_nothing_else_runs(network, monkeypatch):

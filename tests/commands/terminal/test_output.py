@@ -56,6 +56,18 @@ def test_results_for_which_there_is_no_room_are_one_error(folder):
     assert "Exception ignored" not in outcome.stderr
 
 
+@pytest.mark.parametrize("how", ["print_table", "print_whole_table"])
+def test_a_table_that_is_the_first_result_and_has_no_room_is_the_same_error(tmp_path, how):
+    (tmp_path / "show.py").write_text(
+        "from pipeline.commands.terminal.output import Output\n"
+        "from pipeline.commands.terminal.tables import make_table\n"
+        f"Output().{how}(make_table('a', 'b'))\n"
+    )
+    command = f"PYTHONPATH='{REPOSITORY}' '{sys.executable}' show.py >/dev/full"
+    last = shell(tmp_path, command).stderr.splitlines()[-1]
+    assert last.startswith("pipeline.errors.StorageError: The results cannot be written to stdout")
+
+
 @pytest.mark.parametrize("closed", ["2>/dev/full", "2> >(exit)"])
 def test_talk_that_cannot_be_written_keeps_no_result_back(folder, closed):
     outcome = shell(folder, f"frostline runs {closed}")

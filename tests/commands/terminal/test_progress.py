@@ -40,3 +40,13 @@ def test_a_stage_that_stands_still_promises_nothing(monkeypatch):
     now[0] = 11.0
     update("Fitting", 3, 15)
     assert said == ["Fitting: 3 of 15"]
+
+
+def test_a_stage_without_a_known_end_tells_how_many_so_far(monkeypatch):
+    now, said = [0.0], []
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    update = progress_lines(said.append)
+    update("Reading the list", 1000, 0)
+    now[0] = 20.0
+    update("Reading the list", 3000, 0)
+    assert said == ["Reading the list: 3,000, 100/s"]

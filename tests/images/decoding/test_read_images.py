@@ -105,3 +105,11 @@ def test_recipe_says_what_becomes_of_an_image_cut_short(tmp_path):
     assert read_image(tmp_path / "a.jpg", RECIPE)[1].startswith("truncated")
     kept = read_image(tmp_path / "a.jpg", replace(RECIPE, truncated="keep"))[1]
     assert kept.shape == (8, 8, 3)
+
+
+def test_a_file_larger_than_the_memory_is_not_read_where_there_is_no_limit(tmp_path):
+    """It took the place of an image that was there at extraction, say."""
+    with (tmp_path / "a.jpg").open("wb") as file:
+        file.truncate(2**42)
+    _, reason = read_image(tmp_path / "a.jpg", RECIPE, NO_LIMITS)
+    assert reason.startswith("too large: 4,398,046,511,104 bytes, and ")

@@ -229,3 +229,18 @@ def test_large_list_is_read_in_order(table):
     dataset = scan_dataset(table("path,label", *(f"{names[i]},c{i % 7}" for i in order)))
     assert dataset.paths == names
     assert dataset.labels[:8].tolist() == [0, 1, 2, 3, 4, 5, 6, 0]
+
+
+def test_long_lists_and_large_folders_tell_how_far_they_are_read(tmp_path):
+    told = []
+    (tmp_path / "list.csv").write_text(
+        "path,label\n" + "".join(f"{number}.png,a\n" for number in range(2500))
+    )
+    scan_dataset(tmp_path / "list.csv", on_progress=lambda *facts: told.append(facts))
+    assert told == [("Reading the list", 1000, 0), ("Reading the list", 2000, 0)]
+    (tmp_path / "folder" / "a").mkdir(parents=True)
+    for number in range(1001):
+        (tmp_path / "folder" / "a" / f"{number}.png").write_bytes(b"x")
+    told.clear()
+    scan_dataset(tmp_path / "folder", on_progress=lambda *facts: told.append(facts))
+    assert told[-1] == ("Looking for images", 1000, 0)

@@ -1,0 +1,1 @@
+"""Stage one over several machines: shards and their merging, and workers of a cluster."""

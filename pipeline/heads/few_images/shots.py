@@ -1,0 +1,253 @@
+"""How many images a class needs: the same head fitted on few of them, again and again."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.errors import ParameterError, SplitError
+from pipeline.features.ask_question import ask
+from pipeline.features.feature_file import Contents, FeatureFile
+from pipeline.features.sliced_rows import FeatureRows
+from pipeline.features.split_rows import divide_images, drop_small_classes
+from pipeline.heads.fit import fit
+from pipeline.heads.fit_head import check_fit_options
+from pipeline.images.splits import NO_SPLIT, SPLITS, TEST, TRAIN, VAL
+from pipeline.runs.run_folder import claim_output, new_run
+from pipeline.system.atomic_files import write_json
+from pipeline.system.csv_files import write_csv
+from pipeline.system.memory import available_bytes
+from pipeline.system.paths import as_path
+from pipeline.system.progress import OnProgress
+
+FEW_IMAGES_C = 0.01  # of a logistic head without `C`: nothing chooses it, few images cannot
+CSV_NAME, JSON_NAME, PLOT_NAME = "shots.csv", "shots.json", "shots.png"
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One number of images a class, over all draws.
+
+    Args:
+        n_per_class: images of each class that trained; of smaller classes all.
+        n_images: that makes in all.
+        accuracies: of each draw.
+    """
+
+    n_per_class: int
+    n_images: int
+    accuracies: list[float]
+
+    @property
+    def mean(self) -> float:
+        return float(np.mean(self.accuracies))
+
+    @property
+    def deviation(self) -> float:
+        """Standard deviation over the draws; 0 of one."""
+        return float(np.std(self.accuracies, ddof=1)) if len(self.accuracies) > 1 else 0.0
+
+
+@dataclass(frozen=True)
+class Shots:
+    """How accuracy grows with the images of each class.
+
+    Args:
+        folder: with `shots.csv` (a row for each draw), `shots.json` and `shots.png`.
+        split: the images that were scored, the same for all.
+        n_scored: how many these are.
+        shots: for each number of images a class.
+        notes: sentences for people.
+    """
+
+    folder: Path
+    split: str
+    n_scored: int
+    shots: list[Shot]
+    notes: list[str]
+
+    def __fspath__(self) -> str:
+        return str(self.folder)
+
+
+def fit_shots(
+    features: str | Path,
+    shots: Sequence[int] = (1, 2, 4, 8, 16),
+    *,
+    seeds: int = 5,
+    head: str = "logreg",
+    output: str | Path | None = None,
+    on_progress: OnProgress = lambda stage, done, total: None,
+    **options: Any,
+) -> Shots:
+    """Fits a head on so many images of each class, drawn at random, and scores it on the others.
+
+    A draw of four images holds its draw of two. The training images alone are drawn from; the
+    scores are of the test split, or of validation where there is none. A logistic head has
+    C = 0.01 unless it is given; a head that stops by validation does so here, too, on validation
+    images that one would not have.
+
+    Args:
+        features: the feature file.
+        shots: images a class, each at least 1.
+        seeds: draws of each.
+        head: name of a head in the registry.
+        output: a new folder, None for `runs/DATA-BACKBONE-HEAD-shots-NUMBER`.
+        on_progress: called with a stage, the number done and the number to do.
+        options: as of `fit_head`; none of a promise.
+
+    Returns:
+        The `Shots`.
+
+    Raises:
+        HeadError, ParameterError, FeatureFileError, DatasetError, SplitError, RunError: as
+            `fit_head`.
+    """
+    numbers = _check(shots, seeds)
+    checked = check_fit_options(head, options)
+    if checked.promising.promise is not None or checked.promising.calibrate:
+        raise ParameterError(
+            "Few images can promise nothing. Expected `shots` without `promise` and `calibrate`. "
+            "Received: both",
+            "shots",
+        )
+    if checked.folding.folds is not None:
+        raise ParameterError(
+            "Few images are drawn anew for each head already. Expected `shots` without `folds`. "
+            "Received: both",
+            "shots",
+        )
+    target = None if output is None else as_path(output, "output")
+    with claim_output(target, force=False), FeatureFile(Path(features)) as file:
+        contents, _, asked = ask(file.contents, checked.asking)
+        contents, dropped = drop_small_classes(contents, checked.dividing)
+        division = divide_images(contents, checked.dividing, asked=options)
+        rows = FeatureRows(file, max(1, available_bytes() // 2))
+        of_head = dict(checked.of_head)
+        notes = [*asked, *dropped, *division.notes]
+        if head == "logreg" and of_head.get("C") is None:
+            of_head["C"] = FEW_IMAGES_C
+            notes.append(
+                f"C = {FEW_IMAGES_C}, since few images cannot choose it: `C` sets another."
+            )
+        is_scored, split = _find_scored(contents, division.splits)
+        found: list[Shot] = []
+        for number in numbers:
+            accuracies: list[float] = []
+            n_images = 0
+            for seed in range(seeds):
+                drawn = _draw(contents, division.splits, division.units, number, seed)
+                splits = np.where(is_scored, TEST, NO_SPLIT)
+                if "C" not in of_head:
+                    splits[division.splits == VAL] = VAL
+                splits[drawn] = TRAIN
+                fitted = fit(
+                    rows,
+                    contents.labels,
+                    split=splits,
+                    head=head,
+                    class_names=contents.class_names,
+                    groups=division.units,
+                    seed=seed,
+                    **of_head,
+                )
+                scores = fitted.metrics["test" if "test" in fitted.metrics else "val"]
+                accuracies.append(scores.accuracy)
+                n_images = len(drawn)
+                on_progress("Drawing", len(found) * seeds + seed + 1, len(numbers) * seeds)
+            found.append(Shot(number, n_images, accuracies))
+        del rows
+        folder = _write(contents, head, split, int(is_scored.sum()), found, target)
+    return Shots(folder, split, int(is_scored.sum()), found, notes)
+
+
+def parse_shots(text: str) -> list[int]:
+    """`1,2,4` -> [1, 2, 4].
+
+    Raises:
+        ParameterError: it is none.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isascii() and part.isdecimal() for part in parts):
+        raise ParameterError(
+            "Expected `shots` to be whole numbers of images a class, at least 1, such as 1,2,4. "
+            f"Received: {text!r}",
+            "shots",
+        )
+    return [int(part) for part in parts]
+
+
+def _check(shots: Sequence[int], seeds: int) -> list[int]:
+    numbers = sorted(set(shots)) if not isinstance(shots, str) else []
+    if not numbers or not all(isinstance(n, int) and n >= 1 for n in numbers):
+        raise ParameterError(
+            "Expected `shots` to be whole numbers of images a class, at least 1, such as 1,2,4. "
+            f"Received: {shots}",
+            "shots",
+        )
+    if not isinstance(seeds, int) or seeds < 1:
+        raise ParameterError(
+            f"Expected `seeds` to be a whole number, at least 1. Received: {seeds}", "seeds"
+        )
+    return numbers
+
+
+def _find_scored(contents: Contents, splits: np.ndarray) -> tuple[np.ndarray, str]:
+    for split in (TEST, VAL):
+        is_scored: np.ndarray = (splits == split) & (contents.labels >= 0)
+        if is_scored.any():
+            return is_scored, SPLITS[split]
+    raise SplitError("There are no images to score. Expected a validation split. Received: none")
+
+
+def _draw(
+    contents: Contents, splits: np.ndarray, units: np.ndarray, n_per_class: int, seed: int
+) -> np.ndarray:
+    """Training rows, so many of each class, one of each unit where there are so many."""
+    random = np.random.default_rng(seed)
+    drawn: list[int] = []
+    for label in range(len(contents.class_names)):
+        rows = random.permutation(np.flatnonzero((splits == TRAIN) & (contents.labels == label)))
+        _, first = np.unique(units[rows], return_index=True)
+        drawn += rows[np.sort(first)][:n_per_class].tolist()
+    return np.array(drawn, np.int64)
+
+
+def _write(
+    contents: Contents,
+    head: str,
+    split: str,
+    n_scored: int,
+    shots: list[Shot],
+    output: Path | None,
+) -> Path:
+    from pipeline.report.shots_plot import plot_shots
+
+    stem = f"{contents.data_name}-{contents.recipe.backbone_in_file_names}-{head}-shots"
+    with new_run(output, stem) as (folder, final):
+        write_csv(
+            folder / CSV_NAME,
+            [
+                ["images_per_class", "images", "seed", "accuracy"],
+                *(
+                    [shot.n_per_class, shot.n_images, seed, accuracy]
+                    for shot in shots
+                    for seed, accuracy in enumerate(shot.accuracies)
+                ),
+            ],
+        )
+        write_json(
+            folder / JSON_NAME,
+            {"split": split, "n_scored": n_scored, "shots": [describe_shot(s) for s in shots]},
+        )
+        numbers = [shot.n_per_class for shot in shots]
+        accuracies = [shot.accuracies for shot in shots]
+        plot_shots(folder / PLOT_NAME, numbers, accuracies, title=f"{final.name}, {split} split")
+    return final
+
+
+def describe_shot(shot: Shot) -> dict[str, Any]:
+    """Ready for JSON."""
+    return {**vars(shot), "mean": shot.mean, "deviation": shot.deviation}
