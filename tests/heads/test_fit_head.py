@@ -41,6 +41,8 @@ WRONG = {
     "drop_small": -1,
     "promise": 1.0,
     "unlike": -0.1,
+    "folds": 1,
+    "repeats": 0,
 }
 
 
