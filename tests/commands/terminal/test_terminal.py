@@ -19,12 +19,12 @@ from rich.cells import cell_len
 from pipeline.backbones.registry import BACKBONES
 from pipeline.classifier.model import Prediction
 from pipeline.commands.terminal.run_lists import describe_settings
-from pipeline.commands.terminal.tables import count, describe_size, long_table, plain
+from pipeline.commands.terminal.tables import describe_size, long_table, plain
 from pipeline.commands.terminal.terminal import Terminal
 from pipeline.heads.options import DenseOptions
 from pipeline.runs.scores import score_predictions
 from pipeline.system.options import list_options
-from pipeline.system.printable import printable
+from pipeline.system.printable import count, printable
 
 WIDTH = 80
 LONG_RUN = "runs/My Photos of flowers-efficientnet-lite0-finetuned-12"
@@ -61,6 +61,7 @@ def entry(run: str, accuracy=0.9, root="/data/flowers", split="val") -> dict:
         "backbone": "efficientnet-lite0",
         "image_size": 224,
         "data_root": root,
+        "data_name": root.rpartition("/")[2],
         "split": split,
         "accuracy": accuracy,
         "accuracy_interval": [0.8, 0.95],
