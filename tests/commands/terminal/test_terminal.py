@@ -170,13 +170,14 @@ def test_runs_that_can_be_compared_have_a_column_for_each_setting_that_differs(s
     lines = screen(lambda t: t.show_runs(entries, [], as_json=False))
     assert lines[1] == "all: dense, hidden=256"
     head = next(line.split() for line in lines if "accuracy" in line)
-    assert head == ["run", "accuracy", "95%", "log-loss", "dropout", "class", "weight", "chosen"]
-    rows = [line.split()[4:] for line in lines if line.startswith(" runs/")]
+    assert head == ["run", "accuracy", "log-loss", "dropout", "class", "weight", "chosen"]
+    rows = [line.split()[3:] for line in lines if line.startswith(" runs/")]
     assert rows == [
         ["0.01", "balanced", "epoch", "0", "of", "9"],
         ["0.1", "balanced", "epoch", "1", "of", "9"],
         ["0.1", "-", "epoch", "2", "of", "9"],
     ]
+    assert " ".join(lines).count("made 2026-11-24 20:01") == 3
     assert all(len(line) <= WIDTH for line in lines)
 
 
