@@ -36,7 +36,7 @@ test-all: lint $(INSTALLED_ALL)
 # The peers come with `pip install '.[bench]'`; gpu.py is for those who have one.
 bench: $(INSTALLED)
 	mkdir -p build/bench
-	for name in start_up decode embed extract feed heads bigheads finetune; do \
+	for name in start_up decode embed extract feed heads bigheads augment finetune; do \
 		echo; echo "== $$name"; \
 		$(RUN) benchmarks/$$name.py --short --json build/bench/$$name.json || exit 1; \
 	done

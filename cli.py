@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from pipeline.system.endings import ending_at_once_when_told
+from pipeline.system.sieved_stderr import want_sieve
 from pipeline.system.standard_streams import open_closed_streams
 
 with ending_at_once_when_told():  # for the moment that these imports take
@@ -55,5 +56,12 @@ for command in (
 ):
     main.add_command(command)
 
-if __name__ == "__main__":  # an installed `frostline` knows its name itself
-    sys.exit(main(prog_name=f"{Path(sys.executable).name} {shlex.quote(sys.argv[0])}"))
+
+def run(prog_name: str | None = None) -> None:
+    """The command line as a program of its own; an installed `frostline` knows its name itself."""
+    want_sieve()
+    sys.exit(main(prog_name=prog_name))
+
+
+if __name__ == "__main__":
+    run(f"{Path(sys.executable).name} {shlex.quote(sys.argv[0])}")

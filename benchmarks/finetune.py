@@ -127,7 +127,7 @@ def build_training(run, inputs, options, line: str, from_line: bool):
 def run_benchmark(folder: Path, n_images: int, n_rounds: int) -> dict:
     from pipeline.backbones.frost_lines import split_at
     from pipeline.classifier.build import load_classifier
-    from pipeline.finetuning.augment import Augmentation
+    from pipeline.finetuning.augmentation.augment import Augmentation
     from pipeline.finetuning.inputs import PixelInputs
     from pipeline.finetuning.options import FinetuneOptions
     from pipeline.finetuning.parent import open_parent

@@ -15,7 +15,7 @@ import msgspec
 
 # The greatest difference of two engines' rows for the same images, relative to the greatest.
 TOLERANCE = 1e-3  # float32 on a CPU
-REDUCED_TOLERANCE = 2e-2  # float16, or a GPU
+REDUCED_TOLERANCE = 2e-2  # float16, TF32, or a GPU
 # Of a number bfloat16 keeps 8 bits, float16 11. The farthest from float32 that was seen is 4.9e-2:
 # EfficientNetB0 on an NVIDIA H200, see docs/performance.md.
 BFLOAT16_TOLERANCE = 6e-2
@@ -28,14 +28,17 @@ _GREATEST_FACTOR = 1e9
 # What may be asked for, and how it is recorded: by Keras's name, as ever, so that ids stay.
 PRECISIONS = {
     "float32": "float32",
+    "tf32": "tf32",
     "float16": "mixed_float16",
     "bfloat16": "mixed_bfloat16",
     "mixed_float16": "mixed_float16",
     "mixed_bfloat16": "mixed_bfloat16",
 }
 # What people are told to ask for, and what older commands asked for: (then, now).
-PRECISION_NAMES = ("float32", "float16", "bfloat16")
-FORMER_PRECISION_NAMES = tuple((PRECISIONS[name], name) for name in PRECISION_NAMES[1:])
+PRECISION_NAMES = ("float32", "tf32", "float16", "bfloat16")
+FORMER_PRECISION_NAMES = tuple((PRECISIONS[name], name) for name in ("float16", "bfloat16"))
+# float32 whose products a GPU makes of 10 bits.
+TF32 = "tf32"
 _WORDS = {
     "resize": ("stretch", "crop", "pad"),
     "channel_order": ("RGB", "BGR"),
@@ -45,12 +48,17 @@ _WORDS = {
 }
 
 
+def keras_policy(precision: str) -> str:
+    """Keras's dtype policy for a precision; TF32 is a matter of the device."""
+    return "float32" if precision == TF32 else precision
+
+
 def find_tolerance(precision: str, *, is_gpu: bool) -> float:
     """How far rounding may take rows of that precision from another engine's, relative to the
     greatest.
 
     Args:
-        precision: `float32`, `mixed_float16` or `mixed_bfloat16`; empty where it is unknown.
+        precision: `float32`, `tf32`, `mixed_float16` or `mixed_bfloat16`; empty where unknown.
         is_gpu: whether a GPU computed.
     """
     if precision == "mixed_bfloat16":
@@ -75,7 +83,7 @@ class Recipe:
         offset: one summand per channel, added after the factor.
         layer: name of the layer whose output is taken; `top` is the backbone's last.
         pooling: `avg`, `max`, `flatten` or `none`: how that output becomes one row.
-        precision: `float32`, `mixed_float16` or `mixed_bfloat16`.
+        precision: `float32`, `tf32`, `mixed_float16` or `mixed_bfloat16`.
         truncated: what an image cut short gives: `skip` nothing, `keep` what is there of it.
         depth: of pixels of 16 bits that say no more of themselves, how many bits are used: their
             greatest value is white.
@@ -165,10 +173,12 @@ class EngineRecord:
         device: `cpu` or `gpu`; empty where unknown.
         device_name: what the device calls itself, such as `AMD EPYC 7B13` or `NVIDIA H100`.
         compute_capability: of a GPU, such as `9.0`; empty for a CPU.
-        precision: `float32`, `mixed_float16` or `mixed_bfloat16`.
+        precision: `float32`, `tf32`, `mixed_float16` or `mixed_bfloat16`.
         n_threads: calls of the network that ran side by side; 0 where unknown. It decides no bit,
             so it makes no two records differ.
         batch_size: images per call of the network; 0 where unknown.
+        is_fast: a GPU took the kernels that were the fastest in a trial, so that another process
+            may give other last bits.
     """
 
     name: str = "unknown"
@@ -179,6 +189,7 @@ class EngineRecord:
     precision: str = ""
     n_threads: int = field(default=0, compare=False)
     batch_size: int = 0
+    is_fast: bool = False
 
     def __str__(self) -> str:
         """Such as `litert 2.1.0 on AMD EPYC 7B13`."""
@@ -204,8 +215,11 @@ class EngineRecord:
         return replace(self, batch_size=0) == replace(other, batch_size=0)
 
     def to_json(self) -> str:
-        """Canonical JSON: sorted keys, no spaces."""
-        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        """Canonical JSON: sorted keys, no spaces; without what older versions do not know of."""
+        values = asdict(self)
+        if not self.is_fast:
+            del values["is_fast"]
+        return json.dumps(values, sort_keys=True, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> "EngineRecord":

@@ -25,7 +25,7 @@ from pipeline.backbones.weights.keras_weights import load_keras_weights
 from pipeline.backbones.weights.resolve import TORCH_SUFFIXES, ResolvedWeights, resolve_weights
 from pipeline.backbones.weights.torch_checkpoints import read_state_dict
 from pipeline.errors import BackboneError, WeightsError
-from pipeline.recipe import Recipe
+from pipeline.recipe import Recipe, keras_policy
 from pipeline.system.child_process import HelperProcess
 from pipeline.system.keras_on_tensorflow import keras
 
@@ -121,12 +121,12 @@ def build_embedding_model(recipe: Recipe, weights: ResolvedWeights) -> keras.Mod
         recipe.image_size,
         recipe.layer,
         recipe.pooling,
-        recipe.precision,
+        keras_policy(recipe.precision),
     )
     image = keras.Input((recipe.image_size, recipe.image_size, 3), dtype="float32", name="image")
     preprocessing = preprocessing_layer(recipe.channel_order, recipe.scale, recipe.offset)
     features = backbone(preprocessing(image))
-    if recipe.precision != "float32":
+    if keras_policy(recipe.precision) != "float32":
         features = keras.layers.Activation("linear", dtype="float32", name="features")(features)
     return keras.Model(image, features, name="embedding")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.backbones.engines.device import require_device_name
+from pipeline.backbones.engines.opening import require_device
 from pipeline.classifier.model import (
     Classifier,
     Prediction,
@@ -187,7 +187,7 @@ def evaluate(
         DatasetError: no labels, a class that the run does not know, or no usable image.
         RunError, ParityError, WeightsError, DeviceError, EngineError: there is no model to use.
     """
-    require_device_name(device)
+    require_device(device, engine)
     opened, model = open_either(run)
     if model is not None:
         require_defaults(weights, device, engine)

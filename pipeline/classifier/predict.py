@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.backbones.engines.device import require_device_name
+from pipeline.backbones.engines.opening import require_device
 from pipeline.classifier.model import (
     Classifier,
     Prediction,
@@ -62,7 +62,7 @@ def predict(
         DatasetError: there is no such file, or no image in a folder.
         RunError, ParityError, WeightsError, DeviceError, EngineError: there is no model to use.
     """
-    require_device_name(device)
+    require_device(device, engine)
     opened, model = open_either(run)
     if model is not None:
         require_defaults(weights, device, engine)

@@ -1,6 +1,7 @@
 """Batches of files to rows of features: reading, decoding and embedding in one task each."""
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Protocol
@@ -101,6 +102,7 @@ def make_embedder(
     n_streams: int | None = None,
     network_store: bool = True,
     is_alone: bool = False,
+    is_fast: bool = False,
 ) -> Embed:
     """Makes the recipe's network ready to run.
 
@@ -110,9 +112,11 @@ def make_embedder(
         batch_size, n_streams: None = what suits the device.
         network_store: keep the converted network for the next time, and take it from there.
         is_alone: this process does nothing but embed; see `open_embedder`.
+        is_fast: see `Network`.
     """
+    network = describe_network(recipe, weights, NetworkStore() if network_store else None)
     return open_embedder(
-        describe_network(recipe, weights, NetworkStore() if network_store else None),
+        replace(network, is_fast=is_fast),
         device,
         engine=engine,
         batch_size=batch_size,

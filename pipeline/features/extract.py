@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.backbones.engines.device import require_device_name
+from pipeline.backbones.engines.opening import require_device
 from pipeline.backbones.engines.registry import find_engine
 from pipeline.backbones.presets import find_backbone, require_image_size
 from pipeline.backbones.weights.resolve import ResolvedWeights, resolve_weights
@@ -73,11 +74,13 @@ def extract(
         options["weights"] = str(options["weights"])
     wanted = build_options(ExtractOptions, options, "extract features")
     wanted.check()
-    if wanted.device != ALL_DEVICES:
-        require_device_name(wanted.device)
+    device = "gpu" if wanted.device == ALL_DEVICES else wanted.device
+    require_device_name(device)
     if wanted.engine is not None:
         find_engine(wanted.engine)
     require_image_size(find_backbone(wanted.backbone), wanted.image_size)
+    if wanted.scheduler is None:
+        require_device(device, wanted.engine, in_processes=wanted.parallel == "processes")
     folder, notes = unpack_if_archive(as_path(data, "data"))
     for note in [*wanted.describe_idle(), *notes]:
         on_note(note)
@@ -136,6 +139,7 @@ def _choose_embedder(
         n_streams=1 if wanted.parallel == "processes" else wanted.jobs,
         network_store=wanted.network_store,
         is_alone=is_alone or in_processes,
+        is_fast=wanted.fast,
     )
     return partial(make_on_all, make, recipe.image_size, wanted.engine) if on_all else make
 

@@ -33,8 +33,8 @@ class ExtractOptions:
         parallel: who decodes and embeds: `threads` do both; `decoders` are processes that decode
             for the engine in this one; `processes` do both, each with a network of its own; `auto`
             is `decoders` where a GPU computes, `threads` where a CPU does.
-        precision: of the computation: `float32`, `float16` or `bfloat16` (`mixed_float16` and
-            `mixed_bfloat16` are older names of these).
+        precision: of the computation: `float32`; `tf32`, which a GPU multiplies with 10 bits;
+            `float16` or `bfloat16` (`mixed_float16` and `mixed_bfloat16` are older names of these).
         seed: of random weights.
         rehash: read every image, even if it looks unchanged.
         retry_skipped: try images again that could not be decoded.
@@ -59,6 +59,8 @@ class ExtractOptions:
         engine: what runs the network, None for what suits the device.
         device: where to compute: `auto`, `cpu`, `gpu`, `gpu:N`, or `all` GPUs of this machine, each
             in a process that sees no other.
+        fast: on a GPU take the fastest kernels of a trial; another process may then give an image
+            other last bits.
         shard: `2/3` computes the second of three shares of the images, None all of them;
             `frostline.merge` makes one file of all shares.
         scheduler: address of a `dask.distributed` scheduler, whose workers compute; None for this
@@ -153,6 +155,10 @@ class ExtractOptions:
     )
     device: str = option(
         "auto", help="Where to compute: auto, cpu, gpu, gpu:N, or all GPUs of this machine."
+    )
+    fast: bool = option(
+        False,
+        help="On a GPU: the fastest kernels, which may give other last bits in another process.",
     )
     shard: str | None = option(
         None,

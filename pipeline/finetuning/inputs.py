@@ -4,9 +4,10 @@ from typing import Protocol
 
 import numpy as np
 
-from pipeline.finetuning.augment import Augmentation
+from pipeline.finetuning.augmentation.augment import Augmentation
 from pipeline.finetuning.pixels import PixelStore
 from pipeline.finetuning.trunk.cache import TrunkCache, key_of
+from pipeline.system.parallel import map_batches
 
 
 class Inputs(Protocol):
@@ -24,16 +25,25 @@ class Inputs(Protocol):
 
 
 class PixelInputs:
-    """RGB 0..255, float32 (n, height, width, 3)."""
+    """RGB 0..255, float32 (n, height, width, 3).
 
-    def __init__(self, store: PixelStore, augment: Augmentation):
+    Args:
+        n_threads: that augment the images of a batch; it changes none of them.
+    """
+
+    def __init__(self, store: PixelStore, augment: Augmentation, n_threads: int = 1):
         self._store = store
         self._augment = augment
+        self._n_threads = n_threads
 
     def train(
         self, rows: np.ndarray, targets: np.ndarray, epoch: int, batch: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        images = self._augment(self._store.read(rows), rows, epoch)
+        parts = np.array_split(rows, min(self._n_threads, len(rows)))
+        augmented = map_batches(
+            lambda part: self._augment(self._store.read(part), part, epoch), parts, self._n_threads
+        )
+        images = np.concatenate(list(augmented))
         return self._augment.mix(images, targets, epoch, batch)
 
     def plain(self, rows: np.ndarray) -> np.ndarray:

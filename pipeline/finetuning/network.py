@@ -7,7 +7,6 @@ from pipeline.backbones.engines.device import memory_errors
 from pipeline.backbones.frost_lines import split_at
 from pipeline.backbones.keras_internals import flatten_layers
 from pipeline.errors import RunError
-from pipeline.finetuning.augment import find_random_states
 from pipeline.finetuning.optimizer import decay_factors, make_optimizer
 from pipeline.finetuning.options import FinetuneOptions
 from pipeline.finetuning.replicas import ONE_DEVICE, Replicas, Share
@@ -76,7 +75,7 @@ class Network:
         # From the top of each part down: a seed gives the dropout that it always gave.
         parts = [part for part in (self.model.trunk, self.model.top) if part is not None]
         self._random_states = [
-            state for part in parts for state in reversed(find_random_states(part))
+            state for part in parts for state in reversed(_find_random_states(part))
         ]
 
     def step(
@@ -182,6 +181,12 @@ def _report_losses(y: tf.Tensor, y_predicted: tf.Tensor) -> tf.Tensor:
 def _computes_in_float16(model: keras.Model) -> bool:
     """Whether gradients may be too small for the precision, so that the loss must be scaled."""
     return any(layer.compute_dtype == "float16" for layer in flatten_layers(model))
+
+
+def _find_random_states(layer: keras.Layer) -> list[keras.Variable]:
+    """What decides the random numbers that a layer and those inside it draw: two integers each."""
+    weights = {id(weight) for weight in layer.weights}
+    return [variable for variable in layer.variables if id(variable) not in weights]
 
 
 def _values(variables: list[keras.Variable]) -> list[np.ndarray]:

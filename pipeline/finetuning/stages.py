@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.backbones.engines.device import Device, choose_device
+from pipeline.backbones.engines.device import Device, choose_device, use_tf32
 from pipeline.backbones.keras_settings import keras_settings
 from pipeline.classifier.build import set_precision
-from pipeline.finetuning.augment import Augmentation
+from pipeline.finetuning.augmentation.augment import Augmentation
 from pipeline.finetuning.checkpoint import State
 from pipeline.finetuning.final_model import make_final_model
 from pipeline.finetuning.finetune import FinetuneResult
@@ -27,9 +27,10 @@ from pipeline.finetuning.trunk.stage import TrunkStage
 from pipeline.finetuning.verdict import assess
 from pipeline.finetuning.watch import Watch
 from pipeline.finetuning.write_run import write_finetuned_run
-from pipeline.recipe import PRECISIONS
+from pipeline.recipe import PRECISIONS, TF32, keras_policy
 from pipeline.runs.predictions import Predictions
 from pipeline.system.keras_on_tensorflow import keras
+from pipeline.system.parallel import count_cores
 
 
 @keras_settings()
@@ -52,8 +53,10 @@ def run_stages(
         seconds: that the parent took to be opened.
     """
     stopwatch = _Stopwatch(started=time.perf_counter() - seconds)
-    device = choose_device(device) if isinstance(device, str) else device
-    watch.on_note(f"Computing on {device.description}.")
+    if isinstance(device, str):
+        device = choose_device(device, sees_others=options.strategy == "mirrored")
+    for note in (f"Computing on {device.description}.", *device.notes):
+        watch.on_note(note)
     task = _Task(parent, options, device, watch, output, force, class_weights, stopwatch)
     with ExitStack() as held:
         with place(options.strategy, device) as replicas:
@@ -124,7 +127,7 @@ def _open_images(task: _Task, thawed: Thawed, state: State | None) -> _Images:
     parent, options, watch = task.parent, task.options, task.watch
     # What is resumed goes on as it began.
     wanted = options.trunk_cache if state is None else state.used_trunk_cache
-    stage = TrunkStage(parent, options, _short_name(task.device), thawed.model, thawed.line.name)
+    stage = TrunkStage(parent, options, task.device.asked_as, thawed.model, thawed.line.name)
     trunk = stage.open_inputs(wanted, watch.on_progress, watch.on_note)
     task.stopwatch.lap("trunk cache")
     store = PixelStore(parent.paths, parent.run.recipe, on_progress=watch.on_progress)
@@ -143,11 +146,12 @@ def _train(
 ) -> State:
     """Trains; the winner's weights are in the model then."""
     uses_cache = images.trunk is not None
-    set_precision(thawed.model.get_layer("backbone"), PRECISIONS[task.options.precision])
+    precision = PRECISIONS[task.options.precision]
+    set_precision(thawed.model.get_layer("backbone"), keras_policy(precision))
     training = Training(
         thawed.model,
         thawed.line.name,
-        images.trunk or PixelInputs(images.store, images.augment),
+        images.trunk or _make_pixel_inputs(task, images),
         task.parent.before,
         task.options,
         from_line=uses_cache,
@@ -157,9 +161,19 @@ def _train(
         watch=task.watch,
         on_state=job.save,
     )
+    if task.device.is_gpu:
+        use_tf32(is_on=precision == TF32)
     training.run()
+    if task.device.is_gpu:
+        use_tf32(is_on=False)
     task.stopwatch.lap("train")
     return training.state
+
+
+def _make_pixel_inputs(task: _Task, images: _Images) -> PixelInputs:
+    """On a CPU training itself takes all cores but what one thread augments ahead."""
+    n_threads = count_cores() if task.device.is_gpu else 1
+    return PixelInputs(images.store, images.augment, n_threads)
 
 
 def _predict(
@@ -235,9 +249,3 @@ def _write(
         notes=state.notes,
         seconds=seconds,
     )
-
-
-def _short_name(device: Device) -> str:
-    """`/GPU:1` -> `gpu:1`, `/CPU:0` -> `cpu`, as on the command line."""
-    name = device.name.strip("/").lower()
-    return name if device.is_gpu else "cpu"

@@ -15,7 +15,7 @@ from pipeline.backbones.safe_loading import load_keras_model_safely
 from pipeline.classifier.build import split_classifier
 from pipeline.classifier.parts import identify_finetuned
 from pipeline.errors import ParityError
-from pipeline.finetuning.augment import Augmentation, number_images
+from pipeline.finetuning.augmentation.augment import Augmentation, number_images
 from pipeline.finetuning.checkpoint import State
 from pipeline.finetuning.parent import Parent
 from pipeline.finetuning.pixels import PixelStore

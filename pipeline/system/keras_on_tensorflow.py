@@ -15,6 +15,8 @@ from pipeline.errors import BackendError
 from pipeline.system.keras_backend import wanted_keras_backend
 from pipeline.system.memory import require_memory
 from pipeline.system.quiet_start import no_start_up_talk
+from pipeline.system.sieved_stderr import begin_sieve
+from pipeline.system.tensorflow_gpus import set_up_gpus
 
 __all__ = ["keras"]
 
@@ -44,6 +46,11 @@ if _BACKEND == "tensorflow" and "tensorflow" not in sys.modules:
 
 with _backend_asked_for(), no_start_up_talk():
     import keras
+
+    if _BACKEND == "tensorflow":
+        set_up_gpus()
+
+begin_sieve()
 
 if keras.backend.backend() != _BACKEND:
     raise BackendError(

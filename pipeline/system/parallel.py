@@ -9,7 +9,8 @@ from typing import TypeVar
 Batch = TypeVar("Batch")
 Result = TypeVar("Result")
 
-_LOOK_AHEAD = 4
+# Batches in flight or waiting for each stream.
+LOOK_AHEAD = 4
 
 
 def map_batches(
@@ -17,16 +18,16 @@ def map_batches(
 ) -> Generator[Result, None, None]:
     """Runs `task` over the batches in threads and gives the results in the batches' order.
 
-    At most `4 * n_streams` batches are in flight or wait to be consumed. joblib.Parallel holds no
-    one back: its workers run on while the consumer is busy; and gating its input from outside
-    blocks the very thread that delivers the results that would open the gate.
+    At most `LOOK_AHEAD * n_streams` batches are in flight or wait to be consumed. joblib.Parallel
+    holds no one back: its workers run on while the consumer is busy; and gating its input from
+    outside blocks the very thread that delivers the results that would open the gate.
     """
     pool = ThreadPoolExecutor(n_streams)
     pending: deque[Future[Result]] = deque()
     try:
         for batch in batches:
             pending.append(pool.submit(task, batch))
-            if len(pending) >= _LOOK_AHEAD * n_streams:
+            if len(pending) >= LOOK_AHEAD * n_streams:
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()

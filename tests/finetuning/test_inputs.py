@@ -1,14 +1,18 @@
 """Which view of an image a step is fed."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
-from pipeline.finetuning.inputs import TrunkInputs
+from pipeline.finetuning.augmentation.augment import Augmentation
+from pipeline.finetuning.inputs import PixelInputs, TrunkInputs
 from pipeline.finetuning.trunk.cache import key_of
 
 N_IMAGES = 40
 DIGESTS = np.random.default_rng(0).integers(0, 256, (N_IMAGES, 32), dtype=np.uint8)
 ROWS = np.arange(N_IMAGES)
+PIXELS = np.random.default_rng(1).integers(0, 256, (10, 24, 24, 3), dtype=np.uint8)
 
 
 class FakeCache:
@@ -55,3 +59,15 @@ def test_validation_and_training_without_augmentation_see_the_plain_image():
     np.testing.assert_array_equal(inputs.plain(ROWS)[:, 0, 0, 1], 0)
     inputs = TrunkInputs(FakeCache(0), DIGESTS, 0, seed=3)
     np.testing.assert_array_equal(views_shown(inputs, 7), 0)
+
+
+def test_batches_are_the_same_however_many_threads_augment_them():
+    store = SimpleNamespace(read=lambda rows: PIXELS[rows])
+    targets = np.eye(10, dtype=np.float32)
+    rows = np.arange(10)[::-1]
+    augment = Augmentation("strong", flip=True, seed=2)
+    alone = PixelInputs(store, augment).train(rows, targets, 3, 1)
+    for n_threads in (2, 3, 16):
+        batch = PixelInputs(store, augment, n_threads).train(rows, targets, 3, 1)
+        np.testing.assert_array_equal(batch[0], alone[0])
+        np.testing.assert_array_equal(batch[1], alone[1])

@@ -15,11 +15,12 @@ class Embedder:
 
     Args:
         engine: takes one batch a call.
+        is_fast: as the engine's network is.
     """
 
-    def __init__(self, engine: Engine):
+    def __init__(self, engine: Engine, *, is_fast: bool = False):
         self.device = engine.device
-        self.record = describe_engine(engine)
+        self.record = describe_engine(engine, is_fast=is_fast)
         self.batch_size = engine.batch_size
         self.n_streams = engine.n_streams
         self.n_features = engine.n_features

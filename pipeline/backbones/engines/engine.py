@@ -33,6 +33,8 @@ class Network:
         identity: all that decides the network but for the precision, as text; None where that is
             not known.
         store: where an engine may keep the network in a form of its own; None for nowhere.
+        is_fast: on a GPU take the fastest kernels of a trial, with which equal images get equal
+            rows in one process, but not in every one.
     """
 
     build: Callable[[], "keras.Model"]
@@ -40,6 +42,7 @@ class Network:
     recipe: Recipe | None = None
     identity: str | None = None
     store: NetworkStore | None = None
+    is_fast: bool = False
 
     @cached_property
     def model(self) -> "keras.Model":
@@ -108,7 +111,7 @@ class CannotRunError(Exception):
     """The engine lacks something that this network needs; another engine may have it."""
 
 
-def describe_engine(engine: Engine) -> EngineRecord:
+def describe_engine(engine: Engine, *, is_fast: bool = False) -> EngineRecord:
     """What is recorded beside the rows that an engine computes."""
     return EngineRecord(
         name=engine.name,
@@ -119,4 +122,5 @@ def describe_engine(engine: Engine) -> EngineRecord:
         precision=engine.precision,
         n_threads=engine.n_streams,
         batch_size=engine.batch_size,
+        is_fast=is_fast and engine.device.is_gpu,
     )

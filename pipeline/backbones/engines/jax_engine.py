@@ -22,6 +22,7 @@ import numpy as np
 from pipeline.backbones.engines.device import (
     Device,
     describe_cpu,
+    describe_halving,
     may_have_gpu,
     require_device_name,
     too_little_memory,
@@ -90,7 +91,12 @@ def find_jax_device(wanted: str = "auto") -> Device:
         )
     model, capability = gpus[number]
     return Device(
-        f"/GPU:{number}", f"GPU {number}, {model}, with JAX", model, capability, seen_by="jax"
+        f"/GPU:{number}",
+        f"GPU {number}, {model}, with JAX",
+        model,
+        capability,
+        seen_by="jax",
+        number=number,
     )
 
 
@@ -121,8 +127,6 @@ class JaxEngine:
         device: where; a GPU is one that JAX sees.
         batch_size: images per call, None for what suits the device.
         n_streams: calls side by side, None for what suits the device.
-        is_deterministic: whether equal images get equal rows in every process. On a GPU XLA takes
-            the fastest kernels of a trial otherwise.
 
     Raises:
         CannotRunError: Keras on JAX cannot run this network.
@@ -140,8 +144,6 @@ class JaxEngine:
         device: Device,
         batch_size: int | None = None,
         n_streams: int | None = None,
-        *,
-        is_deterministic: bool = True,
     ):
         require_jax()
         _require_portable(network)
@@ -157,7 +159,7 @@ class JaxEngine:
                 device.number,
                 asked,
                 memory.descriptor,
-                is_deterministic,
+                not network.is_fast,
             )
             child = ChildProcess(serve, job, descriptors=[memory.descriptor])
             stack.callback(child.stop)
@@ -172,10 +174,7 @@ class JaxEngine:
         self.n_features = ready.n_features
         self.notes = [f"The engine is JAX {ready.version}."]
         if ready.batch_size < asked:
-            self.notes.append(
-                f"A batch of {asked} images does not fit the device's memory; batches of "
-                f"{ready.batch_size} are computed instead."
-            )
+            self.notes.append(describe_halving(asked, ready.batch_size))
         self._idle: queue.SimpleQueue[int] = queue.SimpleQueue()
         for slot in range(N_SLOTS):
             self._idle.put(slot)

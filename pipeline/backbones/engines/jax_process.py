@@ -17,18 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.backbones.engines.device import tells_of_memory, too_little_memory
+from pipeline.backbones.engines.device import N_HALVINGS, tells_of_memory, too_little_memory
 from pipeline.errors import FrostlineError
 from pipeline.system.keras_backend import ask_for_keras_on
+from pipeline.system.tensorflow_gpus import DETERMINISTIC
 from pipeline.system.unnamed_memory import map_memory
 
 if TYPE_CHECKING:
     from pipeline.system.keras_on_tensorflow import keras
-
-# A batch that does not fit the memory is halved so often.
-N_HALVINGS = 2
-# Equal rows in every process: without it XLA takes those kernels that are the fastest in a trial.
-DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
 
 
 @dataclass(frozen=True)
@@ -70,6 +66,9 @@ class JaxNetwork:
     image_shape: tuple[int, int, int]
     n_features: int
 
+
+# How JAX names the precision of products.
+_PRODUCTS = {"float32": "highest", "tf32": "tensorfloat32"}
 
 # From uint8 (batch_size, height, width, 3) to rows that the device may still be computing.
 Run = Callable[[np.ndarray], Any]
@@ -201,7 +200,7 @@ def compile_network(model: "keras.Model", batch_size: int, precision: str, devic
     )
     blank = jax.device_put(np.zeros((batch_size, *model.input_shape[1:]), np.uint8), device)
     # float32 means float32: by default a GPU multiplies with the 10 bits of TF32.
-    with jax.default_matmul_precision("highest" if precision == "float32" else "default"):
+    with jax.default_matmul_precision(_PRODUCTS.get(precision, "default")):
         compiled = jax.jit(compute).lower(weights, blank).compile()
     compiled(weights, blank).block_until_ready()
     return lambda pixels: compiled(weights, jax.device_put(pixels, device))

@@ -5,11 +5,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from pipeline.backbones.engines.device import Device, describe_cpu
+from pipeline.backbones.engines.device import Device, describe_cpu, require_device_name
 from pipeline.backbones.engines.embedder import Embedder
 from pipeline.backbones.engines.engine import CannotRunError, Network, OpenEngine
 from pipeline.backbones.engines.registry import ENGINES, EngineKind, find_engine
 from pipeline.errors import DeviceError, EngineError, MissingExtraError
+from pipeline.recipe import TF32
 
 if TYPE_CHECKING:
     from pipeline.system.keras_on_tensorflow import keras
@@ -55,6 +56,28 @@ def find_device(wanted: str = "auto", engine: str | None = None) -> Device:
     return replace(found, notes=(*found.notes, *notes))
 
 
+def require_device(wanted: str, engine: str | None, *, in_processes: bool = False) -> None:
+    """Raises where a GPU was asked for that cannot be used, even if there is nothing to compute.
+
+    Args:
+        in_processes: whether processes are to compute, each with a network of its own.
+
+    Raises:
+        DeviceError: there is no such device, or it is one that processes are not to share.
+    """
+    kind, _ = require_device_name(wanted)
+    if kind == "cpu" or (kind == "auto" and not in_processes):
+        return
+    found = find_device(wanted, engine)
+    if in_processes and found.is_gpu:
+        raise DeviceError(
+            f"Processes cannot share a GPU: each would keep a network of its own on "
+            f"{found.description}, and wait for the others there. Expected processes that "
+            f"only decode for it. Received: `parallel=processes` and `device={wanted}`\n"
+            "Say `parallel=decoders`, or compute on the CPU: `device=cpu`."
+        )
+
+
 def open_embedder(
     network: Network,
     device: str | Device = "auto",
@@ -77,7 +100,7 @@ def open_embedder(
 
     Raises:
         EngineError: no such engine, or it does not serve the device or cannot run the network.
-        DeviceError: a GPU was asked for and is not there.
+        DeviceError: a GPU was asked for and cannot be used.
         MissingExtraError: the engine's library is not installed.
     """
     chosen = device if isinstance(device, Device) else find_device(device, engine)
@@ -88,15 +111,21 @@ def open_embedder(
             f"{_list_engines(chosen)}. Received: `engine={engine}`"
         )
     reasons: list[str] = []
+    if network.precision == TF32 and not chosen.is_gpu:
+        network = replace(network, precision="float32")
+        chosen = replace(
+            chosen, notes=(*chosen.notes, "Only GPUs have TF32; the CPU computes in float32.")
+        )
     for kind in able:
         open_engine: OpenEngine = _load(kind.opens)
         if is_alone and kind.sets_up is not None:
             _load(kind.sets_up)()
         try:
-            embedder = Embedder(open_engine(network, chosen, batch_size, n_streams))
+            opened = open_engine(network, chosen, batch_size, n_streams)
         except CannotRunError as error:
             reasons.append(f"{kind.title} cannot run this network ({error})")
             continue
+        embedder = Embedder(opened, is_fast=network.is_fast)
         embedder.notes += [f"{reason}; {kind.title} does, more slowly." for reason in reasons]
         return embedder
     if device == "auto" and chosen.is_gpu:

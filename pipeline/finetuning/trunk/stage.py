@@ -10,13 +10,13 @@ import tensorflow as tf
 from pipeline.backbones.frost_lines import find_frost_lines, split_at
 from pipeline.errors import FrostlineError, StorageError
 from pipeline.features.extract import CACHE_FOLDER
-from pipeline.finetuning.augment import Augmentation
+from pipeline.finetuning.augmentation.augment import Augmentation
 from pipeline.finetuning.inputs import TrunkInputs
 from pipeline.finetuning.options import FinetuneOptions
 from pipeline.finetuning.parent import Parent
 from pipeline.finetuning.trunk.cache import Trunk, TrunkCache
 from pipeline.finetuning.trunk.plan import TrunkPlan, plan_trunk_cache
-from pipeline.finetuning.trunk.worker import TrunkJob, fill_trunk_cache
+from pipeline.finetuning.trunk.worker import TrunkJob, TrunkWorker
 from pipeline.images.dataset import shorten_name
 from pipeline.images.splits import TRAIN, VAL
 from pipeline.runs.records import read_probes
@@ -70,11 +70,9 @@ class TrunkStage:
         plan, notes = plan_trunk_cache(job, trunk_seconds, n_passes)
         for note in notes:
             on_note(note)
-        if not self._decide(wanted, plan, on_note):
-            return None
         try:
-            for note in fill_trunk_cache(job, on_progress):
-                on_note(note)
+            if not self._fill(job, plan, wanted, on_progress, on_note):
+                return None
         except FrostlineError as error:
             if wanted:
                 raise
@@ -91,6 +89,30 @@ class TrunkStage:
         if self.options.augment == "strong":
             return "strong augmentation mixes images anew in each step"
         return ""
+
+    def _fill(
+        self,
+        job: TrunkJob,
+        plan: TrunkPlan,
+        wanted: bool | None,
+        on_progress: Callable[[str, int, int], None],
+        on_note: Callable[[str], None],
+    ) -> bool:
+        """Fills the cache; False where it is not to be used, which is said."""
+        needs_measuring = plan.n_missing and plan.has_room and (wanted or plan.is_worth_it)
+        if not needs_measuring and not self._decide(wanted, plan, on_note):
+            return False
+        started = time.perf_counter()
+        with TrunkWorker(job) as worker:
+            if needs_measuring:
+                plan = plan.with_pace(worker.measure())
+                if not self._decide(wanted, plan, on_note):
+                    return False
+            for note in worker.fill(on_progress):
+                on_note(note)
+        if plan.n_missing:
+            on_note(f"The trunk cache took {time.perf_counter() - started:,.0f} s.")
+        return True
 
     def _decide(self, wanted: bool | None, plan: TrunkPlan, on_note: Callable[[str], None]) -> bool:
         if not plan.has_room:
@@ -113,9 +135,12 @@ class TrunkStage:
         trunk, _ = split_at(self.model.get_layer("backbone"), self.line)
         run = tf.function(lambda images: trunk(preprocessing(images), training=False))
         run(pixels).numpy()  # traced and warm; `numpy` waits for a GPU to be done
-        started = time.perf_counter()
-        run(pixels).numpy()
-        return (time.perf_counter() - started) / len(pixels)
+        seconds = []
+        for _ in range(3):
+            started = time.perf_counter()
+            run(pixels).numpy()
+            seconds.append(time.perf_counter() - started)
+        return min(seconds) / len(pixels)
 
     def _make_job(self) -> TrunkJob:
         parent, options = self.parent, self.options

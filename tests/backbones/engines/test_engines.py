@@ -145,6 +145,8 @@ def test_a_gpu_says_its_name_and_what_it_can(monkeypatch):
     monkeypatch.setattr(tf.config.experimental, "set_memory_growth", lambda gpu, on: None)
     monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda gpu: details)
     monkeypatch.setattr(device_module, "may_have_gpu", lambda: True)
+    monkeypatch.setattr(device_module, "find_obstacle", lambda device: "")
+    monkeypatch.setattr(device_module, "show_gpus", lambda gpus: True)
     device = choose_device("auto")
     assert (device.kind, device.model, device.compute_capability) == (
         "gpu", "NVIDIA H100 80GB HBM3", "9.0",

@@ -1,12 +1,19 @@
 """The trunk cache: what is in it, what is computed again, and what damage does to it."""
 
+import functools
+import operator
 import os
 import signal
+import time
+from dataclasses import replace
+from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 from conftest import make_photos
+from hypothesis import given
+from hypothesis import strategies as st
 from killed_parent import ENDS, survivors_of_a_kill
 
 from benchmarks.stand_in import RECIPE, StandIn
@@ -15,7 +22,7 @@ from pipeline.features import finished_rows as rows
 from pipeline.finetuning.trunk import worker as trunk_worker
 from pipeline.finetuning.trunk.cache import Trunk, TrunkCache, find_finished, key_of
 from pipeline.finetuning.trunk.plan import TrunkPlan, plan_trunk_cache
-from pipeline.finetuning.trunk.worker import TrunkJob, embed_missing, fill_trunk_cache
+from pipeline.finetuning.trunk.worker import TrunkJob, TrunkPace, embed_missing, fill_trunk_cache
 from pipeline.images.decoding.read_images import hash_image_file
 from pipeline.system.locks import hold_lock
 from pipeline.system.sealed_hdf5 import verify_seal
@@ -51,6 +58,7 @@ def stand_in(monkeypatch):
     embedder = StandIn(4)
     embedder.n_streams = 1
     monkeypatch.setattr(trunk_worker, "_build_embedder", lambda job, batch_size: embedder)
+    monkeypatch.setattr(trunk_worker, "_opened", {})
     return embedder
 
 
@@ -220,11 +228,77 @@ def test_process_that_fills_the_cache_ends_when_the_fine_tuning_is_killed(tmp_pa
     assert survivors_of_a_kill(program, tmp_path, n_children=1, end=end) == []
 
 
+def test_what_filling_takes_is_known_within_30_percent_before_it_begins(job, stand_in, monkeypatch):
+    """Decoding and augmentation cost something, too; nothing of it is kept."""
+    n_rows, decode, augment = 0, trunk_worker.read_image, trunk_worker.Augmentation.__call__
+
+    def embed(self, pixels):
+        nonlocal n_rows
+        n_rows += len(pixels)
+        time.sleep(0.01 * len(pixels))
+        return np.zeros((len(pixels), 24), np.float32)
+
+    def decode_slowly(*arguments):
+        time.sleep(0.02)
+        return decode(*arguments)
+
+    def augment_slowly(self, images, *arguments):
+        time.sleep(0.01 * len(images))
+        return augment(self, images, *arguments)
+
+    monkeypatch.setattr(StandIn, "__call__", embed)
+    monkeypatch.setattr(trunk_worker, "read_image", decode_slowly)
+    monkeypatch.setattr(trunk_worker.Augmentation, "__call__", augment_slowly)
+    monkeypatch.setattr(trunk_worker, "MEASURED_TASKS", 4)
+    plan, _ = plan_trunk_cache(job, trunk_seconds=1.0, n_passes=100)
+    row_seconds, _ = trunk_worker.measure_rows(job)
+    assert 0 < n_rows < 19
+    assert not job.target.exists()
+    said = plan.with_pace(TrunkPace(2.0, row_seconds)).seconds - 2.0
+    started = time.perf_counter()
+    fill(job)
+    taken = time.perf_counter() - started
+    assert said == pytest.approx(taken, rel=0.3)
+
+
+@given(
+    image_size=st.integers(32, 640),
+    row_values=st.integers(1, 4_000_000),
+    n_views=st.integers(1, 16),
+    images_per_task=st.sampled_from([8, 128, 1024]),
+    n_streams=st.integers(1, 64),
+)
+def test_no_more_bytes_are_under_way_than_memory_should_hold(
+    image_size, row_values, n_views, images_per_task, n_streams
+):
+    embedder = StandIn(4)
+    embedder.images_per_task, embedder.n_streams = images_per_task, n_streams
+    run = FakeRun()
+    run.recipe = replace(RECIPE, image_size=image_size)
+    job = TrunkJob(
+        *(Path("t.h5"), replace(TRUNK, shape=(1, 1, row_values)), run, None, "cpu", "light"),
+        *(False, 0, [], np.zeros((0, 32), np.uint8), []),
+    )
+    missing = [(image, list(range(1, n_views + 1))) for image in range(50)]
+    tasks = trunk_worker.divide(job, missing, embedder)
+    assert functools.reduce(operator.iadd, tasks.batches, []) == missing
+    assert 1 <= tasks.n_streams <= n_streams
+    rows_under_way = 4 * tasks.n_streams * max(map(len, tasks.batches)) * n_views
+    held = rows_under_way * (3 * image_size**2 + 6 * row_values)
+    if tasks.n_streams > 1 or len(tasks.batches[0]) > 1:
+        assert held <= 1_000_000_000
+
+
 def test_plan_counts_what_is_missing_and_what_it_saves(job, stand_in):
     plan, _ = plan_trunk_cache(job, trunk_seconds=1.0, n_passes=100)
     assert (plan.n_rows, plan.n_missing, plan.bytes) == (19, 19, 19 * 48)
     assert plan.saved_seconds == 100
     assert plan.is_worth_it
+    assert "19 of 19 rows to compute, at least 5 s" in plan.describe()
+    plan = plan.with_pace(TrunkPace(start_seconds=9.0, row_seconds=5.0))
+    assert "19 of 19 rows to compute, about 104 s" in plan.describe()
+    assert plan.is_worth_it  # the 9 s are spent already
+    assert not plan.with_pace(TrunkPace(9.0, 5.3)).is_worth_it
     fill(job)
     plan, _ = plan_trunk_cache(job, trunk_seconds=1.0, n_passes=100)
     assert (plan.n_missing, plan.seconds) == (0, 0)
