@@ -9,7 +9,7 @@ from typing import Any
 from pipeline.backbones.engines.device import require_device_name
 from pipeline.backbones.engines.opening import require_device
 from pipeline.backbones.engines.registry import find_engine
-from pipeline.backbones.presets import find_backbone, require_image_size
+from pipeline.backbones.presets import describe_few_pixels, find_backbone, require_image_size
 from pipeline.backbones.weights.resolve import ResolvedWeights, resolve_weights
 from pipeline.features.depth import settle_depth
 from pipeline.features.embed import MakeEmbedder, make_embedder
@@ -78,11 +78,12 @@ def extract(
     require_device_name(device)
     if wanted.engine is not None:
         find_engine(wanted.engine)
-    require_image_size(find_backbone(wanted.backbone), wanted.image_size)
+    backbone = find_backbone(wanted.backbone)
+    size = require_image_size(backbone, wanted.image_size)
     if wanted.scheduler is None:
         require_device(device, wanted.engine, in_processes=wanted.parallel == "processes")
     folder, notes = unpack_if_archive(as_path(data, "data"))
-    for note in [*wanted.describe_idle(), *notes]:
+    for note in [*wanted.describe_idle(), *describe_few_pixels(backbone, size), *notes]:
         on_note(note)
     dataset = scan_dataset(folder, wanted.class_depth, wanted.label_from, on_progress)
     dataset = dataset.limited(wanted.limit)
@@ -127,6 +128,7 @@ def _choose_embedder(
             wanted.device,
             wanted.engine,
             network_store=wanted.network_store,
+            is_fast=wanted.fast,
         )
     on_all = wanted.device == ALL_DEVICES
     in_processes = on_all or wanted.parallel == "processes"

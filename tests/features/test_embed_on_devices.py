@@ -4,16 +4,14 @@ Stand-ins compute on the CPU and call themselves GPUs: this has never run on sev
 """
 
 import os
-import signal
 import sys
-from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from conftest import call
+from gpu_stand_ins import Different, Dying, OnGPU, no_memory, three_gpus
 
 from benchmarks.stand_in import RECIPE, StandIn, extract
 from pipeline.backbones.engines.device import Device
@@ -27,39 +25,6 @@ from pipeline.features.update import UpdateOptions, update_features
 from pipeline.images.dataset import scan_dataset
 
 DEVICES = ["0", "GPU-5a"]
-
-
-class OnGPU(StandIn):
-    """Calls itself a GPU, and leaves a file for each batch that says what it saw."""
-
-    model = "Stand-in 9000"
-
-    def __init__(self, batch_size=None):
-        super().__init__(batch_size)
-        self.record = replace(self.record, device="gpu", device_name=self.model)
-
-    def __call__(self, pixels):
-        Path(f"saw-{os.environ['CUDA_VISIBLE_DEVICES']}-{os.getpid()}").touch()
-        return super().__call__(pixels)
-
-
-class Different(OnGPU):
-    """Another card wherever the second device is seen."""
-
-    def __init__(self, batch_size=None):
-        self.model = f"Stand-in {os.environ['CUDA_VISIBLE_DEVICES']}"
-        super().__init__(batch_size)
-
-
-class Dying(OnGPU):
-    """Is killed at its first batch."""
-
-    def __call__(self, pixels):
-        os.kill(os.getpid(), signal.SIGKILL)
-
-
-def no_memory(batch_size):
-    raise DeviceError("Not enough memory for a batch of 128 images.")
 
 
 def on_devices(make, batch_size=None):
@@ -109,10 +74,6 @@ def test_devices_that_are_not_alike_are_refused_by_name():
 def test_error_of_a_device_arrives_as_it_was_raised():
     with pytest.raises(DeviceError, match="Not enough memory"):
         on_devices(no_memory)
-
-
-def three_gpus(engine):
-    return 3
 
 
 @pytest.mark.parametrize(

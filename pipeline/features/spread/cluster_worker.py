@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -93,8 +94,12 @@ class Answer:
     passport: Passport | None
 
 
+@cache
 def describe_frostline() -> str:
-    """Frostline's version and the start of a sha256 over its source, such as `0.1.0 (1a2b3c4d)`."""
+    """Frostline's version and the start of a sha256 over its source, such as `0.1.0 (1a2b3c4d)`.
+
+    Once in a process, when it is first asked: what is installed later does not run in it.
+    """
     folder, hasher = Path(__file__).resolve().parents[2], hashlib.sha256()
     for path in sorted(folder.rglob("*.py")):
         hasher.update(f"{path.relative_to(folder)}\n".encode() + path.read_bytes())
@@ -110,13 +115,14 @@ def make_on_worker(
     batch_size: int | None = None,
     *,
     network_store: bool = True,
+    is_fast: bool = False,
 ) -> Embed:
     """Makes the recipe's network ready, with the weights as this machine has them and a stream for
     each of the worker's threads.
 
     Args:
         weights: `imagenet`, `random`, or the path of a file; they must be those of the recipe.
-        device, engine, batch_size, network_store: as for `make_embedder`.
+        device, engine, batch_size, network_store, is_fast: as for `make_embedder`.
     """
     return make_embedder(
         recipe,
@@ -127,6 +133,7 @@ def make_on_worker(
         n_streams=_this_worker().state.nthreads,
         network_store=network_store,
         is_alone=True,
+        is_fast=is_fast,
     )
 
 
