@@ -74,14 +74,14 @@ def extract(
         options["weights"] = str(options["weights"])
     wanted = build_options(ExtractOptions, options, "extract features")
     wanted.check()
-    if wanted.device != ALL_DEVICES:
-        require_device_name(wanted.device)
+    device = "gpu" if wanted.device == ALL_DEVICES else wanted.device
+    require_device_name(device)
     if wanted.engine is not None:
         find_engine(wanted.engine)
     backbone = find_backbone(wanted.backbone)
     size = require_image_size(backbone, wanted.image_size)
     if wanted.scheduler is None:
-        require_device(wanted.device, wanted.engine, in_processes=wanted.parallel == "processes")
+        require_device(device, wanted.engine, in_processes=wanted.parallel == "processes")
     folder, notes = unpack_if_archive(as_path(data, "data"))
     for note in [*wanted.describe_idle(), *describe_few_pixels(backbone, size), *notes]:
         on_note(note)
