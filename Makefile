@@ -4,7 +4,7 @@ RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 INSTALLED_ALL := $(VENV)/.installed-all
 
-.PHONY: demo test test-all lint bench clean
+.PHONY: setup demo test test-all lint bench clean
 
 # A folder of this project's own, with the very versions of constraints.txt.
 $(INSTALLED): setup.cfg pyproject.toml constraints.txt
@@ -16,6 +16,8 @@ $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 $(INSTALLED_ALL): $(INSTALLED)
 	$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test-all]'
 	touch $@
+
+setup: $(INSTALLED)
 
 # The main job, end to end, on the bundled digits.
 demo: $(INSTALLED)
@@ -36,11 +38,12 @@ test-all: lint $(INSTALLED_ALL)
 # The peers come with `pip install '.[bench]'`; gpu.py is for those who have one.
 bench: $(INSTALLED)
 	mkdir -p build/bench
-	for name in start_up decode embed extract heads bigheads augment finetune; do \
+	for name in start_up decode embed extract feed heads bigheads augment finetune scale cluster; do \
 		echo; echo "== $$name"; \
 		$(RUN) benchmarks/$$name.py --short --json build/bench/$$name.json || exit 1; \
 	done
 	$(RUN) benchmarks/crash.py --trials 50 --json build/bench/crash.json
+	$(RUN) benchmarks/kill_decoders.py --kills 50 --json build/bench/kill_decoders.json
 	$(RUN) benchmarks/damage.py --every 50 --json build/bench/damage.json
 
 clean:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -16,7 +17,7 @@ import psutil
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.stand_in import StandIn
-from pipeline.images.decoding import read_batches
+from pipeline.images.decoding import read_images
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -27,6 +28,15 @@ class SlowStandIn(StandIn):
     def __call__(self, pixels):
         time.sleep(0.005 * len(pixels))
         return super().__call__(pixels)
+
+
+class Upgraded(StandIn):
+    """Of another version where its process runs in a folder that holds a file `upgraded`."""
+
+    def __init__(self, batch_size: int | None = None):
+        super().__init__(batch_size)
+        if Path("upgraded").exists():
+            self.record = replace(self.record, version="2")
 
 
 class DyingOfWhite(StandIn):
@@ -43,15 +53,15 @@ class CrashingDecoder(StandIn):
 
     def __init__(self, batch_size: int | None = None):
         super().__init__(batch_size)
-        real = read_batches.read_images
+        real = read_images.decode_image
 
-        def crash(*arguments):
-            decoded = real(*arguments)
-            if any(not isinstance(pixels, str) and (pixels == 255).all() for _, pixels in decoded):
+        def crash(*arguments, **options):
+            pixels = real(*arguments, **options)
+            if (pixels == 255).all():
                 os.kill(os.getpid(), signal.SIGKILL)
-            return decoded
+            return pixels
 
-        read_batches.read_images = crash
+        read_images.decode_image = crash
 
 
 class LocalWorkers:
@@ -63,10 +73,12 @@ class LocalWorkers:
 
     Attributes:
         address: of the scheduler.
+        folder: as above.
     """
 
     def __init__(self, n_workers: int, folder: Path):
         folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
         self._process = subprocess.Popen(
             [sys.executable, __file__, str(n_workers)],
             cwd=folder,
@@ -105,9 +117,10 @@ class LocalWorkers:
 
     def kill_a_worker(self) -> int:
         """Kills the one that was started first, with SIGKILL; returns its process id."""
-        victim = self.list_workers()[0]
-        os.kill(victim, signal.SIGKILL)
-        return victim
+        victim = psutil.Process(self.list_workers()[0])
+        victim.kill()
+        victim.wait(20)
+        return victim.pid
 
     def kill_all(self) -> None:
         """Kills scheduler and workers."""

@@ -172,7 +172,9 @@ def plot(path: Path, results: dict, left_out: dict, share: float) -> None:
     from pipeline.report.figures import BLUE, GRID, INK, ORANGE, write_figure
 
     figure = Figure((11, 4.2))
-    left, right = figure.subplots(1, 2, gridspec_kw={"wspace": 0.3, "top": 0.82, "bottom": 0.16})
+    left, right = figure.subplots(
+        1, 2, gridspec_kw={"wspace": 0.3, "top": 0.92, "bottom": 0.17, "left": 0.07, "right": 0.98}
+    )
     for (name, by_share), colour in zip(results.items(), (BLUE, ORANGE), strict=True):
         made = {s: one for s, one in by_share.items() if one["made"] > 0}
         left.plot(list(made), [one["right"] for one in made.values()], "o-", color=colour,
@@ -182,7 +184,7 @@ def plot(path: Path, results: dict, left_out: dict, share: float) -> None:
     left.plot(SHARES, SHARES, color=INK, linewidth=1, label="promised")
     left.set_xlabel("promised share of right answers")
     left.set_ylabel("share of the images that judge")
-    left.legend(frameon=False, fontsize=8, loc="lower left")
+    left.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 0.02))
     left.set_title("Promised, and what came of it", fontsize=10, loc="left")
     names = [name for name, one in left_out.items() if one["answered"] is not None]
     answered = np.array([left_out[name]["answered"] for name in names])
@@ -193,7 +195,7 @@ def plot(path: Path, results: dict, left_out: dict, share: float) -> None:
     right.set_xlabel("share of the images of the class that was left out")
     right.set_title(f"A class that never trained, promise {share:g}", fontsize=10, loc="left")
     right.legend(
-        frameon=False, fontsize=8, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.16)
+        frameon=False, fontsize=8, ncols=3, loc="upper center", bbox_to_anchor=(0.42, -0.13)
     )
     for ax in (left, right):
         ax.spines[["top", "right"]].set_visible(False)

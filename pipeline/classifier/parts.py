@@ -91,4 +91,9 @@ class _FinetunedHalves:
 
 def identify_finetuned(path: Path) -> str:
     """The identity of a fine-tuned network: that of the file of its model."""
-    return f"backbone of model.keras sha256:{sha256_of_file(path)}"
+    return name_finetuned(sha256_of_file(path))
+
+
+def name_finetuned(model_sha256: str) -> str:
+    """`identify_finetuned` of a file of that sha256."""
+    return f"backbone of model.keras sha256:{model_sha256}"

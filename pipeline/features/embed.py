@@ -180,19 +180,37 @@ def embed_files(paths: list[Path], read: ReadBatch, embed: Embed) -> Embedded:
         BackboneError: the network's output is not finite.
     """
     outcomes: list[tuple[np.ndarray, str | None]] = []
-    usable, pixels = [], []
-    for path, (digest, decoded) in zip(paths, read(paths), strict=True):
+    pixels = []
+    for digest, decoded in read(paths):
         if isinstance(decoded, str):
             outcomes.append((digest, decoded))
         else:
             outcomes.append((digest, None))
-            usable.append(path)
             pixels.append(decoded)
-    if not pixels:
+    return embed_decoded(paths, outcomes, np.stack(pixels) if pixels else None, embed)
+
+
+def embed_decoded(
+    paths: list[Path],
+    outcomes: list[tuple[np.ndarray, str | None]],
+    pixels: np.ndarray | None,
+    embed: Embed,
+) -> Embedded:
+    """Embeds one batch whose images are decoded.
+
+    Args:
+        outcomes: (digest, reason or None) of each file.
+        pixels: uint8 RGB (n_usable, height, width, 3), None where no image can be used.
+
+    Raises:
+        BackboneError: the network's output is not finite.
+    """
+    if pixels is None or not len(pixels):
         return outcomes, np.zeros((0, embed.n_features), np.float32)
-    features = embed(np.stack(pixels))
+    features = embed(pixels)
     is_finite = np.isfinite(features).all(axis=1)
     if not is_finite.all():
+        usable = [path for path, (_, reason) in zip(paths, outcomes, strict=True) if reason is None]
         raise BackboneError(
             "The network gives numbers that are not finite. Expected features without NaN and "
             f"infinity. Received: such for {usable[int(is_finite.argmin())]}\n"

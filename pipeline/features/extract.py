@@ -9,12 +9,14 @@ from typing import Any
 from pipeline.backbones.engines.device import require_device_name
 from pipeline.backbones.engines.opening import require_device
 from pipeline.backbones.engines.registry import find_engine
-from pipeline.backbones.presets import find_backbone, require_image_size
+from pipeline.backbones.presets import describe_few_pixels, find_backbone, require_image_size
 from pipeline.backbones.weights.resolve import ResolvedWeights, resolve_weights
 from pipeline.features.depth import settle_depth
 from pipeline.features.embed import MakeEmbedder, make_embedder
+from pipeline.features.embed_on_devices import make_on_all
+from pipeline.features.open_embedding import Workers
 from pipeline.features.opened_file import Extraction
-from pipeline.features.options import ExtractOptions, parse_colour
+from pipeline.features.options import ALL_DEVICES, ExtractOptions, parse_colour
 from pipeline.features.spread.cluster_worker import make_on_worker
 from pipeline.features.spread.shard_number import Shard, parse_shard
 from pipeline.features.summary import write_skipped_csv
@@ -25,7 +27,6 @@ from pipeline.images.decoding.read_images import make_limits
 from pipeline.images.fetch import unpack_if_archive
 from pipeline.recipe import PRECISIONS, Recipe
 from pipeline.system.options import build_options
-from pipeline.system.parallel import count_cores
 from pipeline.system.paths import as_path
 from pipeline.system.progress import OnProgress
 
@@ -73,14 +74,16 @@ def extract(
         options["weights"] = str(options["weights"])
     wanted = build_options(ExtractOptions, options, "extract features")
     wanted.check()
-    require_device_name(wanted.device)
+    if wanted.device != ALL_DEVICES:
+        require_device_name(wanted.device)
     if wanted.engine is not None:
         find_engine(wanted.engine)
-    require_image_size(find_backbone(wanted.backbone), wanted.image_size)
+    backbone = find_backbone(wanted.backbone)
+    size = require_image_size(backbone, wanted.image_size)
     if wanted.scheduler is None:
         require_device(wanted.device, wanted.engine, in_processes=wanted.parallel == "processes")
     folder, notes = unpack_if_archive(as_path(data, "data"))
-    for note in [*wanted.describe_idle(), *notes]:
+    for note in [*wanted.describe_idle(), *describe_few_pixels(backbone, size), *notes]:
         on_note(note)
     dataset = scan_dataset(folder, wanted.class_depth, wanted.label_from, on_progress)
     dataset = dataset.limited(wanted.limit)
@@ -105,9 +108,8 @@ def extract(
         limits = make_limits(wanted.max_pixels, wanted.max_bytes)
         recipe = settle_depth(recipe, paths, chosen, name_target, limits, on_progress, on_note)
     target = chosen or name_target(recipe)
-    n_processes = (wanted.jobs or count_cores()) if wanted.parallel == "processes" else 0
-    make = _choose_embedder(wanted, recipe, weights, n_processes, is_alone=is_alone)
-    how = _update_options(wanted, weights.source, n_processes, shard)
+    make = _choose_embedder(wanted, recipe, weights, is_alone=is_alone)
+    how = _update_options(wanted, weights.source, shard)
     summary = update_features(dataset, recipe, target, make, how, on_progress, on_note)
     if wanted.skipped_csv:
         on_note(f"Skipped images: {write_skipped_csv(summary.path, summary.skipped)}")
@@ -115,12 +117,7 @@ def extract(
 
 
 def _choose_embedder(
-    wanted: ExtractOptions,
-    recipe: Recipe,
-    weights: ResolvedWeights,
-    n_processes: int,
-    *,
-    is_alone: bool,
+    wanted: ExtractOptions, recipe: Recipe, weights: ResolvedWeights, *, is_alone: bool
 ) -> MakeEmbedder:
     """What makes the network ready, wherever it is called."""
     if wanted.scheduler is not None:
@@ -133,21 +130,24 @@ def _choose_embedder(
             network_store=wanted.network_store,
             is_fast=wanted.fast,
         )
-    return partial(
+    on_all = wanted.device == ALL_DEVICES
+    in_processes = on_all or wanted.parallel == "processes"
+    make = partial(
         make_embedder,
         recipe,
         weights,
-        wanted.device,
+        "gpu" if on_all else wanted.device,
         wanted.engine,
-        n_streams=1 if n_processes else wanted.jobs,
+        n_streams=1 if wanted.parallel == "processes" else wanted.jobs,
         network_store=wanted.network_store,
-        is_alone=is_alone or n_processes > 0,
+        is_alone=is_alone or in_processes,
         is_fast=wanted.fast,
     )
+    return partial(make_on_all, make, recipe.image_size, wanted.engine) if on_all else make
 
 
 def _update_options(
-    wanted: ExtractOptions, weights_source: str, n_processes: int, shard: Shard | None
+    wanted: ExtractOptions, weights_source: str, shard: Shard | None
 ) -> UpdateOptions:
     limits = None
     if wanted.max_pixels is not None or wanted.max_bytes is not None:
@@ -163,10 +163,9 @@ def _update_options(
         limits=limits,
         isolate=wanted.isolate,
         stop_at_failure=wanted.on_error == "fail",
-        n_processes=n_processes,
+        workers=Workers(wanted.parallel, wanted.jobs, wanted.scheduler),
         engine=wanted.engine,
         shard=shard,
-        scheduler=wanted.scheduler,
     )
 
 

@@ -13,6 +13,8 @@ from pipeline.images.split_rules import RULES
 from pipeline.recipe import FORMER_PRECISION_NAMES, PRECISION_NAMES
 from pipeline.system.options import check_options, option
 
+ALL_DEVICES = "all"
+
 
 @dataclass(frozen=True)
 class ExtractOptions:
@@ -27,8 +29,10 @@ class ExtractOptions:
         limit: use only so many images, evenly spaced.
         batch_size: images per call of the network, None for what suits the device; a file keeps
             its own as long as the same engine computes.
-        jobs: batches computed at once, None for as many as cores.
-        parallel: `threads`; or `processes`, where each job has a process with a network of its own.
+        jobs: batches computed at once, or processes, None for as many as cores.
+        parallel: who decodes and embeds: `threads` do both; `decoders` are processes that decode
+            for the engine in this one; `processes` do both, each with a network of its own; `auto`
+            is `decoders` where a GPU computes, `threads` where a CPU does.
         precision: of the computation: `float32`; `tf32`, which a GPU multiplies with 10 bits;
             `float16` or `bfloat16` (`mixed_float16` and `mixed_bfloat16` are older names of these).
         seed: of random weights.
@@ -53,7 +57,8 @@ class ExtractOptions:
         max_pixels: skip images with more, None for 178,956,970.
         max_bytes: skip files with more, None for 536,870,912.
         engine: what runs the network, None for what suits the device.
-        device: where to compute: `auto`, `cpu`, `gpu` or `gpu:N`.
+        device: where to compute: `auto`, `cpu`, `gpu`, `gpu:N`, or `all` GPUs of this machine, each
+            in a process that sees no other.
         fast: on a GPU take the fastest kernels of a trial; another process may then give an image
             other last bits.
         shard: `2/3` computes the second of three shares of the images, None all of them;
@@ -78,12 +83,17 @@ class ExtractOptions:
         None, help="Images per call.", least=1, default_words="1 on a CPU, 128 on a GPU"
     )
     jobs: int | None = option(
-        None, help="Batches computed at once.", least=1, default_words="as many as cores"
+        None,
+        help="Batches computed at once, or processes.",
+        least=1,
+        default_words="as many as cores",
     )
     parallel: str = option(
-        "threads",
-        help="processes: each job has one, with a network of its own.",
-        choices=("threads", "processes"),
+        "auto",
+        help="Who decodes and embeds. decoders: processes that decode for the engine in this one; "
+        "processes: each does both, with a network of its own; auto: decoders for a GPU, threads "
+        "for a CPU.",
+        choices=("auto", "threads", "decoders", "processes"),
         aliases=(("loky", "processes"),),
     )
     precision: str = option(
@@ -143,7 +153,9 @@ class ExtractOptions:
         help=f"What runs the network: {', '.join(ENGINES)}.",
         default_words="what suits the device",
     )
-    device: str = option("auto", help="Where to compute: auto, cpu, gpu or gpu:N.")
+    device: str = option(
+        "auto", help="Where to compute: auto, cpu, gpu, gpu:N, or all GPUs of this machine."
+    )
     fast: bool = option(
         False,
         help="On a GPU: the fastest kernels, which may give other last bits in another process.",
@@ -164,8 +176,26 @@ class ExtractOptions:
         """Raises a ParameterError for the first option that makes no sense."""
         check_options(self, "extract features")
         parse_colour(self.background)
+        if self.device == ALL_DEVICES:
+            self._require_one_machine_and_writer()
         if self.shard is not None:
             parse_shard(self.shard)
+
+    def _require_one_machine_and_writer(self) -> None:
+        if self.parallel == "processes":
+            raise ParameterError(
+                "Each GPU has a process already, and only one can hold its memory. Expected "
+                "`parallel` to be auto, decoders or threads beside `device='all'`. "
+                f"Received: `device={self.device}` and `parallel={self.parallel}`",
+                "parallel",
+            )
+        if self.scheduler is not None:
+            raise ParameterError(
+                "The workers of a scheduler have one device each. Expected `device='all'` or "
+                f"`scheduler`. Received: `device={self.device}` and `scheduler={self.scheduler}`\n"
+                "Start a worker for each GPU.",
+                "device",
+            )
 
     def describe_idle(self) -> list[str]:
         """Names the options that were given and change nothing beside the others."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pipeline.errors import DatasetError
-from pipeline.features.assemble import plan_contents, with_probes
+from pipeline.features.assemble import N_PROBES, plan_contents, with_probes
 from pipeline.features.depth import describe_brightness, describe_darkness
 from pipeline.features.embed import EmbedFiles, MakeEmbedder, embed_into_parts
 from pipeline.features.existing import read_existing
@@ -33,7 +33,7 @@ from pipeline.features.mixing import (
     sample_images,
     sample_probes,
 )
-from pipeline.features.open_embedding import open_embedding
+from pipeline.features.open_embedding import Workers, open_embedding
 from pipeline.features.room import describe_room
 from pipeline.features.spread.shard_number import Shard
 from pipeline.features.spread.shards import ComparedRows
@@ -51,6 +51,7 @@ from pipeline.images.decoding.read_batches import (
 from pipeline.images.decoding.read_images import DEFAULT_LIMITS, Limits
 from pipeline.recipe import FULL_DEPTH, Recipe
 from pipeline.system.locks import hold_lock
+from pipeline.system.printable import count
 from pipeline.system.progress import OnProgress
 
 _ADVISE_AFTER_SECONDS = 20.0  # before that, what is faster saves nobody's time
@@ -73,11 +74,10 @@ class UpdateOptions:
             that were too large before are tried again.
         isolate: decode in worker processes; an image that takes `isolate_seconds` is given up.
         stop_at_failure: raise at the first image that cannot be used, instead of skipping it.
-        n_processes: embed in so many worker processes; 0 = in threads of this one.
+        workers: who reads, decodes and embeds.
         engine: that was asked for, None for none in particular; rows of another are then taken
             from no other file.
         shard: compute only the images that fall to it; None = all.
-        scheduler: address of a cluster's, whose workers embed; None = this machine does.
     """
 
     rehash: bool = False
@@ -91,10 +91,9 @@ class UpdateOptions:
     isolate: bool = False
     isolate_seconds: float = ISOLATE_SECONDS
     stop_at_failure: bool = False
-    n_processes: int = 0
+    workers: Workers = field(default_factory=Workers)
     engine: str | None = None
     shard: Shard | None = None
-    scheduler: str | None = None
 
 
 @dataclass(frozen=True)
@@ -148,8 +147,8 @@ def update_features(
 
     Args:
         make_embedder: called with a batch size (None = choose) if and only if there is
-            something to compute, so that nothing heavy is imported otherwise. With
-            `options.n_processes` it is called in each of them, and must be picklable.
+            something to compute, so that nothing heavy is imported otherwise. Where
+            `options.workers` are processes it is called in each of them, and must be picklable.
         on_progress: called with a stage, the number done and the number to do.
         on_note: called with what people should know while they wait.
 
@@ -281,9 +280,8 @@ def _compute(
         found.list_engines(),
         settings,
         job.options.batch_size,
-        job.options.n_processes,
+        job.options.workers,
         job.tell,
-        job.options.scheduler,
     ) as embedding:
         for origin in origins:
             if not origin.computes_like(embedding.record):
@@ -338,7 +336,9 @@ def _embed(
     job: _Job, missing: list[int], identity: Identity, embedding: EmbedFiles, next_part: int
 ) -> _Computed:
     n_features = embedding.n_features
-    job.tell(describe_room(job.target, len(missing), len(job.dataset), n_features))
+    n_rows, side = len(job.dataset), job.recipe.image_size
+    probe_bytes = 3 * side * side * min(N_PROBES, n_rows)
+    job.tell(describe_room(job.target, len(missing), n_rows, n_features, probe_bytes))
     writer = PartWriter(job.parts_folder, job.recipe, embedding.record, next_part)
     started = time.perf_counter()
     for position, digest, reason in embed_into_parts(
@@ -383,7 +383,7 @@ def _settle_reading(job: _Job) -> ReaderSettings:
     suspects = read_notes(job.parts_folder)
     if suspects:
         job.tell(
-            f"The last run ended while it decoded {len(suspects)} image(s); each of them is "
+            f"The last run ended while it decoded {count(len(suspects), 'image')}; each of them is "
             "decoded in a process of its own now."
         )
     return ReaderSettings(

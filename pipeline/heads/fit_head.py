@@ -2,7 +2,7 @@
 
 import time
 from contextlib import suppress
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from numbers import Integral
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,15 @@ from pipeline.features.split_rows import (
     divide_images,
     drop_small_classes,
 )
+from pipeline.heads.class_weights import BALANCED
 from pipeline.heads.fit import Fit, fit, make_options
 from pipeline.heads.registry import find_head
 from pipeline.heads.tempered import calibrate
 from pipeline.heads.write_run import write_head_run
-from pipeline.images.splits import UNLABELLED, VAL
+from pipeline.images.splits import SPLITS, TEST, TRAIN, UNLABELLED, VAL
 from pipeline.runs.manifest import FeaturesPart
+from pipeline.runs.mistakes import Mistakes, find_mistakes
+from pipeline.runs.predictions import Predictions
 from pipeline.runs.promise.guard import Guard
 from pipeline.runs.promise.make_guard import TEST_FRACTION, make_guard
 from pipeline.runs.promise.options import PromiseOptions
@@ -37,7 +40,7 @@ from pipeline.runs.scores import Metrics
 from pipeline.system.memory import SCIPY_BYTES, available_bytes, parse_memory, require_memory
 from pipeline.system.options import check_options
 from pipeline.system.paths import as_path
-from pipeline.system.printable import name_some
+from pipeline.system.printable import count, name_some
 from pipeline.system.progress import OnProgress
 
 # What may be said of a fit, whichever head is fitted.
@@ -59,7 +62,7 @@ class FitResult:
     """The run that was written and what it says.
 
     `n_images` is int (n_classes, 3): images per class and split. `promise` is None where none was
-    asked for.
+    asked for. `mistakes` are of the test split, where there is one, else of val.
     """
 
     folder: Path
@@ -69,7 +72,8 @@ class FitResult:
     notes: list[str]
     seconds: float
     class_names: list[str]
-    n_images: np.ndarray
+    n_images: np.ndarray = field(repr=False)
+    mistakes: Mistakes
     promise: PromisePart | None = None
 
     def __fspath__(self) -> str:
@@ -173,11 +177,14 @@ def _fit_head(
     del rows  # what follows needs memory of its own
     n_images = count_images(fitted.splits, fitted.labels, len(fitted.class_names))
     small_classes = describe_small_classes(n_images[:, VAL], fitted.class_names)
+    if n_images[:, TEST].any():
+        small_classes += describe_small_classes(n_images[:, TEST], fitted.class_names, "test")
     idle = [
         *(_describe_idle_seed(head, division) if "seed" in options else []),
         *(["`force` changes nothing without `output`: a new run gets a new name."] * is_idle_force),
     ]
     idle += promising.describe_idle(options)
+    idle += _describe_idle_weights(options, n_images[:, TRAIN])
     notes = [*asked, *dropped, *division.notes, *idle, *small_classes, *fitted.notes]
     folder = write_head_run(
         fitted,
@@ -205,8 +212,16 @@ def _fit_head(
         time.perf_counter() - started,
         fitted.class_names,
         n_images,
+        _find_mistakes(fitted, contents.images.paths),
         None if guard is None else guard.facts,
     )
+
+
+def _find_mistakes(fitted: Fit, paths: list[str]) -> Mistakes:
+    """Of the split whose scores count most."""
+    split = next(name for name in ("test", "val", "train") if name in fitted.metrics)
+    said = Predictions(paths, fitted.splits, fitted.labels, fitted.probabilities)
+    return find_mistakes(said, fitted.class_names, SPLITS.index(split), split)
 
 
 def check_fit_options(head: str, options: dict[str, Any]) -> FitOptions:
@@ -249,6 +264,20 @@ def _describe_idle_seed(head: str, division: Division) -> list[str]:
     return [
         "`seed` changes nothing: the data set itself says which image is in which split, and the "
         f"head `{head}` leaves nothing to chance."
+    ]
+
+
+def _describe_idle_weights(options: dict[str, Any], n_train: np.ndarray) -> list[str]:
+    """Says of balanced weights that they are all 1, where that is so.
+
+    Args:
+        n_train: training images of each class, int (n_classes,).
+    """
+    if options.get("class_weight") != BALANCED or len(set(n_train.tolist())) > 1:
+        return []
+    return [
+        "`class_weight='balanced'` changes nothing: each class has "
+        f"{count(int(n_train[0]), 'training image')}."
     ]
 
 
@@ -334,6 +363,6 @@ def _require_classes(contents: Contents, path: Path) -> None:
         ]
         raise SplitError(
             f"No image of class {name_some(absent)} could be used. Expected at least two of each "
-            f"class. Received: {path}\n`frostline.features({path})` lists what was skipped; "
+            f"class. Received: {path}\n`frostline.features({str(path)!r})` lists what was skipped; "
             "`frostline.fit_head(FEATURES, drop_small=1)` leaves such classes out."
         )

@@ -68,9 +68,8 @@ class RunComparison:
             lines.append(f"{letter}  {n / self.n_images:.4f}  (95% {low:.3f}-{high:.3f})  {run}")
         lines += [
             f"Both right {self.both_right:,}, only A {self.only_a_right:,}, only B "
-            f"{self.only_b_right:,}, both wrong {self.both_wrong:,}. McNemar's exact test: "
-            f"{describe_p_value(self.p_value)}.",
-            self._judge(),
+            f"{self.only_b_right:,}, both wrong {self.both_wrong:,}.",
+            f"McNemar's exact test: {describe_p_value(self.p_value)}. {self._judge()}",
         ]
         if self.n_other_labels:
             lines.append(
@@ -83,7 +82,7 @@ class RunComparison:
         if self.p_value >= SIGNIFICANT:
             return "The difference may be chance."
         better = "A" if self.only_a_right > self.only_b_right else "B"
-        flatters = " (The images chose something in a run, which flatters.)"
+        flatters = " (Validation chose something, which flatters.)"
         return f"{better} is better.{flatters * self.is_optimistic}"
 
     def _count_right(self) -> tuple[int, int]:

@@ -130,7 +130,7 @@ def spoil_guard(run):
 def exchange_guard(run):
     with np.load(run / "guard.npz") as file:
         arrays = dict(file)
-    np.savez(run / "guard.npz", **{**arrays, "least_confidence": np.float64(0)})
+    np.savez(run / "guard.npz", **{**arrays, "least_confidence": np.float64(0.25)})
 
 
 def lower_promise(run):
@@ -158,6 +158,7 @@ def test_run_whose_promise_was_tampered_with_answers_nothing(made, tmp_path, har
         assert outcome.stdout == ""
 
 
+@pytest.mark.slow
 def test_fine_tuning_renews_the_promise_by_the_tuned_networks_own_answers(made, tmp_path):
     outcome = call(
         *("finetune", made / "run", "--unfreeze", "block7a", "--epochs", 1),
@@ -171,6 +172,15 @@ def test_fine_tuning_renews_the_promise_by_the_tuned_networks_own_answers(made, 
     for one in answers:
         sure = one["classes"][0]["probability"] >= promise["least_confidence"]
         assert one["no_answer"] == (None if sure else "unsure")
+
+
+def test_promise_is_renewed_on_test_images_without_a_distance(made):
+    run = open_run(made / "run")
+    parent = open_parent(run, None, None)
+    guard, notes = renew_promise(parent, parent.before)
+    assert guard is not None and guard.surroundings is None
+    assert guard.facts.n_images == facts(made / "run")["promise"]["n_images"]
+    assert "It calls no picture unlike anything seen" in notes[0]
 
 
 def test_promise_that_the_tuned_network_does_not_keep_is_named_and_gone(made):

@@ -1,11 +1,24 @@
 """Once a network is in the store, commands start neither TensorFlow nor Keras."""
 
+import hashlib
 import json
+import math
+import pickle
 import subprocess
 import sys
+from dataclasses import replace
 
+import h5py
+import numpy as np
 import pytest
 from conftest import call, make_photos, save_image
+
+from pipeline.backbones.frost_lines import find_frost_lines
+from pipeline.classifier.build import load_classifier
+from pipeline.finetuning.trunk.cache import Trunk
+from pipeline.finetuning.trunk.worker import TrunkJob, embed_missing
+from pipeline.images.decoding.read_images import hash_image_file
+from pipeline.runs.run_folder import open_run
 
 CHILD = """
 import json, sys
@@ -84,6 +97,47 @@ def test_extract_of_nothing_but_broken_images_says_so(tmp_path):
         path.write_bytes(b"\xff\xd8\xff broken %d" % number)
     backbone = ["--backbone", "efficientnet-lite0", "--no-network-store"]
     run_without_tensorflow(["extract", tmp_path / "photos", *backbone], code=1)
+
+
+FILL = """
+import pickle, sys
+from pipeline.finetuning.trunk.worker import embed_missing
+embed_missing(pickle.load(sys.stdin.buffer), lambda stage, done, total: None)
+print({"tensorflow", "keras"} & set(sys.modules))
+"""
+
+
+@pytest.mark.parametrize("name", ["linear", "tuned"])
+def test_the_trunk_cache_of_a_trunk_that_was_converted_before(made, tmp_path, name):
+    run = open_run(made / name)
+    line = next(
+        line
+        for line in find_frost_lines(load_classifier(run).get_layer("backbone"))
+        if line.name == "block7a"
+    )
+    model = made / name / "model.keras"
+    sha256 = hashlib.sha256(model.read_bytes()).hexdigest() if model.exists() else ""
+    paths = sorted((made / "photos").rglob("*.png"))[:6]
+    job = TrunkJob(
+        target=tmp_path / "first.h5",
+        trunk=Trunk(run.recipe.id, sha256, line.name, line.shape, "light seed 0"),
+        run=run, weights=None, device="cpu", preset="light", flip=True, seed=0, paths=paths,
+        digests=np.stack([hash_image_file(path)[0] for path in paths]), views=[[0, 1]] * 6,
+    )  # fmt: skip
+    embed_missing(job, lambda stage, done, total: None)
+    done = subprocess.run(
+        [sys.executable, "-c", FILL],
+        input=pickle.dumps(replace(job, target=tmp_path / "second.h5")),
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, b"set()"), done.stderr.decode()
+    rows = [
+        h5py.File(tmp_path / f"{which}.h5")["features"][:].tobytes()
+        for which in ("first", "second")
+    ]
+    assert rows[0] == rows[1]
+    assert len(rows[0]) == 12 * 2 * math.prod(line.shape)
 
 
 def test_what_is_said_without_tensorflow_is_what_is_said_with_it(made):

@@ -11,6 +11,7 @@ from killed_parent import ENDS, survivors_of_a_kill
 from benchmarks.stand_in import RECIPE, StandIn, extract
 from pipeline.errors import DeviceError, FrostlineError
 from pipeline.features.feature_file import FeatureFile
+from pipeline.features.open_embedding import Workers
 from pipeline.features.update import UpdateOptions, update_features
 from pipeline.images.dataset import scan_dataset
 
@@ -22,7 +23,11 @@ def read(path):
 
 def extract_in_processes(photos, target, make, **options):
     return update_features(
-        scan_dataset(photos), RECIPE, target, make, UpdateOptions(n_processes=2, **options)
+        scan_dataset(photos),
+        RECIPE,
+        target,
+        make,
+        UpdateOptions(workers=Workers("processes", 2), **options),
     )
 
 
@@ -96,10 +101,12 @@ def test_no_worker_outlives_an_extraction_that_is_killed(photos, tmp_path, end):
     program = (
         "from pathlib import Path\n"
         "from benchmarks.stand_in import RECIPE\n"
+        "from pipeline.features.open_embedding import Workers\n"
         "from pipeline.features.update import UpdateOptions, update_features\n"
         "from pipeline.images.dataset import scan_dataset\n"
         "from slow import Slow\n"
         "dataset = scan_dataset(Path('photos'))\n"
-        "update_features(dataset, RECIPE, Path('a.h5'), Slow, UpdateOptions(n_processes=2))\n"
+        "options = UpdateOptions(workers=Workers('processes', 2))\n"
+        "update_features(dataset, RECIPE, Path('a.h5'), Slow, options)\n"
     )
     assert survivors_of_a_kill(program, tmp_path, n_children=2, end=end) == []

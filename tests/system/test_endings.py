@@ -68,7 +68,7 @@ def test_each_signal_lets_a_command_tidy_up_and_say_one_line(number, how):
     process.send_signal(number)
     said, complained = process.communicate(timeout=20)
     assert said == "tidied\n"
-    assert complained == "Stopped. What was finished is kept; the same command goes on.\n"
+    assert complained == "Stopped. Run the same command again to begin anew.\n"
     assert process.returncode == 128 + number
 
 

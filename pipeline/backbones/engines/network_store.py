@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import json
 import os
+import re
 import secrets
 import time
 from contextlib import suppress
@@ -28,7 +29,6 @@ FOLDER_VARIABLE = "FROSTLINE_NETWORKS"
 SUFFIX = ".network"
 _MAGIC = b"frostline network 1\n"
 _SECRET_BYTES = 32
-_SHOWN_DIGITS = 12  # of a digest, for people
 _MAX_BYTES = 4_000_000_000  # of all networks together; the oldest go first
 _MAX_AGE = 180 * 24 * 3600.0  # seconds since one was last used
 
@@ -70,10 +70,10 @@ class StoredNetwork:
         if self.identity is None:
             return "not to be trusted, so never used"
         if not self.identity.startswith("{"):
-            words, _, digest = self.identity.rpartition(":")
-            return f"{words}:{digest[:_SHOWN_DIGITS]}"
-        facts = json.loads(self.identity)
-        return f"{facts['backbone']}, {facts['image_size']} pixels, {facts['layer']}"
+            return re.sub(r"(sha256:[0-9a-f]{12})[0-9a-f]+", r"\1", self.identity)
+        facts, end = json.JSONDecoder().raw_decode(self.identity)
+        name = f"{facts['backbone']}, {facts['image_size']} pixels, {facts['layer']}"
+        return name + self.identity[end:]
 
 
 class NetworkStore:

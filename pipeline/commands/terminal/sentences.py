@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline.images.splits import NO_SPLIT, SPLITS
-from pipeline.system.printable import printable
+from pipeline.system.printable import printable, visible
 
 if TYPE_CHECKING:
     from pipeline.finetuning.finetune import FinetuneResult
     from pipeline.heads.fit_head import FitResult
     from pipeline.images.dataset import Dataset
+    from pipeline.runs.mistakes import Mistakes
 
 
 def describe_finetuning(result: "FinetuneResult") -> str:
@@ -29,6 +30,29 @@ def describe_choice(result: "FitResult") -> str:
     if result.chosen_by == "leave-one-out":
         return f"Chosen by leaving out each training image in turn: {result.chosen}."
     return f"{result.chosen}, as given." if result.chosen_by == "user" else f"{result.chosen}."
+
+
+def describe_mistakes(mistakes: "Mistakes", place: str) -> list[str]:
+    """The surest of the images that are wrong, a line each, and where all are.
+
+    Args:
+        place: where they all are.
+    """
+    if not mistakes.n_wrong:
+        return []
+    of = f"{mistakes.of} " if mistakes.of else ""
+    are = "is" if mistakes.n_wrong == 1 else "are"
+    n_shown = len(mistakes.worst)
+    which = f", the {n_shown} surest of them" if n_shown < mistakes.n_wrong else ""
+    return [
+        f"{mistakes.n_wrong:,} of {mistakes.n_images:,} {of}images {are} wrong{which}:",
+        *(
+            f"  {printable(one.path)}: {visible(one.label)}, taken for "
+            f"{visible(one.predicted)} by {one.probability:.2f}"
+            for one in mistakes.worst
+        ),
+        f"All predictions: {place}",
+    ]
 
 
 def count_given_splits(dataset: "Dataset") -> tuple[np.ndarray, list[str]]:

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -93,8 +94,12 @@ class Answer:
     passport: Passport | None
 
 
+@cache
 def describe_frostline() -> str:
-    """Frostline's version and the start of a sha256 over its source, such as `0.1.0 (1a2b3c4d)`."""
+    """Frostline's version and the start of a sha256 over its source, such as `0.1.0 (1a2b3c4d)`.
+
+    Once in a process, when it is first asked: what is installed later does not run in it.
+    """
     folder, hasher = Path(__file__).resolve().parents[2], hashlib.sha256()
     for path in sorted(folder.rglob("*.py")):
         hasher.update(f"{path.relative_to(folder)}\n".encode() + path.read_bytes())

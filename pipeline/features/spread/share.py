@@ -1,7 +1,6 @@
 """What one of n machines computes of a data set: its share, chosen when all digests are known."""
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
@@ -84,7 +83,7 @@ class Share:
                 found.append((key, rows[key]))
             elif embedding is not None:
                 path = self.whole.root / self.whole.paths[row]
-                now, decoded = read_image(Path(path), recipe, limits)
+                now, decoded = read_image(path, recipe, limits)
                 if not isinstance(decoded, str) and np.array_equal(now, digest):
                     unknown.append(key)
                     pixels.append(decoded)

@@ -7,11 +7,17 @@ operation, embedding one thread each for many.
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipeline.backbones.engines.device import choose_device
+from pipeline.backbones.engines.engine import Network, identify_network
+from pipeline.backbones.engines.network_store import NetworkStore
+from pipeline.backbones.engines.opening import open_embedder
+from pipeline.classifier.parts import name_finetuned
 from pipeline.errors import DatasetError, FrostlineError
 from pipeline.features.embed import Embed
 from pipeline.features.finished_rows import (
@@ -34,9 +40,10 @@ from pipeline.system.child_process import ChildFailedError, ChildLostError, Help
 from pipeline.system.locks import hold_lock
 from pipeline.system.parallel import LOOK_AHEAD, map_batches
 from pipeline.system.progress import OnProgress
+from pipeline.system.quiet_start import no_start_up_talk
 
 if TYPE_CHECKING:
-    from pipeline.backbones.engines.embedder import Embedder
+    from pipeline.system.keras_on_tensorflow import keras
 
 GREATEST_FLOAT16 = 65504.0
 # What the batches that are under way or wait to be written hold at most, but for the last one.
@@ -227,22 +234,31 @@ def _open_embedder(job: TrunkJob, batch_size: int | None) -> Embed:
     return _opened[job.target]
 
 
-def _build_embedder(job: TrunkJob, batch_size: int | None) -> "Embedder":
-    """The trunk as an embedder of flat rows."""
-    from pipeline.backbones.engines.device import choose_device
-    from pipeline.backbones.engines.opening import open_model
-    from pipeline.backbones.frost_lines import split_at
-    from pipeline.backbones.keras_settings import keras_settings
-    from pipeline.classifier.build import load_classifier
-    from pipeline.system.keras_on_tensorflow import keras
-
+def _build_embedder(job: TrunkJob, batch_size: int | None) -> Embed:
+    """The trunk as an embedder of flat rows; without TensorFlow where it was converted before."""
+    network = Network(partial(_build_trunk, job), identity=_identify(job), store=NetworkStore())
     device = choose_device(job.device, is_proven=True)
+    return open_embedder(network, device, batch_size=batch_size, is_alone=True)
+
+
+def _identify(job: TrunkJob) -> str:
+    model = job.trunk.model_sha256
+    whole = name_finetuned(model) if model else identify_network(job.run.recipe)
+    return f"{whole} up to {job.trunk.line}"
+
+
+def _build_trunk(job: TrunkJob) -> "keras.Model":
+    with no_start_up_talk():
+        from pipeline.backbones.frost_lines import split_at
+        from pipeline.backbones.keras_settings import keras_settings
+        from pipeline.classifier.build import load_classifier
+        from pipeline.system.keras_on_tensorflow import keras
+
     with keras_settings():
         classifier = load_classifier(job.run, job.weights, "float32")
         trunk, _ = split_at(classifier.get_layer("backbone"), job.trunk.line)
         x = trunk(classifier.get_layer("preprocessing")(classifier.input), training=False)
-        model = keras.Model(classifier.input, keras.layers.Flatten()(x))
-    return open_model(model, device, batch_size=batch_size, is_alone=True)
+        return keras.Model(classifier.input, keras.layers.Flatten()(x))
 
 
 @dataclass(frozen=True)

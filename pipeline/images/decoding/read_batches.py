@@ -7,15 +7,15 @@ are: the next run reads the images in them one by one in a process of their own.
 import os
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from itertools import compress
 from pathlib import Path
 
 import numpy as np
 
-from pipeline.images.decoding.isolated_worker import ISOLATE_SECONDS, IsolatedReader
-from pipeline.images.decoding.read_images import Limits, read_images
+from pipeline.images.decoding.isolated_worker import ISOLATE_SECONDS, IsolatedReader, Read
+from pipeline.images.decoding.read_images import Limits, read_image
 from pipeline.recipe import Recipe
 from pipeline.system.disk import storage_errors
 
@@ -32,6 +32,7 @@ class ReaderSettings:
         suspects: images to decode in a process of their own.
         isolate: decode all images so.
         seconds: an isolated image that takes longer is given up.
+        read: what gives an image's digest and pixels.
     """
 
     recipe: Recipe
@@ -40,6 +41,7 @@ class ReaderSettings:
     suspects: frozenset[Path] = frozenset()
     isolate: bool = False
     seconds: float = ISOLATE_SECONDS
+    read: Read = read_image
 
     @property
     def turnstile(self) -> Path:
@@ -65,6 +67,7 @@ class BatchReader:
                 settings.turnstile,
                 n_workers,
                 seconds=settings.seconds,
+                read=settings.read,
             )
         )
 
@@ -80,15 +83,19 @@ class BatchReader:
 
     def __call__(self, paths: list[Path]) -> list[tuple[np.ndarray, np.ndarray | str]]:
         """Digest and pixels of each file, or digest and the reason why it has none."""
+        return list(self.read_each(paths))
+
+    def read_each(self, paths: list[Path]) -> Iterator[tuple[np.ndarray, np.ndarray | str]]:
+        """The same of one after the other, each read when it is asked for."""
         settings = self._settings
         is_isolated = [settings.isolate or path.absolute() in settings.suspects for path in paths]
         trusted = list(compress(paths, (not isolated for isolated in is_isolated)))
-        results = {path: self._read_isolated(path) for path in compress(paths, is_isolated)}
-        if trusted:
-            with self._noted(trusted):
-                decoded = read_images(trusted, settings.recipe, settings.limits)
-            results.update(zip(trusted, decoded, strict=True))
-        return [results[path] for path in paths]
+        with self._noted(trusted) if trusted else nullcontext():
+            for path, isolated in zip(paths, is_isolated, strict=True):
+                if isolated:
+                    yield self._read_isolated(path)
+                else:
+                    yield settings.read(path, settings.recipe, settings.limits)
 
     @contextmanager
     def _noted(self, paths: list[Path]) -> Iterator[None]:

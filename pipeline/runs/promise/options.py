@@ -29,13 +29,13 @@ class PromiseOptions:
     )
     unlike: float = option(
         0.02,
-        help="With --promise: share of images of its own kind that may be called unlike anything "
+        help="With a promise: share of images of its own kind that may be called unlike anything "
         "seen; 0 = never.",
         least=0,
         below=0.5,
     )
     calibrate: bool = option(
-        False, help="Make probabilities as sure as they are right (--promise does so, too)."
+        False, help="Make probabilities as sure as they are right (a promise does so, too)."
     )
 
     @property

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -110,14 +111,26 @@ def test_where_a_batch_has_other_bits_than_an_image_alone_batches_are_padded(net
 def test_what_would_be_faster_is_measured_and_said(network, monkeypatch):
     monkeypatch.setattr(openvino_cpu, "has_bfloat16", lambda core: True)
     engine = openvino_cpu.OpenVINOEngine(network, describe_cpu(), 1, 1)
-    rates = {"float32": 100.0, "mixed_bfloat16": 230.0}
-    monkeypatch.setattr(
-        openvino_cpu.OpenVINOEngine, "measure_rate", lambda self: rates[self.precision]
-    )
+    monkeypatch.setattr(openvino_cpu, "compare_rates", lambda *_: 2.3)
     (advice,) = engine.advise()
     assert "`precision='bfloat16'` runs this network 2.3 times as fast" in advice
-    rates["mixed_bfloat16"] = 149.0
+    monkeypatch.setattr(openvino_cpu, "compare_rates", lambda *_: 1.49)
     assert engine.advise() == []
+
+
+def test_what_takes_half_the_time_is_twice_as_fast(monkeypatch):
+    class Waits:
+        image_shape = (1, 1, 3)
+
+        def __init__(self, seconds):
+            self.seconds = seconds
+
+        def __call__(self, pixels):
+            time.sleep(self.seconds)
+            return pixels
+
+    ratio = openvino_cpu.compare_rates(Waits(0.01), Waits(0.02), batch_size=2, n_streams=2)
+    assert 1.3 < ratio < 3
 
 
 def test_the_record_says_what_computes(network):

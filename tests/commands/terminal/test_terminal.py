@@ -5,6 +5,7 @@ import io
 import json
 import sys
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,13 +17,14 @@ from manifests import make_manifest, make_scores
 from rich.cells import cell_len
 
 from pipeline.backbones.registry import BACKBONES
+from pipeline.classifier.model import Prediction
 from pipeline.commands.terminal.run_lists import describe_settings
-from pipeline.commands.terminal.tables import count, describe_size, long_table, plain
+from pipeline.commands.terminal.tables import describe_size, long_table, plain
 from pipeline.commands.terminal.terminal import Terminal
 from pipeline.heads.options import DenseOptions
 from pipeline.runs.scores import score_predictions
 from pipeline.system.options import list_options
-from pipeline.system.printable import printable
+from pipeline.system.printable import count, printable
 
 WIDTH = 80
 LONG_RUN = "runs/My Photos of flowers-efficientnet-lite0-finetuned-12"
@@ -56,7 +58,10 @@ def entry(run: str, accuracy=0.9, root="/data/flowers", split="val") -> dict:
     return {
         "run": run,
         "kind": "finetuned",
+        "backbone": "efficientnet-lite0",
+        "image_size": 224,
         "data_root": root,
+        "data_name": root.rpartition("/")[2],
         "split": split,
         "accuracy": accuracy,
         "accuracy_interval": [0.8, 0.95],
@@ -70,6 +75,11 @@ def entry(run: str, accuracy=0.9, root="/data/flowers", split="val") -> dict:
     }
 
 
+def predicted(path, probabilities, reason=None) -> Prediction:
+    label = None if probabilities is None else "daisy"
+    return Prediction(Path(path), probabilities, label, reason, np.zeros(32, np.uint8))
+
+
 def write_run(folder, accuracy, root="/data/flowers", split="val") -> None:
     facts = make_manifest()
     facts["data_root"] = root
@@ -80,9 +90,9 @@ def write_run(folder, accuracy, root="/data/flowers", split="val") -> None:
 
 
 def test_a_long_reason_leaves_names_and_classes_of_predictions_alone(screen):
-    good = SimpleNamespace(path="a/1.jpg", probabilities=np.array([0.1, 0.9]), reason=None)
+    good = predicted("a/1.jpg", np.array([0.1, 0.9]))
     reason = "damaged JPEG: " + "broken data stream when reading the image " * 4
-    bad = SimpleNamespace(path="a/2.jpg", probabilities=None, reason=reason.strip())
+    bad = predicted("a/2.jpg", None, reason.strip())
     lines = screen(lambda t: t.show_predictions([bad, good], ["daisy", "rose"], 1, "table"))
     assert ["a/1.jpg", "rose", "0.900"] in [line.split() for line in lines]
     assert lines[-1] == f"skipped a/2.jpg: {reason.strip()}"
@@ -90,7 +100,7 @@ def test_a_long_reason_leaves_names_and_classes_of_predictions_alone(screen):
 
 def test_a_long_path_of_a_prediction_goes_on_below_and_loses_no_letter(screen):
     path = "inbox/" + "x1y2z3" * 20 + ".jpg"
-    good = SimpleNamespace(path=path, probabilities=np.array([1.0]), reason=None)
+    good = predicted(path, np.array([1.0]))
     lines = screen(lambda t: t.show_predictions([good], ["daisy"], 1, "table"))
     assert "".join(line.split()[0] for line in lines[3:] if line.split()) == path
     assert all(len(line) <= WIDTH for line in lines)
@@ -99,10 +109,7 @@ def test_a_long_path_of_a_prediction_goes_on_below_and_loses_no_letter(screen):
 def test_a_table_of_many_predictions_is_printed_at_once_and_like_a_small_one(screen):
     """rich takes a millisecond for a row; 20,000 images with 3 classes each took 46 seconds."""
     rows = [
-        SimpleNamespace(
-            path=f"inbox/{number:05d}.jpg", probabilities=np.array([0.2, 0.5, 0.3]), reason=None
-        )
-        for number in range(3000)
+        predicted(f"inbox/{number:05d}.jpg", np.array([0.2, 0.5, 0.3])) for number in range(3000)
     ]
     names = ["daisy", "rose", "猫"]
     started = time.process_time()

@@ -16,15 +16,27 @@ from PIL import Image
 from same_files import read_everything
 
 from benchmarks.crash import fork, wait_for
-from benchmarks.local_cluster import CrashingDecoder, DyingOfWhite, LocalWorkers, SlowStandIn
+from benchmarks.local_cluster import (
+    CrashingDecoder,
+    DyingOfWhite,
+    LocalWorkers,
+    SlowStandIn,
+    Upgraded,
+)
 from benchmarks.stand_in import RECIPE, StandIn, extract
 from pipeline.errors import ClusterError, EngineError, MissingExtraError
 from pipeline.features import finished_rows
+from pipeline.features.open_embedding import Workers
 from pipeline.features.spread import cluster
-from pipeline.features.spread.cluster_checks import describe_other_frostline, require_equal
+from pipeline.features.spread.cluster_checks import (
+    describe_other_frostline,
+    require_equal,
+    require_visible,
+)
 from pipeline.features.spread.cluster_worker import Passport, describe_frostline, make_on_worker
 from pipeline.features.update import UpdateOptions, update_features
 from pipeline.images.dataset import scan_dataset
+from pipeline.images.decoding.read_images import DEFAULT_LIMITS
 from pipeline.recipe import EngineRecord
 
 
@@ -48,7 +60,7 @@ def many(tmp_path):
 
 
 def extract_on(scheduler, photos, target, make=SlowStandIn, on_progress=lambda *_: None):
-    options = UpdateOptions(reuse=False, scheduler=scheduler)
+    options = UpdateOptions(reuse=False, workers=Workers(scheduler=scheduler))
     dataset = scan_dataset(photos)
     return update_features(dataset, RECIPE, target, make, options, on_progress)
 
@@ -111,6 +123,37 @@ def test_command_line_gives_the_rows_of_one_machine(workers, extracted, tmp_path
     assert "--jobs 2 changes nothing: the workers of" in outcome.stderr
     ours, theirs = (read_everything(p) for p in (tmp_path / "a.h5", extracted / "features.h5"))
     assert ours["features"] == theirs["features"]
+
+
+def test_worker_that_comes_later_and_differs_is_refused_by_name(
+    workers, many, tmp_path, small_tasks
+):
+    upgraded, before = workers.folder / "upgraded", set(workers.list_workers())
+
+    def upgrade(stage, done, total):
+        if stage == "Embedding" and done >= total // 2 and not upgraded.exists():
+            upgraded.touch()
+            assert {workers.kill_a_worker(), workers.kill_a_worker()} == before
+
+    with pytest.raises(EngineError) as error:
+        extract_on(workers.address, many, tmp_path / "a.h5", Upgraded, upgrade)
+    upgraded.unlink()
+    said = str(error.value)
+    assert "computes with something else than the others. Expected stand-in 1 on" in said
+    assert "Received: stand-in 2 on a stand-in" in said
+    assert not (tmp_path / "a.h5").exists()
+    assert extract(many, tmp_path / "a.h5", reuse=False)[0].resumed >= 8
+
+
+def test_only_what_is_here_must_be_seen_by_workers(tmp_path):
+    here, gone = tmp_path / "here.png", tmp_path / "gone.png"
+    here.write_bytes(b"image")
+    read, unread = (np.ones(32, np.uint8), "no image"), (np.zeros(32, np.uint8), "no such file")
+    require_visible("tcp://w:1", [here, gone], [read, unread], DEFAULT_LIMITS)
+    with pytest.raises(ClusterError) as error:
+        require_visible("tcp://w:1", [gone, here], [unread, unread], DEFAULT_LIMITS)
+    assert "tcp://w:1 cannot read an image that is there: no such file." in str(error.value)
+    assert f"Received: {here}" in str(error.value)
 
 
 def test_image_that_a_worker_cannot_see_is_named(workers, photos, tmp_path):

@@ -91,19 +91,18 @@ def test_isolated_and_plain_extraction_give_equal_features(tmp_path):
         np.testing.assert_array_equal(a.read_all(), b.read_all())
 
 
-def test_notes_are_there_while_images_are_decoded_and_gone_afterwards(tmp_path, monkeypatch):
+def test_notes_are_there_while_images_are_decoded_and_gone_afterwards(tmp_path):
     photos = make_photos(tmp_path / "photos", n_per_class=1)
     paths = sorted(photos.rglob("*.png"))
     seen = []
 
-    def spy(paths, recipe, limits):
+    def spy(path, recipe, limits):
         seen.append(read_notes(tmp_path / "notes"))
-        return [(np.zeros(32, np.uint8), "reason")] * len(paths)
+        return np.zeros(32, np.uint8), "reason"
 
-    monkeypatch.setattr("pipeline.images.decoding.read_batches.read_images", spy)
-    with BatchReader(ReaderSettings(RECIPE, Limits(), tmp_path / "notes"), 1) as read:
+    with BatchReader(ReaderSettings(RECIPE, Limits(), tmp_path / "notes", read=spy), 1) as read:
         read(paths)
-    assert seen == [set(paths)]
+    assert seen == [set(paths)] * 3
     assert read_notes(tmp_path / "notes") == set()
 
 

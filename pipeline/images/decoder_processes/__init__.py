@@ -1,0 +1,1 @@
+"""Processes that read, hash, check and decode images into memory that they share with this one."""
