@@ -50,7 +50,7 @@ def describe_mistakes(mistakes: "Mistakes", place: str) -> list[str]:
         f"{mistakes.n_wrong:,} of {mistakes.n_images:,} {of}images {are} wrong{which}:",
         *(
             f"  {printable(one.path)}: {visible(one.label)}, taken for "
-            f"{visible(one.predicted)} by {one.probability:.2f}"
+            f"{visible(one.predicted)} ({one.probability:.2f})"
             for one in mistakes.worst
         ),
         f"All predictions: {place}",
