@@ -4,7 +4,7 @@ RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 INSTALLED_ALL := $(VENV)/.installed-all
 
-.PHONY: demo test test-all lint bench clean
+.PHONY: setup demo test test-all lint bench clean
 
 # A folder of this project's own, with the very versions of constraints.txt.
 $(INSTALLED): setup.cfg pyproject.toml constraints.txt
@@ -16,6 +16,8 @@ $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 $(INSTALLED_ALL): $(INSTALLED)
 	$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test-all]'
 	touch $@
+
+setup: $(INSTALLED)
 
 # The main job, end to end, on the bundled digits.
 demo: $(INSTALLED)

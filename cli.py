@@ -6,23 +6,30 @@ import sys
 from pathlib import Path
 
 from pipeline.system.endings import ending_at_once_when_told
+from pipeline.system.missing_packages import describe_missing_package
 from pipeline.system.sieved_stderr import want_sieve
 from pipeline.system.standard_streams import open_closed_streams
 
-with ending_at_once_when_told():  # for the moment that these imports take
-    import click
+try:
+    with ending_at_once_when_told():  # for the moment that these imports take
+        import click
 
-    from pipeline.commands.backbones import backbones
-    from pipeline.commands.evaluate import evaluate
-    from pipeline.commands.extract import extract
-    from pipeline.commands.features import features
-    from pipeline.commands.fetch import fetch
-    from pipeline.commands.finetune import finetune
-    from pipeline.commands.fit_head import fit_head
-    from pipeline.commands.predict import predict
-    from pipeline.commands.runs import runs
-    from pipeline.commands.shared import Program
-    from pipeline.commands.suggest import suggest
+        from pipeline.commands.backbones import backbones
+        from pipeline.commands.evaluate import evaluate
+        from pipeline.commands.extract import extract
+        from pipeline.commands.features import features
+        from pipeline.commands.fetch import fetch
+        from pipeline.commands.finetune import finetune
+        from pipeline.commands.fit_head import fit_head
+        from pipeline.commands.predict import predict
+        from pipeline.commands.runs import runs
+        from pipeline.commands.shared import Program
+        from pipeline.commands.suggest import suggest
+except ModuleNotFoundError as error:
+    words = describe_missing_package(error)
+    if words is None:
+        raise
+    sys.exit(f"Error: {words}")
 
 # Before any file is opened, which would get the number of a stream that is closed.
 open_closed_streams()

@@ -20,6 +20,7 @@ from pipeline.system.paths import is_file, is_folder, sha256_of_file
 from pipeline.system.quiet_start import no_start_up_talk
 
 HUB_PREFIX = "hub:"
+_FEW_PIXELS = 32  # the least that Keras builds most of its networks for
 CONFIG_FILE, CONVERTER_FILE = "config.json", "image_converter.json"
 # Weights of KerasHub, and of Hugging Face; the second of each lists the parts of large ones.
 WEIGHTS_FILES = ("model.weights.h5", "model.safetensors")
@@ -64,6 +65,18 @@ def require_image_size(backbone: Backbone, image_size: int | None) -> int:
             "Received: no `image_size`"
         )
     return size
+
+
+def describe_few_pixels(backbone: Backbone, size: int) -> list[str]:
+    """Says of an image size that it leaves little to see, where it does."""
+    if size >= _FEW_PIXELS:
+        return []
+    made_for = (
+        f" {backbone.name} was made for {backbone.image_size}." if backbone.image_size else ""
+    )
+    return [
+        f"`image_size={size}` leaves little of an image to see, so scores may be poor.{made_for}"
+    ]
 
 
 def import_keras_hub() -> ModuleType:

@@ -24,8 +24,10 @@ from pipeline.features.question import Question
 from pipeline.heads.saved_head import load_head
 from pipeline.images.dataset import Dataset, scan_dataset
 from pipeline.images.decoding.read_images import make_limits
-from pipeline.images.splits import UNLABELLED
-from pipeline.runs.images_of_run import read_training_digests
+from pipeline.images.splits import TRAIN, UNLABELLED, VAL
+from pipeline.runs.images_of_run import read_digests_of
+from pipeline.runs.mistakes import Mistakes, find_mistakes
+from pipeline.runs.predictions import Predictions
 from pipeline.runs.promise.answers import AnswerCounts, count_answers
 from pipeline.runs.promise.guard import load_guard
 from pipeline.runs.run_folder import Run
@@ -38,17 +40,25 @@ from pipeline.system.printable import name_some
 class Overlap:
     """How many of the images that were evaluated trained the run, and how it does on the others.
 
-    `others` is None where there are no others.
+    `others` is None where there are no others. `n_chose` of the images chose something of the run,
+    as validation: its strength of regularisation, or its epoch.
     """
 
     n_images: int
     n_trained_on: int
     others: Metrics | None
+    n_chose: int
 
     def describe(self) -> list[str]:
         """What people must know of it: scores on images that trained a run flatter it."""
+        chose = []
+        if self.n_chose:
+            chose = [
+                f"{self.n_chose:,} of these {self.n_images:,} images chose something of this run, "
+                "as its validation images, so their scores flatter a little."
+            ]
         if self.n_trained_on == 0:
-            return []
+            return chose
         if self.others is None:
             return [
                 f"All {self.n_images:,} of these images trained this run, so the scores say "
@@ -56,7 +66,8 @@ class Overlap:
             ]
         return [
             f"{self.n_trained_on:,} of these {self.n_images:,} images trained this run; without "
-            f"them: accuracy {self.others.accuracy:.4f} ({self.others.n_samples:,} images)."
+            f"them: accuracy {self.others.accuracy:.4f} ({self.others.n_samples:,} images).",
+            *chose,
         ]
 
 
@@ -66,13 +77,15 @@ class Evaluation:
 
     `overlap` is None for a run from before there were digests of its images. `answers` tells what a
     promise comes to on images that did not train the run (on all, where there are no others); it is
-    None for a run that makes none.
+    None for a run that makes none. Paths of
+    `mistakes` are relative to the data set.
     """
 
     metrics: Metrics
     class_names: list[str]
     skipped: list[Prediction]
     overlap: Overlap | None
+    mistakes: Mistakes
     answers: AnswerCounts | None = None
 
     @property
@@ -86,6 +99,7 @@ class Evaluation:
             **self.metrics.to_dict(),
             "n_trained_on": self.overlap and self.overlap.n_trained_on,
             "without_trained_on": others and others.to_dict(),
+            "mistakes": self.mistakes.to_dict(),
             **({} if self.answers is None else {"answers": self.answers.to_dict()}),
         }
 
@@ -250,21 +264,25 @@ def _predict_from_cache(
 def _score(
     run: Run, dataset: Dataset, labels: np.ndarray, predictions: list[Prediction]
 ) -> Evaluation:
-    trained = read_training_digests(run)
+    trained = read_digests_of(run, TRAIN)
     skipped = [prediction for prediction in predictions if prediction.reason is not None]
     if len(skipped) == len(predictions):
         raise DatasetError(
-            f"Not one of the {len(predictions):,} images could be used. Received: {dataset.root}\n"
-            f"The first: {predictions[0].path}: {predictions[0].reason}"
+            f"Not one of the {len(predictions):,} images could be used. Received: "
+            f"{dataset.source}\nThe first: {predictions[0].path}: {predictions[0].reason}"
         )
     is_usable = np.array([prediction.reason is None for prediction in predictions])
     labels = labels[is_usable]
     probabilities = np.stack([p.probabilities for p in predictions if p.probabilities is not None])
+    paths = [path for path, usable in zip(dataset.paths, is_usable, strict=True) if usable]
+    said = Predictions(paths, dataset.splits[is_usable], labels, probabilities)
     overlap, is_new = None, np.ones(len(labels), bool)
     if trained is not None:
         digests = [p.digest.tobytes() for p in predictions if p.reason is None]
         is_new = np.array([digest not in trained for digest in digests])
-        overlap = _find_overlap(is_new, labels, probabilities, run.class_names)
+        chose = read_digests_of(run, VAL) if run.manifest.chosen_by == "val" else None
+        n_chose = sum(digest in (chose or ()) for digest in digests)
+        overlap = _find_overlap(is_new, labels, probabilities, run.class_names, n_chose)
     answers, promise = None, run.manifest.promise
     if promise is not None:
         no_answers = np.array([p.no_answer for p in predictions if p.reason is None], object)
@@ -275,15 +293,20 @@ def _score(
         class_names=run.class_names,
         skipped=skipped,
         overlap=overlap,
+        mistakes=find_mistakes(said, run.class_names),
         answers=answers,
     )
 
 
 def _find_overlap(
-    is_new: np.ndarray, labels: np.ndarray, probabilities: np.ndarray, class_names: list[str]
+    is_new: np.ndarray,
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    class_names: list[str],
+    n_chose: int,
 ) -> Overlap:
     n_new = int(is_new.sum())
     others = None
     if n_new:
         others = score_predictions(labels[is_new], probabilities[is_new], class_names)
-    return Overlap(len(is_new), len(is_new) - n_new, others)
+    return Overlap(len(is_new), len(is_new) - n_new, others, n_chose)

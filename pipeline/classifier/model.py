@@ -5,7 +5,7 @@ import os
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -55,7 +55,7 @@ class Prediction:
     probabilities: np.ndarray | None
     label: str | None
     reason: str | None
-    digest: np.ndarray
+    digest: np.ndarray = field(repr=False)
     no_answer: str | None = None
 
     @property

@@ -43,8 +43,8 @@ def predict(
 
     Args:
         run: a run, its folder, or its model as `load_run` gives it.
-        images: paths of images and of folders, whose images are taken in order; or whatever else
-            `Classifier.predict` takes.
+        images: paths of images and of folders, whose images are taken in order; a list of images
+            (a CSV), alone; or whatever else `Classifier.predict` takes.
         max_pixels, max_bytes: what an image may be at most, None for the defaults.
         weights: where the backbone's weights lie now, None for where they came from.
         device: `auto`, `cpu`, `gpu` or `gpu:N`.
@@ -67,9 +67,10 @@ def predict(
     if model is not None:
         require_defaults(weights, device, engine)
     found: list[Any] = []
-    for image in [images] if isinstance(images, str | os.PathLike) else list_images(images):
+    given = [images] if isinstance(images, str | os.PathLike) else list_images(images)
+    for image in given:
         if isinstance(image, str | os.PathLike):
-            expanded, notes = expand_images([Path(image)])
+            expanded, notes = expand_images([Path(image)], may_be_list=len(given) == 1)
             found += expanded
             for note in notes:
                 on_note(note)

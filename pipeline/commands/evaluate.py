@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 )
 @json_option
 def evaluate(terminal: "Terminal", run: Path, data: Path, as_json: bool, **how: Any) -> None:
-    """Score RUN on the labelled images in DATA.
+    """Score RUN on the labelled images in DATA, a folder or a CSV as `extract` takes it.
 
     \b
     Example:

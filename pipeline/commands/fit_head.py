@@ -11,6 +11,7 @@ from pipeline.commands.shared import (
     EXISTING,
     Command,
     command,
+    expand_patterns,
     force_option,
     json_option,
     option,
@@ -71,7 +72,7 @@ def _merge(by_head: dict[str, OptionField]) -> OptionField:
 
 
 @command("fit-head", cls=FitHeadCommand)
-@click.argument("features", type=EXISTING, nargs=-1, required=True)
+@click.argument("features", type=EXISTING, nargs=-1, required=True, callback=expand_patterns)
 @option("--memory", default="50%", help="For features: 2GB, 500MB, or a share of what is free. "
          "Larger files are read again and again.")  # fmt: skip
 @options_of(QuestionOptions)
@@ -124,6 +125,8 @@ def fit_head(
     n_bytes = _parse_memory(memory)
     find_head(head).import_fit()  # TensorFlow's start, out of sight
     for path in features:
+        if len(features) > 1 and not as_json:
+            terminal.show_heading(path)
         with terminal.progress() as on_progress:
             result = fit(
                 path,

@@ -11,6 +11,7 @@ from pipeline.commands.shared import (
     command,
     device_option,
     engine_option,
+    expand_patterns,
     json_option,
     limits_options,
     network_store_option,
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 @command("predict")
 @click.argument("run", type=EXISTING)
-@click.argument("paths", type=EXISTING, nargs=-1, required=True)
+@click.argument("paths", type=EXISTING, nargs=-1, required=True, callback=expand_patterns)
 @option("--top", default=1, type=whole_number(least=1), help="So many classes per image.")
 @option(
     "--format",
@@ -50,7 +51,10 @@ def predict(
 ) -> None:
     """Classify images, or all images in folders, with RUN's model.
 
-    RUN is a run's folder, or its name in runs/. The exit code is 1 where not one image can be used.
+    RUN is a run's folder, or its name in runs/. PATHS may be a list of images, too, a CSV as
+    `extract` takes it. The answer is always one of the run's classes, whatever an image shows,
+    unless the run was fitted with `fit-head --promise`. The exit code is 1 where not one image can
+    be used.
     A run that was fitted with --promise answers where the promise covers it; else it says "unsure"
     or "unlike anything seen".
 

@@ -46,4 +46,4 @@ def runs(
     from pipeline.runs.listing import list_runs
 
     entries, problems = list_runs(folder)
-    terminal.show_runs(entries, problems, as_json=as_json, show_all=show_all)
+    terminal.show_runs(entries, problems, as_json=as_json, show_all=show_all, folder=folder)

@@ -18,6 +18,13 @@ if TYPE_CHECKING:
 EXISTING = click.Path(path_type=Path)
 EXAMPLE_PROGRAM = "python cli.py"  # in the examples of help texts
 
+# What is left of a command that was stopped; of all others nothing is.
+_AFTER_STOP = {
+    "extract": "What was finished is kept: run the same command again to continue.",
+    "finetune": "Finished epochs are kept: run the same command with --resume to continue.",
+}
+_NOTHING_KEPT = "Run the same command again to begin anew."
+
 
 class Command(click.Command):
     """A command that prints a FrostlineError as one message.
@@ -49,6 +56,7 @@ class Command(click.Command):
                 if ctx.params.get("debug"):
                     raise
                 self._leave_if_out_of_memory(ctx, error)
+                self._leave_if_not_installed(ctx, error)
                 raise
 
     def _leave_failed(self, ctx: click.Context, error: "FrostlineError") -> NoReturn:
@@ -70,12 +78,18 @@ class Command(click.Command):
             complain(f"Error: {words}")
             ctx.exit(1)
 
+    def _leave_if_not_installed(self, ctx: click.Context, error: Exception) -> None:
+        from pipeline.system.missing_packages import describe_missing_package
+
+        if isinstance(error, ModuleNotFoundError) and (words := describe_missing_package(error)):
+            click.echo(f"Error: {words}", err=True)  # what prints may be what is missing
+            ctx.exit(1)
+
     def _leave_stopped(self, ctx: click.Context, number: int) -> NoReturn:
         """By a signal: with the exit code that a shell gives to what ended by that."""
         from pipeline.commands.terminal.output import complain
 
-        how = " with --resume" if self.name == "finetune" else ""
-        complain(f"Stopped. What was finished is kept; the same command{how} goes on.")
+        complain(f"Stopped. {_AFTER_STOP.get(self.name or '', _NOTHING_KEPT)}")
         ctx.exit(128 + number)
 
 
@@ -130,6 +144,15 @@ def command(
         return made
 
     return decorate
+
+
+def expand_patterns(
+    ctx: click.Context, parameter: click.Parameter, paths: tuple[Path, ...]
+) -> tuple[Path, ...]:
+    """For an argument that takes several files."""
+    from pipeline.system.paths import expand_pattern
+
+    return tuple(found for path in paths for found in expand_pattern(path))
 
 
 def option(*names: str, **settings: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.commands.options import options_of, whole_number
+from pipeline.commands.options import options_of
 from pipeline.commands.shared import EXISTING, command, json_option, output_option
 from pipeline.heads.few_images.options import SuggestOptions
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @command("suggest")
 @click.argument("features", type=EXISTING)
-@click.argument("n", type=whole_number(least=1), default=SuggestOptions.n)
+@click.argument("n", type=click.IntRange(min=1), default=SuggestOptions.n)
 @options_of(SuggestOptions, leave_out=("n",))
 @click.option("--data", type=EXISTING, help="Where the images are now, if they were moved.")
 @output_option

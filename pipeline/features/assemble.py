@@ -16,6 +16,7 @@ from pipeline.images.dataset import Dataset
 from pipeline.images.decoding.read_images import NO_LIMITS, read_image
 from pipeline.images.split_rules import EXACT
 from pipeline.recipe import Recipe
+from pipeline.system.paths import is_file
 from pipeline.system.versions import list_versions
 
 N_PROBES = 8
@@ -45,11 +46,7 @@ def plan_contents(
     skipped = np.array(sorted(identity.reasons), np.int64)
     usable = np.setdiff1d(np.arange(len(dataset)), skipped)
     if len(usable) == 0:
-        path, reason = dataset.paths[skipped[0]], identity.reasons[int(skipped[0])]
-        raise DatasetError(
-            f"Not one of the {len(dataset):,} images could be used. Expected images that Pillow "
-            f"can decode. Received: {dataset.root}\nThe first: {path}: {reason}"
-        )
+        raise _refuse_all(dataset, [identity.reasons[row] for row in skipped.tolist()])
     digests = identity.digests[usable]
     arrivals = {} if old is None else _list_arrivals(old)
     entries = None if old is None else old.known_entries
@@ -80,6 +77,26 @@ def plan_contents(
         engines=engines,
         entries=enter_images(found, now, entries, None if old is None else old.labelled_images),
         split_rule=EXACT if old is None else old.split_rule,
+    )
+
+
+def _refuse_all(dataset: Dataset, reasons: list[str]) -> DatasetError:
+    """The error for a data set of which not one image can be used.
+
+    Args:
+        reasons: of each image.
+    """
+    first = dataset.paths[0]
+    if is_file(dataset.source) and not any(map(is_file, (dataset.root / p for p in dataset.paths))):
+        return DatasetError(
+            f"Not one of the {len(dataset):,} files that this list names is there. Expected paths "
+            f"relative to the list's folder, {dataset.root.resolve()}. Received: {dataset.source}, "
+            f"whose {first} would be {dataset.root.resolve() / first}\nCorrect the paths, or put "
+            "the list where they lead to the images."
+        )
+    return DatasetError(
+        f"Not one of the {len(dataset):,} images could be used. Expected images that Pillow can "
+        f"decode. Received: {dataset.source}\nThe first: {first}: {reasons[0]}"
     )
 
 

@@ -8,6 +8,9 @@ import warnings
 import numpy as np
 
 _MANY_ROWS = 20_000  # from which on k-means goes through them in batches
+N_COMPONENTS = 64
+N_NEIGHBOURS = 20
+_ROWS_PER_BLOCK = 1024
 
 
 def choose_typical(
@@ -15,8 +18,9 @@ def choose_typical(
 ) -> np.ndarray:
     """One typical image of each of the largest groups of alike images that has no label yet.
 
-    Rows are scaled to length 1 and put into as many k-means clusters as there will be labels; of
-    each cluster, the largest first, the image is taken that is nearest to its others.
+    The directions of the rows from their mean, in 64 principal components, are put into as many
+    k-means clusters as there will be labels; of each cluster, the largest first, the image is taken
+    whose 20 nearest neighbours in it are the nearest.
 
     Args:
         features: float32 (n_samples, n_features).
@@ -30,15 +34,15 @@ def choose_typical(
     Source: G. Hacohen, A. Dekel and D. Weinshall, "Active learning on a budget: opposite strategies
     suit high and low budgets", ICML 2022 (TypiClust).
     """
-    rows = to_length_1(features)
+    rows = _reduce(np.asarray(features, np.float32))
     n_labelled = int(is_labelled.sum())
     clusters = _cluster(rows, min(n + n_labelled, len(rows)), seed)
     chosen: list[int] = []
     is_taken = is_labelled.copy()
     while len(chosen) < n:
         for members in _order_clusters(clusters, is_taken):
-            free = members[~is_taken[members]]
-            best = int(free[_measure_spread(rows[free], rows[members]).argmin()])
+            spreads = np.where(is_taken[members], np.inf, _measure_spread(rows[members]))
+            best = int(members[spreads.argmin()])
             is_taken[best] = True
             chosen.append(best)
             if len(chosen) == n:
@@ -75,12 +79,18 @@ def choose_doubtful(
     return doubtful[choose_typical(features[doubtful], n, nobody, seed=seed)]
 
 
-def to_length_1(features: np.ndarray) -> np.ndarray:
-    """The directions of rows, float32; a row of zeros stays one."""
-    rows = np.asarray(features, np.float32)
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    directions: np.ndarray = rows / np.maximum(lengths, np.finfo(np.float32).tiny)
-    return directions
+def _reduce(features: np.ndarray) -> np.ndarray:
+    """Directions from the mean in a few principal components, float32 (n_samples, at most 64)."""
+    from sklearn.utils.extmath import randomized_svd
+
+    centred = features - features.mean(axis=0)
+    lengths = np.linalg.norm(centred, axis=1, keepdims=True)
+    directions = centred / np.maximum(lengths, np.finfo(np.float32).tiny)
+    directions -= directions.mean(axis=0)
+    n_components = min(N_COMPONENTS, *directions.shape)
+    left, scales, _ = randomized_svd(directions, n_components, random_state=0)
+    reduced: np.ndarray = left * scales
+    return reduced
 
 
 def _cluster(rows: np.ndarray, n_clusters: int, seed: int) -> list[np.ndarray]:
@@ -91,7 +101,7 @@ def _cluster(rows: np.ndarray, n_clusters: int, seed: int) -> list[np.ndarray]:
     kind = MiniBatchKMeans if len(rows) > _MANY_ROWS else KMeans
     with warnings.catch_warnings():  # of fewer different rows than clusters, which is no harm
         warnings.simplefilter("ignore", ConvergenceWarning)
-        labels = kind(n_clusters, n_init=3, random_state=seed).fit_predict(rows)
+        labels = kind(n_clusters, n_init=5, random_state=seed).fit_predict(rows)
     return [np.flatnonzero(labels == number) for number in range(n_clusters)]
 
 
@@ -101,8 +111,15 @@ def _order_clusters(clusters: list[np.ndarray], is_taken: np.ndarray) -> list[np
     return sorted(free, key=lambda members: (bool(is_taken[members].any()), -len(members)))
 
 
-def _measure_spread(rows: np.ndarray, members: np.ndarray) -> np.ndarray:
-    """Mean squared distance of each row to all members of its cluster, less what is common."""
-    center = members.mean(axis=0)
-    distances: np.ndarray = ((rows - center) ** 2).sum(axis=1)
-    return distances
+def _measure_spread(rows: np.ndarray) -> np.ndarray:
+    """Mean distance of each row of a cluster to the 20 nearest others; 0 of a row alone."""
+    if len(rows) == 1:
+        return np.zeros(1)
+    n_near = min(N_NEIGHBOURS, len(rows) - 1)
+    spreads = []
+    for start in range(0, len(rows), _ROWS_PER_BLOCK):
+        some = rows[start : start + _ROWS_PER_BLOCK]
+        squares = (some**2).sum(axis=1)[:, None] + (rows**2).sum(axis=1) - 2 * some @ rows.T
+        nearest = np.partition(squares, n_near, axis=1)[:, : n_near + 1]  # itself is one of them
+        spreads.append(np.sqrt(np.maximum(nearest, 0)).sum(axis=1) / n_near)
+    return np.concatenate(spreads)

@@ -9,6 +9,7 @@ from pipeline.images.decoding.depth import DEPTHS, TOO_BRIGHT, white_of
 from pipeline.images.decoding.measure_depth import Depths, measure_depths
 from pipeline.images.decoding.read_images import Limits
 from pipeline.recipe import FULL_DEPTH, Recipe
+from pipeline.system.printable import count
 
 
 def settle_depth(
@@ -38,8 +39,8 @@ def settle_depth(
     if depths.greatest in (0, FULL_DEPTH):
         return recipe
     on_note(
-        f"16 bits, of which {depths.greatest} are used: {depths.n_images:,} image(s). White is "
-        f"{white_of(depths.greatest):,}, for all that the feature file will ever hold."
+        f"16 bits, of which {depths.greatest} are used: {count(depths.n_images, 'image')}. White "
+        f"is {white_of(depths.greatest):,}, for all that the feature file will ever hold."
     )
     return replace(recipe, depth=depths.greatest)
 
@@ -63,8 +64,8 @@ def describe_darkness(depths: Depths) -> list[str]:
     if depths.greatest in (0, FULL_DEPTH):
         return []
     return [
-        f"16 bits, of which {depths.greatest} are used: {depths.n_images:,} image(s). They come "
-        f"out dark, for none is above {white_of(depths.greatest):,}, and white is "
+        f"16 bits, of which {depths.greatest} are used: {count(depths.n_images, 'image')}. They "
+        f"come out dark, for none is above {white_of(depths.greatest):,}, and white is "
         f"{white_of(FULL_DEPTH):,}. If that is not meant, say `depth='auto'`."
     ]
 
@@ -75,6 +76,6 @@ def describe_brightness(reasons: Iterable[str]) -> list[str]:
     if not n_images:
         return []
     return [
-        f"Brighter than what is white in this feature file: {n_images:,} image(s), skipped. To "
-        "use them, too, extract all images anew, with `depth='full'`, or to another `output`."
+        f"Brighter than what is white in this feature file: {count(n_images, 'image')}, skipped. "
+        "To use them, too, extract all images anew, with `depth='full'`, or to another `output`."
     ]

@@ -53,16 +53,25 @@ class FinishedRows:
 
     def __init__(self, sources: list[RowSource]):
         self.sources = sources
-        self._places: dict[bytes, tuple[int, int]] = {}
-        for number, source in enumerate(sources):
-            for row, digest in enumerate(source.digests):
-                self._places.setdefault(digest.tobytes(), (number, row))
+        # Sorted arrays: a dict of a million digests would take hundreds of megabytes.
+        every = np.concatenate([np.zeros((0, 32), np.uint8), *(one.digests for one in sources)])
+        self._keys, firsts = np.unique(_as_keys(every), return_index=True)
+        starts = np.cumsum([0, *(len(source.digests) for source in sources)])
+        self._numbers = (np.searchsorted(starts, firsts, side="right") - 1).astype(np.int32)
+        self._rows = firsts - starts[self._numbers]
 
     def __contains__(self, digest: bytes) -> bool:
-        return digest in self._places
+        key = np.frombuffer(digest, "S32")
+        place = np.searchsorted(self._keys, key)[0]
+        return bool(place < len(self._keys) and self._keys[place] == key[0])
 
     def source_of(self, digest: bytes) -> RowSource:
-        return self.sources[self._places[digest][0]]
+        """Where the row of a digest lies.
+
+        Raises:
+            KeyError: there is none.
+        """
+        return self.sources[self._numbers[self._find(np.frombuffer(digest, "S32"))[0]]]
 
     def kind_of(self, digest: bytes) -> str:
         return self.source_of(digest).kind
@@ -77,11 +86,17 @@ class FinishedRows:
         """Features in the order of `digests`, (at most `block_rows`, n_features) each."""
         for start in range(0, len(digests), block_rows):
             block_digests = digests[start : start + block_rows]
-            yield self._read([self._places[digest.tobytes()] for digest in block_digests])
+            places = self._find(_as_keys(block_digests))
+            yield self._read(self._numbers[places], self._rows[places])
 
-    def _read(self, places: list[tuple[int, int]]) -> np.ndarray:
+    def _find(self, keys: np.ndarray) -> np.ndarray:
+        places = np.searchsorted(self._keys, keys)
+        if len(keys) and (places.max() == len(self._keys) or (self._keys[places] != keys).any()):
+            raise KeyError("a digest has no finished row")
+        return places
+
+    def _read(self, numbers: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """The rows at these places, in their order: the number of a source, and the row in it."""
-        numbers, rows = np.array(places).T
         parts, order = [], []
         for number in np.unique(numbers):
             is_here = np.flatnonzero(numbers == number)
@@ -90,6 +105,11 @@ class FinishedRows:
                 parts.append(read(rows[is_here]))
             order.append(is_here)
         return np.concatenate(parts)[np.argsort(np.concatenate(order))]
+
+
+def _as_keys(digests: np.ndarray) -> np.ndarray:
+    """Digests, uint8 (n, 32), as texts of 32 bytes, which sort and compare as a whole."""
+    return np.ascontiguousarray(digests).view("S32")[:, 0]
 
 
 @dataclass

@@ -8,14 +8,19 @@ from pipeline.system.paths import free_bytes
 _BYTES_PER_TABLE_ROW = 200
 
 
-def describe_room(target: Path, n_missing: int, n_rows: int, n_features: int) -> str:
+def describe_room(
+    target: Path, n_missing: int, n_rows: int, n_features: int, probe_bytes: int
+) -> str:
     """Says what the file will take and what is free.
+
+    Args:
+        probe_bytes: of the decoded images that the file keeps.
 
     Raises:
         StorageError: it is more than is free.
     """
     row_bytes = 4 * n_features
-    file_bytes = n_rows * (row_bytes + _BYTES_PER_TABLE_ROW)
+    file_bytes = n_rows * (row_bytes + _BYTES_PER_TABLE_ROW) + probe_bytes
     needed = n_missing * row_bytes + file_bytes
     free = free_bytes(target.parent)
     if needed > free:

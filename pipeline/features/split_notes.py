@@ -7,31 +7,31 @@ import numpy as np
 from pipeline.features.options import SplitOptions
 from pipeline.features.spread.shards import ShardRecord
 from pipeline.images.splits import SPLITS, TEST, VAL
-from pipeline.system.printable import name_some, printable
+from pipeline.system.printable import count, name_some, printable, visible
 
 _N_SHOWN = 5
-_FEW_VAL_IMAGES = 5  # with fewer, one image more or less right moves a recall by over a fifth
+_FEW_IMAGES = 5  # with fewer, one image more or less right moves a recall by over a fifth
 _N_CLASSES_SHOWN = 3
 
 
-def describe_small_classes(n_val: np.ndarray, class_names: list[str]) -> list[str]:
-    """Names the classes with so few validation images that their scores mean little.
+def describe_small_classes(
+    n_images: np.ndarray, class_names: list[str], split: str = "validation"
+) -> list[str]:
+    """Names the classes with so few images in a split that their scores mean little.
 
     Args:
-        n_val: validation images of each class, int (n_classes,).
+        n_images: in the split, of each class, int (n_classes,).
+        split: in a word for people.
     """
-    small = [label for label, n in enumerate(n_val.tolist()) if n < _FEW_VAL_IMAGES]
+    small = [label for label, n in enumerate(n_images.tolist()) if n < _FEW_IMAGES]
     if not small:
         return []
     shown = ", ".join(
-        f"{printable(class_names[label])} ({n_val[label]})" for label in small[:_N_CLASSES_SHOWN]
+        f"{visible(class_names[label])} ({n_images[label]})" for label in small[:_N_CLASSES_SHOWN]
     )
     more = len(small) - _N_CLASSES_SHOWN
     rest = f" and {more:,} more" if more > 0 else ""
-    return [
-        f"Fewer than {_FEW_VAL_IMAGES} validation images, so their scores mean little: "
-        f"{shown}{rest}."
-    ]
+    return [f"Fewer than {_FEW_IMAGES} {split} images, so their scores mean little: {shown}{rest}."]
 
 
 def describe_shard(record: ShardRecord | None, n_images: int) -> list[str]:
@@ -62,10 +62,13 @@ def describe_dropped(
     if not names:
         return f"`drop_small={drop_small}` leaves no class out: none is so small."
     n_images = int(np.isin(labels, np.flatnonzero(~is_kept)).sum())
-    what = "class is" if len(names) == 1 else "classes are"
+    if len(names) == 1:
+        what, whose = "1 class is left out, with", "its"
+    else:
+        what, whose = f"{len(names):,} classes are left out, each with", "their"
     return (
-        f"{len(names):,} {what} left out, each with fewer than {drop_small} different images: "
-        f"{name_some(names)}; their {n_images:,} images count as images without a label."
+        f"{what} fewer than {drop_small} different images: {name_some(names)}; {whose} "
+        f"{count(n_images, 'image')} {'counts' if n_images == 1 else 'count'} as without a label."
     )
 
 
@@ -100,32 +103,40 @@ def describe_groups(groups: list[str | None]) -> str:
 
 def describe_equal_images(equal_images: dict[str, list[list[str]]]) -> list[str]:
     """Names images that are there more than once, the most harmful first."""
+    across, labels = equal_images["different_given_splits"], equal_images["different_labels"]
+    others = [paths for paths in equal_images["all"] if paths not in across + labels]
     return [
         *describe_sets(
-            equal_images["different_given_splits"],
-            "image(s) lie in more than one of the splits that the source gives, so the scores "
-            "flatter",
+            across,
+            ("image lies", "images lie"),
+            "in more than one of the splits that the source gives, so the scores flatter",
         ),
         *describe_sets(
-            equal_images["different_labels"],
-            "image(s) have more than one label, and at most one can be right",
+            labels,
+            ("image has", "images have"),
+            "more than one label, and at most one can be right",
         ),
         *describe_sets(
-            equal_images["all"],
-            "image(s) are there more than once; equal images always share a split that is made "
-            "here",
+            others,
+            ("image is", "images are"),
+            "there more than once; equal images always share a split that is made here",
         ),
     ]
 
 
-def describe_sets(sets: list[list[str]], what: str) -> list[str]:
-    """The paths of images that are one: some sets of them, and how many more there are."""
+def describe_sets(sets: list[list[str]], who: tuple[str, str], what: str) -> list[str]:
+    """The paths of images that are one: some sets of them, and how many more there are.
+
+    Args:
+        who: one set of them and several, with the verb, such as `image is` and `images are`.
+        what: is to be said of them.
+    """
     if not sets:
         return []
     shown = "".join(f"\n  {' = '.join(map(printable, paths))}" for paths in sets[:_N_SHOWN])
     more = len(sets) - _N_SHOWN
     rest = f"\n  and {more:,} more: manifest.json lists all under equal_images" if more > 0 else ""
-    return [f"{len(sets):,} {what}:{shown}{rest}"]
+    return [f"{len(sets):,} {who[len(sets) > 1]} {what}:{shown}{rest}"]
 
 
 def describe_idle_options(

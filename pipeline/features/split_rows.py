@@ -110,8 +110,8 @@ def divide_images(
         straddlers = find_straddlers(keys[: len(digests)], given)
         notes += describe_sets(
             [[paths[row] for row in rows] for rows in straddlers],
-            "group(s) lie in more than one of the splits that the source gives, so the scores "
-            "flatter",
+            ("group lies", "groups lie"),
+            "in more than one of the splits that the source gives, so the scores flatter",
         )
     notes += describe_idle_options(options, asked, made)
     facts = {

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pipeline.errors import DatasetError
-from pipeline.features.assemble import plan_contents, with_probes
+from pipeline.features.assemble import N_PROBES, plan_contents, with_probes
 from pipeline.features.depth import describe_brightness, describe_darkness
 from pipeline.features.embed import EmbedFiles, MakeEmbedder, embed_into_parts
 from pipeline.features.existing import read_existing
@@ -51,6 +51,7 @@ from pipeline.images.decoding.read_batches import (
 from pipeline.images.decoding.read_images import DEFAULT_LIMITS, Limits
 from pipeline.recipe import FULL_DEPTH, Recipe
 from pipeline.system.locks import hold_lock
+from pipeline.system.printable import count
 from pipeline.system.progress import OnProgress
 
 _ADVISE_AFTER_SECONDS = 20.0  # before that, what is faster saves nobody's time
@@ -335,7 +336,9 @@ def _embed(
     job: _Job, missing: list[int], identity: Identity, embedding: EmbedFiles, next_part: int
 ) -> _Computed:
     n_features = embedding.n_features
-    job.tell(describe_room(job.target, len(missing), len(job.dataset), n_features))
+    n_rows, side = len(job.dataset), job.recipe.image_size
+    probe_bytes = 3 * side * side * min(N_PROBES, n_rows)
+    job.tell(describe_room(job.target, len(missing), n_rows, n_features, probe_bytes))
     writer = PartWriter(job.parts_folder, job.recipe, embedding.record, next_part)
     started = time.perf_counter()
     for position, digest, reason in embed_into_parts(
@@ -380,7 +383,7 @@ def _settle_reading(job: _Job) -> ReaderSettings:
     suspects = read_notes(job.parts_folder)
     if suspects:
         job.tell(
-            f"The last run ended while it decoded {len(suspects)} image(s); each of them is "
+            f"The last run ended while it decoded {count(len(suspects), 'image')}; each of them is "
             "decoded in a process of its own now."
         )
     return ReaderSettings(

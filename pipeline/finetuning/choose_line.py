@@ -56,12 +56,12 @@ def choose_line(
 
 def _choose_by_data(lines: list[FrostLine], n_images: int, n_classes: int) -> ChosenLine:
     per_class = n_images / n_classes
-    least, share = next(rule for rule in THAWED_SHARES if per_class >= rule[0])
+    share = next(rule for rule in THAWED_SHARES if per_class >= rule[0])[1]
     fitting = [line for line in lines if 1 - line.share_below <= share + 1e-9]
     line = fitting[-1] if fitting else lines[0]
     reason = (
-        f"{n_images:,} training images of {n_classes} classes are {per_class:.0f} per class; "
-        f"{least}{' or more' if least else ' to 19'} bear the top {share:.0%} of the backbone's "
-        f"work, and this line thaws {1 - line.share_below:.0%}"
+        f"with {per_class:.0f} training images per class ({n_images:,} of {n_classes} classes) at "
+        f"most {share:.0%} of the backbone's work is thawed; from here up it is "
+        f"{1 - line.share_below:.0%}"
     )
     return ChosenLine(line.name, reason)

@@ -17,6 +17,7 @@ from pipeline.finetuning.thawed import thaw_classifier
 from pipeline.runs.predictions import Predictions
 from pipeline.system.keras_on_tensorflow import keras
 from pipeline.system.parallel import map_batches
+from pipeline.system.progress import OnProgress
 
 
 def make_final_model(
@@ -27,6 +28,7 @@ def make_final_model(
     device: Device,
     store: PixelStore,
     state: State,
+    on_progress: OnProgress = lambda stage, done, total: None,
 ) -> tuple[keras.Model, Predictions]:
     """The model to keep, and what it says of every image.
 
@@ -37,11 +39,12 @@ def make_final_model(
         model: with the winner's weights.
         line: the frost line.
         store: the parent's images.
+        on_progress: called with a stage, how many images are predicted, and how many there are.
     """
     before = parent.before
     if options.precision != "float32" or options.strategy != "single":
         model = _copy(parent, line, model.get_weights())
-    after = _predict(model, device, store, before, options.batch_size)
+    after = _predict(model, device, store, before, options.batch_size, on_progress)
     if state.best_epoch == 0:
         return model, after
     frozen, final = score_validation(before), score_validation(after)
@@ -55,7 +58,7 @@ def make_final_model(
     )
     state.best_epoch, state.best_temperature = 0, 1.0
     model = _copy(parent, line)
-    return model, _predict(model, device, store, before, options.batch_size)
+    return model, _predict(model, device, store, before, options.batch_size, on_progress)
 
 
 def _copy(parent: Parent, line: str, values: list[np.ndarray] | None = None) -> keras.Model:
@@ -68,10 +71,19 @@ def _copy(parent: Parent, line: str, values: list[np.ndarray] | None = None) -> 
 
 
 def _predict(
-    model: keras.Model, device: Device, store: PixelStore, before: Predictions, batch_size: int
+    model: keras.Model,
+    device: Device,
+    store: PixelStore,
+    before: Predictions,
+    batch_size: int,
+    on_progress: OnProgress,
 ) -> Predictions:
     embed = open_model(model, device, batch_size=batch_size)
     batches = in_batches(np.arange(len(store)), batch_size)
-    parts = map_batches(lambda rows: embed(store.read(rows)), batches, embed.n_streams)
-    probabilities = np.concatenate(list(parts))
+    parts, n_done = [], 0
+    for part in map_batches(lambda rows: embed(store.read(rows)), batches, embed.n_streams):
+        parts.append(part)
+        n_done += len(part)
+        on_progress("Predicting", n_done, len(store))
+    probabilities = np.concatenate(parts)
     return Predictions(before.paths, before.splits, before.labels, probabilities)

@@ -85,6 +85,8 @@ class _Stopwatch:
         self.seconds[stage] = time.perf_counter() - self.started - sum(self.seconds.values())
 
     def total(self) -> dict[str, float]:
+        """All stages, the last of which is writing, and their sum."""
+        self.lap("write")
         return {**self.seconds, "total": time.perf_counter() - self.started}
 
 
@@ -190,6 +192,7 @@ def _predict(
             task.device,
             images.store,
             state,
+            task.watch.on_progress,
         )
     for note in state.notes[n_notes:]:
         task.watch.on_note(note)
@@ -215,6 +218,7 @@ def _write(
     for note in notes:
         state.notes.append(note)
         task.watch.on_note(note)
+    task.watch.on_note("The model is saved, loaded again and compared.")
     folder, seconds = write_finetuned_run(
         parent,
         model,

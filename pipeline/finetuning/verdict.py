@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pipeline.finetuning.checkpoint import State
 from pipeline.finetuning.judge_epochs import calibrated_losses
 from pipeline.finetuning.options import FinetuneOptions
+from pipeline.images.splits import SPLITS
+from pipeline.runs.mistakes import Mistakes, find_mistakes
 from pipeline.runs.predictions import Predictions
 from pipeline.runs.scores import Metrics, score_splits
 from pipeline.runs.significance import Comparison, compare_predictions, describe_p_value
@@ -19,6 +21,7 @@ class Assessment:
         calibrated_losses: log-loss of the frozen head by split, with the temperature that suits
             validation.
         comparison: on the images of one split.
+        mistakes: of the fine-tuned model on these.
         verdict: did it help, and is it significant.
         next_step: what to try next.
     """
@@ -27,6 +30,7 @@ class Assessment:
     finetuned: dict[str, Metrics]
     calibrated_losses: dict[str, float]
     comparison: Comparison
+    mistakes: Mistakes
     verdict: str
     next_step: str
 
@@ -50,32 +54,29 @@ def assess(
     )
     comparison, losses = compare_predictions(before, after), calibrated_losses(before)
     split = comparison.split
-    verdict = judge(comparison, frozen[split], finetuned[split], state.best_epoch, losses[split])
+    if state.best_epoch == 0:
+        verdict = describe_failure(state.history)
+    else:
+        verdict = judge(comparison, frozen[split], finetuned[split], losses[split])
     next_step = suggest(
         comparison, state.history, state.best_epoch, lines, options, state.n_divergences > 0
     )
-    return Assessment(frozen, finetuned, losses, comparison, verdict, next_step)
+    mistakes = find_mistakes(after, class_names, SPLITS.index(split), split)
+    return Assessment(frozen, finetuned, losses, comparison, mistakes, verdict, next_step)
 
 
 def judge(
     comparison: Comparison,
     frozen: Metrics,
     finetuned: Metrics,
-    best_epoch: int,
     calibrated_loss: float,
 ) -> str:
     """Says whether fine-tuning helped, on the images of one split; only what is significant did.
 
     Args:
         frozen, finetuned: of the comparison's split.
-        best_epoch: the winner, 0 = the frozen head.
         calibrated_loss: log-loss of the frozen head with the temperature that suits validation.
     """
-    if best_epoch == 0:
-        return (
-            "Fine-tuning did not help: it did not beat the frozen head on validation, both "
-            "calibrated, so the result is the head as it was."
-        )
     change = 100 * (finetuned.accuracy - frozen.accuracy)
     images = f"of {comparison.n_samples:,} {comparison.split} images"
     sides = (
@@ -102,6 +103,35 @@ def judge(
         f"{what}: {change:{'+.1f' if abs(change) >= 0.05 else '+.1g'}} points ({loss}); {sides}. "
         f"That {sure} (McNemar's exact test, {describe_p_value(comparison.p_value)}){reservation}."
     )
+
+
+def describe_failure(history: list[dict]) -> str:
+    """Says by what the frozen head won: what it has on validation, and what the best epoch has.
+
+    Args:
+        history: a record per epoch, as in `history.csv`; the first is of the frozen head.
+    """
+    frozen, *epochs = history
+    kept = "so the result is the head as it was."
+    if not epochs:
+        return f"Fine-tuning did not help: no epoch came to an end, {kept}"
+    best = min(epochs, key=lambda epoch: (-epoch["val_accuracy"], epoch["val_loss"]))
+    if best["val_accuracy"] <= frozen["val_accuracy"]:
+        best = min(epochs, key=lambda epoch: epoch["val_loss"])
+    losses = (
+        f"log-loss {best['val_loss']:.4f} against {frozen['val_loss']:.4f}, both calibrated "
+        f"(uncalibrated {best['val_loss_uncalibrated']:.4f} against "
+        f"{frozen['val_loss_uncalibrated']:.4f})"
+    )
+    accuracies = f"accuracy {best['val_accuracy']:.4f} against {frozen['val_accuracy']:.4f}"
+    if best["val_loss"] >= frozen["val_loss"] and best["val_accuracy"] > frozen["val_accuracy"]:
+        why = (
+            f"Epoch {best['epoch']} was right more often on validation ({accuracies}), but what "
+            f"it was less sure of cost more than that brought: {losses}"
+        )
+    else:
+        why = f"Epoch {best['epoch']}, the nearest on validation, has {losses}, and {accuracies}"
+    return f"Fine-tuning did not help: no epoch that is kept beat the frozen head, {kept} {why}."
 
 
 def suggest(
@@ -137,7 +167,7 @@ def suggest(
         what = "training images went better and validation did not: it overfits"
         ways = [fewer_blocks, stronger, "more images"]
     elif best_epoch == 0:
-        what, ways = "", [find_rate, "leaving it at the frozen head"]
+        what, ways = "", [find_rate, "keeping the frozen head"]
     elif best_epoch == last["epoch"] == options.epochs:
         what, ways = "the last epoch won", [f"more: `epochs={2 * options.epochs}`"]
     elif best["train_accuracy"] - best["val_accuracy"] > 0.1:

@@ -46,7 +46,7 @@ from pipeline.runs.records import (
 from pipeline.runs.run_folder import Run, describe_software, find_git_commit, new_run, now
 from pipeline.runs.scored_images import identify_scored_images
 from pipeline.runs.scores import Metrics
-from pipeline.runs.significance import write_changed_sides
+from pipeline.runs.significance import CHANGED_SIDES, write_changed_sides
 from pipeline.system.keras_on_tensorflow import keras
 
 SAVED_MODEL_TOLERANCE = 1e-5
@@ -98,7 +98,7 @@ def write_finetuned_run(
             write_probes(folder, _probe(run, model))
         write_predictions(folder, after, run.class_names)
         write_digests(folder, parent.digests)
-        write_changed_sides(folder / "changed-sides.csv", before, after, run.class_names)
+        write_changed_sides(folder / CHANGED_SIDES, before, after, run.class_names)
         write_history(folder / "history.csv", state.history)
         (folder / "plots").mkdir()
         _draw(folder / "plots", final.name, parent, state, line, assessment.finetuned)
@@ -130,6 +130,7 @@ def _describe(
         recipe_id=inherited.recipe_id,
         weights_source=inherited.weights_source,
         data_root=str(parent.root.resolve()),
+        data_name=inherited.data_name,
         splits=inherited.splits,
         parameters=facts["parameters"],
         chosen=f"epoch {state.best_epoch} of {state.history[-1]['epoch']}",

@@ -2,7 +2,7 @@
 
 import time
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from numbers import Integral
 from pathlib import Path
 from typing import Any
@@ -22,24 +22,27 @@ from pipeline.features.split_rows import (
     divide_images,
     drop_small_classes,
 )
+from pipeline.heads.class_weights import BALANCED
 from pipeline.heads.fit import Fit, check_folds, fit, make_options
 from pipeline.heads.options import FoldOptions
 from pipeline.heads.registry import find_head
 from pipeline.heads.tempered import calibrate
 from pipeline.heads.write_run import write_head_run
-from pipeline.images.splits import UNLABELLED, VAL
+from pipeline.images.splits import SPLITS, TEST, TRAIN, UNLABELLED, VAL
 from pipeline.runs.fold_scores import FoldScores
 from pipeline.runs.manifest import FeaturesPart
+from pipeline.runs.mistakes import Mistakes, find_mistakes
+from pipeline.runs.predictions import Predictions
 from pipeline.runs.promise.guard import Guard
 from pipeline.runs.promise.make_guard import TEST_FRACTION, make_guard
 from pipeline.runs.promise.options import PromiseOptions
 from pipeline.runs.promise.record import PromisePart
 from pipeline.runs.run_folder import claim_output
-from pipeline.runs.scores import Metrics
+from pipeline.runs.scores import FOLDS, SCORED_SPLITS, Metrics
 from pipeline.system.memory import SCIPY_BYTES, available_bytes, parse_memory, require_memory
 from pipeline.system.options import check_options
 from pipeline.system.paths import as_path
-from pipeline.system.printable import name_some
+from pipeline.system.printable import count, name_some
 from pipeline.system.progress import OnProgress
 
 # What may be said of a fit, whichever head is fitted.
@@ -63,7 +66,7 @@ class FitResult:
 
     `n_images` is int (n_classes, 3): images per class and split. `promise` is None where none was
     asked for. `folds` is there where the head was cross-validated; the scores are
-    `metrics["folds"]` then.
+    `metrics["folds"]` then. `mistakes` are of the test split, where there is one, else of val.
     """
 
     folder: Path
@@ -73,7 +76,8 @@ class FitResult:
     notes: list[str]
     seconds: float
     class_names: list[str]
-    n_images: np.ndarray
+    n_images: np.ndarray = field(repr=False)
+    mistakes: Mistakes
     promise: PromisePart | None = None
     folds: FoldScores | None = None
 
@@ -180,6 +184,8 @@ def _fit_head(
     n_images = count_images(fitted.splits, fitted.labels, len(fitted.class_names))
     has_val = bool(n_images[:, VAL].any())
     small_classes = describe_small_classes(n_images[:, VAL], fitted.class_names) * has_val
+    if n_images[:, TEST].any():
+        small_classes += describe_small_classes(n_images[:, TEST], fitted.class_names, "test")
     idle = [
         *(
             _describe_idle_seed(head, division)
@@ -189,6 +195,7 @@ def _fit_head(
         *(["`force` changes nothing without `output`: a new run gets a new name."] * is_idle_force),
     ]
     idle += promising.describe_idle(options)
+    idle += _describe_idle_weights(options, n_images[:, TRAIN])
     notes = [*asked, *dropped, *division.notes, *idle, *small_classes, *fitted.notes]
     folder = write_head_run(
         fitted,
@@ -217,9 +224,26 @@ def _fit_head(
         time.perf_counter() - started,
         fitted.class_names,
         n_images,
+        _find_mistakes(fitted, contents.images.paths),
         folds=fitted.folds,
         promise=None if guard is None else guard.facts,
     )
+
+
+def _find_mistakes(fitted: Fit, paths: list[str]) -> Mistakes:
+    """Of the split whose scores count most; of folds, by the mean of the repeats."""
+    split = next(name for name in SCORED_SPLITS if name in fitted.metrics)
+    if fitted.out_of_fold is not None and split == FOLDS:
+        rows, probabilities = fitted.out_of_fold.rows, fitted.out_of_fold.probabilities.mean(axis=0)
+        said = Predictions(
+            [paths[row] for row in rows.tolist()],
+            fitted.splits[rows],
+            fitted.labels[rows],
+            probabilities,
+        )
+        return find_mistakes(said, fitted.class_names, of="out-of-fold")
+    said = Predictions(paths, fitted.splits, fitted.labels, fitted.probabilities)
+    return find_mistakes(said, fitted.class_names, SPLITS.index(split), split)
 
 
 def check_fit_options(head: str, options: dict[str, Any]) -> FitOptions:
@@ -263,6 +287,20 @@ def _describe_idle_seed(head: str, division: Division) -> list[str]:
     return [
         "`seed` changes nothing: the data set itself says which image is in which split, and the "
         f"head `{head}` leaves nothing to chance."
+    ]
+
+
+def _describe_idle_weights(options: dict[str, Any], n_train: np.ndarray) -> list[str]:
+    """Says of balanced weights that they are all 1, where that is so.
+
+    Args:
+        n_train: training images of each class, int (n_classes,).
+    """
+    if options.get("class_weight") != BALANCED or len(set(n_train.tolist())) > 1:
+        return []
+    return [
+        "`class_weight='balanced'` changes nothing: each class has "
+        f"{count(int(n_train[0]), 'training image')}."
     ]
 
 
@@ -348,6 +386,6 @@ def _require_classes(contents: Contents, path: Path) -> None:
         ]
         raise SplitError(
             f"No image of class {name_some(absent)} could be used. Expected at least two of each "
-            f"class. Received: {path}\n`frostline.features({path})` lists what was skipped; "
+            f"class. Received: {path}\n`frostline.features({str(path)!r})` lists what was skipped; "
             "`frostline.fit_head(FEATURES, drop_small=1)` leaves such classes out."
         )

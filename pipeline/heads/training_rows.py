@@ -78,7 +78,8 @@ def check_rows(
     if needs_val and not is_val.any():
         raise SplitError(
             "Validation rows are needed to choose by (C, or the epoch to stop at). Received: none. "
-            "Use a validation fraction above 0, or a logistic head with a given C"
+            "Have some validation images (`val_fraction` above 0, or a `split` with val in it), or "
+            "a logistic head with a given C"
         )
 
 

@@ -99,6 +99,7 @@ def write_head_run(
             recipe_id=contents.recipe.id,
             weights_source=contents.weights_source,
             data_root=contents.data_root,
+            data_name=contents.data_name,
             splits=SplitFacts(**division.facts),
             parameters={
                 "head": fitted.kind,

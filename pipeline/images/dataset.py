@@ -10,14 +10,20 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.errors import DatasetError, ParameterError
-from pipeline.images.dataset_notes import advise, describe_empty, note_lookalikes, note_passed_over
+from pipeline.images.dataset_notes import (
+    advise,
+    describe_empty,
+    note_lookalikes,
+    note_passed_over,
+    note_typos,
+)
 from pipeline.images.sources import csv_list
 from pipeline.images.sources.archives import is_archive_name
 from pipeline.images.sources.findings import Findings
 from pipeline.images.sources.folders import find_images, find_labelled_images
 from pipeline.images.sources.path_labels import label_by_pattern
 from pipeline.images.splits import NO_SPLIT, SPLITS, UNLABELLED
-from pipeline.system.paths import is_file, is_folder
+from pipeline.system.paths import is_file, is_folder, is_pattern
 from pipeline.system.progress import OnProgress
 
 _MOST_NAME_BYTES = 120
@@ -167,8 +173,13 @@ def shorten_name(name: str) -> str:
     return f"{start}-{hashlib.sha256(encoded).hexdigest()[:8]}"
 
 
-def expand_images(paths: Iterable[Path]) -> tuple[list[Path], list[str]]:
+def expand_images(
+    paths: Iterable[Path], *, may_be_list: bool = False
+) -> tuple[list[Path], list[str]]:
     """Files as they are, folders as all images in them and below, sorted; and what to say of them.
+
+    Args:
+        may_be_list: a CSV stands for the images that it lists; else it is a file like any other.
 
     Raises:
         DatasetError: there is no such file, or no image in a folder.
@@ -180,10 +191,16 @@ def expand_images(paths: Iterable[Path]) -> tuple[list[Path], list[str]]:
         if is_folder(path):
             findings = find_images(path)
             if not findings.images:
-                raise DatasetError(describe_empty(path, findings))
+                raise DatasetError(describe_empty(path, findings, is_labelled=False))
             found = [image.path for image in findings.images]
             images += [path / inner for inner in sorted(found, key=os.fsencode)]
             notes += [*findings.notes, *note_passed_over(findings)]
+        elif may_be_list and path.suffix.lower() in csv_list.SUFFIXES:
+            findings = csv_list.read_csv_list(path, has_labels=False)
+            if not findings.images:
+                raise DatasetError(describe_empty(path, findings))
+            images += [path.parent / image.path for image in findings.images]
+            notes += findings.notes
         else:
             images.append(path)
     return images, notes
@@ -222,9 +239,8 @@ def _require_there(path: Path, expected: str, way_out: str) -> None:
     try:
         path.stat()
     except (FileNotFoundError, NotADirectoryError):
-        raise DatasetError(
-            f"There is no such folder or file. Expected {expected}. Received: {path}\n{way_out}"
-        ) from None
+        what = "No file matches" if is_pattern(path) else "There is no such folder or file"
+        raise DatasetError(f"{what}. Expected {expected}. Received: {path}\n{way_out}") from None
     except OSError as error:
         raise DatasetError(
             f"This path cannot be read: {error.strerror}. Expected a folder or file that you may "
@@ -251,11 +267,12 @@ def _require_csv(path: Path, class_depth: int) -> None:
     if is_archive(path):
         raise DatasetError(
             f"This is an archive. Expected a folder of images. Received: {path}\n"
-            f"Unpack it with `frostline.fetch({path})`."
+            f"Unpack it with `frostline.fetch({str(path)!r})`."
         )
     raise DatasetError(
         "This is a file. Expected a folder of images, or a CSV with the columns path and label. "
-        f"Received: {path}\nPut the images in a folder per class and name the folder above them."
+        f"Received: {path}\nPut the images in a folder per class and name the folder above them; "
+        "or if this is such a list, give it a name that ends with .csv."
     )
 
 
@@ -267,7 +284,10 @@ def _to_dataset(name: str, source: Path, root: Path, findings: Findings) -> Data
         UNLABELLED if image.class_name is None else index[image.class_name] for image in found
     ]
     n_unlabelled = sum(image.class_name is None for image in found)
+    known = np.array([label for label in labels if label >= 0], np.int64)
+    counts = np.bincount(known, minlength=len(class_names))
     notes = findings.notes + note_lookalikes(class_names)
+    notes += note_typos(class_names, counts.tolist())
     if n_unlabelled:
         notes.append(f"{n_unlabelled:,} of {len(found):,} images have no label.")
     if len(class_names) < 2:

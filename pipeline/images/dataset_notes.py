@@ -4,6 +4,7 @@ images without classes might get some.
 
 import unicodedata
 from collections import defaultdict
+from difflib import get_close_matches
 from pathlib import Path
 
 from pipeline.images.sources.csv_list import SUFFIXES
@@ -14,6 +15,10 @@ from pipeline.system.printable import printable
 
 _N_NOTES_SHOWN = 5
 _N_FOLDERS_SHOWN = 3
+_FEW = 3  # images of a class whose name may be a slip of the pen
+_MANY_MORE = 5  # times as many has the class that was meant, at least
+_MOST_SMALL = 20  # more than so many small classes are no slips
+_ALIKE = 0.75  # as difflib measures it; `cat` and `cats` have 0.86, `dgos` and `dogs` 0.75
 # The first that fits counts: a folder's name may stand at the end of what is outside of it.
 _SINGULARS = {
     "images outside": "image outside",
@@ -88,7 +93,7 @@ def note_lookalikes(class_names: list[str]) -> list[str]:
     """
     alike = defaultdict(list)
     for name in class_names:
-        alike[unicodedata.normalize("NFC", name).casefold().strip()].append(name)
+        alike[_fold(name)].append(name)
     return [
         f"{' and '.join(map(repr, names))} are two classes, though their names differ in case, "
         "spaces or Unicode spelling only. Rename one if they are meant to be the same."
@@ -97,8 +102,48 @@ def note_lookalikes(class_names: list[str]) -> list[str]:
     ]
 
 
-def describe_empty(source: Path, findings: Findings, class_depth: int = 1) -> str:
-    """The message for a data set without an image."""
+def note_typos(class_names: list[str], counts: list[int]) -> list[str]:
+    """Says which classes of a few images are called almost like a large one: `dgos` and `dogs`.
+
+    Names that differ in digits alone are numbers of classes.
+
+    Args:
+        counts: images of each class.
+    """
+    small = [name for name, n in zip(class_names, counts, strict=True) if n <= _FEW]
+    large = [name for name, n in zip(class_names, counts, strict=True) if n >= _MANY_MORE * _FEW]
+    if len(small) > _MOST_SMALL:
+        return []
+    count_of = dict(zip(class_names, counts, strict=True))
+    notes = []
+    for name in small:
+        for other in get_close_matches(name, large, n=1, cutoff=_ALIKE):
+            if _without_digits(name) != _without_digits(other) and not _is_one_name(name, other):
+                n = count_of[name]
+                notes.append(
+                    f"Class {printable(name)!r} has {n} image{'' if n == 1 else 's'}. Did you mean "
+                    f"{printable(other)!r}, which has {count_of[other]:,}?"
+                )
+    return notes
+
+
+def _without_digits(name: str) -> str:
+    return "".join(letter for letter in name if not letter.isdecimal())
+
+
+def _is_one_name(name: str, other: str) -> bool:
+    """Whether `note_lookalikes` has said it already."""
+    return _fold(name) == _fold(other)
+
+
+def _fold(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold().strip()
+
+
+def describe_empty(
+    source: Path, findings: Findings, class_depth: int = 1, *, is_labelled: bool = True
+) -> str:
+    """The message for a data set without an image, or where labels are not asked for, a folder."""
     if findings.passed_over:
         counts = sorted(findings.passed_over.items())
         seen = "it holds " + ", ".join(f"{count:,} {kind}" for kind, count in counts)
@@ -106,14 +151,19 @@ def describe_empty(source: Path, findings: Findings, class_depth: int = 1) -> st
         seen = "it has a header and no lines"
     else:
         seen = _describe_contents(source)
-    expected = "a folder per class with images in it"
-    if class_depth > 1:
-        expected += f", {class_depth} levels down (`class_depth={class_depth}`)"
+    if is_file(source):
+        expected, way_out = "a line for each image", "Write a line for each image below the first."
+    elif is_labelled:
+        depth = f", {class_depth} levels down (`class_depth={class_depth}`)"
+        expected = f"a folder per class with images in it{depth if class_depth > 1 else ''}"
+        way_out = "Check the path; an archive is unpacked by `frostline.fetch(ARCHIVE)`."
+    else:
+        expected, way_out = "images in it, or in folders in it", "Check the path."
     return "\n".join(
         [
             f"No images in this data set: {seen}. Expected {expected}. Received: {source}",
             *findings.notes[:_N_NOTES_SHOWN],
-            "Check the path; an archive is unpacked by `frostline.fetch(ARCHIVE)`.",
+            way_out,
         ]
     )
 

@@ -11,7 +11,7 @@ from pipeline.images.chance_rule import divide_by_chance
 from pipeline.images.exact_rule import Roster, divide_exactly
 from pipeline.images.split_rules import CHANCE, EXACT
 from pipeline.images.splits import NO_SPLIT, SPLITS, TEST, TRAIN, UNLABELLED, VAL
-from pipeline.system.printable import name_some
+from pipeline.system.printable import count, name_some
 
 
 def find_missing_splits(
@@ -179,7 +179,7 @@ def _require_training_images(
         seed = ", or try another `seed`" if is_made else ""
         raise SplitError(
             f"{_name_classes(names, 'has', 'have')} no image in the training split. Expected at "
-            f"least one. Received: {n_images:,} image(s), all in other splits.\n"
+            f"least one. Received: {count(n_images, 'image')}, all in other splits.\n"
             f"Add images to train on{seed}."
         )
 

@@ -27,6 +27,7 @@ from pipeline.report.figures import (
 )
 
 _NAME_LETTERS = 26
+_ROWS_TITLE = "class, its images"
 
 
 def plot_confusion_matrix(
@@ -56,7 +57,7 @@ def plot_confusion_matrix(
     names_width = max((text_width(name, font_size) for name in names), default=0)
     counts_width = text_width(f"{n_of_label.max():,} ", font_size)
     is_slanted = names_width > 0.95 * cell
-    left = max(names_width + counts_width + 0.45, text_width("label, images", 9) + 0.2)
+    left = max(names_width + counts_width + 0.45, text_width(_ROWS_TITLE, 9) + 0.2)
     bottom = (0.75 * names_width if is_slanted else 0.2) + 0.4
     side, top = cell * n_classes, 0.8 if title else 0.45
     title_width = min(text_width(shorten(title), TITLE_SIZE, "bold"), 4.5)
@@ -73,8 +74,8 @@ def plot_confusion_matrix(
         _write_cells(ax, matrix, shares, cell)
         _write_row_counts(ax, n_of_label, font_size, gap=0.08 / side)
     above, below = 1 + 0.1 / side, -(bottom - 0.12) / side
-    ax.text(-0.08 / side, above, "label, images", ha="right", **caption_style(ax))
-    ax.text(0, below, "predicted", ha="left", **caption_style(ax))
+    ax.text(-0.08 / side, above, _ROWS_TITLE, ha="right", **caption_style(ax))
+    ax.text(0.5, below, "predicted class", ha="center", **caption_style(ax))
     write_figure(figure, path, title, left=left / width)
 
 

@@ -8,7 +8,6 @@ import numpy as np
 from pipeline.errors import DatasetError, ParityError
 from pipeline.images.dataset import require_data_root
 from pipeline.images.decoding.read_images import hash_image_file
-from pipeline.images.splits import TRAIN
 from pipeline.runs.predictions import read_splits
 from pipeline.runs.records import read_digests
 from pipeline.runs.run_folder import Run
@@ -81,8 +80,8 @@ def require_same_images(run: Run, paths: list[Path], digests: np.ndarray) -> Non
         )
 
 
-def read_training_digests(run: Run) -> set[bytes] | None:
-    """sha256 of each image that the run was trained on; None for a run that does not say.
+def read_digests_of(run: Run, split: int) -> set[bytes] | None:
+    """sha256 of each image of a split of the run; None for a run that does not say.
 
     Raises:
         RunError: what it says is damaged.
@@ -93,4 +92,4 @@ def read_training_digests(run: Run) -> set[bytes] | None:
     digests = read_digests(run, len(splits))
     if digests is None:  # it went between the two looks
         return None
-    return {digest.tobytes() for digest in digests[splits == TRAIN]}
+    return {digest.tobytes() for digest in digests[splits == split]}

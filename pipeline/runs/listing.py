@@ -10,6 +10,9 @@ from pipeline.runs.scored_images import find_scored_images
 from pipeline.runs.scores import SCORED_SPLITS
 from pipeline.system.paths import denial, is_file, is_folder
 
+# What decides features besides backbone and image size, and that people set.
+RECIPE_SETTINGS = ("resize", "layer", "pooling", "precision")
+
 
 def list_runs(folder: str | Path | None = None) -> tuple[list[dict[str, Any]], list[str]]:
     """Compares the runs in a folder, the best first among those scored on the same images.
@@ -86,7 +89,9 @@ def _summarize(run: Run) -> dict[str, Any]:
         "kind": run.kind,
         "backbone": run.recipe.backbone,
         "image_size": run.recipe.image_size,
+        **{name: getattr(run.recipe, name) for name in RECIPE_SETTINGS},
         "data_root": manifest.data_root,
+        "data_name": manifest.data_name or Path(manifest.data_root).name,
         "split": manifest.scored_split,
         "scored_images": find_scored_images(run),
         "splits": asdict(manifest.splits),

@@ -146,6 +146,7 @@ class Manifest:
         recipe_id: of the recipe, when the run was made.
         weights_source: `imagenet`, `random`, or the file that the backbone's weights came from.
         data_root: the folder of the images.
+        data_name: of the data set, after its folder or list; empty in runs of 0.1.0.
         splits: how the images were divided.
         parameters: all options by name.
         chosen: what was chosen, in words such as `C = 1`.
@@ -191,6 +192,7 @@ class Manifest:
     finetuning: FinetuningPart | None = None
     names_and_head_sha256: str | None = None
     scored_images: dict[str, str] = field(default_factory=dict)
+    data_name: str = ""
     folds: FoldScores | None = None
     temperature: float = 1.0
     promise: PromisePart | None = None

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from itertools import count
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from pipeline.system.disk import storage_errors
 from pipeline.system.leftovers import remove_leftovers
 from pipeline.system.locks import hold_lock_for_now
 from pipeline.system.paths import denial, is_file, is_folder
+from pipeline.system.printable import printable
 from pipeline.system.versions import list_versions
 
 RUNS_FOLDER = Path("runs")
@@ -65,11 +67,22 @@ def open_run(folder: str | os.PathLike[str]) -> Run:
         what = "This is a file, not a run" if is_file(folder) else "There is no such run"
         raise RunError(
             f"{what}. Expected a folder that `frostline.fit_head()` or `frostline.finetune()` "
-            f"wrote, or the name of one in {RUNS_FOLDER}/. Received: {folder}"
-            f"{denial(folder)}\n"
+            f"wrote, or the name of one in {RUNS_FOLDER.resolve()}. Received: {folder}"
+            f"{denial(folder)}\n{_suggest_run(folder)}"
             "`frostline.list_runs()` lists the runs. `frostline.fit_head(FEATURES)` makes one."
         )
     return Run(folder, read_manifest(folder))
+
+
+def _suggest_run(folder: Path) -> str:
+    """A run that is called almost so, in a sentence."""
+    place = RUNS_FOLDER if str(folder) == folder.name else folder.parent
+    try:
+        names = [path.name for path in place.iterdir() if is_file(path / "manifest.json")]
+    except OSError:
+        return ""
+    close = get_close_matches(folder.name, names, n=1)
+    return f"Did you mean {printable(str(place / close[0]))}? " if close else ""
 
 
 def find_run(folder: Path) -> Path:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 SIGNIFICANT = 0.05
 _LEAST_SAID = 1e-3
+CHANGED_SIDES = "changed-sides.csv"
 _COLUMNS = ["path", "split", "label", "before", "after", "change"]
 
 

@@ -15,7 +15,6 @@ from pipeline.errors import BackendError
 from pipeline.system.keras_backend import wanted_keras_backend
 from pipeline.system.memory import require_memory
 from pipeline.system.quiet_start import no_start_up_talk
-from pipeline.system.sieved_stderr import begin_sieve
 from pipeline.system.tensorflow_gpus import set_up_gpus
 
 __all__ = ["keras"]
@@ -49,8 +48,6 @@ with _backend_asked_for(), no_start_up_talk():
 
     if _BACKEND == "tensorflow":
         set_up_gpus()
-
-begin_sieve()
 
 if keras.backend.backend() != _BACKEND:
     raise BackendError(

@@ -44,6 +44,25 @@ def denial(path: Path) -> str:
     return ""
 
 
+def is_pattern(path: Path) -> bool:
+    """Whether a path that leads nowhere was meant as a pattern, such as `*.jpg`."""
+    return bool(set(str(path)) & set("*?[")) and not os.path.lexists(path)
+
+
+def expand_pattern(path: Path) -> list[Path]:
+    """The files that a pattern matches, sorted; the path as it is where it is none or none does.
+
+    Shells do that themselves, but for quoted patterns and for Windows' `cmd`.
+    """
+    if not is_pattern(path):
+        return [path]
+    start = Path(path.anchor)
+    try:
+        return sorted(start.glob(str(path.relative_to(start)))) or [path]
+    except (OSError, ValueError):  # one may not look there, or it is no pattern after all
+        return [path]
+
+
 def open_regular_file(path: Path) -> BufferedReader:
     """Opens a file for reading if it is one: a pipe may never end, a device may do things.
 

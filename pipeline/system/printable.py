@@ -15,6 +15,18 @@ def printable_lines(text: str) -> str:
     return "\n".join(printable(line) for line in text.split("\n"))
 
 
+def visible(name: str) -> str:
+    """A name as `printable` shows it, in quotes where spaces at its ends would be overlooked."""
+    shown = printable(name)
+    return shown if shown.strip() == shown != "" else repr(shown)
+
+
+def count(number: int, word: str) -> str:
+    """`1 image`, `2 images`, `3 classes`."""
+    ending = "" if number == 1 else "es" if word.endswith("s") else "s"
+    return f"{number:,} {word}{ending}"
+
+
 def to_json(value: object) -> str:
     """Indented JSON for any program and any terminal.
 

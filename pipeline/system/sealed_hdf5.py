@@ -26,7 +26,7 @@ from pipeline.system.hdf5_damage import (
     hash_small_tables,
 )
 from pipeline.system.hdf5_trust import require_own_tables, require_plain_attributes
-from pipeline.system.paths import denial, is_file, is_folder, open_regular_file
+from pipeline.system.paths import denial, is_file, is_folder, is_pattern, open_regular_file
 
 VERSION = 1
 SEAL_BYTES = 512
@@ -189,10 +189,12 @@ def _describe_missing(path: Path) -> str:
     if is_folder(path):
         return (
             f"This is a folder. Expected a feature file. Received: {path}\n"
-            f"If it holds images, run extract first: `frostline.extract({path})` makes the file."
+            "If it holds images, run extract first: "
+            f"`frostline.extract({str(path)!r})` makes the file."
         )
+    what = "No feature file matches" if is_pattern(path) else "There is no such feature file"
     return (
-        f"There is no such feature file. Received: {path}{denial(path)}\n"
+        f"{what}. Received: {path}{denial(path)}\n"
         "`frostline.list_features()` lists those in cache/; `frostline.extract(DATA)` makes one."
     )
 

@@ -27,7 +27,8 @@ _is_wanted = [False]
 
 
 def want_sieve() -> None:
-    """For a program whose stderr is for people; the sieve begins once TensorFlow is imported.
+    """For a program whose stderr is for people; the sieve begins with what talks, see
+    `quiet_start.py`.
 
     What Python itself writes to stderr goes past it, so a progress bar still has a terminal.
     """
@@ -46,7 +47,12 @@ def begin_sieve() -> None:
     _is_wanted[:] = [False]
     outlet, inlet = os.pipe()
     command = [sys.executable, "-S", "-E", "-c", _SIEVE]
-    sieve = subprocess.Popen(command, stdin=outlet, start_new_session=True)  # no Ctrl-C for it
+    sieve = subprocess.Popen(
+        command,
+        stdin=outlet,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,  # no Ctrl-C for it
+    )
     os.close(outlet)
     direct = os.dup(2)
     os.dup2(inlet, 2)

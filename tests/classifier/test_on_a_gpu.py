@@ -8,6 +8,7 @@ import pytest
 
 from pipeline.backbones.engines.device import Device
 from pipeline.backbones.engines.engine import Network
+from pipeline.classifier import model as model_module
 from pipeline.classifier.model import Classifier
 
 A_GPU = Device("/GPU:0", "GPU 0, H100", "H100", "9.0")
@@ -19,7 +20,8 @@ def build_tiny():
 
 
 @pytest.mark.parametrize(("n_images", "batch_size"), [(1, 8), (8, 8), (9, 128), (200, 128)])
-def test_a_few_images_are_not_padded_to_a_large_batch(n_images, batch_size):
+def test_a_few_images_are_not_padded_to_a_large_batch(monkeypatch, n_images, batch_size):
+    monkeypatch.setattr(model_module, "load_guard", lambda run: None)
     classifier = Classifier(SimpleNamespace(), Network(build_tiny), None, A_GPU, "tensorflow")
     pixels = np.arange(n_images * 48, dtype=np.uint8).reshape(n_images, 4, 4, 3)
     assert classifier.open_engine(n_images).batch_size == batch_size

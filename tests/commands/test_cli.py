@@ -9,6 +9,8 @@ import pytest
 from conftest import call
 
 from cli import main
+from pipeline.errors import FeatureFileError
+from pipeline.features.feature_file import FeatureFile
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
@@ -106,3 +108,44 @@ def test_quiet_says_nothing_but_the_result(extracted, tmp_path):
     )
     assert outcome.stderr == ""
     assert outcome.stdout == f"{extracted / 'features.h5'}\n"
+
+
+def test_a_folder_without_runs_is_named(tmp_path):
+    (tmp_path / "photos").mkdir()
+    assert call("runs", "photos").stderr.startswith("No runs in photos.")
+
+
+def test_a_hint_with_a_path_is_python_for_the_library_and_words_for_a_terminal(tmp_path):
+    (tmp_path / "my photos").mkdir()
+    with pytest.raises(FeatureFileError, match=r"`frostline.extract\('my photos'\)` makes"):
+        FeatureFile(Path("my photos"))
+    assert "extract 'my photos'` makes the file" in call("fit-head", "my photos").stderr
+
+
+def test_no_feature_file_matches_a_pattern(tmp_path):
+    outcome = call("fit-head", "cache/photos-*.h5")
+    assert outcome.exit_code == 1
+    assert "No feature file matches. Received: cache/photos-*.h5" in outcome.stderr
+
+
+@pytest.mark.parametrize("package", ["click", "msgspec"])
+def test_a_python_without_frostlines_packages_is_told_what_to_do(package, tmp_path):
+    """click is missed at the start, msgspec when a command is at work."""
+    script = (
+        "import runpy, sys\n"
+        f"sys.modules[{package!r}] = None\n"
+        "sys.argv = ['cli.py', 'runs']\n"
+        f"runpy.run_path({str(ROOT / 'cli.py')!r}, run_name='__main__')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert f"Error: The package {package} is not installed for {sys.executable}." in done.stderr
+    assert "`make setup`" in done.stderr

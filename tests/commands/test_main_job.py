@@ -158,6 +158,14 @@ def test_evaluate_says_how_many_images_trained_the_run_and_scores_the_others(fit
         f"{len(trained)} of these {len(trained) + len(others)} images trained this run; without "
         f"them: accuracy {right / len(others):.4f} ({len(others)} images)."
     ) in outcome.stderr
+    assert f"{len(others)} of these {len(trained) + len(others)} images chose something" in (
+        outcome.stderr
+    )
+    table = call("evaluate", fitted, tmp_path / "mixed").stdout
+    assert f"not trained on {len(others)} {right / len(others):.4f}" in " ".join(table.split())
+    assert " class (not trained on)" in table
+    assert f"{len(others) - right} of {len(trained) + len(others)} images are wrong:" in table
+    assert "blue, taken for " in table
 
 
 def test_evaluate_on_train_images_alone_says_so_and_on_new_ones_says_nothing(fitted, tmp_path):

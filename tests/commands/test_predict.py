@@ -109,3 +109,44 @@ def test_a_run_is_known_by_its_name(run, tmp_path):
     assert open_run("flowers-1").folder == Path("runs/flowers-1")
     (here / "manifest.json").write_text(json.dumps(make_manifest()))
     assert open_run("flowers-1").folder == Path("flowers-1")
+
+
+def test_an_empty_folder_is_not_asked_for_classes(run, tmp_path):
+    (tmp_path / "empty").mkdir()
+    outcome = call("predict", run, "empty")
+    assert outcome.exit_code == 1
+    assert "it is empty. Expected images in it, or in folders in it. Received: empty" in (
+        outcome.stderr
+    )
+    assert "per class" not in outcome.stderr
+
+
+def test_a_list_stands_for_its_images_and_a_pattern_for_its_files(fitted, tmp_path):
+    photos = fitted.parent / "photos"
+    lines = ["path,label", f"{photos}/red/000.png,?", f"{photos}/blue/001.png,?"]
+    (tmp_path / "l.csv").write_text("\n".join(lines))
+    outcome = call("predict", fitted, "l.csv", "--json")
+    assert outcome.exit_code == 0, outcome.stderr
+    said = {entry["path"].rpartition("/photos/")[2] for entry in json.loads(outcome.stdout)}
+    assert said == {"red/000.png", "blue/001.png"}
+    outcome = call("predict", fitted, f"{photos}/red/00[01].*", "--json")
+    assert [Path(entry["path"]).name for entry in json.loads(outcome.stdout)] == [
+        "000.png",
+        "001.png",
+    ]
+    outcome = call("predict", fitted, "nothing/*.png")
+    assert outcome.exit_code == 1
+    assert "No file matches. Expected an image" in outcome.stderr
+
+
+def test_a_name_of_a_run_with_a_slip_is_understood_by_people(run):
+    outcome = call("predict", "flowers-2", "a.jpg")
+    assert outcome.exit_code == 1
+    assert "Did you mean runs/flowers-1?" in outcome.stderr
+    assert str(run.parent.resolve()) in outcome.stderr
+
+
+def test_help_says_that_the_answer_is_one_of_the_classes():
+    assert "The answer is always one of the run's classes" in " ".join(
+        call("predict", "--help").stdout.split()
+    )

@@ -47,7 +47,7 @@ def test_doubtful_ones_have_the_least_margin():
     assert chosen[0] in pool
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.integers(1, 12), st.integers(0, 10), st.integers(0, 2**32 - 1), st.booleans())
 def test_any_number_is_chosen_once_each_and_none_that_has_a_label(n, n_labelled, seed, copies):
     rng = np.random.default_rng(seed)

@@ -1,5 +1,6 @@
 import hashlib
 import json
+import re
 import shutil
 from dataclasses import replace
 
@@ -269,7 +270,8 @@ def test_too_little_room_is_said_before_anything_is_computed(photos, target, mon
 @pytest.mark.usefixtures("stand_in_backbone")
 def test_a_small_file_is_not_said_to_take_no_room(tmp_path):
     make_photos(tmp_path / "photos", n_per_class=1)
-    outcome = call("extract", tmp_path / "photos", "--weights", "random", "--output", "f.h5")
+    command = ("extract", tmp_path / "photos", "--weights", "random", "--output", "f.h5")
+    outcome = call(*command, "--image-size", 32)
     assert outcome.exit_code == 0, outcome.stderr
     assert "The file will take less than 0.1 MB, and" in outcome.stderr
     assert " 0.0 MB" not in outcome.stderr
@@ -283,3 +285,22 @@ def test_a_seed_without_random_weights_is_said_to_change_nothing(photos):
     assert "--seed 3 changes nothing: it draws random weights (--weights random)" in outcome.stderr
     assert "changes nothing" not in call(*command).stderr
     assert "changes nothing" not in call(*command, "--weights", "random", "--seed", 3).stderr
+
+
+@pytest.mark.usefixtures("stand_in_backbone")
+def test_the_size_of_the_file_is_foretold(tmp_path):
+    """Its probes are most of a small file: eight images of 192 x 192 x 3 bytes."""
+    make_photos(tmp_path / "photos", n_per_class=4)
+    command = ("extract", tmp_path / "photos", "--weights", "random", "--output", "f.h5")
+    outcome = call(*command, "--image-size", 192)
+    said = float(re.search(r"The file will take about ([\d.]+) MB", outcome.stderr)[1])
+    assert said == pytest.approx((tmp_path / "f.h5").stat().st_size / 1e6, abs=0.1)
+    assert said > 0.8
+
+
+@pytest.mark.usefixtures("stand_in_backbone")
+def test_an_image_size_that_leaves_nothing_to_see_is_named(photos):
+    command = ("extract", photos, "--backbone", "efficientnet-lite0", "--weights", "random")
+    said = "--image-size 10 leaves little of an image to see, so scores may be poor. efficientnet"
+    assert said in call(*command, "--image-size", 10).stderr
+    assert "leaves little" not in call(*command, "--image-size", 32).stderr

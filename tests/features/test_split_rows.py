@@ -12,6 +12,7 @@ from conftest import call, make_photos, save_image
 from benchmarks.stand_in import extract
 from pipeline.features.feature_file import FeatureFile
 from pipeline.features.options import SplitOptions
+from pipeline.features.split_notes import describe_equal_images
 from pipeline.features.split_rows import divide_images
 from pipeline.heads.fit_head import fit_head
 from pipeline.runs.predictions import read_predictions
@@ -56,10 +57,10 @@ def test_equal_images_are_reported_with_their_paths(messy, tmp_path):
         "different_given_splits": [["test/red/leak.png", "train/red/002.png"]],
     }
     across, labels, equal = facts["notes"][:3]
-    assert across.startswith("1 image(s) lie in more than one of the splits")
+    assert across.startswith("1 image lies in more than one of the splits")
     assert "test/red/leak.png = train/red/002.png" in across
     assert "train/blue/wrong.png = train/red/001.png" in labels
-    assert equal.startswith("3 image(s) are there more than once")
+    assert equal.startswith("1 image is there more than once")
 
 
 def test_run_with_equal_images_of_odd_names_can_be_opened_again(tmp_path):
@@ -118,7 +119,7 @@ def test_groups_across_given_splits_are_reported(tmp_path):
             save_image(tmp_path / "photos" / name, number + 100 * len(split))
     extract(tmp_path / "photos", tmp_path / "f.h5")
     notes = manifest(fit(tmp_path / "f.h5", tmp_path, group_by=r"p\d"))["notes"]
-    assert notes[1].startswith("8 group(s) lie in more than one of the splits")
+    assert notes[1].startswith("8 groups lie in more than one of the splits")
     assert "train/dogs/p0-train.png = val/dogs/p0-val.png" in notes[1]
 
 
@@ -161,3 +162,12 @@ def test_file_of_the_first_days_without_arrivals_is_read(tmp_path):
     write_sealed(tmp_path / "old.h5", copy)
     with FeatureFile(tmp_path / "old.h5") as file:
         np.testing.assert_array_equal(file.contents.arrivals, np.zeros(24))
+
+
+def test_a_pair_with_two_labels_is_named_once():
+    pair, twins = ["a/1.png", "b/1.png"], ["a/2.png", "a/3.png"]
+    sets = {"all": [pair, twins], "different_labels": [pair], "different_given_splits": []}
+    labels, equal = describe_equal_images(sets)
+    assert labels.startswith("1 image has more than one label")
+    assert equal.startswith("1 image is there more than once")
+    assert "a/1.png" not in equal

@@ -51,7 +51,7 @@ def read(path):
 def test_dark_images_are_counted_before_they_are_computed_and_the_option_is_named():
     _, said = extract()
     assert (
-        "16 bits, of which 12 are used: 6 image(s). They come out dark, for none is above 4,095, "
+        "16 bits, of which 12 are used: 6 images. They come out dark, for none is above 4,095, "
         "and white is 65,535. If that is not meant, say --depth auto." in said
     )
     assert said.index("16 bits") < said.index("computed")
@@ -61,7 +61,7 @@ def test_dark_images_are_counted_before_they_are_computed_and_the_option_is_name
 @pytest.mark.usefixtures("photos")
 def test_auto_makes_their_features_those_of_the_pictures_of_8_bits():
     path, said = extract("--depth", "auto")
-    assert "16 bits, of which 12 are used: 6 image(s). White is 4,095, for all that" in said
+    assert "16 bits, of which 12 are used: 6 images. White is 4,095, for all that" in said
     contents, features = read(path)
     assert contents.recipe.depth == 12
     expected = read(extract(data="shallow")[0])[1]
@@ -83,11 +83,11 @@ def test_the_decision_is_recorded_and_what_is_brighter_is_skipped_and_said(photo
     assert again == path
     assert "7 kept, 1 computed" in said
     assert "brighter than 12 bits: 16,383 is more than 4,095" in said
-    assert "Brighter than what is white in this feature file: 1 image(s), skipped." in said
+    assert "Brighter than what is white in this feature file: 1 image, skipped." in said
     assert "with --depth full, or to another --output" in said
     assert len(read(path)[1]) == 8
     _, said = extract("--depth", "auto", "--output", "anew.h5")
-    assert "of which 14 are used: 8 image(s)" in said
+    assert "of which 14 are used: 8 images" in said
     assert read("anew.h5")[0].recipe.depth == 14
 
 

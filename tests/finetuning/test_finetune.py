@@ -245,7 +245,17 @@ def test_stopping_says_how_to_go_on(fitted, monkeypatch):
     monkeypatch.setattr("pipeline.finetuning.finetune.finetune", stop)
     outcome = call("finetune", fitted)
     assert outcome.exit_code == 130
-    assert "the same command with --resume goes on" in outcome.stderr
+    assert "Finished epochs are kept: run the same command with --resume" in outcome.stderr
+
+
+def test_stopping_a_command_that_keeps_nothing_promises_nothing(fitted, monkeypatch):
+    def stop(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pipeline.classifier.predict.predict", stop)
+    outcome = call("predict", fitted, "a.jpg")
+    assert outcome.exit_code == 130
+    assert outcome.stderr == "Stopped. Run the same command again to begin anew.\n"
 
 
 KILLER = """
@@ -481,4 +491,6 @@ def test_run_says_what_changed_sides_and_whether_it_is_significant(finetuned):
     assert of_val.count("became wrong") == comparison["became_wrong"]
     assert facts["next_step"].startswith("Next: ")
     assert facts["seconds"]["train"] > 0
+    *stages, total = facts["seconds"].values()
+    assert sum(stages) == pytest.approx(total, rel=0.01)
     assert facts["unfreeze_reason"] == "as asked"

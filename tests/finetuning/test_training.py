@@ -207,7 +207,7 @@ def test_default_frost_line_goes_down_with_more_images_per_class_and_says_why():
     assert thawed == sorted(thawed)
     for share, most in zip(thawed, (0.15, 0.25, 0.40, 2 / 3), strict=True):
         assert share <= most
-    assert "1,100 training images of 10 classes are 110 per class" in chosen[2].reason
+    assert "with 110 training images per class (1,100 of 10 classes)" in chosen[2].reason
     for wanted in ("0", "99", "block99"):
         with pytest.raises(BackboneError, match="from the top"):
             choose_line(backbone, wanted, 100, 2)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.finetuning.verdict import judge
+from pipeline.finetuning.verdict import describe_failure, judge
 from pipeline.runs.significance import Comparison, describe_p_value, mcnemar_p_value
 
 N_IMAGES = 200
@@ -30,7 +30,7 @@ def judge_sides(became_right, became_wrong, *, n_images=N_IMAGES, is_optimistic=
     )
     before = Scores(0.8, 0.5)
     after = Scores(0.8 + (became_right - became_wrong) / n_images, 0.4)
-    return judge(comparison, before, after, 3, 0.45)
+    return judge(comparison, before, after, 0.45)
 
 
 # Two-sided, by hand: 2 * 0.5 ** 6 = 0.03; 2 * 0.5 ** 5 = 0.06.
@@ -103,3 +103,31 @@ def test_words_and_numbers_agree_whatever_came_out(became_right, became_wrong, i
 )
 def test_a_p_value_is_said_on_its_side_of_the_limit(p, said):
     assert describe_p_value(p) == said
+
+
+def record(epoch, accuracy, loss, uncalibrated):
+    return {
+        "epoch": epoch,
+        "val_accuracy": accuracy,
+        "val_loss": loss,
+        "val_loss_uncalibrated": uncalibrated,
+    }
+
+
+def test_an_epoch_that_was_right_more_often_and_lost_is_named_with_the_reason():
+    history = [record(0, 0.9, 0.2, 0.3), record(1, 0.8, 0.1, 0.1), record(2, 0.95, 0.25, 0.4)]
+    text = describe_failure(history)
+    assert text.startswith("Fine-tuning did not help: ")
+    assert "Epoch 2 was right more often on validation (accuracy 0.9500 against 0.9000)" in text
+    assert "log-loss 0.2500 against 0.2000, both calibrated" in text
+    assert "(uncalibrated 0.4000 against 0.3000)" in text
+
+
+def test_where_no_epoch_was_right_more_often_the_one_with_the_lowest_loss_is_named():
+    text = describe_failure([record(0, 0.9, 0.2, 0.3), record(1, 0.8, 0.1, 0.1)])
+    assert "Epoch 1, the nearest on validation, has log-loss 0.1000 against 0.2000" in text
+    assert "accuracy 0.8000 against 0.9000" in text
+
+
+def test_a_fine_tuning_without_a_whole_epoch_says_so():
+    assert "no epoch came to an end" in describe_failure([record(0, 0.9, 0.2, 0.3)])

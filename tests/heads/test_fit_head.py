@@ -326,7 +326,7 @@ def test_small_classes_are_left_out_when_asked_for(photos, tmp_path):
     assert outcome.exit_code == 0, outcome.stderr
     assert (
         "2 classes are left out, each with fewer than 3 different images: 'azure', 'black'; their "
-        "3 images count as images without a label."
+        "3 images count as without a label."
     ) in outcome.stderr
     assert json.loads((run / "classes.json").read_text()) == ["blue", "green", "red"]
     rows = [line.split(",")[:3] for line in (run / "predictions.csv").read_text().splitlines()[1:]]
@@ -352,3 +352,43 @@ def test_run_records_by_which_rule_its_images_were_divided(features, tmp_path):
         assert facts["rule"] == rule
         if rule == "exact":
             assert facts["n_images"] == {"train": 18, "val": 3, "test": 3}
+
+
+def test_with_a_test_split_its_small_classes_are_named_too(tmp_path):
+    for split, n in (("train", 6), ("val", 5), ("test", 3)):
+        make_photos(tmp_path / "photos" / split, n_per_class=n)
+    extract(tmp_path / "photos", tmp_path / "f.h5")
+    outcome = call("fit-head", "f.h5", "--output", "run")
+    assert "Fewer than 5 test images, so their scores mean little: blue (3), green (3)" in (
+        outcome.stderr
+    )
+    assert "validation images, so" not in outcome.stderr
+
+
+def test_of_several_feature_files_each_has_a_heading(features, tmp_path):
+    other = tmp_path / "other.h5"
+    other.write_bytes(features.read_bytes())
+    outcome = call("fit-head", features, other)
+    assert outcome.exit_code == 0, outcome.stderr
+    headings = [line for line in outcome.stdout.splitlines() if line.startswith("== ")]
+    assert headings == [f"== {features}", f"== {other}"]
+    assert "== " not in call("fit-head", features).stdout
+
+
+def test_a_class_whose_name_is_a_space_is_seen():
+    (note,) = describe_small_classes(np.array([1, 9]), [" ", "cats"])
+    assert note.endswith(": ' ' (1).")
+
+
+def test_balanced_weights_of_classes_of_one_size_are_said_to_change_nothing(tmp_path):
+    for split, n in (("train", 6), ("val", 5)):
+        make_photos(tmp_path / "photos" / split, n_per_class=n)
+    extract(tmp_path / "photos", tmp_path / "f.h5")
+    said = "--class-weight balanced changes nothing: each class has 6 training images."
+    assert said in call("fit-head", "f.h5", "--class-weight", "balanced").stderr
+    assert said not in call("fit-head", "f.h5").stderr
+    (tmp_path / "photos/train/red/000.png").unlink()
+    extract(tmp_path / "photos", tmp_path / "f.h5")
+    uneven = call("fit-head", "f.h5", "--class-weight", "balanced")
+    assert uneven.exit_code == 0, uneven.stderr
+    assert "changes nothing" not in uneven.stderr

@@ -7,6 +7,7 @@ from PIL import Image
 
 from pipeline.errors import DatasetError
 from pipeline.images.dataset import expand_images, scan_dataset
+from pipeline.images.dataset_notes import note_typos
 
 
 def test_class_folders_become_sorted_paths_and_labels(tmp_path):
@@ -389,3 +390,24 @@ def test_one_of_a_kind_that_is_passed_over_is_told_in_the_singular(tmp_path):
         "Passed over 1 hidden folder.",
         "Passed over 1 unnamed file, which is not an image.",
     ]
+
+
+def test_a_small_class_that_is_called_almost_like_a_large_one_is_a_slip():
+    notes = note_typos(["cat", "cats", "dgos", "dogs"], [1, 40, 2, 35])
+    assert notes == [
+        "Class 'cat' has 1 image. Did you mean 'cats', which has 40?",
+        "Class 'dgos' has 2 images. Did you mean 'dogs', which has 35?",
+    ]
+
+
+def test_names_that_are_far_apart_or_differ_in_digits_or_case_alone_are_no_slips():
+    assert note_typos(["ant", "cats", "dogs"], [1, 40, 35]) == []
+    assert note_typos(["n01440764", "n01440765"], [2, 40]) == []
+    assert note_typos(["Cats", "cats"], [2, 40]) == []  # which is said otherwise
+    assert note_typos(["cat", "cats"], [20, 40]) == []
+
+
+def test_extract_names_the_class_that_was_meant(tmp_path):
+    make_photos(tmp_path / "d", n_per_class=16, classes=("dogs", "cats"))
+    make_photos(tmp_path / "d", n_per_class=1, classes=("dgos",))
+    assert any("Did you mean 'dogs'" in note for note in scan_dataset(tmp_path / "d").notes)

@@ -29,8 +29,17 @@ def test_temperature_makes_a_network_as_sure_as_it_is_right(times):
     np.testing.assert_allclose(calibrated[:, 0], 0.75, atol=1e-4)
 
 
-def test_there_is_no_best_temperature_where_every_sample_is_right():
+def test_where_every_sample_is_right_the_temperature_is_one_of_that_many():
+    """100 of 100: sure by 101 parts in 102 (Platt), which is odds of 101."""
     labels, probabilities = sure_by(1.0, n_right=100)
+    temperature = find_temperature(labels, probabilities)
+    assert temperature == pytest.approx(np.log(3) / np.log(101), rel=1e-3)
+    calibrated = apply_temperature(probabilities, temperature)
+    np.testing.assert_allclose(calibrated[:, 0], 101 / 102, atol=1e-4)
+
+
+def test_a_network_that_is_right_and_surer_than_that_is_left_alone():
+    labels, probabilities = sure_by(8.0, n_right=100)
     assert find_temperature(labels, probabilities) == 1.0
 
 

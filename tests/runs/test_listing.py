@@ -104,3 +104,23 @@ def test_many_runs_are_listed_in_a_moment(tmp_path, n_runs):
         write_run(tmp_path / f"{number:04d}", accuracy=number / n_runs)
     names = [name for name, _ in list_names(tmp_path)]
     assert names == [f"{number:04d}" for number in reversed(range(n_runs))]
+
+
+def test_runs_that_differ_in_their_recipe_show_by_what(tmp_path):
+    for name, size, resize in (("a", 10, "stretch"), ("b", 224, "pad")):
+        write_run(tmp_path / name)
+        values = json.loads((tmp_path / name / "manifest.json").read_text())
+        values["recipe"] |= {"image_size": size, "resize": resize}
+        (tmp_path / name / "manifest.json").write_text(json.dumps(values))
+    shown = call("runs", tmp_path).stdout
+    for word in ("pixels", "224", "10", "resize", "stretch", "pad"):
+        assert word in shown
+    assert "pooling" not in shown
+
+
+def test_runs_of_a_list_are_called_after_the_list(tmp_path):
+    write_run(tmp_path / "a")
+    values = json.loads((tmp_path / "a" / "manifest.json").read_text())
+    values["data_name"] = "semi-csv"
+    (tmp_path / "a" / "manifest.json").write_text(json.dumps(values))
+    assert call("runs", tmp_path).stdout.startswith("semi-csv, val split, ")

@@ -23,9 +23,14 @@ def run_program(end: str) -> "subprocess.CompletedProcess[str]":
     """A program that begins as the command line does; then a library writes past Python."""
     program = (
         "import os, sys\n"
-        "from pipeline.system.sieved_stderr import begin_sieve, want_sieve\n"
+        "from pipeline.system.quiet_start import no_start_up_talk\n"
+        "from pipeline.system.sieved_stderr import want_sieve\n"
         "want_sieve()\n"
-        "begin_sieve()\n"
+        "with no_start_up_talk():\n"
+        "    with no_start_up_talk():\n"
+        "        sys.modules['tensorflow'] = os\n"
+        "        os.write(2, b'TensorFlow is imported')\n"
+        "    os.write(2, b'and Keras')\n"
         f"os.write(2, {(TALK + ERRORS).encode()!r})\n"
         "print('I0000 00:00:17 b.cc:1] Python says so', file=sys.stderr)\n"
         f"{end}\n"
@@ -42,4 +47,6 @@ def test_talk_is_sieved_out_and_errors_pass_however_the_program_ends(end):
     assert not missing, done.stderr
     assert not any(line in done.stderr for line in TALK.splitlines(keepends=True))
     assert "Python says so" in done.stderr
+    assert "imported" not in done.stderr
+    assert "Keras" not in done.stderr
     assert ("KeyError" in done.stderr) == (end == "raise KeyError")

@@ -43,6 +43,7 @@ from pipeline.system.child_process import (
     ChildProcess,
     HelperProcess,
 )
+from pipeline.system.sieved_stderr import begin_sieve
 from pipeline.system.unnamed_memory import UnnamedMemory
 
 # Batches that may be under way: one is computed, one travels, one is written.
@@ -161,6 +162,7 @@ class JaxEngine:
                 memory.descriptor,
                 not network.is_fast,
             )
+            begin_sieve()  # the child writes where this process does
             child = ChildProcess(serve, job, descriptors=[memory.descriptor])
             stack.callback(child.stop)
             ready = _wait_until_ready(child)

@@ -1,14 +1,22 @@
 """Whether TensorFlow's build can serve a GPU: by what it has code for, and by a trial in a child.
 
 On a card that is too new its compiler ends the process (tensorflow issues 99592, 101746, 111958),
-so the trial is in another one.
+so the trial is in another one. That takes seconds, so what was passed is remembered beside the
+converted networks, until another driver or TensorFlow is installed.
 """
 
+import hashlib
+import json
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.backbones.engines.network_store import NetworkStore
+from pipeline.errors import StorageError
+from pipeline.system.atomic_files import write_text
 from pipeline.system.child_process import ChildFailedError, ChildLostError, HelperProcess
 from pipeline.system.quiet_start import no_start_up_talk
 
@@ -16,6 +24,7 @@ if TYPE_CHECKING:
     from pipeline.backbones.engines.device import Device
 
 _SECONDS_TO_TRY = 120.0
+_DRIVER = Path("/proc/driver/nvidia/version")
 # Of what is computed: 11 x 11 places of a kernel of 3 channels, by 4 kernels, 5 columns, 2 images.
 _SUM = 11 * 11 * 3 * 4 * 5 * 2
 
@@ -31,7 +40,16 @@ def find_obstacle(device: "Device") -> str:
             f"it has compute capability {device.compute_capability}, and TensorFlow "
             f"{tf.__version__} has code up to {newest[0]}.{newest[1]}"
         )
-    return _try(device.number)
+    driver = _DRIVER.read_text("utf-8") if _DRIVER.is_file() else ""
+    facts = json.dumps([tf.__version__, device.model, device.compute_capability, driver])
+    passed = NetworkStore().folder / f"{hashlib.sha256(facts.encode()).hexdigest()}.gpu"
+    if passed.is_file():
+        return ""
+    reason = _try(device.number)
+    if not reason:
+        with suppress(StorageError):  # then it is tried every time
+            write_text(passed, facts + "\n")
+    return reason
 
 
 def find_newest(names: Iterable[str]) -> tuple[int, ...]:

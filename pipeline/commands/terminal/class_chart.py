@@ -5,7 +5,7 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from pipeline.system.printable import printable
+from pipeline.system.printable import visible
 
 _NAME_COLUMNS = 28
 _BAR_COLUMNS = 20
@@ -39,7 +39,7 @@ def draw_class_chart(class_names: list[str], counts: np.ndarray, columns: list[s
                 f"[dim]{len(gap):,} more[/dim]", *[""] * len(columns), f"[dim]{size}[/dim]"
             )
         table.add_row(
-            escape(printable(class_names[label])),
+            escape(visible(class_names[label])),
             *(f"{count:,}" for count in (counts[label] if columns else ())),
             f"{totals[label]:,}",
             _draw_bar(totals[label], totals.max()),

@@ -107,6 +107,10 @@ def list_tables(groups: list[list[Row]], important: tuple[str, ...], width: int)
         max(_widest(column), *(_widest(row[place]) for rows in cells for row in rows))
         for place, column in enumerate(columns)
     ]
+    shown = [column for column in important if column in columns]
+    if sum(widths) + _GAP * (len(widths) - 1) + _EDGES > width and len(shown) > 1:
+        # What stands below the names needs more room than they do.
+        return list_tables(groups, tuple(one for one in important if one != shown[-1]), width)
     return [_make_list(list(columns), widths, rows) for rows in cells]
 
 

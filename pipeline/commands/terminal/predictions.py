@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.commands.terminal.tables import long_table
-from pipeline.system.printable import printable
+from pipeline.system.printable import printable, visible
 
 if TYPE_CHECKING:
     from pipeline.classifier.model import Prediction
@@ -58,7 +58,7 @@ def predictions_lines(rows: list[Row], width: int, *, promises: bool = False) ->
         for rank, (name, probability) in enumerate(row.best):
             first = [row.path, *([row.answer or row.no_answer or ""] if promises else [])]
             firsts = [printable(cell) if rank == 0 else "" for cell in first]
-            cells.append([*firsts, printable(name), f"{probability:.3f}"])
+            cells.append([*firsts, visible(name), f"{probability:.3f}"])
     if cells:
         yield from long_table(columns, cells, width)
 

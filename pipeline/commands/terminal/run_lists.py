@@ -3,12 +3,12 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 from itertools import groupby
-from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
 from pipeline.commands.terminal.lists import SETTINGS, Row, list_tables, to_minutes
+from pipeline.runs.listing import RECIPE_SETTINGS
 from pipeline.system.printable import printable
 
 if TYPE_CHECKING:
@@ -104,6 +104,7 @@ def _list_settings(entry: dict[str, Any]) -> dict[str, str]:
         "head": entry["kind"],
         "backbone": printable(entry["backbone"]),
         "pixels": _write_value(entry.get("image_size")),
+        **{name: _write_value(entry.get(name)) for name in RECIPE_SETTINGS},
         **more,
         **parameters,
         **({name: printable(value)} if equals else {"chosen": printable(entry["chosen"])}),
@@ -129,7 +130,7 @@ def _make_heading(
     first = group[0]
     root, split, _ = _identify(first)
     others = [other[0] for other in groups if _identify(other[0])[:2] == (root, split)]
-    parts = [f"{PurePath(root).name}, {split} split", f"{first['n_samples']:,} images"]
+    parts = [f"{first['data_name']}, {split} split", f"{first['n_samples']:,} images"]
     if len(others) > 1:
         parts += _tell_apart(first, others)
     heading = printable(f"{', '.join(parts)} ({root})")

@@ -5,13 +5,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline.images.splits import NO_SPLIT, SPLITS
-from pipeline.system.printable import printable
+from pipeline.system.printable import printable, visible
 
 if TYPE_CHECKING:
     from pipeline.finetuning.finetune import FinetuneResult
     from pipeline.heads.fit_head import FitResult
     from pipeline.images.dataset import Dataset
     from pipeline.runs.fold_scores import FoldScores
+    from pipeline.runs.mistakes import Mistakes
     from pipeline.runs.scores import Metrics
 
 
@@ -33,6 +34,29 @@ def describe_choice(result: "FitResult") -> str:
     return f"{result.chosen}, as given." if result.chosen_by == "user" else f"{result.chosen}."
 
 
+def describe_mistakes(mistakes: "Mistakes", place: str) -> list[str]:
+    """The surest of the images that are wrong, a line each, and where all are.
+
+    Args:
+        place: where they all are.
+    """
+    if not mistakes.n_wrong:
+        return []
+    of = f"{mistakes.of} " if mistakes.of else ""
+    are = "is" if mistakes.n_wrong == 1 else "are"
+    n_shown = len(mistakes.worst)
+    which = f", the {n_shown} surest of them" if n_shown < mistakes.n_wrong else ""
+    return [
+        f"{mistakes.n_wrong:,} of {mistakes.n_images:,} {of}images {are} wrong{which}:",
+        *(
+            f"  {printable(one.path)}: {visible(one.label)}, taken for "
+            f"{visible(one.predicted)} ({one.probability:.2f})"
+            for one in mistakes.worst
+        ),
+        f"All predictions: {place}",
+    ]
+
+
 def describe_folds(folds: "FoldScores", metrics: "Metrics") -> str:
     """How well the folds did, and how far they are from each other."""
     every = [accuracy for repeat in folds.accuracies for accuracy in repeat]
@@ -40,7 +64,7 @@ def describe_folds(folds: "FoldScores", metrics: "Metrics") -> str:
     return (
         f"{folds.n_folds} folds{times}: accuracy {metrics.accuracy:.4f}, a fold's "
         f"{min(every):.4f} to {max(every):.4f} (standard deviation {folds.spread:.4f}). The head "
-        "that is kept was fitted after them; out-of-fold.csv has what they said of each image."
+        "that is kept was fitted after them."
     )
 
 

@@ -8,7 +8,7 @@ from rich.cells import cell_len, chop_cells, set_cell_size
 from rich.markup import escape
 from rich.table import Table
 
-from pipeline.system.printable import printable
+from pipeline.system.printable import visible
 
 if TYPE_CHECKING:
     from pipeline.runs.scores import ClassMetrics, Metrics
@@ -16,12 +16,6 @@ if TYPE_CHECKING:
 MOST_ROWS = 20
 _LEAST_NAME = 16  # characters of a name in one line
 _GAP = 3  # characters between two columns, at most
-
-
-def count(number: int, word: str) -> str:
-    """`1 image`, `2 images`, `3 classes`."""
-    ending = "" if number == 1 else "es" if word.endswith("s") else "s"
-    return f"{number:,} {word}{ending}"
 
 
 def describe_size(n_bytes: int) -> str:
@@ -125,7 +119,7 @@ def per_class_table(metrics: "Metrics", split: str) -> Table:
     table = make_table(f"class ({split}{of})", ">images", ">precision", ">recall", ">F1")
     for c in classes:
         numbers = ("-" if x is None else f"{x:.3f}" for x in (c.precision, c.recall, c.f1))
-        table.add_row(escape(printable(c.name)), f"{c.n_samples:,}", *numbers)
+        table.add_row(escape(visible(c.name)), f"{c.n_samples:,}", *numbers)
     return table
 
 

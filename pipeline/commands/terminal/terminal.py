@@ -25,11 +25,11 @@ from pipeline.commands.terminal.sentences import (
     describe_choice,
     describe_finetuning,
     describe_folds,
+    describe_mistakes,
     describe_skipped,
 )
 from pipeline.commands.terminal.tables import (
     MOST_ROWS,
-    count,
     describe_other_classes,
     describe_size,
     make_table,
@@ -38,9 +38,12 @@ from pipeline.commands.terminal.tables import (
     score_table,
 )
 from pipeline.images.splits import SPLITS
+from pipeline.runs.out_of_fold import CSV_NAME as OUT_OF_FOLD_NAME
+from pipeline.runs.predictions import CSV_NAME
 from pipeline.runs.scores import FOLDS, SCORED_SPLITS, Metrics, describe_absent_classes
+from pipeline.runs.significance import CHANGED_SIDES
 from pipeline.system.csv_files import format_csv
-from pipeline.system.printable import printable
+from pipeline.system.printable import count, printable
 
 if TYPE_CHECKING:
     from pipeline.backbones.engines.network_store import StoredNetwork
@@ -57,6 +60,7 @@ if TYPE_CHECKING:
     from pipeline.heads.fit_head import FitResult
     from pipeline.images.dataset import Dataset
     from pipeline.runs.compare import RunComparison
+    from pipeline.runs.mistakes import Mistakes
 
 
 class Terminal(Output):
@@ -74,6 +78,10 @@ class Terminal(Output):
         self.print_table(per_class_table(metrics, split))
         for sentence in describe_other_classes(metrics, place):
             self.result(sentence)
+
+    def _print_mistakes(self, mistakes: "Mistakes", place: str) -> None:
+        for line in describe_mistakes(mistakes, place):
+            self.result(line)
 
     def show_dataset(self, dataset: "Dataset") -> None:
         """Images per class and split, and what was left out."""
@@ -115,6 +123,10 @@ class Terminal(Output):
             f"accuracy {record['val_accuracy']:.4f}   {record['seconds']:.1f} s"
         )
 
+    def show_heading(self, path: Path) -> None:
+        """Which of several files the results are of that follow."""
+        self.result(f"== {printable(str(path))}")
+
     def show_fit(self, result: "FitResult", *, as_json: bool) -> None:
         """The scores of a fitted head."""
         if not self.is_quiet:
@@ -132,6 +144,7 @@ class Terminal(Output):
                     "chosen_by": result.chosen_by,
                     "seconds": result.seconds,
                     "metrics": {name: m.to_dict() for name, m in result.metrics.items()},
+                    "mistakes": result.mistakes.to_dict(),
                     **({} if result.folds is None else {"folds": asdict(result.folds)}),
                     **({} if result.promise is None else {"promise": asdict(result.promise)}),
                 }
@@ -141,6 +154,8 @@ class Terminal(Output):
         best = next(name for name in SCORED_SPLITS if name in result.metrics)
         place = f"{result.folder / 'manifest.json'}, metrics, {best}, per_class"
         self._print_classes(result.metrics[best], best, place)
+        csv_name = OUT_OF_FOLD_NAME if best == FOLDS else CSV_NAME
+        self._print_mistakes(result.mistakes, str(result.folder / csv_name))
         self.result(describe_choice(result))
         if result.folds is not None:
             self.result(describe_folds(result.folds, result.metrics[FOLDS]))
@@ -164,6 +179,7 @@ class Terminal(Output):
                     "parity": result.parity,
                     "used_trunk_cache": result.used_trunk_cache,
                     "comparison": found.comparison.to_dict(),
+                    "mistakes": found.mistakes.to_dict(),
                     "verdict": found.verdict,
                     "next_step": found.next_step,
                     "notes": result.notes,
@@ -178,11 +194,16 @@ class Terminal(Output):
             rows[f"{split}, frozen"] = found.frozen[split]
             rows[f"{split}, tuned"] = found.finetuned[split]
         self._print_scores(rows, found.finetuned)
+        self._print_mistakes(found.mistakes, str(result.folder / CSV_NAME))
         self.tell(describe_finetuning(result))
         stages = ", ".join(
             f"{stage} {seconds:.1f}" for stage, seconds in result.seconds.items() if seconds >= 0.1
         )
-        self.result(f"Seconds: {stages}. Images that changed sides: changed-sides.csv")
+        self.result(f"Seconds: {stages}.")
+        n_changed = found.comparison.became_right + found.comparison.became_wrong
+        if n_changed:
+            images = count(n_changed, f"{found.comparison.split} image")
+            self.result(f"{images} changed sides: {result.folder / CHANGED_SIDES}")
         self.result(f"Run: {result.folder}")
 
     def show_evaluation(self, evaluation: "Evaluation", *, as_json: bool) -> None:
@@ -193,8 +214,14 @@ class Terminal(Output):
         if as_json:
             self.result_json({**evaluation.to_dict(), "skipped": dict(skipped)})
             return
-        self._print_scores({"these images": evaluation.metrics})
-        self._print_classes(evaluation.metrics, "these images", "--json has them all")
+        rows = {"these images": evaluation.metrics}
+        overlap = evaluation.overlap
+        if overlap is not None and overlap.others is not None and overlap.n_trained_on:
+            rows["not trained on"] = overlap.others
+        fairest = list(rows)[-1]
+        self._print_scores(rows)
+        self._print_classes(rows[fairest], fairest, "--json has them all")
+        self._print_mistakes(evaluation.mistakes, "`predict RUN DATA --format csv`")
         if evaluation.answers is not None:
             self.result(evaluation.answers.describe())
         for path, reason in skipped:
@@ -235,6 +262,7 @@ class Terminal(Output):
         *,
         as_json: bool,
         show_all: bool = False,
+        folder: Path | None = None,
     ) -> None:
         """The runs by what they were scored on; those that cannot be read are named."""
         for problem in problems:
@@ -243,7 +271,8 @@ class Terminal(Output):
             self.result_json(entries)
             return
         if not entries and not problems:
-            self.say("No runs yet. `frostline.fit_head(FEATURES)` makes one.")
+            where = "yet" if folder is None else f"in {folder}"
+            self.say(f"No runs {where}. `frostline.fit_head(FEATURES)` makes one.")
         most = None if show_all else MOST_ROWS
         for found in run_tables(entries, self.columns, most) if entries else []:
             self.result(found.heading)

@@ -151,7 +151,9 @@ def _write(
     on_progress: OnProgress,
 ) -> None:
     n_features = finished.count_features()
-    describe_room(target, 0, len(contents.images), n_features)  # raises where there is none
+    probe_bytes = contents.probe_pixels.nbytes
+    # Raises where there is none.
+    describe_room(target, 0, len(contents.images), n_features, probe_bytes)
     blocks = _watch(finished.gather(contents.images.digests), contents, shards, on_progress)
     write_features(target, contents, blocks, finished.gather(contents.retired), n_features)
 

@@ -107,7 +107,12 @@ class TrunkJob:
 
 @dataclass(frozen=True)
 class TrunkPace:
-    """What was measured in the child: of starting it, and of each row as it will be computed."""
+    """What was measured.
+
+    Args:
+        start_seconds: from the start of the child to the end of the measuring.
+        row_seconds: of a row as it will be computed, all streams being busy.
+    """
 
     start_seconds: float
     row_seconds: float
@@ -138,8 +143,8 @@ class TrunkWorker:
         Raises:
             FrostlineError: what went wrong in the child.
         """
-        row_seconds, seconds = self._ask(measure_rows)
-        return TrunkPace(time.perf_counter() - self._started - seconds, row_seconds)
+        row_seconds: float = self._ask(measure_rows)
+        return TrunkPace(time.perf_counter() - self._started, row_seconds)
 
     def fill(self, on_progress: OnProgress) -> list[str]:
         """Brings the trunk cache up to date; returns what people should know.
@@ -172,25 +177,23 @@ def fill_trunk_cache(job: TrunkJob, on_progress: OnProgress) -> list[str]:
         return worker.fill(on_progress)
 
 
-def measure_rows(job: TrunkJob) -> tuple[float, float]:
-    """Seconds of a row where all streams are busy, and how long it took to find that out."""
+def measure_rows(job: TrunkJob) -> float:
+    """Seconds of a row where all streams are busy; to be called in the child."""
     found = find_finished(job.target, job.trunk)
     missing = job.find_missing(FinishedRows(found.sources))
     embed = _open_embedder(job, found.batch_size)
-    started = time.perf_counter()
     n_views = max(len(views) for _, views in missing)
     tasks = divide(job, missing, embed, -(-embed.batch_size // n_views))
     n_tasks = min(len(tasks.batches), (1 + MEASURED_TASKS) * tasks.n_streams)
     chosen = np.linspace(0, len(tasks.batches) - 1, n_tasks).astype(int)
     some = [tasks.batches[number] for number in chosen]
-    n_rows, since = 0, started
+    n_rows, since = 0, time.perf_counter()
     for number, (keys, _) in enumerate(_run(job, some, embed, tasks.n_streams)):
         if number < tasks.n_streams and number < n_tasks - 1:  # the first call takes longer
             since = time.perf_counter()
         else:
             n_rows += len(keys)
-    ended = time.perf_counter()
-    return (ended - since) / n_rows, ended - started
+    return (time.perf_counter() - since) / n_rows
 
 
 def embed_missing(job: TrunkJob, on_progress: OnProgress) -> list[str]:

@@ -7,6 +7,7 @@ column is passed over without a word.
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 from pipeline.errors import DatasetError
@@ -38,6 +39,10 @@ _NUMBERS_OF_SPLITS = {"0", "1", "2"}
 _MOST_VALUES = 100  # of a column, to be looked at
 _VALUES_SHOWN = 4
 _COLUMNS_SHOWN = 50
+_MOST_ROWS = 100  # that are looked at for what a column without a known name holds
+_NAME_OF_IMAGE = re.compile(
+    r"[.](jpe?g|png|webp|gif|bmp|tiff?|avif|hei[cf]|jp2)\s*$", re.IGNORECASE
+)
 
 Rows = Callable[[], Iterable[tuple[int, list[str] | None]]]
 
@@ -88,7 +93,14 @@ def is_header(names: list[str]) -> bool:
     return any(name in found for group in _PATHS for name in group)
 
 
-def choose_columns(path: Path, names: list[str], rows: Rows, *, needs_label: bool) -> Columns:
+def is_name_of_image(cell: str) -> bool:
+    """Whether a cell ends like the file of an image."""
+    return bool(_NAME_OF_IMAGE.search(cell))
+
+
+def choose_columns(
+    path: Path, names: list[str], rows: Rows, *, needs_label: bool, delimiter: str = ","
+) -> Columns:
     """Decides which column holds what.
 
     Args:
@@ -96,6 +108,7 @@ def choose_columns(path: Path, names: list[str], rows: Rows, *, needs_label: boo
         names: its header.
         rows: reads the list from its start, (line, values) of each row.
         needs_label: whether labels come from a column.
+        delimiter: of the list, for messages.
 
     Raises:
         DatasetError: no column is certain to be the paths, the labels or the splits.
@@ -103,9 +116,10 @@ def choose_columns(path: Path, names: list[str], rows: Rows, *, needs_label: boo
     plain = [_plain(name) for name in names]
     place = _find(path, names, plain, _PATHS, "path")
     if place is None:
+        advice = _advise_paths(names, rows, delimiter)
         raise DatasetError(
             "The first line of a list of images names its columns. Expected path, and label and "
-            f"split where there are any, once each. Received: {path} with {_list(names)}"
+            f"split where there are any. Received: {path} with {_list(names)}\n{advice}"
         )
     label = _find(path, names, plain, _LABELS, "label") if needs_label else None
     split, flags, said = _find_splits(path, names, plain, rows)
@@ -125,8 +139,32 @@ def choose_columns(path: Path, names: list[str], rows: Rows, *, needs_label: boo
             notes.append(f"Column {_quote(names[column])} was taken for the {usual}.")
     notes += said
     if unused:
-        notes.append(f"Not used of {path.name}: {_list(unused)}.")
+        nameless = "a column without a name"
+        listed = nameless if unused == [""] else _list(unused)
+        notes.append(f"Not used of {path.name}: {listed}.")
     return Columns(names, place, label, split, flags, notes)
+
+
+def _advise_paths(names: list[str], rows: Rows, delimiter: str) -> str:
+    """What to do with a list of which no column has a known name for paths."""
+    usual = delimiter.join(("path", "label"))
+    if not any(name.strip() for name in names):
+        return f"Begin it with the line `{usual}`, and write a line for each image below it."
+    if any(map(is_name_of_image, names)):
+        roles = iter(("label", "split"))
+        line = ["path" if is_name_of_image(name) else next(roles, "more") for name in names]
+        return (
+            f"Its first line is an image already: put the line `{delimiter.join(line)}` above it."
+        )
+    some = [values for _, values in islice(rows(), _MOST_ROWS) if values is not None]
+    holders = [
+        name
+        for column, name in enumerate(names)
+        if some and all(is_name_of_image(values[column]) for values in some)
+    ]
+    if len(holders) == 1:
+        return f"Column {_quote(holders[0])} seems to hold the paths: rename it to path."
+    return "Rename the column that holds the paths to path."
 
 
 def _plain(name: str) -> str:

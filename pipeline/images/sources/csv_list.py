@@ -5,16 +5,24 @@ import re
 import stat
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path, PurePath
 
 from pipeline.errors import DatasetError
 from pipeline.images.sources.candidates import is_hidden, may_be_image_by_name
-from pipeline.images.sources.csv_columns import Columns, choose_columns, is_header
+from pipeline.images.sources.csv_columns import (
+    Columns,
+    choose_columns,
+    is_header,
+    is_name_of_image,
+)
 from pipeline.images.sources.csv_table import CsvTable
 from pipeline.images.sources.findings import Findings, FoundImage
 
 SUFFIXES = (".csv", ".tsv")
 _N_ERRORS_SHOWN = 5
+_ROWS_LOOKED_AT = 100
+_NO_UTF8 = "its label is not UTF-8"
 _SEVERAL_LABELS = re.compile(r"\||^\[.*,.*\]$")
 _BETWEEN_LABELS = re.compile(r"\s*[;,]\s*")
 
@@ -36,7 +44,14 @@ def read_csv_list(
             several labels, or lines are wrong: all are named.
     """
     table = CsvTable(csv_path, is_header)
-    columns = choose_columns(csv_path, table.header, table.rows, needs_label=has_labels)
+    columns = choose_columns(
+        csv_path,
+        table.header,
+        table.rows,
+        needs_label=has_labels,
+        delimiter=table.delimiter,
+    )
+    _require_paths(csv_path, columns, table)
     files = _Files(csv_path.parent)
     findings, problems = Findings(notes=list(columns.notes)), []
     line_of: dict[str, tuple[int, FoundImage]] = {}
@@ -60,14 +75,36 @@ def read_csv_list(
     return findings
 
 
+def _require_paths(csv_path: Path, columns: Columns, table: CsvTable) -> None:
+    """Refuses a list whose labels are names of images and whose paths are not."""
+    if columns.label is None:
+        return
+    paths, labels = columns.path, columns.label
+    some = [values for _, values in islice(table.rows(), _ROWS_LOOKED_AT) if values is not None]
+    if some and all(
+        is_name_of_image(values[labels]) and not is_name_of_image(values[paths]) for values in some
+    ):
+        path, label = (columns.names[column].strip() for column in (paths, labels))
+        raise DatasetError(
+            f"Column {path!r} holds no paths of images, and column {label!r} does. Expected the "
+            f"paths in {path!r}. Received: {csv_path} with {some[0][paths]!r} there\n"
+            "The columns seem to be swapped: swap the two names in the first line."
+        )
+
+
 def _refuse(csv_path: Path, problems: list[str]) -> DatasetError:
     shown = "\n".join(f"  {problem}" for problem in problems[:_N_ERRORS_SHOWN])
     more = len(problems) - _N_ERRORS_SHOWN
+    if any(problem.endswith(_NO_UTF8) for problem in problems):
+        way_out = "Save the list as UTF-8: in a spreadsheet that kind is called `CSV UTF-8`."
+    else:
+        way_out = "Correct the lines, or take them out."
     return DatasetError(
-        f"{len(problems):,} line(s) of this list cannot be used. Received: {csv_path}\n{shown}"
+        f"{len(problems):,} {'line' if len(problems) == 1 else 'lines'} of this list cannot be "
+        f"used. Received: {csv_path}\n{shown}"
         + (f"\n  and {more:,} more" if more > 0 else "")
         + "\nExpected in each line a path, a label or nothing, and a split (train, val, test) "
-        "or nothing. Correct the lines, or take them out."
+        f"or nothing. {way_out}"
     )
 
 
@@ -82,7 +119,7 @@ def _parse(files: "_Files", columns: Columns, values: list[str] | None) -> Found
     try:
         label.encode()
     except UnicodeEncodeError:
-        return "its label is not UTF-8"
+        return _NO_UTF8
     split = columns.read_split(values)
     if isinstance(split, str):
         return split
@@ -167,9 +204,10 @@ class _Files:
         notes = []
         if self._completed:
             cell, name = self._completed[0]
+            n = len(self._completed)
             notes.append(
-                f"{len(self._completed):,} path(s) lack an extension; the only file of that name "
-                f"was taken, such as {name} for {cell}."
+                f"{n:,} {'path lacks' if n == 1 else 'paths lack'} an extension; the only file of "
+                f"that name was taken, such as {name} for {cell}."
             )
         if self._n_missing and self._n_missing >= n_images:
             notes.append(

@@ -24,6 +24,7 @@ class CsvTable:
 
     Attributes:
         header: the names as they stand there; empty where there is no first line.
+        delimiter: what separates values.
 
     Raises:
         DatasetError: it cannot be read, or is no CSV in UTF-8.
@@ -39,10 +40,10 @@ class CsvTable:
                 headers[delimiter] = next(self._read(delimiter), (1, []))[1]
             except DatasetError as error:  # quotes may make sense with another one
                 problem = problem or error
-        self._delimiter = max(
+        self.delimiter = max(
             headers, key=lambda one: (is_header(headers[one]), len(headers[one])), default=""
         )
-        self.header = headers.get(self._delimiter, [])
+        self.header = headers.get(self.delimiter, [])
         if problem is not None and not is_header(self.header):
             raise problem
 
@@ -50,7 +51,7 @@ class CsvTable:
         """The line number and the values of each row that is not empty; None for a wrong number
         of values.
         """
-        rows = self._read(self._delimiter)
+        rows = self._read(self.delimiter)
         next(rows)
         for line, values in rows:
             if values:

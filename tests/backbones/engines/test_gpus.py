@@ -90,29 +90,6 @@ def test_on_the_cpu_tensorflow_sees_no_gpu_and_another_choice_may_follow(two_gpu
     assert two_gpus.visible == ["physical 0"]
 
 
-HIDING_PROGRAM = """
-import sys
-from pipeline.backbones.engines import device
-device.may_have_gpu = lambda: True
-assert device.choose_device("cpu").kind == "cpu"
-assert "tensorflow" not in sys.modules
-import tensorflow as tf
-tf.config.list_physical_devices = lambda kind=None: tf.config.get_visible_devices("CPU")
-tf.config.experimental.set_memory_growth = lambda gpu, on: print("grows")
-tf.config.set_visible_devices = lambda devices, kind: print(devices, kind)
-tf.config.get_visible_devices = lambda kind: ["the GPU"]
-from pipeline.system.keras_on_tensorflow import keras
-"""
-
-
-def test_what_hides_gpus_before_tensorflow_is_imported_holds_once_it_is():
-    done = subprocess.run(
-        [sys.executable, "-c", HIDING_PROGRAM], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == "[] GPU"
-
-
 def test_mirrored_training_sees_all_gpus(two_gpus):
     assert choose_device("gpu:1", sees_others=True).number == 1
     assert len(two_gpus.visible) == 2
@@ -160,10 +137,21 @@ def test_a_gpu_that_was_asked_for_and_is_not_there_is_an_error(two_gpus):
         choose_device("gpu:2")
 
 
-TINY_PROGRAM = """
-import json
+PROGRAM = """
+import json, sys
+from pipeline.backbones.engines import device
+device.may_have_gpu = lambda: True
+assert device.choose_device("cpu").kind == "cpu"
+assert "tensorflow" not in sys.modules
+
 import numpy as np, tensorflow as tf
+hidden = []
+tell, ask = tf.config.set_visible_devices, tf.config.get_visible_devices
+tf.config.set_visible_devices = lambda devices, kind: hidden.append([devices, kind])
+tf.config.get_visible_devices = lambda kind: ["a GPU"]
 from pipeline.system.keras_on_tensorflow import keras
+tf.config.set_visible_devices, tf.config.get_visible_devices = tell, ask
+
 (cpu,) = tf.config.list_physical_devices("CPU")
 halves = [tf.config.LogicalDeviceConfiguration()] * 2
 tf.config.set_logical_device_configuration(cpu, halves)
@@ -178,19 +166,30 @@ engine = TensorFlowEngine(network, Device("/CPU:1", "the second half"), 2, 1, is
 rows = engine(np.ones((2, 4, 4, 3), np.uint8))
 kernel, bias = network.model.get_weights()
 print(json.dumps({
+    "hidden": hidden,
     "where": sorted({weight.value.device[-5:] for weight in network.model.weights}),
     "is right": bool(np.allclose(rows, kernel.sum(axis=0) + bias, rtol=1e-5)),
 }))
 """
 
 
-def test_a_network_lies_on_the_device_that_was_chosen_and_computes_there():
+@pytest.fixture(scope="module")
+def said():
     """Two logical devices, as two GPUs would be that TensorFlow sees."""
     done = subprocess.run(
-        [sys.executable, "-c", TINY_PROGRAM], capture_output=True, text=True, check=False
+        [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == {"where": ["CPU:1"], "is right": True}
+    return json.loads(done.stdout)
+
+
+def test_what_hides_gpus_before_tensorflow_is_imported_holds_once_it_is(said):
+    assert said["hidden"] == [[[], "GPU"]]
+
+
+def test_a_network_lies_on_the_device_that_was_chosen_and_computes_there(said):
+    assert said["where"] == ["CPU:1"]
+    assert said["is right"]
 
 
 # What cannot be used.
@@ -256,12 +255,26 @@ def test_what_a_build_has_code_for_is_read_from_its_names(names, newest):
         ),
     ],
 )
-def test_a_gpu_is_tried_in_a_child_before_anything_else(monkeypatch, trial, reason):
+def test_a_gpu_is_tried_in_a_child_before_anything_else(monkeypatch, tmp_path, trial, reason):
+    monkeypatch.setenv("FROSTLINE_NETWORKS", str(tmp_path))
     tensorflow_trial._try.cache_clear()
     monkeypatch.setattr(tensorflow_trial, "compute_a_little", trial)
     monkeypatch.setattr(tf.sysconfig, "get_build_info", dict)
     assert tensorflow_trial.find_obstacle(replace(A_GPU, number=1)) == reason
     tensorflow_trial._try.cache_clear()
+
+
+def test_a_gpu_that_passed_is_tried_again_only_with_another_driver(monkeypatch, tmp_path):
+    driver, outcomes = tmp_path / "version", ["it died", "", "it died"]
+    monkeypatch.setenv("FROSTLINE_NETWORKS", str(tmp_path / "networks"))
+    monkeypatch.setattr(tensorflow_trial, "_DRIVER", driver)
+    monkeypatch.setattr(tensorflow_trial, "_try", lambda number: outcomes.pop(0))
+    monkeypatch.setattr(tf.sysconfig, "get_build_info", dict)
+    driver.write_text("580.159")
+    found = [tensorflow_trial.find_obstacle(A_GPU) for _ in range(4)]
+    assert found == ["it died", "", "", ""]
+    driver.write_text("590.1")
+    assert tensorflow_trial.find_obstacle(A_GPU) == "it died"
 
 
 def test_an_asked_for_gpu_that_is_not_there_is_an_error_even_when_nothing_is_to_compute(

@@ -19,12 +19,12 @@ from rich.cells import cell_len
 from pipeline.backbones.registry import BACKBONES
 from pipeline.classifier.model import Prediction
 from pipeline.commands.terminal.run_lists import describe_settings
-from pipeline.commands.terminal.tables import count, describe_size, long_table, plain
+from pipeline.commands.terminal.tables import describe_size, long_table, plain
 from pipeline.commands.terminal.terminal import Terminal
 from pipeline.heads.options import DenseOptions
 from pipeline.runs.scores import score_predictions
 from pipeline.system.options import list_options
-from pipeline.system.printable import printable
+from pipeline.system.printable import count, printable
 
 WIDTH = 80
 LONG_RUN = "runs/My Photos of flowers-efficientnet-lite0-finetuned-12"
@@ -61,6 +61,7 @@ def entry(run: str, accuracy=0.9, root="/data/flowers", split="val") -> dict:
         "backbone": "efficientnet-lite0",
         "image_size": 224,
         "data_root": root,
+        "data_name": root.rpartition("/")[2],
         "split": split,
         "accuracy": accuracy,
         "accuracy_interval": [0.8, 0.95],
@@ -169,13 +170,14 @@ def test_runs_that_can_be_compared_have_a_column_for_each_setting_that_differs(s
     lines = screen(lambda t: t.show_runs(entries, [], as_json=False))
     assert lines[1] == "all: dense, hidden=256"
     head = next(line.split() for line in lines if "accuracy" in line)
-    assert head == ["run", "accuracy", "95%", "log-loss", "dropout", "class", "weight", "chosen"]
-    rows = [line.split()[4:] for line in lines if line.startswith(" runs/")]
+    assert head == ["run", "accuracy", "log-loss", "dropout", "class", "weight", "chosen"]
+    rows = [line.split()[3:] for line in lines if line.startswith(" runs/")]
     assert rows == [
         ["0.01", "balanced", "epoch", "0", "of", "9"],
         ["0.1", "balanced", "epoch", "1", "of", "9"],
         ["0.1", "-", "epoch", "2", "of", "9"],
     ]
+    assert " ".join(lines).count("made 2026-11-24 20:01") == 3
     assert all(len(line) <= WIDTH for line in lines)
 
 

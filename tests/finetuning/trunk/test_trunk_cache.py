@@ -251,7 +251,7 @@ def test_what_filling_takes_is_known_within_30_percent_before_it_begins(job, sta
     monkeypatch.setattr(trunk_worker.Augmentation, "__call__", augment_slowly)
     monkeypatch.setattr(trunk_worker, "MEASURED_TASKS", 4)
     plan, _ = plan_trunk_cache(job, trunk_seconds=1.0, n_passes=100)
-    row_seconds, _ = trunk_worker.measure_rows(job)
+    row_seconds = trunk_worker.measure_rows(job)
     assert 0 < n_rows < 19
     assert not job.target.exists()
     said = plan.with_pace(TrunkPace(2.0, row_seconds)).seconds - 2.0

@@ -155,12 +155,17 @@ def test_a_class_with_a_comma_in_its_name_is_one_class(write):
     assert scan_dataset(path).class_names == ["Paris", "Paris, Texas"]
 
 
+def test_an_unused_column_without_a_name_is_said_to_be_one(write):
+    dataset = scan_dataset(write(["", "path", "label"], *((0, name, "x") for name in NAMES)))
+    assert any(note.endswith(": a column without a name.") for note in dataset.notes)
+
+
 def test_paths_without_an_extension_lead_to_the_only_image_of_that_name(write, tmp_path):
     (tmp_path / "red" / "000.xml").write_text("<box/>")
     dataset = scan_dataset(write(["id", "label"], ["red/000", "x"], ["blue/001", "y"]))
     assert dataset.paths == ["blue/001.png", "red/000.png"]
     assert dataset.sizes.min() > 0
-    assert any("2 path(s) lack an extension" in note for note in dataset.notes)
+    assert any("2 paths lack an extension" in note for note in dataset.notes)
     (tmp_path / "red" / "000.jpg").write_bytes(b"x")
     with pytest.raises(DatasetError, match=r"line 2: red/000 may be red/000.jpg or red/000.png"):
         scan_dataset(write(["id", "label"], ["red/000", "x"]))

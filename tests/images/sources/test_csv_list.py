@@ -110,7 +110,7 @@ def test_all_wrong_lines_are_named_with_their_numbers(table):
     ):
         assert words in message
     assert "line 9" not in message
-    assert message.startswith("5 line(s)")
+    assert message.startswith("5 lines")
 
 
 def test_line_numbers_count_the_lines_of_quoted_names(table):
@@ -128,17 +128,33 @@ def test_repeated_lines_are_counted_once(table):
 @pytest.mark.parametrize(
     ("lines", "match"),
     [
-        (["picture,label", "a,b"], "Expected path.* with picture, label"),
+        (
+            ["picture,label", "a,b"],
+            "(?s)with picture, label.*Rename the column that holds the paths",
+        ),
+        (["Datei;Klasse", "a.png;x"], "with Datei, Klasse\nColumn 'Datei' seems to hold the paths"),
+        (["a.png;x", "b.png;y"], "an image already: put the line `path;label` above it"),
+        (["x,a.png,train", "y,b.png,val"], "put the line `label,path,split` above it"),
+        (["path,label", "x,photos/red/000.png", "x,b.png"], "swap the two names in the first line"),
         (["path,path", "a,b"], "once each"),
-        ([""], "an empty first line"),
+        ([""], "an empty first line\nBegin it with the line `path,label`"),
         (["path,label"], "it has a header and no lines"),
         (["path,label", '"a"b,c'], "This is no CSV: .* from line 2 on"),
-        (["path,label", os.fsdecode(b"a.png,caf\xe9")], "line 2: its label is not UTF-8"),
+        (
+            ["path,label", os.fsdecode(b"a.png,caf\xe9")],
+            "(?s)line 2: its label is not UTF-8.*`CSV UTF-8`",
+        ),
     ],
 )
 def test_what_is_no_list_is_refused(table, lines, match):
     with pytest.raises(DatasetError, match=match):
         scan_dataset(table(*lines))
+
+
+def test_what_a_german_spreadsheet_writes_is_refused_with_the_way_out(table):
+    path = table("path;label", "photos/red/000.png;g\u00e4nse", encoding="cp1252")
+    with pytest.raises(DatasetError, match=r"(?s)1 line of .*in a spreadsheet .* `CSV UTF-8`"):
+        scan_dataset(path)
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
@@ -244,3 +260,24 @@ def test_long_lists_and_large_folders_tell_how_far_they_are_read(tmp_path):
     told.clear()
     scan_dataset(tmp_path / "folder", on_progress=lambda *facts: told.append(facts))
     assert told[-1] == ("Looking for images", 1000, 0)
+
+
+def test_a_list_that_lies_elsewhere_is_said_to_lead_nowhere(table, tmp_path):
+    path = table("path,label", "red/000.png,warm", "blue/000.png,cold")
+    outcome = call("extract", path, *LITE0)
+    assert outcome.exit_code == 1
+    assert "Not one of the 2 files that this list names is there" in outcome.stderr
+    assert f"Received: {path}, whose blue/000.png would be {path.parent / 'blue/000.png'}" in (
+        outcome.stderr
+    )
+
+
+def test_a_list_with_a_header_alone_asks_for_lines(table):
+    outcome = call("extract", table("path,label"))
+    assert "Expected a line for each image." in outcome.stderr
+    assert "archive" not in outcome.stderr
+
+
+def test_a_list_that_is_not_called_csv_may_be_renamed(table):
+    outcome = call("extract", table("path,label", "photos/red/000.png,warm", name="list.txt"))
+    assert "give it a name that ends with .csv" in outcome.stderr
