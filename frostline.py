@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test compares it with
     )
     from pipeline.backbones.registry import list_backbones
     from pipeline.classifier.evaluate import Evaluation, evaluate
+    from pipeline.classifier.frozen_features import FrozenFeatures
     from pipeline.classifier.model import Classifier, Prediction
     from pipeline.classifier.model import load_run as load
     from pipeline.classifier.predict import predict
@@ -101,6 +102,7 @@ _PLACES = {
     "FinetuneResult": "pipeline.finetuning.finetune:FinetuneResult",
     "Fit": "pipeline.heads.fit:Fit",
     "FitResult": "pipeline.heads.fit_head:FitResult",
+    "FrozenFeatures": "pipeline.classifier.frozen_features:FrozenFeatures",
     "LeaveOneOut": "pipeline.heads.ridge.leave_one_out:LeaveOneOut",
     "Prediction": "pipeline.classifier.model:Prediction",
     "Run": "pipeline.runs.run_folder:Run",

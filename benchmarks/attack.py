@@ -41,49 +41,51 @@ QUICK = ("extract", "fit-head", "predict", "evaluate", "features", "runs")
 
 def from_strangers(place: Workplace, is_short: bool) -> Iterator[Tally]:
     """Run folders and feature files that somebody else made."""
-    kinds = ("flipped", "a pipe") if is_short else tuple(strangers.KINDS)
-    n_manifests = 3 if is_short else 150
-    yield from strangers.attack_manifest(place, ("runs",), 10 if is_short else 600)
-    yield from strangers.attack_manifest(place, ("predict", "evaluate"), n_manifests)
-    if not is_short:
-        yield from strangers.attack_manifest(place, ("finetune",), 20)
-        yield from strangers.attack_run_files(place, ("evaluate", "runs"), kinds)
-        hard = ("flipped", "20 GB", "a pipe", "a device")
-        yield from strangers.attack_run_files(place, ("finetune",), hard)
-        yield from model_files.attack_arrays(place, ("predict", "evaluate"))
-        yield from model_files.attack_models(place)
-    yield from strangers.attack_run_files(place, ("predict",), kinds)
-    yield from strangers.attack_features(
-        place, ("features", "fit-head"), every=8 if is_short else 1
-    )
+    if is_short:
+        yield from strangers.attack_manifest(place, ("runs",), 6)
+        yield from strangers.attack_run_files(place, ("predict",), ("flipped",), every=6)
+        yield from strangers.attack_features(place, ("features",), every=6)
+        return
+    hard = ("flipped", "20 GB", "a pipe", "a device")
+    yield from strangers.attack_manifest(place, ("runs",), 600)
+    yield from strangers.attack_manifest(place, ("predict", "evaluate"), 150)
+    yield from strangers.attack_manifest(place, ("finetune",), 20)
+    kinds = tuple(strangers.KINDS)
+    yield from strangers.attack_run_files(place, ("predict", "evaluate", "runs"), kinds)
+    yield from strangers.attack_run_files(place, ("finetune",), hard)
+    yield from model_files.attack_arrays(place, ("predict", "evaluate"))
+    yield from model_files.attack_models(place)
+    yield from strangers.attack_features(place, ("features", "fit-head", "suggest"))
 
 
 def by_signals(place: Workplace, is_short: bool) -> Iterator[Tally]:
     """Told to end."""
     if is_short:
-        yield from endings.attack_by_signals(place, ("features", "fit-head"), 1, is_warm=True)
+        yield from endings.attack_by_signals(place, ("features",), 4, is_warm=True)
+        yield from endings.attack_by_signals(place, ("extract",), 2, is_warm=True)
     else:
         yield from endings.attack_by_signals(place, tuple(endings.COMMANDS), 20, is_warm=False)
 
 
 def by_limits(place: Workplace, is_short: bool) -> Iterator[Tally]:
     """Too little memory, too few descriptors, a bare environment."""
-    names = ("runs", "predict") if is_short else QUICK
+    names = ("predict",) if is_short else QUICK
     yield from starved.attack_by_limits(place, names, short=is_short)
     if not is_short:
-        yield from starved.attack_by_environment(place, names, short=is_short)
+        yield from starved.attack_by_environment(place, names)
 
 
 def without_room(place: Workplace, is_short: bool) -> Iterator[Tally]:
     """Full disks, and folders that may not be written to."""
     if not starved.may_mount():
         yield Tally("full disks, other users", "left out: this process may not mount")
-        return
-    names = ("fit-head",) if is_short else (*QUICK, "fetch FILE")
-    yield from starved.attack_without_room(place, names, n_sizes=2 if is_short else 25)
-    if not is_short:
+    elif is_short:
+        yield from starved.attack_without_room(place, ("extract",), n_sizes=2)
+    else:
+        names = (*QUICK, "fetch FILE")
+        yield from starved.attack_without_room(place, names, n_sizes=25)
         yield from starved.attack_temporary_folder(place, QUICK)
-        yield from starved.attack_without_rights(place, (*QUICK, "fetch FILE"))
+        yield from starved.attack_without_rights(place, names)
 
 
 def on_terminals(place: Workplace, is_short: bool) -> Iterator[Tally]:
@@ -95,26 +97,24 @@ def on_terminals(place: Workplace, is_short: bool) -> Iterator[Tally]:
 
 
 def together(place: Workplace, is_short: bool) -> Iterator[Tally]:
-    """Two at once."""
-    if is_short:
-        yield from two_at_once.attack_replaced(place, 1)
-        return
-    yield from two_at_once.attack_together(place, ("extract", "fit-head"), 5)
-    yield from two_at_once.attack_together(place, ("finetune",), 1)
-    yield from two_at_once.attack_two_outputs(place)
-    yield from two_at_once.attack_replaced(place, 10)
+    """Two at once; seconds each, so the short form has none."""
+    if not is_short:
+        yield from two_at_once.attack_together(place, ("extract", "fit-head"), 5)
+        yield from two_at_once.attack_together(place, ("finetune",), 1)
+        yield from two_at_once.attack_two_outputs(place)
+        yield from two_at_once.attack_replaced(place, 10)
 
 
 def from_files(place: Workplace, is_short: bool) -> Iterator[Tally]:
     """Lists, archives and images."""
+    files = lists_and_archives
     if is_short:
-        files = lists_and_archives
-        yield from files.attack_lists(place, ("NUL", "a pipe"))
+        yield from files.attack_lists(place, ("a pipe",))
         yield from files.attack_archives(place, ("encrypted", "a path that leads out"), n_damaged=5)
     else:
-        yield from lists_and_archives.attack_lists(place)
-        yield from lists_and_archives.attack_archives(place)
-        yield from lists_and_archives.attack_images(place)
+        yield from files.attack_lists(place)
+        yield from files.attack_archives(place)
+        yield from files.attack_images(place)
 
 
 def by_size(place: Workplace, is_short: bool) -> Iterator[Tally]:

@@ -30,9 +30,6 @@ PYTHON_STARTS = 0.1  # seconds
 TUNE = ("--unfreeze", "block7a", "--epochs", "2", "--output", "tuned-1")
 
 
-SLOW = ("backbones", "finetune")  # they start TensorFlow, so the signals share the moments
-
-
 @dataclass(frozen=True)
 class Command:
     """A command that is ended, and how its result is read."""
@@ -118,7 +115,7 @@ COMMANDS = {
 def attack_by_signals(
     place: Workplace, names: tuple[str, ...], n_moments: int, *, is_warm: bool, seed: int = 0
 ) -> Iterator[Tally]:
-    """`n_moments` for each signal and command, for all four of a slow one; a tally for each."""
+    """One of the signals at each of `n_moments` of each command; a tally for each."""
     random = np.random.default_rng(seed)
     for name in names:
         command = COMMANDS[name]
@@ -128,8 +125,7 @@ def attack_by_signals(
             if whole.code != 0:
                 raise RuntimeError(f"{name}: {whole.stderr}")
             expected = command.read(folder, whole)
-        n_tries = n_moments * (1 if name in SLOW else len(SIGNALS))
-        for number in range(n_tries):
+        for number in range(n_moments):
             start = 0.0 if is_warm else PYTHON_STARTS
             moment = random.uniform(start, whole.seconds)
             _try(place, command, SIGNALS[number % len(SIGNALS)], moment, expected, tally, is_warm)

@@ -44,7 +44,7 @@ def attack_by_limits(place: Workplace, names: tuple[str, ...], *, short: bool) -
     limits = {f"ulimit -v, {size} MB": limit_memory(size * 10**6) for size in MEMORY_MB}
     limits |= {f"ulimit -n {n}": limit_files(n) for n in (64, 32, 16)}
     if short:
-        limits = {name: limits[name] for name in ("ulimit -v, 700 MB", "ulimit -n 64")}
+        limits = {name: limits[name] for name in ("ulimit -v, 500 MB", "ulimit -n 64")}
     for title, limit in limits.items():
         tally = Tally(title, ", ".join(names))
         for name in names:
@@ -59,9 +59,7 @@ def attack_by_limits(place: Workplace, names: tuple[str, ...], *, short: bool) -
         yield tally
 
 
-def attack_by_environment(
-    place: Workplace, names: tuple[str, ...], *, short: bool
-) -> Iterator[Tally]:
+def attack_by_environment(place: Workplace, names: tuple[str, ...]) -> Iterator[Tally]:
     """Variables that are not set, and folders that are not there."""
     absent: dict[str, dict[str, str | None]] = {
         "HOME is not set": {"HOME": None, "XDG_DATA_HOME": None},
@@ -71,7 +69,7 @@ def attack_by_environment(
     }
     for title, variables in absent.items():
         tally = Tally(title, ", ".join(names))
-        for name in names[:2] if short else names:
+        for name in names:
             try_starved(place, COMMANDS[name], tally, environment=variables, is_warm=False)
         yield tally
 

@@ -46,6 +46,7 @@ READERS = {
     "evaluate": ("evaluate", "run", "photos", "--json"),
     "runs": ("runs", ".", "--json"),
     "features": ("features", "f.h5", "--verify", "--json"),
+    "suggest": ("suggest", "f.h5", "3", "--output", "s"),
     "fit-head": ("fit-head", "f.h5", "--C", "1", "--output", "r"),
     "finetune": ("finetune", "run", "--unfreeze", "block99", "--output", "t"),
 }
@@ -80,16 +81,17 @@ def attack_manifest(
 
 
 def attack_run_files(
-    place: Workplace, names: tuple[str, ...], kinds: tuple[str, ...]
+    place: Workplace, names: tuple[str, ...], kinds: tuple[str, ...], *, every: int = 1
 ) -> Iterator[Tally]:
-    """Each file of a run becomes something else."""
+    """Each file of a run, or every so manieth, becomes something else."""
     for name in names:
         tally = Tally(f"a run's file becomes one of {len(kinds)} things", name)
         with place.copy("run", "photos") as folder:
             expected = place.run(READERS[name], folder)
         with place.copy("run", "photos") as folder:
             run = folder / "run"
-            for file in sorted(path.name for path in run.iterdir() if path.is_file()):
+            files = sorted(path.name for path in run.iterdir() if path.is_file())
+            for file in files[::every]:
                 for kind in kinds:
                     aside = folder / "aside"
                     (run / file).rename(aside)

@@ -19,6 +19,7 @@ from pipeline.commands.shared import (
 )
 from pipeline.features.options import SplitOptions
 from pipeline.features.question import QuestionOptions
+from pipeline.heads.options import FoldOptions
 from pipeline.runs.promise.options import PromiseOptions
 from pipeline.system.options import OptionField, list_options
 
@@ -76,6 +77,7 @@ def _merge(by_head: dict[str, OptionField]) -> OptionField:
          "Larger files are read again and again.")  # fmt: skip
 @options_of(QuestionOptions)
 @options_of(SplitOptions)
+@options_of(FoldOptions)
 @options_of(PromiseOptions)
 @option("--shots", help="Only tell how accuracy grows with the images of each class: 1,2,4,8,16. "
         "Writes a curve, and no run.")  # fmt: skip

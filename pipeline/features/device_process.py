@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.backbones.engines.jax_process import list_gpus
 from pipeline.backbones.engines.opening import find_device
-from pipeline.errors import DeviceError, FrostlineError
+from pipeline.errors import FrostlineError
 from pipeline.features.embed import MakeEmbedder
 from pipeline.recipe import EngineRecord
 from pipeline.system.unnamed_memory import map_memory
@@ -53,20 +54,16 @@ class ReadyDevice:
 
 
 def count_gpus(engine: str | None) -> int:
-    """How many GPUs an engine's library sees; to be called in a child.
+    """How many GPUs the first library sees that can compute on one; to be called in a child.
 
     Raises:
         DeviceError: none.
     """
-    n_gpus = 0
-    while True:
-        try:
-            find_device(f"gpu:{n_gpus}", engine)
-        except DeviceError:
-            if n_gpus == 0:
-                raise
-            return n_gpus
-        n_gpus += 1
+    if find_device("gpu", engine).seen_by == "jax":
+        return len(list_gpus()[0])
+    import tensorflow as tf
+
+    return len(tf.config.list_physical_devices("GPU"))
 
 
 def serve_device(connection: Connection, job: DeviceJob) -> None:

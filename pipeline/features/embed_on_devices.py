@@ -74,7 +74,7 @@ class EmbedOnDevices:
         model = self.record.device_name or "of unknown model"
         self.notes = [
             f"Computing on {len(devices)} GPUs ({names}; {model}), each in a process of its own.",
-            *ready[0].notes,
+            *(note for note in ready[0].notes if not note.startswith("Computing on")),
         ]
         self._calls = [_Calls(child) for child in children]
         weakref.finalize(self, _stop, self._calls)

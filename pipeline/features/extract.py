@@ -13,7 +13,7 @@ from pipeline.backbones.presets import describe_few_pixels, find_backbone, requi
 from pipeline.backbones.weights.resolve import ResolvedWeights, resolve_weights
 from pipeline.features.depth import settle_depth
 from pipeline.features.embed import MakeEmbedder, make_embedder
-from pipeline.features.embed_on_devices import make_on_all
+from pipeline.features.embed_on_devices import find_gpus, make_on_all
 from pipeline.features.open_embedding import Workers
 from pipeline.features.opened_file import Extraction
 from pipeline.features.options import ALL_DEVICES, ExtractOptions, parse_colour
@@ -74,14 +74,13 @@ def extract(
         options["weights"] = str(options["weights"])
     wanted = build_options(ExtractOptions, options, "extract features")
     wanted.check()
-    if wanted.device != ALL_DEVICES:
-        require_device_name(wanted.device)
+    device = "gpu" if wanted.device == ALL_DEVICES else wanted.device
+    require_device_name(device)
     if wanted.engine is not None:
         find_engine(wanted.engine)
     backbone = find_backbone(wanted.backbone)
     size = require_image_size(backbone, wanted.image_size)
-    if wanted.scheduler is None:
-        require_device(wanted.device, wanted.engine, in_processes=wanted.parallel == "processes")
+    _require_devices(wanted)
     folder, notes = unpack_if_archive(as_path(data, "data"))
     for note in [*wanted.describe_idle(), *describe_few_pixels(backbone, size), *notes]:
         on_note(note)
@@ -114,6 +113,16 @@ def extract(
     if wanted.skipped_csv:
         on_note(f"Skipped images: {write_skipped_csv(summary.path, summary.skipped)}")
     return Extraction(summary.path, summary)
+
+
+def _require_devices(wanted: ExtractOptions) -> None:
+    """Raises a DeviceError where a GPU of this machine was asked for that cannot be used."""
+    if wanted.scheduler is not None:
+        return
+    if wanted.device == ALL_DEVICES:
+        find_gpus(wanted.engine)
+    else:
+        require_device(wanted.device, wanted.engine, in_processes=wanted.parallel == "processes")
 
 
 def _choose_embedder(

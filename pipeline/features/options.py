@@ -80,7 +80,7 @@ class ExtractOptions:
     )
     limit: int | None = option(None, help="Use only N images, evenly spaced.", least=1)
     batch_size: int | None = option(
-        None, help="Images per call.", least=1, default_words="1 on a CPU, 128 on a GPU"
+        None, help="Images per call.", least=1, default_words="4 on a CPU, 128 on a GPU"
     )
     jobs: int | None = option(
         None,

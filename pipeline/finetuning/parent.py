@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.images.splits import TRAIN
+from pipeline.errors import RunError
+from pipeline.images.splits import TRAIN, VAL
 from pipeline.runs.images_of_run import hash_images, locate_images, require_same_images
 from pipeline.runs.predictions import Predictions, read_predictions
 from pipeline.runs.records import read_history
@@ -52,13 +53,24 @@ def open_parent(
         data_root: where the images lie now, None for where they lay at extraction.
 
     Raises:
-        RunError: the run is damaged.
+        RunError: the run is damaged, or its head was fitted on all images.
         DatasetError: the images are not where they were.
         ParityError: they are others.
     """
     history, before = read_history(run), read_predictions(run)
+    _require_val(run, before)
     root = data_root or Path(run.manifest.data_root)
     paths = locate_images(root, before.paths)
     digests = hash_images(paths, on_progress)
     require_same_images(run, paths, digests)
     return Parent(run, weights, history, before, root, paths, digests)
+
+
+def _require_val(run: Run, before: Predictions) -> None:
+    """Raises a RunError where no image is left to judge epochs by."""
+    if not np.any(before.splits == VAL):
+        raise RunError(
+            "The head of this run was fitted on all images after its folds, so none is left to "
+            f"judge fine-tuning by. Expected a run with validation images. Received: {run.folder}\n"
+            "Fit the head without `folds` and fine-tune that run."
+        )

@@ -12,10 +12,15 @@ import numpy as np
 from pipeline.errors import ParameterError
 from pipeline.features.options import SplitOptions
 from pipeline.heads.arrange_rows import arrange_rows
-from pipeline.heads.head import ChosenHead, FeatureArray, Head
+from pipeline.heads.cross_fitting import Fitting, cross_fit
+from pipeline.heads.head import ChosenHead, FeatureArray, Head, TrainingRows
+from pipeline.heads.options import FoldOptions
 from pipeline.heads.registry import HEADS, HeadKind, find_head
 from pipeline.heads.training_rows import split_rows
-from pipeline.runs.scores import Metrics, score_splits
+from pipeline.images.splits import TRAIN
+from pipeline.runs.fold_scores import FoldScores
+from pipeline.runs.out_of_fold import OutOfFold, score_out_of_fold
+from pipeline.runs.scores import FOLDS, Metrics, score_splits
 from pipeline.system.options import check_options
 from pipeline.system.progress import OnProgress
 
@@ -41,6 +46,9 @@ class Fit:
         probabilities: float32 `(n_samples, n_classes)`.
         metrics: scores by split.
         notes: sentences for people.
+        out_of_fold: with `folds`, what heads that never saw an image say of it; its scores are
+            `metrics["folds"]`.
+        folds: with `folds`, how each fold did.
         temperature: that the scores of the fitted head are divided by, 1 = they are left.
     """
 
@@ -58,6 +66,8 @@ class Fit:
     probabilities: np.ndarray
     metrics: dict[str, Metrics]
     notes: list[str]
+    out_of_fold: OutOfFold | None = None
+    folds: FoldScores | None = None
     temperature: float = 1.0
 
 
@@ -69,6 +79,8 @@ def fit(
     head: str = "logreg",
     class_names: Sequence[str] | None = None,
     groups: Sequence[Any] | np.ndarray | None = None,
+    folds: int | None = None,
+    repeats: int = 1,
     seed: int = 0,
     on_progress: OnProgress = lambda stage, done, total: None,
     **options: Any,
@@ -86,6 +98,9 @@ def fit(
         groups: of each row a name or a number, the same for rows that belong together (equal
             images, pictures of one patient): where a head leaves rows out to choose by them, it
             leaves these out together. None = each row is its own.
+        folds: cross-validate the rows of train and val in so many folds, then fit the head on all
+            of them; they count as train then. Rows of test stay apart. None = no folds.
+        repeats: cross-validate so often, each time divided anew.
         seed: decides all that the head leaves to chance.
         on_progress: called with a stage, the number done and the number to do.
         options: of the head's own, such as `C` of `logreg`; see `heads/options.py`.
@@ -102,11 +117,22 @@ def fit(
     kind = find_head(head)
     settings = make_options(kind, options)
     check_options(SplitOptions(seed=seed), "fit a head")
+    folding = FoldOptions(folds=folds, repeats=repeats)
+    check_folds(folding)
     rows, splits = arrange_rows(features, labels, split, class_names, groups)
-    fitted = kind.import_fit()(rows, settings, seed=int(seed), on_progress=on_progress)
+    fitting, names = Fitting(kind, settings, int(seed)), list(rows.class_names)
+    notes: list[str] = []
+    out_of_fold, fold_scores, of_folds = None, None, {}
+    if folding.folds is None:
+        fitted = fitting.fit(rows, on_progress)
+    else:
+        out_of_fold = cross_fit(fitting, rows, folding, on_progress)
+        of_folds[FOLDS], fold_scores = score_out_of_fold(out_of_fold, rows.labels, names)
+        fitted, is_train = fitting.fit_on_all(rows, on_progress)
+        notes = _describe_training(kind, rows, is_train)
+        splits = np.where(is_train, TRAIN, splits).astype(np.int8)
     probabilities = _predict(fitted.head, rows.features, on_progress)
-    names = list(rows.class_names)
-    metrics = score_splits(splits, rows.labels, probabilities, names)
+    metrics = {**score_splits(splits, rows.labels, probabilities, names), **of_folds}
     return Fit(
         kind=kind.name,
         head=fitted.head,
@@ -114,15 +140,41 @@ def fit(
         parameters=asdict(settings),
         chosen=fitted.chosen,
         chosen_by=fitted.chosen_by,
-        history=settle(fitted, metrics),
+        # After folds the head is fitted on more than chose: its history is of the choice alone.
+        history=settle(fitted, {} if out_of_fold is not None else metrics),
         x=fitted.x,
         best=fitted.best,
         labels=rows.labels,
         splits=splits,
         probabilities=probabilities,
         metrics=metrics,
-        notes=fitted.notes,
+        notes=[*notes, *fitted.notes],
+        out_of_fold=out_of_fold,
+        folds=fold_scores,
     )
+
+
+def check_folds(options: FoldOptions) -> None:
+    """Raises a ParameterError where the options of cross-validation make no sense."""
+    check_options(options, "cross-validate")
+    if options.folds is None and options.repeats != FoldOptions.repeats:
+        raise ParameterError(
+            "Repeats are of cross-validation. Expected `folds` with `repeats`. Received: "
+            f"`repeats={options.repeats}` alone",
+            "repeats",
+        )
+
+
+def _describe_training(kind: HeadKind, rows: TrainingRows, is_train: np.ndarray) -> list[str]:
+    """Says what the head was fitted on in the end, after its folds."""
+    n_left = int((rows.is_train | rows.is_val).sum() - is_train.sum())
+    if not n_left:
+        return []
+    return [
+        f"The head `{kind.name}` cannot be fitted without validation images: the one that is kept "
+        f"was fitted on {int(is_train.sum()):,} images and judged by {n_left:,} others, as the "
+        "heads of the folds were."
+    ]
 
 
 def _predict(head: Head, features: FeatureArray, on_progress: OnProgress) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from numbers import Integral
 from pathlib import Path
 from typing import Any
@@ -23,11 +23,13 @@ from pipeline.features.split_rows import (
     drop_small_classes,
 )
 from pipeline.heads.class_weights import BALANCED
-from pipeline.heads.fit import Fit, fit, make_options
+from pipeline.heads.fit import Fit, check_folds, fit, make_options
+from pipeline.heads.options import FoldOptions
 from pipeline.heads.registry import find_head
 from pipeline.heads.tempered import calibrate
 from pipeline.heads.write_run import write_head_run
 from pipeline.images.splits import SPLITS, TEST, TRAIN, UNLABELLED, VAL
+from pipeline.runs.fold_scores import FoldScores
 from pipeline.runs.manifest import FeaturesPart
 from pipeline.runs.mistakes import Mistakes, find_mistakes
 from pipeline.runs.predictions import Predictions
@@ -36,7 +38,7 @@ from pipeline.runs.promise.make_guard import TEST_FRACTION, make_guard
 from pipeline.runs.promise.options import PromiseOptions
 from pipeline.runs.promise.record import PromisePart
 from pipeline.runs.run_folder import claim_output
-from pipeline.runs.scores import Metrics
+from pipeline.runs.scores import FOLDS, SCORED_SPLITS, Metrics
 from pipeline.system.memory import SCIPY_BYTES, available_bytes, parse_memory, require_memory
 from pipeline.system.options import check_options
 from pipeline.system.paths import as_path
@@ -44,7 +46,7 @@ from pipeline.system.printable import count, name_some
 from pipeline.system.progress import OnProgress
 
 # What may be said of a fit, whichever head is fitted.
-SHARED_OPTIONS: tuple[type, ...] = (QuestionOptions, SplitOptions, PromiseOptions)
+SHARED_OPTIONS: tuple[type, ...] = (QuestionOptions, SplitOptions, FoldOptions, PromiseOptions)
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ class FitOptions:
 
     asking: QuestionOptions
     dividing: SplitOptions
+    folding: FoldOptions
     promising: PromiseOptions
     of_head: dict[str, Any]
 
@@ -62,7 +65,8 @@ class FitResult:
     """The run that was written and what it says.
 
     `n_images` is int (n_classes, 3): images per class and split. `promise` is None where none was
-    asked for. `mistakes` are of the test split, where there is one, else of val.
+    asked for. `folds` is there where the head was cross-validated; the scores are
+    `metrics["folds"]` then. `mistakes` are of the test split, where there is one, else of val.
     """
 
     folder: Path
@@ -75,6 +79,7 @@ class FitResult:
     n_images: np.ndarray = field(repr=False)
     mistakes: Mistakes
     promise: PromisePart | None = None
+    folds: FoldScores | None = None
 
     def __fspath__(self) -> str:
         return str(self.folder)
@@ -101,7 +106,8 @@ def fit_head(
         output: the run's folder, None for `runs/DATA-BACKBONE-HEAD-NUMBER`.
         force: overwrite what is there.
         on_progress: called with a stage, the number done and the number to do.
-        options: of `QuestionOptions`, `SplitOptions`, `PromiseOptions` and of the head's own; see
+        options: of `QuestionOptions`, `SplitOptions`, `FoldOptions`, `PromiseOptions`
+            and of the head's own; see
             `features/question.py`, `features/options.py`, `runs/promise/options.py` and
             `heads/options.py`.
 
@@ -143,7 +149,7 @@ def _fit_head(
 ) -> FitResult:
     """`fit_head`, for whoever holds the output."""
     checked = check_fit_options(head, options)
-    dividing, promising = checked.dividing, checked.promising
+    dividing, folding, promising = checked.dividing, checked.folding, checked.promising
     require_memory(SCIPY_BYTES, "Fitting a head")
     n_bytes = _count_bytes(memory)
     is_idle_force = force and output is None
@@ -165,7 +171,7 @@ def _fit_head(
             contents,
             division,
             head,
-            checked.of_head,
+            {**checked.of_head, **asdict(folding)},
             seed=dividing.seed,
             on_progress=on_progress,
         )
@@ -176,11 +182,16 @@ def _fit_head(
         probe_features = rows[contents.probe_rows]
     del rows  # what follows needs memory of its own
     n_images = count_images(fitted.splits, fitted.labels, len(fitted.class_names))
-    small_classes = describe_small_classes(n_images[:, VAL], fitted.class_names)
+    has_val = bool(n_images[:, VAL].any())
+    small_classes = describe_small_classes(n_images[:, VAL], fitted.class_names) * has_val
     if n_images[:, TEST].any():
         small_classes += describe_small_classes(n_images[:, TEST], fitted.class_names, "test")
     idle = [
-        *(_describe_idle_seed(head, division) if "seed" in options else []),
+        *(
+            _describe_idle_seed(head, division)
+            if "seed" in options and folding.folds is None
+            else []
+        ),
         *(["`force` changes nothing without `output`: a new run gets a new name."] * is_idle_force),
     ]
     idle += promising.describe_idle(options)
@@ -192,6 +203,7 @@ def _fit_head(
         source,
         division,
         dividing,
+        folding,
         promising,
         probe_features,
         asking=checked.asking,
@@ -213,13 +225,23 @@ def _fit_head(
         fitted.class_names,
         n_images,
         _find_mistakes(fitted, contents.images.paths),
-        None if guard is None else guard.facts,
+        folds=fitted.folds,
+        promise=None if guard is None else guard.facts,
     )
 
 
 def _find_mistakes(fitted: Fit, paths: list[str]) -> Mistakes:
-    """Of the split whose scores count most."""
-    split = next(name for name in ("test", "val", "train") if name in fitted.metrics)
+    """Of the split whose scores count most; of folds, by the mean of the repeats."""
+    split = next(name for name in SCORED_SPLITS if name in fitted.metrics)
+    if fitted.out_of_fold is not None and split == FOLDS:
+        rows, probabilities = fitted.out_of_fold.rows, fitted.out_of_fold.probabilities.mean(axis=0)
+        said = Predictions(
+            [paths[row] for row in rows.tolist()],
+            fitted.splits[rows],
+            fitted.labels[rows],
+            probabilities,
+        )
+        return find_mistakes(said, fitted.class_names, of="out-of-fold")
     said = Predictions(paths, fitted.splits, fitted.labels, fitted.probabilities)
     return find_mistakes(said, fitted.class_names, SPLITS.index(split), split)
 
@@ -237,8 +259,9 @@ def check_fit_options(head: str, options: dict[str, Any]) -> FitOptions:
     make_options(find_head(head), of_head)
     for some in shared:
         check_options(some, "fit a head")
-    asking, dividing, promising = shared
-    return FitOptions(asking, dividing, promising, of_head)
+    asking, dividing, folding, promising = shared
+    check_folds(folding)
+    return FitOptions(asking, dividing, folding, promising, of_head)
 
 
 def _pick(options: dict[str, Any], kind: type) -> dict[str, Any]:

@@ -102,11 +102,12 @@ def load_linear(folder: Path, class_names: Sequence[str]) -> LinearHead:
         ParityError: the head was fitted on other classes.
     """
     head = load_linear_head(folder / "head.npz")
-    _require_same_classes(head.class_names, class_names)
+    require_same_classes(head.class_names, class_names)
     return head
 
 
-def _require_same_classes(of_head: Sequence[str], of_run: Sequence[str]) -> None:
+def require_same_classes(of_head: Sequence[str], of_run: Sequence[str]) -> None:
+    """Raises a ParityError for a head that was fitted on other classes than a run's."""
     if list(of_head) == list(of_run):
         return
     only_head = [name for name in of_head if name not in set(of_run)]

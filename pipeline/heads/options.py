@@ -12,6 +12,26 @@ CLASS_WEIGHT_HELP = (
 
 
 @dataclass(frozen=True)
+class FoldOptions:
+    """Of cross-validation, whatever the head.
+
+    Args:
+        folds: into how many parts the images of train and val are divided, of which each is
+            predicted by a head that was fitted on the others; None = no cross-validation.
+        repeats: how often, each time divided anew.
+    """
+
+    folds: int | None = option(
+        None,
+        help="Cross-validate in so many folds, then fit the head on all images but test's.",
+        least=2,
+        most=1000,
+        none_word="none",
+    )
+    repeats: int = option(1, help="Cross-validate so often, each time in new folds.", least=1)
+
+
+@dataclass(frozen=True)
 class LogregOptions:
     """Of the logistic regression.
 
@@ -22,7 +42,7 @@ class LogregOptions:
 
     C: float | None = option(
         None,
-        help="Inverse regularisation of logreg: a number, or auto.",
+        help="Inverse regularisation of logreg and svm: a number, or auto.",
         above=0,
         below=math.inf,
         none_word="auto",
@@ -42,11 +62,97 @@ class RidgeOptions:
 
     alpha: float | None = option(
         None,
-        help="Regularisation of ridge: a number, or auto.",
+        help="Regularisation of ridge and elastic-net: a number, or auto.",
         above=0,
         below=math.inf,
         none_word="auto",
     )
+    class_weight: str | None = option(None, help=CLASS_WEIGHT_HELP, none_word="none")
+
+
+@dataclass(frozen=True)
+class SvmOptions:
+    """Of the linear support vector machine.
+
+    Args:
+        C: inverse regularisation strength, of standardised features; None = choose it by
+            validation.
+        class_weight: `balanced`, a file of weights, or None; see `weigh_classes`.
+    """
+
+    C: float | None = option(
+        None,
+        help="Inverse regularisation of logreg and svm: a number, or auto.",
+        above=0,
+        below=math.inf,
+        none_word="auto",
+    )
+    class_weight: str | None = option(None, help=CLASS_WEIGHT_HELP, none_word="none")
+
+
+@dataclass(frozen=True)
+class ElasticNetOptions:
+    """Of the elastic net.
+
+    Args:
+        alpha: scikit-learn's regularisation strength, of standardised features; None = choose it
+            by validation.
+        l1_ratio: share of the penalty that is of absolute values, which leaves features out.
+        class_weight: `balanced`, a file of weights, or None; see `weigh_classes`.
+    """
+
+    alpha: float | None = option(
+        None,
+        help="Regularisation of ridge and elastic-net: a number, or auto.",
+        above=0,
+        below=math.inf,
+        none_word="auto",
+    )
+    l1_ratio: float = option(
+        0.5, help="Of elastic-net: the more, the fewer features it uses.", least=0.01, most=1
+    )
+    class_weight: str | None = option(None, help=CLASS_WEIGHT_HELP, none_word="none")
+
+
+@dataclass(frozen=True)
+class ClassMeanOptions:
+    """Of the nearest class mean, which has none."""
+
+
+@dataclass(frozen=True)
+class NeighboursOptions:
+    """Of the nearest neighbours.
+
+    Args:
+        neighbours: how many training images vote; None = choose it by validation.
+        temperature: of their votes: the lower, the more the nearest count.
+    """
+
+    neighbours: int | None = option(
+        None, help="How many vote in neighbours: a number, or auto.", least=1, none_word="auto"
+    )
+    temperature: float = option(
+        0.07,
+        help="Of neighbours: the lower, the more the nearest count.",
+        least=0.001,
+        most=1000,
+    )
+
+
+@dataclass(frozen=True)
+class BoostingOptions:
+    """Of histogram gradient boosting.
+
+    Args:
+        iterations: trees of each class; None = choose it by validation.
+        learning_rate: what each tree counts.
+        class_weight: `balanced`, a file of weights, or None; see `weigh_classes`.
+    """
+
+    iterations: int | None = option(
+        None, help="Trees of each class in boosting: a number, or auto.", least=1, none_word="auto"
+    )
+    learning_rate: float = option(0.1, help="Of dense and boosting.", above=1e-30, below=1)
     class_weight: str | None = option(None, help=CLASS_WEIGHT_HELP, none_word="none")
 
 
@@ -69,7 +175,7 @@ class DenseOptions:
         0, help="Width of dense's hidden layer, 0 = none.", least=0, flag="hidden"
     )
     dropout: float = option(0.5, help="Of the dense head.", least=0, below=1)
-    learning_rate: float = option(3e-4, help="Of the dense head.", above=1e-30, below=1)
+    learning_rate: float = option(3e-4, help="Of dense and boosting.", above=1e-30, below=1)
     weight_decay: float = option(1e-2, help="AdamW's, of the dense head.", least=0, below=1)
     batch_size: int = option(64, help="Rows a step, of the dense head.", least=1)
     epochs: int = option(200, help="Of the dense head, at most.", least=1)

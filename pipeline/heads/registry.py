@@ -6,7 +6,16 @@ from typing import Any
 
 from pipeline.errors import HeadError, ParameterError
 from pipeline.heads.head import FitHead, LoadHead
-from pipeline.heads.options import DenseOptions, LogregOptions, RidgeOptions
+from pipeline.heads.options import (
+    BoostingOptions,
+    ClassMeanOptions,
+    DenseOptions,
+    ElasticNetOptions,
+    LogregOptions,
+    NeighboursOptions,
+    RidgeOptions,
+    SvmOptions,
+)
 from pipeline.system.quiet_start import no_start_up_talk
 
 
@@ -22,6 +31,8 @@ class HeadKind:
         files: names of the files in a run that it cannot be loaded without.
         needs_tensorflow: whether the module that fits it imports TensorFlow.
         uses_seed: whether fitting leaves anything to chance.
+        val_chooses: names of the options that validation rows choose where they are None; where it
+            is None itself such rows are always needed.
     """
 
     name: str
@@ -31,6 +42,12 @@ class HeadKind:
     files: tuple[str, ...]
     needs_tensorflow: bool = False
     uses_seed: bool = True
+    val_chooses: tuple[str, ...] | None = ()
+
+    def needs_val(self, options: Any) -> bool:
+        """Whether fitting with these options needs validation rows."""
+        names = self.val_chooses
+        return names is None or any(getattr(options, name) is None for name in names)
 
     def import_fit(self) -> FitHead:
         """The function that fits; TensorFlow starts here where it is needed."""
@@ -60,6 +77,7 @@ HEADS: dict[str, HeadKind] = {
         load="pipeline.heads.linear:load_linear",
         files=("head.npz",),
         uses_seed=False,
+        val_chooses=("C",),
     ),
     "ridge": HeadKind(
         "ridge",
@@ -76,6 +94,49 @@ HEADS: dict[str, HeadKind] = {
         load="pipeline.heads.dense.arithmetic:load_dense",
         files=("head.keras",),
         needs_tensorflow=True,
+        val_chooses=None,
+    ),
+    "svm": HeadKind(
+        "svm",
+        SvmOptions,
+        fit="pipeline.heads.estimators.svm:fit_svm",
+        load="pipeline.heads.linear:load_linear",
+        files=("head.npz",),
+        val_chooses=("C",),
+    ),
+    "elastic-net": HeadKind(
+        "elastic-net",
+        ElasticNetOptions,
+        fit="pipeline.heads.estimators.elastic_net:fit_elastic_net",
+        load="pipeline.heads.linear:load_linear",
+        files=("head.npz",),
+        uses_seed=False,
+        val_chooses=("alpha",),
+    ),
+    "class-mean": HeadKind(
+        "class-mean",
+        ClassMeanOptions,
+        fit="pipeline.heads.estimators.class_mean:fit_class_mean",
+        load="pipeline.heads.linear:load_linear",
+        files=("head.npz",),
+        uses_seed=False,
+    ),
+    "neighbours": HeadKind(
+        "neighbours",
+        NeighboursOptions,
+        fit="pipeline.heads.estimators.neighbours:fit_neighbours",
+        load="pipeline.heads.estimators.neighbours:load_neighbours",
+        files=("neighbours.npz",),
+        uses_seed=False,
+        val_chooses=("neighbours",),
+    ),
+    "boosting": HeadKind(
+        "boosting",
+        BoostingOptions,
+        fit="pipeline.heads.estimators.boosting:fit_boosting",
+        load="pipeline.heads.estimators.boosting:load_boosting",
+        files=("head.skops",),
+        val_chooses=("iterations",),
     ),
 }
 

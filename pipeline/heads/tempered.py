@@ -67,8 +67,9 @@ def calibrate(fitted: Fit) -> Fit:
         note = "Calibration: no temperature lowers the validation log-loss, so none is applied."
         return replace(fitted, notes=[*fitted.notes, note])
     probabilities = apply_temperature(fitted.probabilities, temperature).astype(np.float32)
-    metrics = score_splits(fitted.splits, fitted.labels, probabilities, fitted.class_names)
-    before, after = (scores["val"].log_loss for scores in (fitted.metrics, metrics))
+    scores = score_splits(fitted.splits, fitted.labels, probabilities, fitted.class_names)
+    metrics = {**fitted.metrics, **scores}  # those of folds are of other heads, as they were fitted
+    before, after = (found["val"].log_loss for found in (fitted.metrics, metrics))
     note = (
         f"Calibration: scores divided by the temperature {temperature:.3f} (validation log-loss "
         f"{before:.4f} -> {after:.4f})."

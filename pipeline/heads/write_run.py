@@ -11,7 +11,9 @@ from pipeline.features.options import SplitOptions
 from pipeline.features.question import Question, QuestionOptions
 from pipeline.features.split_rows import Division
 from pipeline.heads.fit import Fit
+from pipeline.heads.options import FoldOptions
 from pipeline.heads.registry import find_head
+from pipeline.images.splits import NO_SPLIT, SPLITS, TRAIN
 from pipeline.runs.binding import bind_names
 from pipeline.runs.confusion_matrices import write_confusion_matrices
 from pipeline.runs.manifest import (
@@ -21,6 +23,7 @@ from pipeline.runs.manifest import (
     SplitFacts,
     write_manifest,
 )
+from pipeline.runs.out_of_fold import write_out_of_fold
 from pipeline.runs.predictions import Predictions, write_predictions
 from pipeline.runs.promise.guard import Guard, save_guard
 from pipeline.runs.promise.options import PromiseOptions
@@ -32,6 +35,7 @@ from pipeline.runs.records import (
 )
 from pipeline.runs.run_folder import describe_software, find_git_commit, new_run, now
 from pipeline.runs.scored_images import identify_scored_images
+from pipeline.runs.scores import FOLDS, SCORED_SPLITS
 from pipeline.system.progress import OnProgress
 
 
@@ -41,6 +45,7 @@ def write_head_run(
     source: FeaturesPart,
     division: Division,
     options: SplitOptions,
+    folding: FoldOptions,
     promising: PromiseOptions,
     probe_features: np.ndarray,
     *,
@@ -61,6 +66,7 @@ def write_head_run(
         source: which file it was.
         division: of its images.
         options: how they were divided.
+        folding: how the head was cross-validated.
         promising: what the head was to promise.
         probe_features: float32 `(n_probes, n_features)`.
         asking: which question was asked for.
@@ -99,6 +105,7 @@ def write_head_run(
                 "head": fitted.kind,
                 **fitted.parameters,
                 **asdict(options),
+                **asdict(folding),
                 **asdict(promising),
                 **asdict(asking),
             },
@@ -115,9 +122,8 @@ def write_head_run(
             names_and_head_sha256=bind_names(
                 folder, fitted.class_names, find_head(fitted.kind).files
             ),
-            scored_images=identify_scored_images(
-                contents.images.digests, fitted.splits, fitted.labels, fitted.class_names
-            ),
+            scored_images=_identify_images(contents, fitted),
+            folds=fitted.folds,
             temperature=fitted.temperature,
             promise=promise,
             question=question,
@@ -139,9 +145,29 @@ def _write_images(
     probabilities = fitted.probabilities
     predictions = Predictions(images.paths, fitted.splits, fitted.labels, probabilities)
     write_predictions(folder, predictions, fitted.class_names, on_progress)
+    if fitted.out_of_fold is not None:
+        write_out_of_fold(
+            folder, fitted.out_of_fold, images.paths, fitted.labels, fitted.class_names
+        )
     write_digests(folder, images.digests)
     paths = [images.paths[row] for row in rows.tolist()]
     write_probes(folder, Probes(paths, contents.probe_pixels, probe_features, probabilities[rows]))
+
+
+def _identify_images(contents: Contents, fitted: Fit) -> dict[str, str]:
+    """Which images were scored, by split and out of folds."""
+
+    def identify(splits: np.ndarray) -> dict[str, str]:
+        return identify_scored_images(
+            contents.images.digests, splits, fitted.labels, fitted.class_names
+        )
+
+    found = identify(fitted.splits)
+    if fitted.out_of_fold is not None:
+        in_folds = np.full_like(fitted.splits, NO_SPLIT)
+        in_folds[fitted.out_of_fold.rows] = TRAIN
+        found[FOLDS] = identify(in_folds)[SPLITS[TRAIN]]
+    return found
 
 
 def _draw(folder: Path, name: str, fitted: Fit) -> None:
@@ -153,10 +179,10 @@ def _draw(folder: Path, name: str, fitted: Fit) -> None:
     plot_learning_curve(
         folder / "learning-curve.png", fitted.history, x=fitted.x, best=best, title=name
     )
-    split = next(split for split in ("test", "val", "train") if split in fitted.metrics)
+    split = next(split for split in SCORED_SPLITS if split in fitted.metrics)
     plot_confusion_matrix(
         folder / "confusion-matrix.png",
         fitted.metrics[split].confusion_matrix,
         fitted.class_names,
-        title=f"{name}, {split} split",
+        title=f"{name}, {'out of folds' if split == FOLDS else f'{split} split'}",
     )

@@ -34,6 +34,8 @@ _X_LABELS = {
     "epoch": "epoch",
     "C": "C (to the right: less regularisation)",
     "alpha": "alpha (to the right: more regularisation)",
+    "neighbours": "neighbours that vote",
+    "iterations": "iterations",
 }
 
 # The axis reaches this many times as far from perfect as what must be seen; a start further off
@@ -109,6 +111,7 @@ def plot_finetuning(
     panels = figure.subplots(2, 2, sharey="row", width_ratios=(1, 1.25))
     figure.subplots_adjust(left=0.075, right=0.905, top=0.81, bottom=0.09, wspace=0, hspace=0.42)
     here = _find_best(head_history, head_x, head_best)
+    head_history = [_without_left_out(record) for record in head_history]
     essential = [*finetune_history, *([] if here is None else [head_history[here]])]
     for (left, right), quantity in zip(panels, PANELS, strict=True):
         _draw_curves(left, head_history, head_x, quantity)
@@ -130,6 +133,13 @@ def plot_finetuning(
     write_figure(figure, path, title, left=0.075)
 
 
+def _without_left_out(record: Any) -> Any:
+    """A fine-tuning leaves no rows out, so there is nothing to compare such a curve with."""
+    if not isinstance(record, Mapping):
+        return record
+    return {name: value for name, value in record.items() if not name.startswith("left_out")}
+
+
 def _draw_curves(ax: Axes, history: History, x: str, quantity: str) -> None:
     for split, (_, color) in LINES.items():
         values = _column(history, f"{split}_{quantity}")
@@ -141,7 +151,7 @@ def _draw_curves(ax: Axes, history: History, x: str, quantity: str) -> None:
 
 def _style_x(ax: Axes, history: History, x: str) -> None:
     values = _column(history, x)
-    if x == "epoch":
+    if x in ("epoch", "iterations"):
         pad = max(0.03 * np.ptp(values), 0.25)
         ax.set_xlim(values.min() - pad, values.max() + pad)
         ticks = MaxNLocator(7, integer=True, steps=[1, 2, 5, 10]).tick_values(*ax.get_xlim())

@@ -1,8 +1,8 @@
 """The confusion matrices of a run, in a file of their own: 2,000 classes make 4,000,000 cells each.
 
-`confusion-matrices.npz` has for each split, `train`, `val` and `test`, integers
-`(n_classes, n_classes)`: rows are labels, columns predictions. Of a fine-tuned run it has those of
-the frozen head, too: `frozen_val` and so on.
+`confusion-matrices.npz` has for each split, `train`, `val` and `test`, and for `folds`, integers
+`(n_classes, n_classes)`: rows are labels, columns predictions; of folds the sum over repeats. Of a
+fine-tuned run it has those of the frozen head, too: `frozen_val` and so on.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from pipeline.errors import RunError
 from pipeline.images.splits import SPLITS
 from pipeline.runs.manifest import Manifest
 from pipeline.runs.run_folder import Run
-from pipeline.runs.scores import Metrics
+from pipeline.runs.scores import FOLDS, Metrics
 from pipeline.system.array_files import UnreadableError, read_arrays
 from pipeline.system.atomic_files import atomic_path
 from pipeline.system.expected_tables import Table
@@ -58,7 +58,7 @@ def read_confusion_matrices(run: Run) -> dict[str, np.ndarray]:
 
 def _list_scores(manifest: Manifest) -> dict[str, Metrics]:
     def in_order(scores: Mapping[str, Metrics], start: str = "") -> dict[str, Metrics]:
-        return {f"{start}{name}": scores[name] for name in SPLITS if name in scores}
+        return {f"{start}{name}": scores[name] for name in (*SPLITS, FOLDS) if name in scores}
 
     tuned = manifest.finetuning
     frozen = {} if tuned is None else in_order(tuned.metrics_frozen, FROZEN)

@@ -19,6 +19,7 @@ from pipeline.errors import RunError
 from pipeline.features.question import Question
 from pipeline.images.split_rules import CHANCE
 from pipeline.recipe import EngineRecord, Recipe
+from pipeline.runs.fold_scores import FoldScores
 from pipeline.runs.promise.record import PromisePart
 from pipeline.runs.scores import SCORED_SPLITS, Metrics
 from pipeline.runs.significance import Comparison
@@ -151,7 +152,7 @@ class Manifest:
         chosen: what was chosen, in words such as `C = 1`.
         chosen_by: the split that chose (`val`), the `user`, or `nothing` where there was no choice.
         history: what `history.csv` runs over.
-        metrics: scores by split; at least one of train, val and test.
+        metrics: scores by split; at least one of train, val, test and folds.
         seconds: by stage.
         notes: sentences for people.
         software: versions of the packages that decide numbers.
@@ -162,6 +163,7 @@ class Manifest:
         names_and_head_sha256: binds the names of the classes to the head, see `binding.py`; None in
             runs from before there was one.
         scored_images: by split, sha256 of its images and their labels; empty in runs of 0.1.0.
+        folds: of a run with cross-validation, how its folds did.
         temperature: that the scores of the head in its files are divided by, 1 = they are left.
         promise: of the answers; None where every image gets one.
         question: what was asked, where it is not what the feature file's labels ask.
@@ -191,6 +193,7 @@ class Manifest:
     names_and_head_sha256: str | None = None
     scored_images: dict[str, str] = field(default_factory=dict)
     data_name: str = ""
+    folds: FoldScores | None = None
     temperature: float = 1.0
     promise: PromisePart | None = None
     question: Question | None = None
@@ -210,7 +213,7 @@ class Manifest:
 
     @property
     def scored_split(self) -> str:
-        """The split whose scores are the fairest there are: test, val or train."""
+        """The split whose scores are the fairest there are: test, folds, val or train."""
         return next(name for name in SCORED_SPLITS if name in self.metrics)
 
 

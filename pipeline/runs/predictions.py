@@ -65,8 +65,7 @@ def write_predictions(
 
 def _describe(predictions: Predictions, class_names: list[str]) -> Iterator[list[str]]:
     """The CSV's rows, the first of them the names of the columns."""
-    has_all = len(class_names) <= MOST_COLUMNS
-    yield [*_COLUMNS, *(class_names if has_all else _name_highest())]
+    yield [*_COLUMNS, *name_probabilities(class_names)]
     for row, path in enumerate(predictions.paths):
         label, split = int(predictions.labels[row]), int(predictions.splits[row])
         probabilities = predictions.probabilities[row]
@@ -75,12 +74,22 @@ def _describe(predictions: Predictions, class_names: list[str]) -> Iterator[list
             SPLITS[split] if split >= 0 else "",
             class_names[label] if label >= 0 else "",
             class_names[probabilities.argmax()],
-            *(
-                map(_to_text, probabilities.tolist())
-                if has_all
-                else _describe_highest(probabilities, label, class_names)
-            ),
+            *describe_probabilities(probabilities, label, class_names),
         ]
+
+
+def name_probabilities(class_names: list[str]) -> list[str]:
+    """The columns of probabilities: one for each class, or of more than 100 the highest ones."""
+    return class_names if len(class_names) <= MOST_COLUMNS else _name_highest()
+
+
+def describe_probabilities(
+    probabilities: np.ndarray, label: int, class_names: list[str]
+) -> list[str]:
+    """The fields of one image in these columns; `label` is -1 for none."""
+    if len(class_names) <= MOST_COLUMNS:
+        return list(map(_to_text, probabilities.tolist()))
+    return list(_describe_highest(probabilities, label, class_names))
 
 
 def _name_highest() -> list[str]:

@@ -17,7 +17,8 @@ from pipeline.images.splits import SPLITS
 from pipeline.system.memory import SCIPY_BYTES, require_memory
 from pipeline.system.printable import printable
 
-SCORED_SPLITS = ("test", "val", "train")  # the fairest first
+FOLDS = "folds"  # cross-validation: each image scored by a head that was fitted without it
+SCORED_SPLITS = ("test", FOLDS, "val", "train")  # the fairest first
 # What a probability counts for at least in a log-loss, as in scikit-learn.
 LEAST_PROBABILITY = float(np.finfo(np.float64).eps)
 _N_NAMED = 3  # of the classes that a sentence is about
@@ -85,14 +86,14 @@ class Metrics:
         return [one.name for one in self.per_class if one.n_samples == 0]
 
 
-def wilson_interval(n_correct: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+def wilson_interval(n_correct: float, n: int, confidence: float = 0.95) -> tuple[float, float]:
     """Wilson score interval of a share; honest for small `n` and near 0 and 1.
 
     Source: E. B. Wilson, "Probable inference, the law of succession, and statistical
     inference", JASA 22 (1927), without continuity correction.
 
     Args:
-        n_correct: successes, 0..`n`.
+        n_correct: successes, 0..`n`; a mean over repeats need not be whole.
         n: trials. With none, nothing is known: (0, 1).
         confidence: between 0 and 1.
 

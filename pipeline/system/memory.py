@@ -19,7 +19,7 @@ _UNITS = (
 )
 _ASSUMED_BYTES = 4 * 2**30  # where the system does not say
 # Of addresses, for scipy and scikit-learn; with 200 MB OpenBLAS was seen to spin for ever.
-SCIPY_BYTES = 400 * 10**6
+SCIPY_BYTES = 500 * 10**6
 _WAY_OUT = (
     "Raise the limit of this process (`ulimit -v`) or of its container, end other programs, or "
     "use a machine with more memory."

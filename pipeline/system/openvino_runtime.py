@@ -15,7 +15,7 @@ from pipeline.system.memory import require_memory
 __all__ = ["openvino"]
 
 _TELEMETRY = "openvino_telemetry"
-_NEEDED_BYTES = 400 * 10**6  # for a small network on two cores; with 210 MB it aborted
+_NEEDED_BYTES = 800 * 10**6  # for a small network on two cores; with 500 MB it may abort
 
 
 @contextmanager

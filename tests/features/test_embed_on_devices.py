@@ -4,16 +4,17 @@ Stand-ins compute on the CPU and call themselves GPUs: this has never run on sev
 """
 
 import os
-import signal
-from dataclasses import replace
+import sys
 from functools import partial
-from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from conftest import call
+from gpu_stand_ins import Different, Dying, OnGPU, no_memory, three_gpus
 
 from benchmarks.stand_in import RECIPE, StandIn, extract
+from pipeline.backbones.engines.device import Device
 from pipeline.errors import DeviceError, EngineError
 from pipeline.features import device_process, embed_on_devices
 from pipeline.features.device_process import count_gpus
@@ -24,39 +25,6 @@ from pipeline.features.update import UpdateOptions, update_features
 from pipeline.images.dataset import scan_dataset
 
 DEVICES = ["0", "GPU-5a"]
-
-
-class OnGPU(StandIn):
-    """Calls itself a GPU, and leaves a file for each batch that says what it saw."""
-
-    model = "Stand-in 9000"
-
-    def __init__(self, batch_size=None):
-        super().__init__(batch_size)
-        self.record = replace(self.record, device="gpu", device_name=self.model)
-
-    def __call__(self, pixels):
-        Path(f"saw-{os.environ['CUDA_VISIBLE_DEVICES']}-{os.getpid()}").touch()
-        return super().__call__(pixels)
-
-
-class Different(OnGPU):
-    """Another card wherever the second device is seen."""
-
-    def __init__(self, batch_size=None):
-        self.model = f"Stand-in {os.environ['CUDA_VISIBLE_DEVICES']}"
-        super().__init__(batch_size)
-
-
-class Dying(OnGPU):
-    """Is killed at its first batch."""
-
-    def __call__(self, pixels):
-        os.kill(os.getpid(), signal.SIGKILL)
-
-
-def no_memory(batch_size):
-    raise DeviceError("Not enough memory for a batch of 128 images.")
 
 
 def on_devices(make, batch_size=None):
@@ -108,10 +76,6 @@ def test_error_of_a_device_arrives_as_it_was_raised():
         on_devices(no_memory)
 
 
-def three_gpus(engine):
-    return 3
-
-
 @pytest.mark.parametrize(
     ("visible", "names"), [("", ["0", "1", "2"]), ("GPU-5a, 7,2", ["GPU-5a", "7", "2"])]
 )
@@ -121,26 +85,18 @@ def test_gpus_are_called_as_cuda_calls_them(monkeypatch, visible, names):
     assert find_gpus(None) == names
 
 
-@pytest.mark.parametrize("n_gpus", [0, 1, 8])
-def test_gpus_are_counted_until_there_is_none(monkeypatch, n_gpus):
-    def find(wanted, engine):
-        number = int(wanted.removeprefix("gpu:"))
-        if number >= n_gpus:
-            raise DeviceError(f"{engine} sees {n_gpus} GPU(s).")
-
-    monkeypatch.setattr(device_process, "find_device", find)
-    if n_gpus:
-        assert count_gpus("jax") == n_gpus
-    else:
-        with pytest.raises(DeviceError, match="jax sees 0 GPU"):
-            count_gpus("jax")
+@pytest.mark.parametrize(("seen_by", "n_gpus"), [("jax", 2), ("tensorflow", 3)])
+def test_gpus_are_those_of_the_library_that_sees_one(monkeypatch, seen_by, n_gpus):
+    found = Device("/GPU:0", "a GPU", seen_by=seen_by)
+    monkeypatch.setattr(device_process, "find_device", lambda wanted, engine: found)
+    monkeypatch.setattr(device_process, "list_gpus", lambda: ([("H100", "9.0")] * 2, ""))
+    config = SimpleNamespace(list_physical_devices=lambda kind: ["a GPU"] * 3)
+    monkeypatch.setitem(sys.modules, "tensorflow", SimpleNamespace(config=config))
+    assert count_gpus(None) == n_gpus
 
 
 def test_all_gpus_where_there_are_none_is_an_error_that_says_so(photos, monkeypatch):
-    def no_gpus(engine):
-        raise DeviceError("TensorFlow sees 0 GPU(s). Received: `device=gpu:0`")
-
-    monkeypatch.setattr(embed_on_devices, "find_gpus", no_gpus)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
     outcome = call("extract", photos, "--backbone", "efficientnet-lite0", "--device", "all")
     assert outcome.exit_code == 1
     assert "sees 0 GPU(s)" in outcome.stderr

@@ -41,6 +41,8 @@ WRONG = {
     "drop_small": -1,
     "promise": 1.0,
     "unlike": -0.1,
+    "folds": 1,
+    "repeats": 0,
 }
 
 
@@ -157,10 +159,10 @@ def test_dense_head_with_a_wrong_number_is_one_message_and_no_run(
 @pytest.mark.parametrize(
     ("head", "other", "option", "value"),
     [
-        ("dense", "logreg", "--C", "0.1"),
+        ("dense", "logreg or svm", "--C", "0.1"),
         ("logreg", "dense", "--hidden", "64"),
         ("logreg", "dense", "--dropout", "0.5"),
-        ("logreg", "dense", "--learning-rate", "0.01"),
+        ("logreg", "dense or boosting", "--learning-rate", "0.01"),
         ("logreg", "dense", "--epochs", "200"),
     ],
 )
@@ -169,7 +171,7 @@ def test_option_of_the_other_head_is_wrong_usage_even_with_its_default(
 ):
     outcome = call("fit-head", features, "--head", head, option, value)
     assert outcome.exit_code == 2
-    assert f"{option} is an option of the {other} head" in outcome.stderr
+    assert f"{option} is an option of the {other} " in outcome.stderr
     assert f"Received: --head {head} {option} {value}" in outcome.stderr
     assert not (tmp_path / "runs").exists()
 

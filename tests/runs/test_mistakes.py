@@ -30,8 +30,8 @@ def test_the_surest_mistakes_of_a_split_come_first_and_others_do_not_count():
     assert [mistake.path for mistake in found.worst] == ["1.jpg", "0.jpg"]
     assert describe_mistakes(found, "runs/x/predictions.csv") == [
         "2 of 3 val images are wrong:",
-        "  1.jpg: cats, taken for dogs by 0.90",
-        "  0.jpg: cats, taken for dogs by 0.75",
+        "  1.jpg: cats, taken for dogs (0.90)",
+        "  0.jpg: cats, taken for dogs (0.75)",
         "All predictions: runs/x/predictions.csv",
     ]
 
@@ -41,7 +41,7 @@ def test_of_many_mistakes_five_are_shown_and_names_do_nothing_to_a_terminal():
     lines = describe_mistakes(find_mistakes(said, NAMES, VAL, "val"), "x")
     assert lines[0] == "8 of 8 val images are wrong, the 5 surest of them:"
     assert len(lines) == 7
-    assert lines[1] == "  a\\x1b[31m.jpg: cats, taken for dogs by 0.90"
+    assert lines[1] == "  a\\x1b[31m.jpg: cats, taken for dogs (0.90)"
 
 
 def test_without_a_mistake_nothing_is_said():

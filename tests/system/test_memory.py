@@ -76,7 +76,7 @@ def test_work_that_the_limit_has_no_room_for_is_refused_before_a_library_hangs(e
         cwd=tmp_path,
     )
     assert done.returncode == 1
-    assert done.stderr.startswith("Error: Fitting a head needs 400 MB of addresses.")
+    assert done.stderr.startswith("Error: Fitting a head needs 500 MB of addresses.")
     assert "are left of 451 MB (`ulimit -v`)" in done.stderr
     assert done.stderr.count("\n") == 2
     assert not (tmp_path / "runs").exists()

@@ -72,9 +72,9 @@ def require_device(wanted: str, engine: str | None, *, in_processes: bool = Fals
     if in_processes and found.is_gpu:
         raise DeviceError(
             f"Processes cannot share a GPU: each would keep a network of its own on "
-            f"{found.description}, and wait for the others there. Expected threads, which keep it "
-            f"busy. Received: `parallel=processes` and `device={wanted}`\n"
-            "Say `parallel=threads`, or compute on the CPU: `device=cpu`."
+            f"{found.description}, and wait for the others there. Expected processes that only "
+            f"decode, or threads. Received: `parallel=processes` and `device={wanted}`\n"
+            "Say `parallel=decoders`, or compute on the CPU: `device=cpu`."
         )
 
 

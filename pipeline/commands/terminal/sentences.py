@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from pipeline.finetuning.finetune import FinetuneResult
     from pipeline.heads.fit_head import FitResult
     from pipeline.images.dataset import Dataset
+    from pipeline.runs.fold_scores import FoldScores
     from pipeline.runs.mistakes import Mistakes
+    from pipeline.runs.scores import Metrics
 
 
 def describe_finetuning(result: "FinetuneResult") -> str:
@@ -48,11 +50,22 @@ def describe_mistakes(mistakes: "Mistakes", place: str) -> list[str]:
         f"{mistakes.n_wrong:,} of {mistakes.n_images:,} {of}images {are} wrong{which}:",
         *(
             f"  {printable(one.path)}: {visible(one.label)}, taken for "
-            f"{visible(one.predicted)} by {one.probability:.2f}"
+            f"{visible(one.predicted)} ({one.probability:.2f})"
             for one in mistakes.worst
         ),
         f"All predictions: {place}",
     ]
+
+
+def describe_folds(folds: "FoldScores", metrics: "Metrics") -> str:
+    """How well the folds did, and how far they are from each other."""
+    every = [accuracy for repeat in folds.accuracies for accuracy in repeat]
+    times = f", {folds.n_repeats} times" if folds.n_repeats > 1 else ""
+    return (
+        f"{folds.n_folds} folds{times}: accuracy {metrics.accuracy:.4f}, a fold's "
+        f"{min(every):.4f} to {max(every):.4f} (standard deviation {folds.spread:.4f}). The head "
+        "that is kept was fitted after them."
+    )
 
 
 def count_given_splits(dataset: "Dataset") -> tuple[np.ndarray, list[str]]:

@@ -24,6 +24,7 @@ from pipeline.commands.terminal.sentences import (
     count_given_splits,
     describe_choice,
     describe_finetuning,
+    describe_folds,
     describe_mistakes,
     describe_skipped,
 )
@@ -37,8 +38,9 @@ from pipeline.commands.terminal.tables import (
     score_table,
 )
 from pipeline.images.splits import SPLITS
+from pipeline.runs.out_of_fold import CSV_NAME as OUT_OF_FOLD_NAME
 from pipeline.runs.predictions import CSV_NAME
-from pipeline.runs.scores import Metrics, describe_absent_classes
+from pipeline.runs.scores import FOLDS, SCORED_SPLITS, Metrics, describe_absent_classes
 from pipeline.runs.significance import CHANGED_SIDES
 from pipeline.system.csv_files import format_csv
 from pipeline.system.printable import count, printable
@@ -143,17 +145,21 @@ class Terminal(Output):
                     "seconds": result.seconds,
                     "metrics": {name: m.to_dict() for name, m in result.metrics.items()},
                     "mistakes": result.mistakes.to_dict(),
+                    **({} if result.folds is None else {"folds": asdict(result.folds)}),
                     **({} if result.promise is None else {"promise": asdict(result.promise)}),
                 }
             )
             return
         self._print_scores(result.metrics)
-        best = next(name for name in ("test", "val", "train") if name in result.metrics)
+        best = next(name for name in SCORED_SPLITS if name in result.metrics)
         place = f"{result.folder / 'manifest.json'}, metrics, {best}, per_class"
         self._print_classes(result.metrics[best], best, place)
-        self._print_mistakes(result.mistakes, str(result.folder / CSV_NAME))
+        csv_name = OUT_OF_FOLD_NAME if best == FOLDS else CSV_NAME
+        self._print_mistakes(result.mistakes, str(result.folder / csv_name))
         self.result(describe_choice(result))
-        if "test" not in result.metrics and result.chosen_by == "val":
+        if result.folds is not None:
+            self.result(describe_folds(result.folds, result.metrics[FOLDS]))
+        if best == "val" and result.chosen_by == "val":
             self.result("There is no test split: validation chose, so its scores flatter a little.")
         if result.promise is not None:
             self.result(result.promise.describe())

@@ -113,6 +113,12 @@ def fit_shots(
             "Received: both",
             "shots",
         )
+    if checked.folding.folds is not None:
+        raise ParameterError(
+            "Few images are drawn anew for each head already. Expected `shots` without `folds`. "
+            "Received: both",
+            "shots",
+        )
     target = None if output is None else as_path(output, "output")
     with claim_output(target, force=False), FeatureFile(Path(features)) as file:
         contents, _, asked = ask(file.contents, checked.asking)

@@ -27,6 +27,8 @@ from pipeline.heads.training_rows import check_rows, survey_rows
 from pipeline.system.progress import OnProgress
 
 N_STRENGTHS = 100
+# Of many classes fewer strengths are tried, since each costs as much as there are classes.
+_LEAST_STRENGTHS, _MOST_SCORES = 20, 4000
 _LEAST_POWER, _MOST_POWER = -6.0, 0.5  # of ten, times the greatest eigenvalue
 
 
@@ -66,8 +68,11 @@ def fit_ridge(
         survey = survey_rows(rows.features, rows.is_train, on_progress)
         ridge_rows = RidgeRows(rows.features, rows.labels, rows.is_train, weights)
         found = decompose(ridge_rows, survey.mean, on_progress)
+        n_strengths = max(_LEAST_STRENGTHS, min(N_STRENGTHS, _MOST_SCORES // len(weights)))
         alphas = (
-            list_strengths(found) if options.alpha is None else np.array([float(options.alpha)])
+            list_strengths(found, n_strengths)
+            if options.alpha is None
+            else np.array([float(options.alpha)])
         )
         require_strengths(alphas, found)
         judged, chosen_scores = judge_strengths(ridge_rows, found, alphas, units, on_progress)

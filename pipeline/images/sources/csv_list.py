@@ -87,8 +87,8 @@ def _require_paths(csv_path: Path, columns: Columns, table: CsvTable) -> None:
         path, label = (columns.names[column].strip() for column in (paths, labels))
         raise DatasetError(
             f"Column {path!r} holds no paths of images, and column {label!r} does. Expected the "
-            f"paths in {path!r}. Received: {csv_path}, whose first line has {some[0][paths]!r} "
-            f"there\nThe columns seem to be swapped: swap the two names in the first line."
+            f"paths in {path!r}. Received: {csv_path} with {some[0][paths]!r} there\n"
+            "The columns seem to be swapped: swap the two names in the first line."
         )
 
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from pipeline.commands.terminal.class_chart import draw_class_chart, printable
+from pipeline.commands.terminal.class_chart import draw_class_chart
+from pipeline.system.printable import printable
 
 
 def draw(names, counts, columns):

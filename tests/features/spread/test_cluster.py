@@ -125,6 +125,7 @@ def test_command_line_gives_the_rows_of_one_machine(workers, extracted, tmp_path
     assert ours["features"] == theirs["features"]
 
 
+@pytest.mark.slow
 def test_worker_that_comes_later_and_differs_is_refused_by_name(
     workers, many, tmp_path, small_tasks
 ):

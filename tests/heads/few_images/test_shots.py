@@ -69,6 +69,7 @@ def test_a_draw_of_more_images_holds_the_draw_of_fewer_and_is_repeated(made, tmp
         (("--shots", "1,x"), "whole numbers of images a class"),
         (("--shots", "0"), "whole numbers of images a class"),
         (("--shots", "1", "--promise", "0.9"), "--shots without --promise"),
+        (("--shots", "1", "--folds", "3"), "--shots without --folds"),
         (("--shots", "1", "--seeds", "0"), "--seeds"),
     ],
 )
