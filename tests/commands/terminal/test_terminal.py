@@ -170,14 +170,11 @@ def test_runs_that_can_be_compared_have_a_column_for_each_setting_that_differs(s
     lines = screen(lambda t: t.show_runs(entries, [], as_json=False))
     assert lines[1] == "all: dense, hidden=256"
     head = next(line.split() for line in lines if "accuracy" in line)
-    assert head == ["run", "accuracy", "log-loss", "dropout", "class", "weight", "chosen"]
+    assert head == ["run", "accuracy", "log-loss", "dropout", "class", "weight"]
     rows = [line.split()[3:] for line in lines if line.startswith(" runs/")]
-    assert rows == [
-        ["0.01", "balanced", "epoch", "0", "of", "9"],
-        ["0.1", "balanced", "epoch", "1", "of", "9"],
-        ["0.1", "-", "epoch", "2", "of", "9"],
-    ]
-    assert " ".join(lines).count("made 2026-11-24 20:01") == 3
+    assert rows == [["0.01", "balanced"], ["0.1", "balanced"], ["0.1", "-"]]
+    for number in range(3):  # what has no room stands below
+        assert f"chosen epoch {number} of 9" in " ".join(lines)
     assert all(len(line) <= WIDTH for line in lines)
 
 
