@@ -68,8 +68,9 @@ def open_run(folder: str | os.PathLike[str]) -> Run:
         raise RunError(
             f"{what}. Expected a folder that `frostline.fit_head()` or `frostline.finetune()` "
             f"wrote, or the name of one in {RUNS_FOLDER.resolve()}. Received: {folder}"
-            f"{denial(folder)}\n{_suggest_run(folder)}"
+            f"{denial(folder)}\n"
             "`frostline.list_runs()` lists the runs. `frostline.fit_head(FEATURES)` makes one."
+            f"{_suggest_run(folder)}"
         )
     return Run(folder, read_manifest(folder))
 
@@ -82,7 +83,7 @@ def _suggest_run(folder: Path) -> str:
     except OSError:
         return ""
     close = get_close_matches(folder.name, names, n=1)
-    return f"Did you mean {printable(str(place / close[0]))}? " if close else ""
+    return f" Did you mean {printable(str(place / close[0]))}?" if close else ""
 
 
 def find_run(folder: Path) -> Path:

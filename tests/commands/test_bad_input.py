@@ -189,7 +189,8 @@ def test_a_device_of_no_kind_is_wrong_usage_in_every_command(command):
 def test_a_number_that_an_option_can_never_have_is_wrong_usage_in_every_command(command):
     arguments = {"evaluate": ("a", "b"), "predict": ("a", "b"), "runs": (), "backbones": ()}
     for option in main.commands[command].get_params(click.Context(main.commands[command])):
-        if isinstance(option.type, Value) and option.type.entry.type is not str:
+        is_typed = isinstance(option, click.Option) and isinstance(option.type, Value)
+        if is_typed and option.type.entry.type is not str:
             outcome = call(command, *arguments.get(command, ("a",)), option.opts[0], -1)
             assert outcome.exit_code == 2, outcome.stderr
             assert f"Invalid value for '{option.opts[0]}': expected" in outcome.stderr

@@ -96,7 +96,7 @@ def test_a_run_is_known_by_its_name(run, tmp_path):
         outcome = call("predict", other, "a.png")
         assert outcome.exit_code == 1
         assert outcome.stderr.startswith("Error: There is no such run. Expected a folder that")
-        assert f"or the name of one in runs/. Received: {other}\n" in outcome.stderr
+        assert f"or the name of one in {tmp_path / 'runs'}. Received: {other}\n" in outcome.stderr
     for other in ("..", ".", "runs"):
         assert "This is not a run" in call("predict", other, "a.png").stderr
     (tmp_path / "features.h5").touch()

@@ -106,8 +106,12 @@ import os, sys, numpy as np
 from types import SimpleNamespace as Prediction
 from pipeline.commands.terminal.terminal import Terminal
 form, *names = sys.argv[1:]
-good = [Prediction(path=name, probabilities=np.array([.4, .6]), reason=None) for name in names]
-bad = Prediction(path="bad " + names[-1], probabilities=None, reason="no image")
+silent = dict(answer=None, no_answer=None)
+good = [
+    Prediction(path=name, probabilities=np.array([.4, .6]), reason=None, **silent)
+    for name in names
+]
+bad = Prediction(path="bad " + names[-1], probabilities=None, reason="no image", **silent)
 Terminal().show_predictions([*good, bad], ["red\\n", "blue"], 2, form)
 """
 
