@@ -67,7 +67,13 @@ for command in (
 def run(prog_name: str | None = None) -> None:
     """The command line as a program of its own; an installed `frostline` knows its name itself."""
     want_sieve()
-    sys.exit(main(prog_name=prog_name))
+    try:
+        code = main(prog_name=prog_name)
+    except SystemExit as ended:
+        code = ended.code
+    # Now the frames of what was interrupted are gone, and the threads that they left at work: no
+    # library computes any more while Python ends.
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -159,8 +159,12 @@ def _try(place, command, number, moment, expected, tally, is_warm) -> None:
             [f"{command.writes}.parts"],
         ):
             wrong.append(f"left after {number.name}: {find_leftovers(folder)}")
-        has_run = command.writes in {"r", "tuned-1"}
-        if has_run and (folder / command.writes).exists():
+        is_kept = command.writes in {
+            "r",
+            "tuned-1",
+            "data",
+        }  # and not replaced
+        if is_kept and (folder / command.writes).exists():
             again = None
         else:
             again = place.run((*command.arguments, *command.again), folder, is_warm=is_warm)

@@ -23,7 +23,7 @@ def make_many_images(root: Path, n_images: int, n_classes: int) -> None:
         (root / f"class{label:05d}").mkdir(parents=True)
     for number in range(n_images):
         label = number % n_classes
-        colour = bytes((label * 37 % 256, label * 101 % 256, label * 11 % 256))
+        colour = (label * 7_368_787 % 2**24).to_bytes(3, "big")  # another one for each class
         corner = number.to_bytes(3, "big")
         rows = b"\0" + corner + colour * 15 + (b"\0" + colour * 16) * 15
         (root / f"class{label:05d}" / f"{number:06d}.png").write_bytes(_png(rows))

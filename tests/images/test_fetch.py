@@ -181,5 +181,5 @@ def test_archive_of_equal_size_and_time_is_not_mistaken_either(tmp_path):
 
 def test_other_commands_say_how_to_unpack_an_archive(tmp_path):
     archive = pack(tmp_path / "photos.zip", make_photos(tmp_path / "x", n_per_class=2), "")
-    with pytest.raises(DatasetError, match=rf"`frostline.fetch\({archive}\)`"):
+    with pytest.raises(DatasetError, match=rf"`frostline.fetch\('{archive}'\)`"):
         scan_dataset(archive)
