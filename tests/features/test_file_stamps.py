@@ -119,9 +119,9 @@ def test_a_file_from_before_there_were_stamps_costs_nothing_and_gets_them(
         write(group, images)
         del group["ctime_ns"], group["inode"]
 
-    write = feature_file._write_images
+    write = feature_file.write_images
     with monkeypatch.context() as patch:
-        patch.setattr(feature_file, "_write_images", write_without)
+        patch.setattr(feature_file, "write_images", write_without)
         extract(bitmaps, target)
     read_files.clear()
     summary, stand_in = extract(bitmaps, target)
