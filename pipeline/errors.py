@@ -72,7 +72,7 @@ class StorageError(FrostlineError):
     """The disk is full, or a file or folder cannot be written."""
 
 
-class OutOfMemoryError(FrostlineError, MemoryError):
+class OutOfMemoryError(FrostlineError):
     """The process may not take the memory that the work needs."""
 
 
