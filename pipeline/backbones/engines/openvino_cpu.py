@@ -22,6 +22,7 @@ from pipeline.errors import EngineError
 from pipeline.system.openvino_runtime import openvino
 from pipeline.system.parallel import map_batches
 from pipeline.system.quiet_start import no_start_up_talk
+from pipeline.system.signal_stack import signal_stack_kept
 
 _BFLOAT16 = "mixed_bfloat16"
 _WORTH_SAYING = 1.5  # times as fast
@@ -154,7 +155,8 @@ class _Compiled:
         try:
             model = core.read_model(converted.graph, converted.weights)
             model.reshape([batch_size, *list(model.input(0).partial_shape)[1:]])
-            compiled = core.compile_model(model, "CPU", settings)
+            with signal_stack_kept():
+                compiled = core.compile_model(model, "CPU", settings)
             for _ in range(n_streams):
                 request = compiled.create_infer_request()
                 # Here, by one thread: the first array that is made of a tensor starts numpy's
@@ -192,7 +194,8 @@ def compare_rates(one: _Compiled, other: _Compiled, batch_size: int, n_streams: 
 
 def has_bfloat16(core: Any) -> bool:
     """Whether the processor multiplies matrices in bfloat16."""
-    return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    with signal_stack_kept():
+        return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def convert_to_openvino(network: Network) -> ConvertedNetwork:
