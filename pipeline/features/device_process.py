@@ -78,8 +78,8 @@ def serve_device(connection: Connection, job: DeviceJob) -> None:
     connection.send(("ready", ReadyDevice(embed.record, embed.notes, *numbers)))
     answering = Lock()
 
-    def answer(slot: int, n_images: int) -> None:
-        said = (slot, *_try(lambda: embed(slots[slot, :n_images])))
+    def answer(ticket: int, slot: int, n_images: int) -> None:
+        said = (ticket, *_try(lambda: embed(slots[slot, :n_images])))
         with answering:
             connection.send(said)
 

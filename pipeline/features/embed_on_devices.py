@@ -6,10 +6,8 @@ The processes only compute. Who calls it decodes, and writes the rows: there is 
 import math
 import os
 import weakref
-from concurrent.futures import Future
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from queue import SimpleQueue
-from threading import Lock, Thread
 
 import numpy as np
 
@@ -23,6 +21,7 @@ from pipeline.features.device_process import (
     serve_device,
 )
 from pipeline.features.embed import MakeEmbedder
+from pipeline.system.child_calls import ChildCalls
 from pipeline.system.child_process import (
     ChildFailedError,
     ChildLostError,
@@ -76,9 +75,9 @@ class EmbedOnDevices:
             f"Computing on {len(devices)} GPUs ({names}; {model}), each in a process of its own.",
             *(note for note in ready[0].notes if not note.startswith("Computing on")),
         ]
-        self._calls = [_Calls(child) for child in children]
+        self._calls = [ChildCalls(child, _lost) for child in children]
         weakref.finalize(self, _stop, self._calls)
-        self._idle: SimpleQueue[tuple[int, _Calls]] = SimpleQueue()
+        self._idle: SimpleQueue[tuple[int, ChildCalls]] = SimpleQueue()
         for slot in range(self.n_streams):
             self._idle.put((slot, self._calls[slot % len(devices)]))
 
@@ -98,52 +97,13 @@ class EmbedOnDevices:
         slot, calls = self._idle.get()
         try:
             self._slots[slot, : len(pixels)] = pixels
-            rows: np.ndarray = calls.ask(slot, len(pixels))
-            return rows
+            kind, value = calls.ask(slot, len(pixels))
         finally:
             self._idle.put((slot, calls))
-
-
-class _Calls:
-    """What a device's process was asked for; a thread gives each caller its answer."""
-
-    def __init__(self, child: ChildProcess) -> None:
-        self._child = child
-        self._lock = Lock()
-        self._waiting: dict[int, Future[np.ndarray]] = {}
-        self._is_over = False
-        self._reader = Thread(target=self._read_answers, daemon=True)
-        self._reader.start()
-
-    def ask(self, slot: int, n_images: int) -> np.ndarray:
-        """Rows of the images in a slot."""
-        answer: Future[np.ndarray] = Future()
-        with self._lock:
-            if self._is_over:
-                raise _lost(self._child)
-            self._waiting[slot] = answer
-            with suppress(OSError):  # it is gone, which the reader notices
-                self._child.connection.send((slot, n_images))
-        return answer.result()
-
-    def stop(self) -> None:
-        """Ends the process."""
-        self._child.stop()
-
-    def _read_answers(self) -> None:
-        with suppress(EOFError, OSError):
-            while True:
-                slot, kind, value = self._child.connection.recv()
-                with self._lock:
-                    answer = self._waiting.pop(slot)
-                if kind == "rows":
-                    answer.set_result(value)
-                else:
-                    answer.set_exception(value if kind == "error" else ChildFailedError(value))
-        with self._lock:
-            self._is_over = True
-        for answer in self._waiting.values():
-            answer.set_exception(_lost(self._child))
+        if kind == "rows":
+            rows: np.ndarray = value
+            return rows
+        raise value if kind == "error" else ChildFailedError(value)
 
 
 def make_on_all(
@@ -219,6 +179,6 @@ def _lost(child: ChildProcess) -> EngineError:
     )
 
 
-def _stop(calls: list[_Calls]) -> None:
+def _stop(calls: list[ChildCalls]) -> None:
     for one in calls:
         one.stop()

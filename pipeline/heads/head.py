@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from pipeline.errors import ParameterError
 from pipeline.system.progress import OnProgress
 
 if TYPE_CHECKING:
@@ -25,6 +26,16 @@ class FeatureArray(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, rows: Any, /) -> np.ndarray: ...
+
+
+def require_width(features: FeatureArray, n_features: int) -> None:
+    """Raises a ParameterError for features of another backbone than the head was fitted on."""
+    if len(features.shape) != 2 or features.shape[1] != n_features:
+        raise ParameterError(
+            f"The head expects features of shape (n_samples, {n_features}). Received: shape "
+            f"{tuple(features.shape)}. Use features of the backbone that the head was fitted on",
+            "features",
+        )
 
 
 class Head(Protocol):

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.errors import ParameterError, ParityError, RunError
-from pipeline.heads.head import FeatureArray
+from pipeline.errors import ParityError, RunError
+from pipeline.heads.head import FeatureArray, require_width
 from pipeline.runs.scores import softmax
 from pipeline.system.array_files import UnreadableError, read_arrays
 from pipeline.system.expected_tables import Table
@@ -61,13 +61,7 @@ class LinearHead:
             ParameterError: the features are not as wide as the head's.
         """
         n_features, n_classes = self.kernel.shape
-        if len(features.shape) != 2 or features.shape[1] != n_features:
-            raise ParameterError(
-                f"The head expects features of shape (n_samples, {n_features}). Received: shape "
-                f"{tuple(features.shape)}. Use features of the backbone that the head was fitted "
-                "on",
-                "features",
-            )
+        require_width(features, n_features)
         kernel, bias = self.kernel.astype(np.float64), self.bias.astype(np.float64)
         probabilities = np.empty((features.shape[0], n_classes), np.float32)
         for start in range(0, features.shape[0], ROWS_PER_BLOCK):

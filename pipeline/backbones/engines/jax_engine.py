@@ -8,14 +8,11 @@ import importlib.util
 import math
 import pickle
 import queue
-import threading
 import weakref
-from concurrent.futures import Future
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import cache
 from importlib.metadata import entry_points
-from typing import Any
 
 import numpy as np
 
@@ -37,6 +34,7 @@ from pipeline.backbones.engines.jax_process import (
     view_slots,
 )
 from pipeline.errors import DeviceError, EngineError, MissingExtraError
+from pipeline.system.child_calls import ChildCalls
 from pipeline.system.child_process import (
     ChildFailedError,
     ChildLostError,
@@ -169,8 +167,8 @@ class JaxEngine:
             batch_shape = (ready.batch_size, *ready.image_shape)
             self._slots = view_slots(memory.resize(N_SLOTS * math.prod(batch_shape)), batch_shape)
             stack.pop_all()
-        self._calls = _Calls(child)
-        weakref.finalize(self, self._calls.stop)
+        self._calls = ChildCalls(child, _lost)
+        weakref.finalize(self, self._calls.stop, _SECONDS_TO_END)
         self.version = ready.version
         self.batch_size = ready.batch_size
         self.n_features = ready.n_features
@@ -194,59 +192,6 @@ class JaxEngine:
         if kind == "memory":
             raise too_little_memory(self.batch_size)
         raise ChildFailedError(value)
-
-
-class _Calls:
-    """Batches that the child was asked for; a thread gives each caller its answer.
-
-    Args:
-        child: that is ready.
-    """
-
-    def __init__(self, child: ChildProcess) -> None:
-        self._child = child
-        self._lock = threading.Lock()
-        self._waiting: dict[int, Future[tuple[str, Any]]] = {}
-        self._n_asked = 0
-        self._is_over = False
-        self._reader = threading.Thread(target=self._read_answers, daemon=True)
-        self._reader.start()
-
-    def ask(self, slot: int) -> tuple[str, Any]:
-        """Kind and value of the answer for the batch in a slot.
-
-        Raises:
-            EngineError: the child ended.
-        """
-        answer: Future[tuple[str, Any]] = Future()
-        with self._lock:
-            if self._is_over:
-                raise _lost(self._child)
-            self._n_asked += 1
-            self._waiting[self._n_asked] = answer
-            with suppress(OSError):  # the child is gone, which the reader notices
-                self._child.connection.send((self._n_asked, slot))
-        return answer.result()
-
-    def stop(self) -> None:
-        """Ends the child."""
-        with suppress(OSError):
-            self._child.connection.send(None)
-        if threading.current_thread() is not self._reader:
-            self._reader.join(_SECONDS_TO_END)
-        self._child.stop()
-
-    def _read_answers(self) -> None:
-        with suppress(EOFError, OSError):
-            while True:
-                ticket, kind, value = self._child.connection.recv()
-                with self._lock:
-                    answer = self._waiting.pop(ticket)
-                answer.set_result((kind, value))
-        with self._lock:
-            self._is_over = True
-        for answer in self._waiting.values():
-            answer.set_exception(_lost(self._child))
 
 
 def _require_portable(network: Network) -> None:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.errors import ParameterError, RunError
-from pipeline.heads.head import FeatureArray, Head
+from pipeline.errors import RunError
+from pipeline.heads.head import FeatureArray, Head, require_width
 from pipeline.heads.linear import ROWS_PER_BLOCK
 from pipeline.runs.scores import softmax
 from pipeline.system.array_files import UnreadableError, read_arrays
@@ -56,13 +56,7 @@ class DenseArithmetic:
         Raises:
             ParameterError: the features are not as wide as the head's.
         """
-        if len(features.shape) != 2 or features.shape[1] != self.n_features:
-            raise ParameterError(
-                f"The head expects features of shape (n_samples, {self.n_features}). Received: "
-                f"shape {tuple(features.shape)}. Use features of the backbone that the head was "
-                "fitted on",
-                "features",
-            )
+        require_width(features, self.n_features)
         layers = [(kernel.astype(np.float64), bias) for kernel, bias in self.layers]
         probabilities = np.empty((features.shape[0], self.n_classes), np.float32)
         for start in range(0, features.shape[0], ROWS_PER_BLOCK):

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.backbones.safe_loading import load_keras_model_safely
-from pipeline.errors import ParameterError, RunError
+from pipeline.errors import RunError
 from pipeline.heads.class_weights import weigh_classes
 from pipeline.heads.dense.arithmetic import find_arithmetic, save_arithmetic
 from pipeline.heads.dense.graphs import compile_predict
 from pipeline.heads.dense.training import fit_dense_head
-from pipeline.heads.head import ChosenHead, FeatureArray, TrainingRows
+from pipeline.heads.head import ChosenHead, FeatureArray, TrainingRows, require_width
 from pipeline.heads.options import DenseOptions
 from pipeline.system.keras_on_tensorflow import keras
 from pipeline.system.progress import OnProgress
@@ -35,13 +35,7 @@ class DenseHead:
             ParameterError: the features are not as wide as the head's.
         """
         n_features = self.model.input_shape[1]
-        if len(features.shape) != 2 or features.shape[1] != n_features:
-            raise ParameterError(
-                f"The head expects features of shape (n_samples, {n_features}). Received: shape "
-                f"{tuple(features.shape)}. Use features of the backbone that the head was fitted "
-                "on",
-                "features",
-            )
+        require_width(features, n_features)
         return self._predict(features)
 
     def save(self, folder: Path) -> None:

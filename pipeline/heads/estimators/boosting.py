@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.errors import HeadError, ParameterError, RunError
+from pipeline.errors import HeadError, RunError
 from pipeline.heads.estimators.train_rows import RowsInMemory, read_rows
-from pipeline.heads.head import ChosenHead, FeatureArray, TrainingRows
+from pipeline.heads.head import ChosenHead, FeatureArray, TrainingRows, require_width
 from pipeline.heads.options import BoostingOptions
 from pipeline.system.progress import OnProgress
 
@@ -47,13 +47,7 @@ class BoostingHead:
             ParameterError: the features are not as wide as the head's.
         """
         n_features = self.model.n_features_in_
-        if len(features.shape) != 2 or features.shape[1] != n_features:
-            raise ParameterError(
-                f"The head expects features of shape (n_samples, {n_features}). Received: shape "
-                f"{tuple(features.shape)}. Use features of the backbone that the head was fitted "
-                "on",
-                "features",
-            )
+        require_width(features, n_features)
         found: np.ndarray = self.model.predict_proba(np.asarray(features[:], np.float32))
         return found.astype(np.float32)
 

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.errors import HeadError, ParameterError, RunError
+from pipeline.errors import HeadError, RunError
 from pipeline.heads.estimators.train_rows import read_rows
-from pipeline.heads.head import ChosenHead, FeatureArray, TrainingRows
+from pipeline.heads.head import ChosenHead, FeatureArray, TrainingRows, require_width
 from pipeline.heads.linear import require_same_classes
 from pipeline.heads.options import NeighboursOptions
 from pipeline.runs.scores import mean_log_loss
@@ -85,13 +85,7 @@ class NeighboursHead:
             ParameterError: the features are not as wide as the head's.
         """
         n_features = self.features.shape[1]
-        if len(features.shape) != 2 or features.shape[1] != n_features:
-            raise ParameterError(
-                f"The head expects features of shape (n_samples, {n_features}). Received: shape "
-                f"{tuple(features.shape)}. Use features of the backbone that the head was fitted "
-                "on",
-                "features",
-            )
+        require_width(features, n_features)
         probabilities = np.empty((features.shape[0], len(self.class_names)), np.float32)
         for start in range(0, features.shape[0], _ROWS_PER_BLOCK):
             block = slice(start, start + _ROWS_PER_BLOCK)
