@@ -152,7 +152,6 @@ def _fit_head(
     dividing, folding, promising = checked.dividing, checked.folding, checked.promising
     require_memory(SCIPY_BYTES, "Fitting a head")
     n_bytes = _count_bytes(memory)
-    is_idle_force = force and output is None
     path, started = Path(features), time.perf_counter()
     seconds = {}
     with FeatureFile(path) as file:
@@ -182,20 +181,10 @@ def _fit_head(
         probe_features = rows[contents.probe_rows]
     del rows  # what follows needs memory of its own
     n_images = count_images(fitted.splits, fitted.labels, len(fitted.class_names))
-    has_val = bool(n_images[:, VAL].any())
-    small_classes = describe_small_classes(n_images[:, VAL], fitted.class_names) * has_val
-    if n_images[:, TEST].any():
-        small_classes += describe_small_classes(n_images[:, TEST], fitted.class_names, "test")
-    idle = [
-        *(
-            _describe_idle_seed(head, division)
-            if "seed" in options and folding.folds is None
-            else []
-        ),
-        *(["`force` changes nothing without `output`: a new run gets a new name."] * is_idle_force),
-    ]
-    idle += promising.describe_idle(options)
-    idle += _describe_idle_weights(options, n_images[:, TRAIN])
+    idle = _describe_idle(head, options, checked, division, n_images)
+    if force and output is None:
+        idle.append("`force` changes nothing without `output`: a new run gets a new name.")
+    small_classes = _describe_small_classes(n_images, fitted.class_names)
     notes = [*asked, *dropped, *division.notes, *idle, *small_classes, *fitted.notes]
     folder = write_head_run(
         fitted,
@@ -228,6 +217,31 @@ def _fit_head(
         folds=fitted.folds,
         promise=None if guard is None else guard.facts,
     )
+
+
+def _describe_idle(
+    head: str,
+    options: dict[str, Any],
+    checked: FitOptions,
+    division: Division,
+    n_images: np.ndarray,
+) -> list[str]:
+    """Options that were given and change nothing."""
+    has_own_seed = "seed" in options and checked.folding.folds is None
+    return [
+        *(_describe_idle_seed(head, division) if has_own_seed else []),
+        *checked.promising.describe_idle(options),
+        *_describe_idle_weights(options, n_images[:, TRAIN]),
+    ]
+
+
+def _describe_small_classes(n_images: np.ndarray, class_names: list[str]) -> list[str]:
+    """Of the splits that there are and that score a head."""
+    notes = []
+    for split, name in ((VAL, "validation"), (TEST, "test")):
+        if n_images[:, split].any():
+            notes += describe_small_classes(n_images[:, split], class_names, name)
+    return notes
 
 
 def _find_mistakes(fitted: Fit, paths: list[str]) -> Mistakes:
