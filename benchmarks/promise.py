@@ -106,9 +106,9 @@ def judge(data: Data, other: Data, splits: np.ndarray, share: float, fitted: Fit
     }
 
 
-def repeat(data: Data, other: Data, n_divisions: int) -> dict[float, list[dict]]:
+def repeat(data: Data, other: Data, n_divisions: int, seed: int) -> dict[float, list[dict]]:
     """The outcomes of each promise."""
-    random = np.random.default_rng(0)
+    random = np.random.default_rng(seed)
     outcomes: dict[float, list[dict]] = {share: [] for share in SHARES}
     for number in range(n_divisions):
         splits = divide(len(data.labels), random)
@@ -171,9 +171,9 @@ def plot(path: Path, results: dict, left_out: dict, share: float) -> None:
 
     from pipeline.report.figures import BLUE, GRID, INK, ORANGE, write_figure
 
-    figure = Figure((11, 4.2))
+    figure = Figure((11, 4.8))
     left, right = figure.subplots(
-        1, 2, gridspec_kw={"wspace": 0.3, "top": 0.92, "bottom": 0.17, "left": 0.07, "right": 0.98}
+        1, 2, gridspec_kw={"wspace": 0.3, "top": 0.92, "bottom": 0.28, "left": 0.07, "right": 0.98}
     )
     for (name, by_share), colour in zip(results.items(), (BLUE, ORANGE), strict=True):
         made = {s: one for s, one in by_share.items() if one["made"] > 0}
@@ -184,7 +184,7 @@ def plot(path: Path, results: dict, left_out: dict, share: float) -> None:
     left.plot(SHARES, SHARES, color=INK, linewidth=1, label="promised")
     left.set_xlabel("promised share of right answers")
     left.set_ylabel("share of the images that judge")
-    left.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 0.02))
+    left.legend(frameon=False, fontsize=8, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.13))
     left.set_title("Promised, and what came of it", fontsize=10, loc="left")
     names = [name for name, one in left_out.items() if one["answered"] is not None]
     answered = np.array([left_out[name]["answered"] for name in names])
@@ -206,6 +206,7 @@ def main() -> None:
     parser = make_parser(__doc__)
     parser.add_argument("features", type=Path, nargs=2, help="two feature files of one recipe")
     parser.add_argument("--divisions", type=int, help="[default: 200; short: 10]")
+    parser.add_argument("--seed", type=int, default=0, help="of the divisions")
     parser.add_argument("--plot", type=Path, metavar="PNG", help="draw it here")
     arguments = parser.parse_args()
     n_divisions = arguments.divisions or (10 if arguments.short else 200)
@@ -214,7 +215,7 @@ def main() -> None:
     first, second = (read(path) for path in arguments.features)
     results: dict[str, dict] = {}
     for data, other in ((first, second), (second, first)):
-        outcomes = repeat(data, other, n_divisions)
+        outcomes = repeat(data, other, n_divisions, arguments.seed)
         results[data.name] = {share: summarize(outcomes[share]) for share in SHARES}
         n = len(data.labels)
         counts = [round(n * share) for share in SHARES_OF_SPLITS]
