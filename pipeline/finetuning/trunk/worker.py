@@ -26,7 +26,6 @@ from pipeline.features.finished_rows import (
     parts_folder_of,
     remove_parts,
 )
-from pipeline.finetuning.augmentation.augment import Augmentation, number_images
 from pipeline.finetuning.trunk.cache import (
     Trunk,
     block_rows,
@@ -34,6 +33,7 @@ from pipeline.finetuning.trunk.cache import (
     key_of,
     write_trunk_cache,
 )
+from pipeline.images.augmentation.augment import Augmentation, number_images
 from pipeline.images.decoding.read_images import NO_LIMITS, read_image
 from pipeline.runs.run_folder import Run
 from pipeline.system.child_process import ChildFailedError, ChildLostError, HelperProcess
