@@ -1,1 +1,1 @@
-"""Augmentation: other versions of an image, drawn from (seed, epoch, image)."""
+"""Augmentation: other versions of an image, drawn from (seed, epoch or view, image)."""
