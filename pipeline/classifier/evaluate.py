@@ -22,6 +22,7 @@ from pipeline.errors import DatasetError
 from pipeline.features.cached_rows import read_cached_rows
 from pipeline.features.question import Question
 from pipeline.heads.saved_head import load_head
+from pipeline.heads.tempered import predict_averaged
 from pipeline.images.dataset import Dataset, scan_dataset
 from pipeline.images.decoding.read_images import make_limits
 from pipeline.images.splits import TRAIN, UNLABELLED, VAL
@@ -244,12 +245,15 @@ def _predict_from_cache(
     first = Path(features_of.features_file)
     siblings = sorted(first.parent.glob("*.h5")) if first.parent.is_dir() else []
     files = [first, *(path for path in siblings if path != first)]
-    cached = read_cached_rows(dataset, run.recipe, files)
+    cached = read_cached_rows(dataset, run.recipe, files, run.manifest.tta)
     if not len(cached.rows):
         return {}
     head = load_head(run)
     check_head(run, head.predict_proba)
-    probabilities = head.predict_proba(cached.features)
+    if cached.views is None:
+        probabilities = head.predict_proba(cached.features)
+    else:
+        probabilities = predict_averaged(head, cached.features, cached.views)
     on_note(
         f"The features of {len(cached.rows):,} of {len(dataset):,} images are in "
         f"{', '.join(map(str, cached.files))} already."

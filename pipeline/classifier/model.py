@@ -18,11 +18,14 @@ from pipeline.backbones.engines.network_store import NetworkStore
 from pipeline.backbones.engines.opening import find_device, open_embedder
 from pipeline.classifier.parity import Parity, check_parity
 from pipeline.classifier.parts import load_parts
-from pipeline.classifier.sources import Source, list_images, make_source
+from pipeline.classifier.sources import Source, list_images, make_source, name_image
 from pipeline.errors import ParameterError, RunError, StorageError
 from pipeline.features.embed import embed_files
 from pipeline.heads.head import Head
 from pipeline.heads.saved_head import require_model
+from pipeline.heads.tempered import predict_averaged
+from pipeline.images.augmentation.augment import AUGMENTATION_VERSION
+from pipeline.images.augmentation.read_views import make_views
 from pipeline.images.decoding.read_images import DEFAULT_LIMITS, Limits
 from pipeline.recipe import Recipe
 from pipeline.runs.promise.guard import Guard, load_guard
@@ -110,12 +113,14 @@ def open_either(
     """A run, and its model where that is loaded already.
 
     Raises:
-        RunError: there is no run, or nothing to rebuild its model from.
+        RunError: there is no run, nothing to rebuild its model from, or it averages over views that
+            this Frostline does not make.
     """
     if isinstance(run, Classifier):
         return run.run, run
     opened = run if isinstance(run, Run) else open_run(as_path(run, "run"))
     require_model(opened)
+    _require_known_views(opened)
     return opened, None
 
 
@@ -163,6 +168,7 @@ class Classifier:
         self.run = run
         self.head = head
         self.guard = load_guard(run)
+        self._views = run.manifest.tta
         self.device = device
         self.notes: list[str] = []
         self._network = network
@@ -193,7 +199,8 @@ class Classifier:
         Whatever form an image comes in, it gives what its file gives. (One exception: Pillow
         images and arrays hold all pixels of a photo, while a JPEG file that is four times larger
         than wanted is shrunk as it is decoded, which rounds differently. A Pillow image that was
-        opened and not used yet is read from its file.)
+        opened and not used yet is read from its file. And the views that a run averages over are
+        drawn by the file's digest, or by the pixels of an image that has none.)
 
         Args:
             images: each a path, the bytes of an image file, a Pillow image, or an RGB array,
@@ -238,12 +245,13 @@ class Classifier:
         self, batch: list[Source], engine: Embedder, limits: Limits
     ) -> list[Prediction]:
         def read(sources: list[Source]) -> list[tuple[np.ndarray, np.ndarray | str]]:
-            return [source.read(self.recipe, limits) for source in sources]
+            return [self._read(source, limits) for source in sources]
 
         # Sources where files are expected: what is asked of either is left to `read`.
         outcomes, features = embed_files(cast(Any, batch), cast(Any, read), engine)
         probabilities = self._predict_rows(features) if len(features) else features
-        rows = iter(describe_rows(self.run, self.guard, features, probabilities))
+        plain = features[:, 0] if features.ndim == 3 else features  # view 0 of all views
+        rows = iter(describe_rows(self.run, self.guard, plain, probabilities))
         return [
             Prediction(source.path, None, None, reason, digest)
             if reason is not None
@@ -251,8 +259,21 @@ class Classifier:
             for source, (digest, reason) in zip(batch, outcomes, strict=True)
         ]
 
+    def _read(self, source: Source, limits: Limits) -> tuple[np.ndarray, np.ndarray | str]:
+        """Digest and pixels; those of all views, where the run averages over them."""
+        digest, pixels = source.read(self.recipe, limits)
+        if self._views is None or isinstance(pixels, str):
+            return digest, pixels
+        return digest, make_views(
+            pixels, name_image(digest, pixels), self._views, range(self._views.number)
+        )
+
     def _predict_rows(self, features: np.ndarray) -> np.ndarray:
-        probabilities = self.head.predict_proba(features)
+        """Probabilities of images, of whose features there are one row or one of each view."""
+        if self._views is None:
+            probabilities = self.head.predict_proba(features)
+        else:
+            probabilities = predict_averaged(self.head, features[:, 0], features[:, 1:])
         if probabilities.shape != (len(features), len(self.class_names)):
             raise RunError(
                 f"The head does not fit. Expected probabilities of {len(self.class_names)} "
@@ -276,6 +297,18 @@ class Classifier:
                 self.notes += [note for note in engine.notes if note not in self.notes]
                 self._engines[batch_size] = engine
             return self._engines[batch_size]
+
+
+def _require_known_views(run: Run) -> None:
+    """Raises a RunError for a run that averages over views where others would be made now."""
+    views = run.manifest.tta
+    if views is not None and views.version != AUGMENTATION_VERSION:
+        raise RunError(
+            "This run averages over views that are made otherwise now. Expected version "
+            f"{AUGMENTATION_VERSION} of the augmentation. Received: version {views.version}, in "
+            f"{run.folder}\nExtract the views again and fit the head anew, or use the version of "
+            "Frostline that wrote the run."
+        )
 
 
 def describe_rows(

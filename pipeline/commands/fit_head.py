@@ -19,7 +19,7 @@ from pipeline.commands.shared import (
 )
 from pipeline.features.options import SplitOptions
 from pipeline.features.question import QuestionOptions
-from pipeline.heads.options import FoldOptions
+from pipeline.heads.options import FoldOptions, ViewOptions
 from pipeline.runs.promise.options import PromiseOptions
 from pipeline.system.options import OptionField, list_options
 
@@ -79,6 +79,7 @@ def _merge(by_head: dict[str, OptionField]) -> OptionField:
 @options_of(SplitOptions)
 @options_of(FoldOptions)
 @options_of(PromiseOptions)
+@options_of(ViewOptions)
 @option("--shots", help="Only tell how accuracy grows with the images of each class: 1,2,4,8,16. "
         "Writes a curve, and no run.")  # fmt: skip
 @option("--seeds", type=whole_number(least=1), default=5, help="Draws of each of --shots.")
@@ -106,6 +107,7 @@ def fit_head(
       python cli.py fit-head cache/scans-*.h5 --group-by '(patient[0-9]+)'
       python cli.py fit-head cache/photos-*.h5 --promise 0.98
       python cli.py fit-head cache/photos-*.h5 --shots 1,2,4,8,16
+      python cli.py fit-head cache/photos-*-views.h5 --tta
       python cli.py fit-head cache/photos-*.h5 --merge cats+dogs=pets --classes pets,horses
     """
     from pipeline.heads.fit_head import check_fit_options

@@ -24,9 +24,10 @@ from pipeline.features.split_rows import (
 )
 from pipeline.heads.class_weights import BALANCED
 from pipeline.heads.fit import Fit, check_folds, fit, make_options
-from pipeline.heads.options import FoldOptions
+from pipeline.heads.options import FoldOptions, ViewOptions
 from pipeline.heads.registry import find_head
 from pipeline.heads.tempered import calibrate
+from pipeline.heads.views_of_file import open_views
 from pipeline.heads.write_run import write_head_run
 from pipeline.images.splits import SPLITS, TEST, TRAIN, UNLABELLED, VAL
 from pipeline.runs.fold_scores import FoldScores
@@ -46,7 +47,13 @@ from pipeline.system.printable import count, name_some
 from pipeline.system.progress import OnProgress
 
 # What may be said of a fit, whichever head is fitted.
-SHARED_OPTIONS: tuple[type, ...] = (QuestionOptions, SplitOptions, FoldOptions, PromiseOptions)
+SHARED_OPTIONS: tuple[type, ...] = (
+    QuestionOptions,
+    SplitOptions,
+    FoldOptions,
+    PromiseOptions,
+    ViewOptions,
+)
 
 
 @dataclass(frozen=True)
@@ -57,6 +64,7 @@ class FitOptions:
     dividing: SplitOptions
     folding: FoldOptions
     promising: PromiseOptions
+    viewing: ViewOptions
     of_head: dict[str, Any]
 
 
@@ -106,8 +114,8 @@ def fit_head(
         output: the run's folder, None for `runs/DATA-BACKBONE-HEAD-NUMBER`.
         force: overwrite what is there.
         on_progress: called with a stage, the number done and the number to do.
-        options: of `QuestionOptions`, `SplitOptions`, `FoldOptions`, `PromiseOptions`
-            and of the head's own; see
+        options: of `QuestionOptions`, `SplitOptions`, `FoldOptions`, `PromiseOptions`,
+            `ViewOptions` and of the head's own; see
             `features/question.py`, `features/options.py`, `runs/promise/options.py` and
             `heads/options.py`.
 
@@ -162,6 +170,7 @@ def _fit_head(
             dividing = replace(dividing, test_fraction=TEST_FRACTION)
         division = divide_images(contents, dividing, asked=options)
         rows = FeatureRows(file, n_bytes)
+        views = open_views(file, n_bytes - rows.kept_bytes, checked.viewing)
         source = _describe_source(file, division.equal_images)
         seconds["read"] = time.perf_counter() - started
         fit_started = time.perf_counter()
@@ -171,6 +180,8 @@ def _fit_head(
             division,
             head,
             {**checked.of_head, **asdict(folding)},
+            views=views,
+            tta=checked.viewing.tta,
             seed=dividing.seed,
             on_progress=on_progress,
         )
@@ -179,9 +190,11 @@ def _fit_head(
         guard = _make_guard(rows, fitted, division, promising)
         seconds["fit"] = time.perf_counter() - fit_started
         probe_features = rows[contents.probe_rows]
-    del rows  # what follows needs memory of its own
+    del rows, views  # what follows needs memory of its own
     n_images = count_images(fitted.splits, fitted.labels, len(fitted.class_names))
     idle = _describe_idle(head, options, checked, division, n_images)
+    if not checked.viewing.views and contents.views is None:
+        idle.append("`views=False` changes nothing: the feature file has no views.")
     if force and output is None:
         idle.append("`force` changes nothing without `output`: a new run gets a new name.")
     small_classes = _describe_small_classes(n_images, fitted.class_names)
@@ -197,6 +210,7 @@ def _fit_head(
         probe_features,
         asking=checked.asking,
         question=question,
+        viewing=checked.viewing,
         guard=guard,
         notes=notes,
         measure_seconds=lambda: {**seconds, "total": time.perf_counter() - started},
@@ -273,9 +287,15 @@ def check_fit_options(head: str, options: dict[str, Any]) -> FitOptions:
     make_options(find_head(head), of_head)
     for some in shared:
         check_options(some, "fit a head")
-    asking, dividing, folding, promising = shared
+    asking, dividing, folding, promising, viewing = shared
     check_folds(folding)
-    return FitOptions(asking, dividing, folding, promising, of_head)
+    if viewing.tta and not viewing.views:
+        raise ParameterError(
+            "Views that answers are averaged over are trained on, too. Expected `tta=True` without "
+            "`views=False`. Received: both",
+            "tta",
+        )
+    return FitOptions(asking, dividing, folding, promising, viewing, of_head)
 
 
 def _pick(options: dict[str, Any], kind: type) -> dict[str, Any]:
@@ -343,6 +363,8 @@ def _fit_rows(
     head: str,
     options: dict[str, Any],
     *,
+    views: FeatureRows | None,
+    tta: bool,
     seed: int,
     on_progress: OnProgress,
 ) -> Fit:
@@ -355,6 +377,8 @@ def _fit_rows(
             head=head,
             class_names=contents.class_names,
             groups=division.units,
+            views=views,
+            tta=tta,
             seed=seed,
             on_progress=on_progress,
             **options,

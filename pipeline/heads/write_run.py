@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from pipeline.features.options import SplitOptions
 from pipeline.features.question import Question, QuestionOptions
 from pipeline.features.split_rows import Division
 from pipeline.heads.fit import Fit
-from pipeline.heads.options import FoldOptions
+from pipeline.heads.options import FoldOptions, ViewOptions
 from pipeline.heads.registry import find_head
 from pipeline.images.splits import NO_SPLIT, SPLITS, TRAIN
 from pipeline.runs.binding import bind_names
@@ -51,6 +52,7 @@ def write_head_run(
     *,
     asking: QuestionOptions,
     question: Question | None,
+    viewing: ViewOptions,
     guard: Guard | None,
     notes: list[str],
     measure_seconds: Callable[[], dict[str, float]],
@@ -71,6 +73,7 @@ def write_head_run(
         probe_features: float32 `(n_probes, n_features)`.
         asking: which question was asked for.
         question: which one it is, None for that of the feature file.
+        viewing: what was made of the feature file's views.
         guard: keeps the promise of the head, None where it makes none.
         notes: sentences for people.
         measure_seconds: seconds by stage, up to now.
@@ -88,7 +91,7 @@ def write_head_run(
     with new_run(output, stem, force=force) as (folder, final):
         fitted.head.save(folder)
         write_history(folder / "history.csv", fitted.history)
-        _write_images(folder, contents, fitted, probe_features, on_progress)
+        _write_images(folder, contents, fitted, probe_features, viewing, on_progress)
         _draw(folder / "plots", final.name, fitted)
         promise = None if guard is None else save_guard(folder, guard)
         manifest = Manifest(
@@ -108,6 +111,7 @@ def write_head_run(
                 **asdict(folding),
                 **asdict(promising),
                 **asdict(asking),
+                **_describe_views(contents, viewing),
             },
             chosen=fitted.chosen,
             chosen_by=fitted.chosen_by,
@@ -127,10 +131,23 @@ def write_head_run(
             temperature=fitted.temperature,
             promise=promise,
             question=question,
+            views=contents.views if viewing.views else None,
+            tta=contents.views if viewing.tta else None,
         )
         write_manifest(folder, manifest)
         write_confusion_matrices(folder, manifest)
     return final
+
+
+def _describe_views(contents: Contents, viewing: ViewOptions) -> dict[str, Any]:
+    """As parameters by which runs are told apart; of a file without views there are none."""
+    if contents.views is None:
+        return {}
+    return {
+        "views": contents.views.number if viewing.views else 1,
+        "augment": contents.views.augment,
+        "tta": viewing.tta,
+    }
 
 
 def _write_images(
@@ -138,6 +155,7 @@ def _write_images(
     contents: Contents,
     fitted: Fit,
     probe_features: np.ndarray,
+    viewing: ViewOptions,
     on_progress: OnProgress,
 ) -> None:
     """What the run says of each image, and which images these were."""
@@ -151,7 +169,10 @@ def _write_images(
         )
     write_digests(folder, images.digests)
     paths = [images.paths[row] for row in rows.tolist()]
-    write_probes(folder, Probes(paths, contents.probe_pixels, probe_features, probabilities[rows]))
+    # A head is proven by what it makes of view 0.
+    proof = fitted.head.predict_proba(probe_features) if viewing.tta and len(rows) else None
+    of_probes = probabilities[rows] if proof is None else proof
+    write_probes(folder, Probes(paths, contents.probe_pixels, probe_features, of_probes))
 
 
 def _identify_images(contents: Contents, fitted: Fit) -> dict[str, str]:

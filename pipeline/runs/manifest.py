@@ -17,6 +17,7 @@ import numpy as np
 
 from pipeline.errors import RunError
 from pipeline.features.question import Question
+from pipeline.images.augmentation.views import Views
 from pipeline.images.split_rules import CHANCE
 from pipeline.recipe import EngineRecord, Recipe
 from pipeline.runs.fold_scores import FoldScores
@@ -167,6 +168,8 @@ class Manifest:
         temperature: that the scores of the head in its files are divided by, 1 = they are left.
         promise: of the answers; None where every image gets one.
         question: what was asked, where it is not what the feature file's labels ask.
+        views: that the head was fitted on; None where it was on images as they are alone.
+        tta: views of an image whose probabilities are averaged; None where view 0 alone is asked.
         version: of the format.
     """
 
@@ -197,6 +200,8 @@ class Manifest:
     temperature: float = 1.0
     promise: PromisePart | None = None
     question: Question | None = None
+    views: Views | None = None
+    tta: Views | None = None
     version: int = VERSION
 
     def __post_init__(self) -> None:

@@ -14,6 +14,7 @@ from pipeline.features.sliced_rows import FeatureRows
 from pipeline.features.split_rows import divide_images, drop_small_classes
 from pipeline.heads.fit import fit
 from pipeline.heads.fit_head import check_fit_options
+from pipeline.heads.views_of_file import open_views
 from pipeline.images.splits import NO_SPLIT, SPLITS, TEST, TRAIN, VAL
 from pipeline.runs.run_folder import claim_output, new_run
 from pipeline.system.atomic_files import write_json
@@ -125,6 +126,7 @@ def fit_shots(
         contents, dropped = drop_small_classes(contents, checked.dividing)
         division = divide_images(contents, checked.dividing, asked=options)
         rows = FeatureRows(file, max(1, available_bytes() // 2))
+        views = open_views(file, max(1, available_bytes() // 2), checked.viewing)
         of_head = dict(checked.of_head)
         notes = [*asked, *dropped, *division.notes]
         if head == "logreg" and of_head.get("C") is None:
@@ -150,6 +152,8 @@ def fit_shots(
                     head=head,
                     class_names=contents.class_names,
                     groups=division.units,
+                    views=views,
+                    tta=checked.viewing.tta,
                     seed=seed,
                     **of_head,
                 )
@@ -158,7 +162,7 @@ def fit_shots(
                 n_images = len(drawn)
                 on_progress("Drawing", len(found) * seeds + seed + 1, len(numbers) * seeds)
             found.append(Shot(number, n_images, accuracies))
-        del rows
+        del rows, views
         folder = _write(contents, head, split, int(is_scored.sum()), found, target)
     return Shots(folder, split, int(is_scored.sum()), found, notes)
 

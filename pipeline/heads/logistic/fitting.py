@@ -12,7 +12,7 @@ import numpy as np
 
 from pipeline.errors import ParityError
 from pipeline.heads.blas_threads import one_blas_thread
-from pipeline.heads.class_weights import weigh_classes
+from pipeline.heads.class_weights import weigh_every_class
 from pipeline.heads.head import ChosenHead, FeatureArray, TrainingRows
 from pipeline.heads.linear import LinearHead
 from pipeline.heads.logistic.multinomial import Regression, Rows, State
@@ -67,9 +67,11 @@ def fit_logreg(
         rows.is_val,
         rows.class_names,
         C="auto" if options.C is None else options.C,
-        class_weight=weigh_classes(
-            options.class_weight, rows.labels[rows.is_train], list(rows.class_names)
-        ),
+        # Of an image's n views each counts 1/n of it: the penalty is that of images.
+        class_weight=weigh_every_class(
+            options.class_weight, rows.labels[rows.is_train], rows.class_names
+        )
+        / rows.n_views,
         random_state=seed,
         on_progress=on_progress,
     )

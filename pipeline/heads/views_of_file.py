@@ -1,0 +1,26 @@
+"""The views of a feature file, as far as a fit is to have them."""
+
+from pipeline.errors import FeatureFileError
+from pipeline.features.feature_file import FeatureFile
+from pipeline.features.sliced_rows import FeatureRows
+from pipeline.heads.options import ViewOptions
+
+
+def open_views(file: FeatureFile, memory: int, options: ViewOptions) -> FeatureRows | None:
+    """Rows of the augmented views of all images; None where the head is to be fitted without.
+
+    Args:
+        file: must stay open.
+        memory: bytes for them.
+
+    Raises:
+        FeatureFileError: it has none to average over, or they are damaged.
+    """
+    if file.views is None:
+        if options.tta:
+            raise FeatureFileError(
+                "This feature file has no views to average over. Expected some with `tta=True`. "
+                f"Received: {file.path}\nMake them: `frostline.extract(DATA, views=4)`."
+            )
+        return None
+    return FeatureRows(file.views, max(1, memory)) if options.views else None
