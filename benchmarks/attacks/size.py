@@ -73,7 +73,7 @@ def predict_images(place: Workplace, folder: Path, n: int) -> list[End]:
     return [place.run(what, folder, seconds=SECONDS) for what in orders]
 
 
-# What is done, its commands, how many at most, and how many times as long ten times as many may take.
+# What is done, its commands, how many at most, and by what seconds may grow for ten times as many.
 SIZES: dict[str, tuple[Do, str, int, int]] = {
     "images": (extract_images, "extract, extract again, features", 100_000, 10),
     "classes, 4 images each": (fit_classes, "extract, fit-head, runs", 2_000, 100),
