@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.errors import DatasetError
-from pipeline.features.entries import Entries, LabelledImages, enter_images
+from pipeline.features.enter_images import enter_images
+from pipeline.features.entries import Entries, LabelledImages
 from pipeline.features.feature_file import Contents, write_features
 from pipeline.features.finished_rows import BLOCK_ROWS, FinishedRows
 from pipeline.features.identify import Identity
