@@ -47,8 +47,13 @@ class RowKeys:
         Args:
             digests: uint8 (n_images, 32).
         """
-        keys = [key for digest in digests for key in self.of(digest.tobytes())[1:]]
-        return np.frombuffer(b"".join(keys), np.uint8).reshape(-1, 32)
+        if self.views is None:
+            return np.zeros((0, 32), np.uint8)
+        keys = np.empty((len(digests), len(self.views.augmented), 32), np.uint8)
+        for row, digest in enumerate(digests):
+            others = b"".join(self.of(digest.tobytes())[1:])
+            keys[row] = np.frombuffer(others, np.uint8).reshape(-1, 32)
+        return keys.reshape(-1, 32)
 
     def of_all(self, digests: np.ndarray) -> np.ndarray:
         """Of all views of images, view 0 of all first: uint8 (n_images * n_views, 32)."""

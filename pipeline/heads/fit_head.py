@@ -27,7 +27,7 @@ from pipeline.heads.fit import Fit, check_folds, fit, make_options
 from pipeline.heads.options import FoldOptions, ViewOptions
 from pipeline.heads.registry import find_head
 from pipeline.heads.tempered import calibrate
-from pipeline.heads.views_of_file import open_views
+from pipeline.heads.views_of_file import describe_views, open_views
 from pipeline.heads.write_run import write_head_run
 from pipeline.images.splits import SPLITS, TEST, TRAIN, UNLABELLED, VAL
 from pipeline.runs.fold_scores import FoldScores
@@ -193,12 +193,11 @@ def _fit_head(
     del rows, views  # what follows needs memory of its own
     n_images = count_images(fitted.splits, fitted.labels, len(fitted.class_names))
     idle = _describe_idle(head, options, checked, division, n_images)
-    if not checked.viewing.views and contents.views is None:
-        idle.append("`views=False` changes nothing: the feature file has no views.")
+    viewed = describe_views(contents.views, checked.viewing)
     if force and output is None:
         idle.append("`force` changes nothing without `output`: a new run gets a new name.")
     small_classes = _describe_small_classes(n_images, fitted.class_names)
-    notes = [*asked, *dropped, *division.notes, *idle, *small_classes, *fitted.notes]
+    notes = [*asked, *dropped, *division.notes, *viewed, *idle, *small_classes, *fitted.notes]
     folder = write_head_run(
         fitted,
         contents,

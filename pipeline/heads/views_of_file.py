@@ -4,6 +4,7 @@ from pipeline.errors import FeatureFileError
 from pipeline.features.feature_file import FeatureFile
 from pipeline.features.sliced_rows import FeatureRows
 from pipeline.heads.options import ViewOptions
+from pipeline.images.augmentation.views import Views
 
 
 def open_views(file: FeatureFile, memory: int, options: ViewOptions) -> FeatureRows | None:
@@ -24,3 +25,14 @@ def open_views(file: FeatureFile, memory: int, options: ViewOptions) -> FeatureR
             )
         return None
     return FeatureRows(file.views, max(1, memory)) if options.views else None
+
+
+def describe_views(views: Views | None, options: ViewOptions) -> list[str]:
+    """What people should know of what a fit made of the views that there are."""
+    if views is None:
+        idle = "`views=False` changes nothing: the feature file has no views."
+        return [] if options.views else [idle]
+    if not options.views:
+        return []
+    averaged = " Answers are averaged over them." if options.tta else ""
+    return [f"Trained on {views}.{averaged}"]

@@ -87,6 +87,9 @@ def test_the_run_records_what_it_was_fitted_on(made):
     assert {name: one["tta"] for name, one in manifests.items()} == {
         "run": views, "viewed": None, "plain": None
     }  # fmt: skip
+    trained = "Trained on 3 views of each image (light, seed 0)."
+    assert f"{trained} Answers are averaged over them." in manifests["run"]["notes"]
+    assert trained in manifests["viewed"]["notes"]
     assert manifests["viewed"]["parameters"]["views"] == 3
     assert manifests["plain"]["parameters"]["views"] == 1
 
