@@ -7,14 +7,14 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.images.augmentation.augment import AUGMENTATION_VERSION, Augmentation
 from pipeline.images.augmentation.read_views import make_views
 from pipeline.images.augmentation.views import PRESETS, Views, describe_differences
 
-PIXELS = np.random.default_rng(0).integers(0, 256, (24, 24, 3), dtype=np.uint8)
+PIXELS = np.random.default_rng(0).integers(0, 256, (12, 12, 3), dtype=np.uint8)
 DIGEST = np.frombuffer(hashlib.sha256(b"an image").digest(), np.uint8)
 FOUR = Views(4, "light", 0, AUGMENTATION_VERSION)
 
@@ -22,11 +22,12 @@ SEEDS = st.integers(0, 2**32 - 1)
 DIGESTS = st.binary(min_size=32, max_size=32)
 
 
-@given(st.sampled_from(PRESETS), SEEDS, DIGESTS, st.lists(st.integers(0, 5), min_size=1))
+@settings(max_examples=30)
+@given(st.sampled_from(PRESETS), SEEDS, DIGESTS, st.lists(st.integers(0, 4), min_size=1))
 def test_a_view_has_the_same_bits_alone_and_among_others(augment, seed, digest, numbers):
-    views = Views(6, augment, seed, AUGMENTATION_VERSION)
+    views = Views(5, augment, seed, AUGMENTATION_VERSION)
     known = np.frombuffer(digest, np.uint8)
-    whole = make_views(PIXELS, known, views, range(6))
+    whole = make_views(PIXELS, known, views, range(5))
     np.testing.assert_array_equal(make_views(PIXELS, known, views, numbers), whole[numbers])
     np.testing.assert_array_equal(whole[0], PIXELS)
     assert whole.dtype == np.uint8
