@@ -24,7 +24,7 @@ from pipeline.features.embed import embed_files
 from pipeline.heads.head import Head
 from pipeline.heads.saved_head import require_model
 from pipeline.images.decoding.read_images import DEFAULT_LIMITS, Limits
-from pipeline.recipe import Recipe
+from pipeline.recipe import EngineRecord, Recipe
 from pipeline.runs.promise.guard import Guard, load_guard
 from pipeline.runs.run_folder import Run, describe_software, open_run
 from pipeline.system.atomic_files import write_json
@@ -79,7 +79,8 @@ def load_run(
         run: a run or its folder.
         weights: where the backbone's weights lie now, None for where they came from.
         device: `auto`, `cpu`, `gpu` or `gpu:N`.
-        engine: what runs the network, None for what suits the device.
+        engine: what runs the network, None for the one that made the run's features, where these
+            were made on a device of the kind, and else what suits the device.
         network_store: keep the converted network for the next time, and take it from there.
         is_alone: this process does nothing but predict, so TensorFlow's threads may be set up for
             that for good.
@@ -95,10 +96,14 @@ def load_run(
     """
     require_device_name(device)
     opened, _ = open_either(run)
-    chosen = find_device(device, engine)
+    made_by = _find_engine_of_features(opened)
+    chosen = find_device(device, engine, made_by.name if made_by.is_gpu else None)
+    preferred = made_by.name if made_by.device == chosen.kind else None
     store = NetworkStore() if network_store else None
     network, head = load_parts(opened, None if weights is None else str(weights), store)
-    classifier = Classifier(opened, network, head, chosen, engine, is_alone=is_alone)
+    classifier = Classifier(
+        opened, network, head, chosen, engine, preferred=preferred, is_alone=is_alone
+    )
     classifier.open_engine(n_images=1)  # now, so that the first prediction is as quick as any
     classifier.notes += _check_parity_once(classifier)
     return classifier
@@ -147,6 +152,7 @@ class Classifier:
         head: from features to probabilities.
         device: where the backbone computes.
         engine: what runs it, None for what suits the device.
+        preferred: of the engines that suit, the one to try first; see `open_embedder`.
         is_alone: see `load_run`.
     """
 
@@ -158,6 +164,7 @@ class Classifier:
         device: Device,
         engine: str | None = None,
         *,
+        preferred: str | None = None,
         is_alone: bool = False,
     ):
         self.run = run
@@ -167,6 +174,7 @@ class Classifier:
         self.notes: list[str] = []
         self._network = network
         self._engine = engine
+        self._preferred = preferred
         self._is_alone = is_alone
         self._engines: dict[int | None, Embedder] = {}
         self._opening = threading.Lock()
@@ -270,6 +278,7 @@ class Classifier:
                     self._network,
                     self.device,
                     engine=self._engine,
+                    preferred=self._preferred,
                     batch_size=batch_size,
                     is_alone=self._is_alone,
                 )
@@ -296,21 +305,29 @@ def describe_rows(
     ]
 
 
+def _find_engine_of_features(run: Run) -> EngineRecord:
+    """Two engines agree to rounding, so the head is best given rows of the one that it was fitted
+    on. A fine-tuned network is another one, of which no feature file was made.
+    """
+    return EngineRecord() if run.manifest.is_finetuned else run.manifest.engine
+
+
 def _check_parity_once(classifier: Classifier) -> list[str]:
     """The parity check, once per run, device and versions of the software; what it has to say."""
     run, device = classifier.run, classifier.device
     marker = run.folder / "parity.json"
+    record = classifier.open_engine(n_images=1).record
     circumstances = {
         "software": describe_software(),
         "device": device.description,
-        "engine": str(classifier.open_engine(n_images=1).record),
+        "engine": str(record),
     }
     unread = suppress(OSError, ValueError, TypeError, KeyError, RecursionError)
     with unread, open_regular_file(marker) as file:
         if json.loads(file.read(_MARKER_BYTES))["circumstances"] == circumstances:
             return []
     found: Parity = check_parity(
-        run, classifier.embed, classifier.head.predict_proba, is_gpu=device.is_gpu
+        run, classifier.embed, classifier.head.predict_proba, engine=record
     )
     with suppress(StorageError):  # a run that may not be written is checked every time
         write_json(

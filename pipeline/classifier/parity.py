@@ -13,7 +13,7 @@ import numpy as np
 
 from pipeline.errors import ParityError
 from pipeline.images.decoding.read_images import NO_LIMITS, read_image
-from pipeline.recipe import REDUCED_TOLERANCE, TOLERANCE, Recipe, find_tolerance
+from pipeline.recipe import REDUCED_TOLERANCE, TOLERANCE, EngineRecord, Recipe, find_tolerance
 from pipeline.runs.manifest import Manifest
 from pipeline.runs.records import Probes, read_probes
 from pipeline.runs.run_folder import Run
@@ -45,7 +45,7 @@ def check_parity(
     embed: Callable[[np.ndarray], np.ndarray],
     predict_proba: Callable[[np.ndarray], np.ndarray],
     *,
-    is_gpu: bool,
+    engine: EngineRecord,
     data_root: Path | None = None,
 ) -> Parity:
     """Compares a rebuilt model with what the run recorded for its probe images.
@@ -53,7 +53,9 @@ def check_parity(
     Args:
         embed: from RGB uint8 (n, height, width, 3) to features (n, n_features).
         predict_proba: from features to probabilities (n, n_classes).
-        is_gpu: whether `embed` computes on a GPU.
+        engine: what `embed` computes with. Where another one made the run's features, or a device
+            of another kind, the notes say how far the two are apart; not where its name is
+            `unknown`.
         data_root: where the images lie; those that are there are decoded anew and compared too.
 
     Raises:
@@ -62,7 +64,7 @@ def check_parity(
     probes, manifest = read_probes(run), run.manifest
     if data_root is not None:
         _compare_pixels(probes, data_root, run.recipe)
-    tolerance = _find_feature_tolerance(manifest, is_gpu=is_gpu)
+    tolerance = _find_feature_tolerance(manifest, is_gpu=engine.is_gpu)
     is_unknown = tolerance == TOLERANCE and not _is_device_known(manifest)
     if is_unknown:
         tolerance = REDUCED_TOLERANCE
@@ -75,6 +77,12 @@ def check_parity(
             f"The features of {run.folder} differ by {difference:.2g} of the greatest from what "
             "its network gives here. That is usual between a CPU and a GPU, not between two CPUs, "
             "and the run does not say what made them."
+        ]
+    elif _is_another(manifest, engine):
+        notes = [
+            f"The features of {run.folder} were made by {manifest.engine}, and {engine} computes "
+            f"here: greatest difference {difference:.2g} of the greatest feature, measured on "
+            f"{len(probes.pixels)} images; up to {tolerance:g} is rounding."
         ]
     return Parity(difference, notes)
 
@@ -108,7 +116,8 @@ def check_model_parity(
         return np.asarray(model.get_layer("head")(features, training=False))
 
     with keras_settings():
-        return check_parity(run, embed, predict_proba, is_gpu=is_gpu, data_root=data_root)
+        engine = EngineRecord(device="gpu" if is_gpu else "cpu")  # no name: only one can train
+        return check_parity(run, embed, predict_proba, engine=engine, data_root=data_root)
 
 
 def _find_feature_tolerance(manifest: Manifest, *, is_gpu: bool) -> float:
@@ -123,6 +132,14 @@ def _find_feature_tolerance(manifest: Manifest, *, is_gpu: bool) -> float:
         find_tolerance(precision, is_gpu=is_gpu or was_gpu)
         for precision in (manifest.recipe.precision, engine.precision)
     )
+
+
+def _is_another(manifest: Manifest, engine: EngineRecord) -> bool:
+    """Whether an engine is another one than made the features, or on a device of another kind."""
+    made_by = manifest.engine
+    if manifest.is_finetuned or not (made_by.is_known and engine.is_known):
+        return False
+    return (made_by.name, made_by.is_gpu) != (engine.name, engine.is_gpu)
 
 
 def _is_device_known(manifest: Manifest) -> bool:
