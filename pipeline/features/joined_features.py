@@ -94,18 +94,20 @@ class JoinedFeatures:
         with ExitStack() as opened:
             files = [opened.enter_context(FeatureFile(path)) for path in paths]
             _require_different_recipes(files)
-            rows = _match_images(files)
+            numbers = _number_images(files)
+            rows = _match_images(files, numbers)
             _require_agreement(files, rows)
+            joined = numbers[0][rows[0]]
             self.files = [
-                _join_probes(file, own, files[0], rows[0])
-                for file, own in zip(files, rows, strict=True)
+                _join_probes(file, own_rows, own_numbers, joined)
+                for file, own_rows, own_numbers in zip(files, rows, numbers, strict=True)
             ]
             self._opened = opened.pop_all()
         self.path = files[0].path
         self.recipes = [file.contents.recipe for file in files]
         self.shape = len(rows[0]), sum(file.n_features for file in files)
         self.contents = _take_images(self.files[0])
-        self.notes = _describe_join(files, rows[0])
+        self.notes = _describe_join(files, numbers, joined)
 
     def __enter__(self) -> "JoinedFeatures":
         return self
@@ -151,34 +153,51 @@ def _require_different_recipes(files: list[FeatureFile]) -> None:
         path_of[recipe_id] = file.path
 
 
-def _match_images(files: list[FeatureFile]) -> list[np.ndarray]:
+def _number_images(files: list[FeatureFile]) -> list[np.ndarray]:
+    """Of each file a number for each of its images; equal images have one, in whichever file."""
+    digests = [file.contents.images.digests for file in files]
+    found = np.unique(np.concatenate(digests).view("V32").ravel(), return_inverse=True)[1]
+    return np.split(found.ravel(), np.cumsum([len(own) for own in digests])[:-1])
+
+
+def _match_images(files: list[FeatureFile], numbers: list[np.ndarray]) -> list[np.ndarray]:
     """Of each file the rows of the images that all have, int64, in the order of the first.
 
     An image that a file has under several paths is taken under the path of the first file, where
     it has that.
     """
-    digests = [_list_digests(file) for file in files]
-    common = set(digests[0]).intersection(*digests[1:])
-    if not common:
+    is_common = np.ones(len(numbers[0]), bool)
+    for own in numbers[1:]:
+        is_common &= np.isin(numbers[0], own)
+    if not is_common.any():
         listed = "".join(f"\n  {file.path}, made from {file.contents.data_root}" for file in files)
         raise FeatureFileError(
             "Not one image is in all of these files. Expected features of the same images. "
             f"Received:{listed}"
         )
-    kept = [row for row, digest in enumerate(digests[0]) if digest in common]
-    keys = [(digests[0][row], files[0].contents.images.paths[row]) for row in kept]
-    matched = [np.array(kept, np.int64)]
-    for file, own in zip(files[1:], digests[1:], strict=True):
-        row_of: dict[object, int] = {}
-        for row, key in enumerate(zip(own, file.contents.images.paths, strict=True)):
-            row_of[key] = row
-            row_of.setdefault(key[0], row)
-        matched.append(np.array([row_of.get(key, row_of[key[0]]) for key in keys], np.int64))
-    return matched
+    kept = np.flatnonzero(is_common)
+    paths = [files[0].contents.images.paths[row] for row in kept.tolist()]
+    return [
+        kept,
+        *(
+            _find_rows(own, file.contents.images.paths, numbers[0][kept], paths)
+            for file, own in zip(files[1:], numbers[1:], strict=True)
+        ),
+    ]
 
 
-def _list_digests(file: FeatureFile) -> list[bytes]:
-    return [digest.tobytes() for digest in file.contents.images.digests]
+def _find_rows(
+    numbers: np.ndarray, paths: list[str], wanted: np.ndarray, wanted_paths: list[str]
+) -> np.ndarray:
+    """The rows of a file with the numbers that are wanted, and with the paths where it has them."""
+    known, firsts, n_copies = np.unique(numbers, return_index=True, return_counts=True)
+    places = np.searchsorted(known, wanted)
+    rows: np.ndarray = firsts[places]
+    copied = np.flatnonzero(np.isin(numbers, known[n_copies > 1])).tolist()
+    row_of = {(int(numbers[row]), paths[row]): row for row in copied}
+    for place in np.flatnonzero(n_copies[places] > 1).tolist():
+        rows[place] = row_of.get((int(wanted[place]), wanted_paths[place]), rows[place])
+    return rows
 
 
 def _require_agreement(files: list[FeatureFile], rows: list[np.ndarray]) -> None:
@@ -214,28 +233,27 @@ def _describe_image(file: FeatureFile, row: int) -> str:
 
 
 def _join_probes(
-    file: FeatureFile, own: np.ndarray, first: FeatureFile, rows: np.ndarray
+    file: FeatureFile, rows: np.ndarray, numbers: np.ndarray, joined: np.ndarray
 ) -> JoinedFile:
     """Finds the joined rows of a file's probe images.
 
     Args:
-        own: rows of the file that are joined.
-        first: of the files.
-        rows: of the first.
+        rows: of the file that are joined.
+        numbers: of the file's images.
+        joined: numbers of the joined images.
     """
     contents = file.contents
-    joined = first.contents.images.digests[rows]
-    place_of = {digest.tobytes(): place for place, digest in reversed(list(enumerate(joined)))}
-    wanted = [place_of.get(contents.images.digests[row].tobytes()) for row in contents.probe_rows]
-    is_joined = np.array([place is not None for place in wanted], bool)
+    wanted = numbers[contents.probe_rows]
+    is_joined = np.isin(wanted, joined)
     if not is_joined.any():
         raise FeatureFileError(
             "Not one of this file's probe images, by which a run is checked before it is used, is "
             "in the other files. Expected files of the same images. Received: "
             f"{file.path}\nExtract all of them from the same data set."
         )
-    found = [place for place in wanted if place is not None]
-    return JoinedFile(file, own, np.array(found, np.int64), contents.probe_pixels[is_joined])
+    known, firsts = np.unique(joined, return_index=True)
+    places = firsts[np.searchsorted(known, wanted[is_joined])]
+    return JoinedFile(file, rows, places, contents.probe_pixels[is_joined])
 
 
 def _take_images(joined: JoinedFile) -> Contents:
@@ -272,14 +290,15 @@ def _let_go(contents: Contents, rows: np.ndarray) -> Entries:
     )
 
 
-def _describe_join(files: list[FeatureFile], rows: np.ndarray) -> list[str]:
+def _describe_join(
+    files: list[FeatureFile], numbers: list[np.ndarray], joined: np.ndarray
+) -> list[str]:
     """How wide the rows are, and how many images of which file are left out."""
     widths = " + ".join(f"{file.n_features:,}" for file in files)
     n_features = sum(file.n_features for file in files)
-    notes = [f"Joined: {count(len(rows), 'image')}, {widths} = {n_features:,} features."]
-    joined = {digest.tobytes() for digest in files[0].contents.images.digests[rows]}
-    for file in files:
-        n_left_out = sum(digest not in joined for digest in _list_digests(file))
+    notes = [f"Joined: {count(len(joined), 'image')}, {widths} = {n_features:,} features."]
+    for file, own in zip(files, numbers, strict=True):
+        n_left_out = int(np.sum(~np.isin(own, joined)))
         if n_left_out:
             notes.append(
                 f"Left out: {count(n_left_out, 'image')} of {file.path} that not all of the other "

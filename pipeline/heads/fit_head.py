@@ -13,7 +13,7 @@ import numpy as np
 
 from pipeline.errors import DatasetError, FeatureFileError, ParameterError, SplitError
 from pipeline.features.ask_question import ask
-from pipeline.features.feature_file import Contents, FeatureFile
+from pipeline.features.feature_file import Contents
 from pipeline.features.joined_features import JoinedFeatures, open_features_to_fit
 from pipeline.features.options import SplitOptions
 from pipeline.features.question import QuestionOptions
@@ -27,13 +27,13 @@ from pipeline.features.split_rows import (
 )
 from pipeline.heads.class_weights import BALANCED
 from pipeline.heads.fit import Fit, check_folds, fit, make_options
+from pipeline.heads.fitted_files import describe_files
 from pipeline.heads.options import FoldOptions
 from pipeline.heads.registry import find_head
 from pipeline.heads.tempered import calibrate
-from pipeline.heads.write_run import FurtherFile, write_head_run
+from pipeline.heads.write_run import write_head_run
 from pipeline.images.splits import SPLITS, TEST, TRAIN, UNLABELLED, VAL
 from pipeline.runs.fold_scores import FoldScores
-from pipeline.runs.manifest import FeaturesPart, UsedBackbone
 from pipeline.runs.mistakes import Mistakes, find_mistakes
 from pipeline.runs.predictions import Predictions
 from pipeline.runs.promise.guard import Guard
@@ -174,7 +174,7 @@ def _fit_head(
             dividing = replace(dividing, test_fraction=TEST_FRACTION)
         division = divide_images(contents, dividing, asked=options)
         rows = FeatureRows(file, n_bytes)
-        source, further = _describe_sources(file, rows, division.equal_images)
+        source, further = describe_files(file, rows, division.equal_images)
         joining = file.notes if isinstance(file, JoinedFeatures) else []
         seconds["read"] = time.perf_counter() - started
         fit_started = time.perf_counter()
@@ -379,44 +379,6 @@ def _fit_rows(
         raise FeatureFileError(
             f"{error}. Extract the features again, in float32 if a reduced precision was used"
         ) from error
-
-
-def _describe_sources(
-    features: FeatureFile | JoinedFeatures,
-    rows: FeatureRows,
-    equal_images: dict[str, list[list[str]]],
-) -> tuple[FeaturesPart, list[FurtherFile]]:
-    """The feature file, and those that are joined to it."""
-    if isinstance(features, FeatureFile):
-        return _describe_source(features, equal_images), []
-    first, *others = features.files
-    further = [
-        FurtherFile(
-            UsedBackbone(
-                recipe=one.file.contents.recipe,
-                weights_source=one.file.contents.weights_source,
-                engine=one.file.contents.engine,
-                features=_describe_source(one.file, {}),
-                n_features=one.file.n_features,
-                recipe_id=one.file.contents.recipe.id,
-            ),
-            one.probe_rows,
-            one.probe_pixels,
-            rows[one.probe_rows],
-        )
-        for one in others
-    ]
-    return _describe_source(first.file, equal_images), further
-
-
-def _describe_source(file: FeatureFile, equal_images: dict[str, list[list[str]]]) -> FeaturesPart:
-    return FeaturesPart(
-        features_file=str(file.path.resolve()),
-        features_file_seal=file.seal,
-        features_sha256=file.contents.features_sha256,
-        features_batch_size=file.contents.batch_size,
-        equal_images=equal_images,
-    )
 
 
 def _require_classes(contents: Contents, path: Path) -> None:

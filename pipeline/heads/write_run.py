@@ -1,7 +1,7 @@
 """The run folder of a fitted head: the head, its manifest, its records and its pictures."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ from pipeline.features.options import SplitOptions
 from pipeline.features.question import Question, QuestionOptions
 from pipeline.features.split_rows import Division
 from pipeline.heads.fit import Fit
+from pipeline.heads.fitted_files import FurtherFile
 from pipeline.heads.options import FoldOptions
 from pipeline.heads.registry import find_head
 from pipeline.images.splits import NO_SPLIT, SPLITS, TRAIN
@@ -22,7 +23,6 @@ from pipeline.runs.manifest import (
     HistoryAxis,
     Manifest,
     SplitFacts,
-    UsedBackbone,
     write_manifest,
 )
 from pipeline.runs.out_of_fold import write_out_of_fold
@@ -39,23 +39,6 @@ from pipeline.runs.run_folder import describe_software, find_git_commit, new_run
 from pipeline.runs.scored_images import identify_scored_images
 from pipeline.runs.scores import FOLDS, SCORED_SPLITS
 from pipeline.system.progress import OnProgress
-
-
-@dataclass(frozen=True)
-class FurtherFile:
-    """A feature file whose features stand behind the first one's in the rows of a head.
-
-    Args:
-        backbone: that made it.
-        probe_rows: int64 (n_probes,), rows of its probe images among all rows.
-        probe_pixels: uint8 (n_probes, height, width, 3).
-        probe_features: float32 (n_probes, n_features), all that the head takes.
-    """
-
-    backbone: UsedBackbone
-    probe_rows: np.ndarray
-    probe_pixels: np.ndarray
-    probe_features: np.ndarray
 
 
 def write_head_run(

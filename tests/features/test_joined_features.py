@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from benchmarks.stand_in import RECIPE
 from benchmarks.synthetic_features import write_synthetic_features
 from pipeline.errors import FeatureFileError, ParameterError
+from pipeline.features.cached_rows import CachedRows, join_cached_rows
 from pipeline.features.feature_file import FeatureFile, write_features
 from pipeline.features.file_stamps import no_stamps
 from pipeline.features.image_table import ImageTable
@@ -177,6 +179,22 @@ def test_files_that_cannot_be_joined_are_refused_with_the_reason(tmp_path, like)
     ):
         with pytest.raises(FeatureFileError, match=f"(?s){words}"):
             JoinedFeatures(files)
+
+
+def test_rows_that_are_cached_meet_where_each_recipe_has_one():
+    def cached(rows, width, name):
+        features = np.array(rows, np.float32)[:, None] + np.arange(width) / 10
+        digests = np.array([[row] * 32 for row in rows], np.uint8)
+        return CachedRows(np.array(rows), digests, features.astype(np.float32), [Path(name)])
+
+    found = join_cached_rows([cached([4, 1, 9, 2], 2, "a.h5"), cached([2, 9, 7, 4], 1, "b.h5")])
+    assert found.rows.tolist() == [2, 4, 9]
+    assert found.digests[:, 0].tolist() == [2, 4, 9]
+    expected = [[2, 2.1, 2], [4, 4.1, 4], [9, 9.1, 9]]
+    np.testing.assert_array_equal(found.features, np.array(expected, np.float32))
+    assert found.files == [Path("a.h5"), Path("b.h5")]
+    nothing = CachedRows(np.zeros(0, int), np.zeros((0, 32)), np.zeros((0, 0), np.float32), [])
+    assert not len(join_cached_rows([cached([1], 2, "a.h5"), nothing]).rows)
 
 
 def test_several_files_and_join_belong_together(tmp_path, like):
