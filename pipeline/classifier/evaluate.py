@@ -189,7 +189,8 @@ def evaluate(
         max_pixels, max_bytes: what an image may be at most, None for the defaults.
         weights: where the backbone's weights lie now, None for where they came from.
         device: `auto`, `cpu`, `gpu` or `gpu:N`.
-        engine: what runs the network, None for what suits the device.
+        engine: what runs the network, None for the one that made the run's features, where these
+            were made on a device of the kind, and else what suits the device.
         network_store: see `load_run`.
         use_cache: take the rows of images that the run's feature file, or one beside it, already
             has; not where `weights`, `engine` or limits are given.

@@ -18,14 +18,14 @@ from pipeline.backbones.engines.engine import Network
 from pipeline.backbones.engines.network_store import NetworkStore
 from pipeline.backbones.engines.opening import find_device, open_embedder
 from pipeline.classifier.embed_images import embed_images
-from pipeline.classifier.parity import Parity, check_parity
+from pipeline.classifier.parity import Parity, Rebuilt, check_parity
 from pipeline.classifier.parts import load_parts
 from pipeline.classifier.sources import Source, list_images, make_source
 from pipeline.errors import ParameterError, RunError, StorageError
 from pipeline.heads.head import Head
 from pipeline.heads.saved_head import require_model
 from pipeline.images.decoding.read_images import DEFAULT_LIMITS, Limits
-from pipeline.recipe import Recipe
+from pipeline.recipe import EngineRecord, Recipe
 from pipeline.runs.promise.guard import Guard, load_guard
 from pipeline.runs.run_folder import Run, describe_software, open_run
 from pipeline.system.atomic_files import write_json
@@ -80,7 +80,8 @@ def load_run(
         run: a run or its folder.
         weights: where the backbone's weights lie now, None for where they came from.
         device: `auto`, `cpu`, `gpu` or `gpu:N`.
-        engine: what runs the network, None for what suits the device.
+        engine: what runs the network, None for the one that made the run's features, where these
+            were made on a device of the kind, and else what suits the device.
         network_store: keep the converted network for the next time, and take it from there.
         is_alone: this process does nothing but predict, so TensorFlow's threads may be set up for
             that for good.
@@ -96,10 +97,15 @@ def load_run(
     """
     require_device_name(device)
     opened, _ = open_either(run)
-    chosen = find_device(device, engine)
+    made_by = _find_engines_of_features(opened)
+    of_gpus = [record.name for record in made_by if record.is_gpu]
+    chosen = find_device(device, engine, of_gpus[0] if of_gpus else None)
+    preferred = [record.name if record.device == chosen.kind else None for record in made_by]
     store = NetworkStore() if network_store else None
     networks, head = load_parts(opened, None if weights is None else str(weights), store)
-    classifier = Classifier(opened, networks, head, chosen, engine, is_alone=is_alone)
+    classifier = Classifier(
+        opened, networks, head, chosen, engine, preferred=preferred, is_alone=is_alone
+    )
     classifier.open_engines(n_images=1)  # now, so that the first prediction is as quick as any
     classifier.notes += _check_parity_once(classifier)
     return classifier
@@ -148,6 +154,8 @@ class Classifier:
         head: from features to probabilities.
         device: where the backbones compute.
         engine: what runs them, None for what suits the device.
+        preferred: for each network, of the engines that suit the one to try first, None for none;
+            see `open_embedder`.
         is_alone: see `load_run`.
     """
 
@@ -159,6 +167,7 @@ class Classifier:
         device: Device,
         engine: str | None = None,
         *,
+        preferred: Sequence[str | None] | None = None,
         is_alone: bool = False,
     ):
         self.run = run
@@ -168,6 +177,7 @@ class Classifier:
         self.notes: list[str] = []
         self._networks = networks
         self._engine = engine
+        self._preferred: Sequence[str | None] = preferred or [None] * len(networks)
         self._is_alone = is_alone
         self._engines: dict[int | None, list[Embedder]] = {}
         self._opening = threading.Lock()
@@ -273,10 +283,11 @@ class Classifier:
                         network,
                         self.device,
                         engine=self._engine,
+                        preferred=preferred,
                         batch_size=batch_size,
                         is_alone=self._is_alone,
                     )
-                    for network in self._networks
+                    for network, preferred in zip(self._networks, self._preferred, strict=True)
                 ]
                 for engine in opened:
                     self.notes += [note for note in engine.notes if note not in self.notes]
@@ -302,21 +313,36 @@ def describe_rows(
     ]
 
 
+def _find_engines_of_features(run: Run) -> list[EngineRecord]:
+    """What made the features of each backbone.
+
+    Two engines agree to rounding, so the head is best given rows of the one that it was fitted
+    on. A fine-tuned network is another one, of which no feature file was made.
+    """
+    if run.manifest.is_finetuned:
+        return [EngineRecord()]
+    return [used.engine for used in run.manifest.backbones]
+
+
 def _check_parity_once(classifier: Classifier) -> list[str]:
     """The parity check, once per run, device and versions of the software; what it has to say."""
     run, device = classifier.run, classifier.device
     marker = run.folder / "parity.json"
+    records = [engine.record for engine in classifier.open_engines(n_images=1)]
     circumstances = {
         "software": describe_software(),
         "device": device.description,
-        "engine": ", ".join(str(engine.record) for engine in classifier.open_engines(n_images=1)),
+        "engine": ", ".join(map(str, records)),
     }
     unread = suppress(OSError, ValueError, TypeError, KeyError, RecursionError)
     with unread, open_regular_file(marker) as file:
         if json.loads(file.read(_MARKER_BYTES))["circumstances"] == circumstances:
             return []
-    embeds = [partial(classifier.embed, place=n) for n in range(len(run.manifest.backbones))]
-    found: Parity = check_parity(run, embeds, classifier.head.predict_proba, is_gpu=device.is_gpu)
+    rebuilt = [
+        Rebuilt(partial(classifier.embed, place=place), record)
+        for place, record in enumerate(records)
+    ]
+    found: Parity = check_parity(run, rebuilt, classifier.head.predict_proba)
     with suppress(StorageError):  # a run that may not be written is checked every time
         write_json(
             marker, {"circumstances": circumstances, "greatest_difference": found.difference}

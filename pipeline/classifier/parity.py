@@ -13,7 +13,7 @@ import numpy as np
 
 from pipeline.errors import ParityError
 from pipeline.images.decoding.read_images import NO_LIMITS, read_image
-from pipeline.recipe import REDUCED_TOLERANCE, TOLERANCE, Recipe, find_tolerance
+from pipeline.recipe import REDUCED_TOLERANCE, TOLERANCE, EngineRecord, Recipe, find_tolerance
 from pipeline.runs.manifest import Manifest, UsedBackbone
 from pipeline.runs.records import Probes, read_probes
 from pipeline.runs.run_folder import Run
@@ -41,12 +41,24 @@ class Parity:
     notes: list[str]
 
 
+@dataclass(frozen=True)
+class Rebuilt:
+    """A backbone as it is here and now.
+
+    Args:
+        embed: from RGB uint8 (n, height, width, 3) to features (n, n_features).
+        engine: what computes.
+    """
+
+    embed: Callable[[np.ndarray], np.ndarray]
+    engine: EngineRecord
+
+
 def check_parity(
     run: Run,
-    embeds: Sequence[Callable[[np.ndarray], np.ndarray]],
+    rebuilt: Sequence[Rebuilt],
     predict_proba: Callable[[np.ndarray], np.ndarray],
     *,
-    is_gpu: bool,
     data_root: Path | None = None,
 ) -> Parity:
     """Compares a rebuilt model with what the run recorded for its probe images.
@@ -55,9 +67,9 @@ def check_parity(
     with the others' features as they are recorded.
 
     Args:
-        embeds: of each backbone, from RGB uint8 (n, height, width, 3) to features (n, n_features).
+        rebuilt: the backbones. Where another engine made the run's features, or a device of another
+            kind, the notes say how far the two are apart; not where an engine's name is `unknown`.
         predict_proba: from all features to probabilities (n, n_classes).
-        is_gpu: whether `embeds` compute on a GPU.
         data_root: where the images lie; those that are there are decoded anew and compared too.
 
     Raises:
@@ -65,12 +77,12 @@ def check_parity(
     """
     backbones = run.manifest.backbones
     found = []
-    for place, (used, embed) in enumerate(zip(backbones, embeds, strict=True)):
+    for place, (used, backbone) in enumerate(zip(backbones, rebuilt, strict=True)):
         probes = read_probes(run, place)
         if data_root is not None:
             _compare_pixels(probes, data_root, used.recipe)
         columns = _find_columns(backbones, place, probes.features.shape[1])
-        found.append(_check_backbone(run, used, probes, columns, embed, predict_proba, is_gpu))
+        found.append(_check_backbone(run, used, probes, columns, backbone, predict_proba))
     difference = max(one.difference for one in found)
     return Parity(difference, list(dict.fromkeys(note for one in found for note in one.notes)))
 
@@ -87,18 +99,18 @@ def _check_backbone(
     used: UsedBackbone,
     probes: Probes,
     columns: slice,
-    embed: Callable[[np.ndarray], np.ndarray],
+    rebuilt: Rebuilt,
     predict_proba: Callable[[np.ndarray], np.ndarray],
-    is_gpu: bool,
 ) -> Parity:
-    tolerance = _find_feature_tolerance(run.manifest, used, is_gpu=is_gpu)
-    is_unknown = tolerance == TOLERANCE and not _is_device_known(run.manifest, used)
+    manifest, engine = run.manifest, rebuilt.engine
+    tolerance = _find_feature_tolerance(manifest, used, is_gpu=engine.is_gpu)
+    is_unknown = tolerance == TOLERANCE and not _is_device_known(manifest, used)
     if is_unknown:
         tolerance = REDUCED_TOLERANCE
-    rebuilt = embed(probes.pixels)
-    difference = _compare_features(run, probes.features[:, columns], rebuilt, tolerance)
+    received = rebuilt.embed(probes.pixels)
+    difference = _compare_features(run, probes.features[:, columns], received, tolerance)
     features = probes.features.astype(np.float32)
-    features[:, columns] = rebuilt
+    features[:, columns] = received
     _compare_probabilities(run, probes, predict_proba(features), is_reduced=tolerance > TOLERANCE)
     notes = []
     if is_unknown and difference > TOLERANCE:
@@ -106,6 +118,12 @@ def _check_backbone(
             f"The features of {run.folder} differ by {difference:.2g} of the greatest from what "
             "its network gives here. That is usual between a CPU and a GPU, not between two CPUs, "
             "and the run does not say what made them."
+        ]
+    elif _is_another(manifest, used, engine):
+        notes = [
+            f"The features of {run.folder} were made by {used.engine}, and {engine} computes "
+            f"here: greatest difference {difference:.2g} of the greatest feature, measured on "
+            f"{len(probes.pixels)} images; up to {tolerance:g} is rounding."
         ]
     return Parity(difference, notes)
 
@@ -139,7 +157,8 @@ def check_model_parity(
         return np.asarray(model.get_layer("head")(features, training=False))
 
     with keras_settings():
-        return check_parity(run, [embed], predict_proba, is_gpu=is_gpu, data_root=data_root)
+        engine = EngineRecord(device="gpu" if is_gpu else "cpu")  # no name: only one can train
+        return check_parity(run, [Rebuilt(embed, engine)], predict_proba, data_root=data_root)
 
 
 def _find_feature_tolerance(manifest: Manifest, used: UsedBackbone, *, is_gpu: bool) -> float:
@@ -154,6 +173,13 @@ def _find_feature_tolerance(manifest: Manifest, used: UsedBackbone, *, is_gpu: b
         find_tolerance(precision, is_gpu=is_gpu or was_gpu)
         for precision in (used.recipe.precision, engine.precision)
     )
+
+
+def _is_another(manifest: Manifest, used: UsedBackbone, engine: EngineRecord) -> bool:
+    """Whether an engine is another one than made the features, or on a device of another kind."""
+    if manifest.is_finetuned or not (used.engine.is_known and engine.is_known):
+        return False
+    return (used.engine.name, used.engine.is_gpu) != (engine.name, engine.is_gpu)
 
 
 def _is_device_known(manifest: Manifest, used: UsedBackbone) -> bool:

@@ -136,6 +136,7 @@ class FinetuningPart:
         comparison: frozen against fine-tuned.
         verdict: did it help.
         next_step: what to try next.
+        n_parts: that each batch was computed in, one after the other, for want of memory.
     """
 
     parent: str
@@ -153,6 +154,7 @@ class FinetuningPart:
     comparison: Comparison
     verdict: str
     next_step: str
+    n_parts: int = 1
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from conftest import call, save_image
 from pipeline.classifier import predict as predict_module
 from pipeline.classifier.evaluate import evaluate
 from pipeline.classifier.model import load_run
-from pipeline.classifier.parity import check_parity
+from pipeline.classifier.parity import Rebuilt, check_parity
 from pipeline.errors import ParityError, RunError, WeightsError
 from pipeline.features.feature_file import FeatureFile
 from pipeline.heads.linear import load_linear_head
@@ -123,8 +123,12 @@ def test_finetune_says_why_not_and_what_to_do(made):
 
 
 def check(run, model):
-    embeds = [lambda pixels: model.embed(pixels, 0), lambda pixels: model.embed(pixels, 1)]
-    return check_parity(run, embeds, model.head.predict_proba, is_gpu=False)
+    records = [engine.record for engine in model.open_engines(1)]
+    rebuilt = [
+        Rebuilt(lambda pixels, place=place: model.embed(pixels, place), record)
+        for place, record in enumerate(records)
+    ]
+    return check_parity(run, rebuilt, model.head.predict_proba)
 
 
 @pytest.mark.parametrize("place", [0, 1])
@@ -141,6 +145,15 @@ def test_each_network_is_checked_by_its_own_probes(copy, model, place):
     (copy / name_probes(place)).unlink()
     with pytest.raises(RunError, match=f"(?s)probe images .* cannot be read.*{name_probes(place)}"):
         check(run, model)
+
+
+def test_another_engine_than_made_the_second_file_is_measured_and_said(copy, model):
+    values = json.loads((copy / "manifest.json").read_text())
+    facts = {"name": "jax", "version": "0.11.2", "device": "cpu", "device_name": "Xeon"}
+    values["further_backbones"][0]["engine"] = facts
+    (copy / "manifest.json").write_text(json.dumps(values))
+    (note,) = check(open_run(copy), model).notes
+    assert f"The features of {copy} were made by jax 0.11.2 on Xeon, and openvino" in note
 
 
 def test_weights_that_moved_are_taken_by_the_backbone_that_was_made_with_them(copy, tmp_path):
