@@ -73,6 +73,8 @@ def _merge(by_head: dict[str, OptionField]) -> OptionField:
 
 @command("fit-head", cls=FitHeadCommand)
 @click.argument("features", type=EXISTING, nargs=-1, required=True, callback=expand_patterns)
+@click.option("--join", is_flag=True, help="Put the features of several files side by side, of the "
+              "images that all have: one head on several backbones or image sizes.")  # fmt: skip
 @option("--memory", default="50%", help="For features: 2GB, 500MB, or a share of what is free. "
          "Larger files are read again and again.")  # fmt: skip
 @options_of(QuestionOptions)
@@ -89,6 +91,7 @@ def _merge(by_head: dict[str, OptionField]) -> OptionField:
 def fit_head(
     terminal: "Terminal",
     features: tuple[Path, ...],
+    join: bool,
     head: str,
     memory: str,
     shots: str | None,
@@ -98,7 +101,7 @@ def fit_head(
     as_json: bool,
     **_: Any,
 ) -> None:
-    """Stage two: train a head on cached features, in seconds. Writes a run per file.
+    """Stage two: train a head on cached features, in seconds. Writes a run.
 
     \b
     Examples:
@@ -109,37 +112,31 @@ def fit_head(
       python cli.py fit-head cache/photos-*.h5 --shots 1,2,4,8,16
       python cli.py fit-head cache/photos-*-views.h5 --tta
       python cli.py fit-head cache/photos-*.h5 --merge cats+dogs=pets --classes pets,horses
+      python cli.py fit-head photos-224.h5 photos-288.h5 --join
     """
     from pipeline.heads.fit_head import check_fit_options
     from pipeline.heads.fit_head import fit_head as fit
     from pipeline.heads.registry import find_head
 
-    if output is not None and len(features) > 1:
-        raise click.UsageError(
-            f"--output names one run. Expected one feature file with it. Received: {len(features)}"
-            "\nLeave --output out: each run gets a name of its own."
-        )
     options = _options_of_head(head)
     if shots is not None:
-        _show_shots(terminal, features, head, shots, seeds, output, options, as_json=as_json)
+        _show_shots(terminal, features, join, head, shots, seeds, output, options, as_json=as_json)
         return
     check_fit_options(head, options)  # before the slow start of TensorFlow
     n_bytes = _parse_memory(memory)
     find_head(head).import_fit()  # TensorFlow's start, out of sight
-    for path in features:
-        if len(features) > 1 and not as_json:
-            terminal.show_heading(path)
-        with terminal.progress() as on_progress:
-            result = fit(
-                path,
-                head=head,
-                memory=n_bytes,
-                output=output,
-                force=force,
-                on_progress=on_progress,
-                **options,
-            )
-        terminal.show_fit(result, as_json=as_json)
+    with terminal.progress() as on_progress:
+        result = fit(
+            features,
+            join=join,
+            head=head,
+            memory=n_bytes,
+            output=output,
+            force=force,
+            on_progress=on_progress,
+            **options,
+        )
+    terminal.show_fit(result, as_json=as_json)
 
 
 def _options_of_head(head: str) -> dict[str, Any]:
@@ -171,6 +168,7 @@ def _options_of_head(head: str) -> dict[str, Any]:
 def _show_shots(
     terminal: "Terminal",
     features: tuple[Path, ...],
+    join: bool,
     head: str,
     shots: str,
     seeds: int,
@@ -181,18 +179,18 @@ def _show_shots(
 ) -> None:
     from pipeline.heads.few_images.shots import fit_shots, parse_shots
 
-    for path in features:
-        with terminal.progress() as on_progress:
-            found = fit_shots(
-                path,
-                parse_shots(shots),
-                seeds=seeds,
-                head=head,
-                output=output,
-                on_progress=on_progress,
-                **options,
-            )
-        terminal.show_shots(found, as_json=as_json)
+    with terminal.progress() as on_progress:
+        found = fit_shots(
+            features,
+            parse_shots(shots),
+            join=join,
+            seeds=seeds,
+            head=head,
+            output=output,
+            on_progress=on_progress,
+            **options,
+        )
+    terminal.show_shots(found, as_json=as_json)
 
 
 def _parse_memory(text: str) -> int:

@@ -53,10 +53,12 @@ def open_parent(
         data_root: where the images lie now, None for where they lay at extraction.
 
     Raises:
-        RunError: the run is damaged, its head was fitted on all images, or it averages over views.
+        RunError: the run is damaged, its head was fitted on all images or takes the features of
+            several backbones, or it averages over views.
         DatasetError: the images are not where they were.
         ParityError: they are others.
     """
+    _require_one_backbone(run)
     _require_one_view(run)
     history, before = read_history(run), read_predictions(run)
     _require_val(run, before)
@@ -75,6 +77,20 @@ def _require_one_view(run: Run) -> None:
             "one, so the two could not be compared. Expected a run without `tta`. Received: "
             f"{run.folder}\nFit the head on the same features without `tta` and fine-tune that "
             "run: fine-tuning draws augmented images of its own."
+        )
+
+
+def _require_one_backbone(run: Run) -> None:
+    """Raises a RunError where the head takes the features of several backbones."""
+    backbones = run.manifest.backbones
+    if len(backbones) > 1:
+        files = [used.features.features_file for used in backbones if used.features is not None]
+        raise RunError(
+            "The head of this run takes the features of several backbones, side by side, and "
+            "fine-tuning trains one. Expected a run of one feature file. Received: "
+            f"{run.folder}, made from {', '.join(files)}\n"
+            "Fit a head on the better one of these files alone, and fine-tune that run: "
+            f"`frostline.fit_head({files[0]!r})`"
         )
 
 

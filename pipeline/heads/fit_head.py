@@ -1,6 +1,8 @@
 """Stage two: fit a head on a feature file and write the run. Never touches an image."""
 
+import os
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from numbers import Integral
@@ -11,7 +13,8 @@ import numpy as np
 
 from pipeline.errors import DatasetError, FeatureFileError, ParameterError, SplitError
 from pipeline.features.ask_question import ask
-from pipeline.features.feature_file import Contents, FeatureFile
+from pipeline.features.feature_file import Contents
+from pipeline.features.joined_features import JoinedFeatures, open_features_to_fit
 from pipeline.features.options import SplitOptions
 from pipeline.features.question import QuestionOptions
 from pipeline.features.sliced_rows import FeatureRows
@@ -24,6 +27,7 @@ from pipeline.features.split_rows import (
 )
 from pipeline.heads.class_weights import BALANCED
 from pipeline.heads.fit import Fit, check_folds, fit, make_options
+from pipeline.heads.fitted_files import describe_files
 from pipeline.heads.options import FoldOptions, ViewOptions
 from pipeline.heads.registry import find_head
 from pipeline.heads.tempered import calibrate
@@ -31,7 +35,6 @@ from pipeline.heads.views_of_file import describe_views, open_views
 from pipeline.heads.write_run import write_head_run
 from pipeline.images.splits import SPLITS, TEST, TRAIN, UNLABELLED, VAL
 from pipeline.runs.fold_scores import FoldScores
-from pipeline.runs.manifest import FeaturesPart
 from pipeline.runs.mistakes import Mistakes, find_mistakes
 from pipeline.runs.predictions import Predictions
 from pipeline.runs.promise.guard import Guard
@@ -93,9 +96,14 @@ class FitResult:
         return str(self.folder)
 
 
+# A feature file, or several that are joined.
+FeaturesToFit = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+
+
 def fit_head(
-    features: str | Path,
+    features: FeaturesToFit,
     *,
+    join: bool = False,
     head: str = "logreg",
     memory: int | str | None = None,
     output: str | Path | None = None,
@@ -106,7 +114,9 @@ def fit_head(
     """Fits a head on a feature file and writes a run.
 
     Args:
-        features: the feature file.
+        features: the feature file; with `join` two or more.
+        join: put the features of several files side by side, of the images that all of them have;
+            what uses the run computes with the backbones of all. Splits are those of the first.
         head: name of a head in the registry.
         memory: bytes for features, or a text such as `2GB` or `50%` (of what is free); those of a
             file that is larger are read from it again and again, with the same result. None =
@@ -125,7 +135,7 @@ def fit_head(
     Raises:
         HeadError: no such head.
         ParameterError: an option that makes no sense.
-        FeatureFileError: no feature file, or a damaged one.
+        FeatureFileError: no feature file, or a damaged one, or files that cannot be joined.
         DatasetError: its images have no labels, or only one class.
         SplitError: a class too small to be split.
         PromiseError: the head cannot promise what was asked for; nothing is written.
@@ -136,6 +146,7 @@ def fit_head(
     with claim_output(target, force=force):
         return _fit_head(
             features,
+            join=join,
             head=head,
             memory=memory,
             output=target,
@@ -146,8 +157,9 @@ def fit_head(
 
 
 def _fit_head(
-    features: str | Path,
+    features: FeaturesToFit,
     *,
+    join: bool,
     head: str,
     memory: int | str | None,
     output: Path | None,
@@ -160,18 +172,19 @@ def _fit_head(
     dividing, folding, promising = checked.dividing, checked.folding, checked.promising
     require_memory(SCIPY_BYTES, "Fitting a head")
     n_bytes = _count_bytes(memory)
-    path, started = Path(features), time.perf_counter()
+    started = time.perf_counter()
     seconds = {}
-    with FeatureFile(path) as file:
+    with open_features_to_fit(features, join=join) as file:
         contents, question, asked = ask(file.contents, checked.asking)
         contents, dropped = drop_small_classes(contents, dividing)
-        _require_classes(contents, path)
+        _require_classes(contents, file.path)
         if promising.promise is not None and "test_fraction" not in options:
             dividing = replace(dividing, test_fraction=TEST_FRACTION)
         division = divide_images(contents, dividing, asked=options)
         rows = FeatureRows(file, n_bytes)
         views = open_views(file, n_bytes - rows.kept_bytes, checked.viewing)
-        source = _describe_source(file, division.equal_images)
+        source, further = describe_files(file, rows, division.equal_images)
+        joining = file.notes if isinstance(file, JoinedFeatures) else []
         seconds["read"] = time.perf_counter() - started
         fit_started = time.perf_counter()
         fitted = _fit_rows(
@@ -197,7 +210,8 @@ def _fit_head(
     if force and output is None:
         idle.append("`force` changes nothing without `output`: a new run gets a new name.")
     small_classes = _describe_small_classes(n_images, fitted.class_names)
-    notes = [*asked, *dropped, *division.notes, *viewed, *idle, *small_classes, *fitted.notes]
+    notes = [*joining, *asked, *dropped, *division.notes, *viewed, *idle, *small_classes]
+    notes += fitted.notes
     folder = write_head_run(
         fitted,
         contents,
@@ -215,6 +229,7 @@ def _fit_head(
         measure_seconds=lambda: {**seconds, "total": time.perf_counter() - started},
         output=output,
         force=force,
+        further=further,
         on_progress=on_progress,
     )
     return FitResult(
@@ -388,16 +403,6 @@ def _fit_rows(
         raise FeatureFileError(
             f"{error}. Extract the features again, in float32 if a reduced precision was used"
         ) from error
-
-
-def _describe_source(file: FeatureFile, equal_images: dict[str, list[list[str]]]) -> FeaturesPart:
-    return FeaturesPart(
-        features_file=str(file.path.resolve()),
-        features_file_seal=file.seal,
-        features_sha256=file.contents.features_sha256,
-        features_batch_size=file.contents.batch_size,
-        equal_images=equal_images,
-    )
 
 
 def _require_classes(contents: Contents, path: Path) -> None:

@@ -2,12 +2,15 @@
 
 from pipeline.errors import FeatureFileError
 from pipeline.features.feature_file import FeatureFile
+from pipeline.features.joined_features import JoinedFeatures
 from pipeline.features.sliced_rows import FeatureRows
 from pipeline.heads.options import ViewOptions
 from pipeline.images.augmentation.views import Views
 
 
-def open_views(file: FeatureFile, memory: int, options: ViewOptions) -> FeatureRows | None:
+def open_views(
+    file: FeatureFile | JoinedFeatures, memory: int, options: ViewOptions
+) -> FeatureRows | None:
     """Rows of the augmented views of all images; None where the head is to be fitted without.
 
     Args:
@@ -15,8 +18,12 @@ def open_views(file: FeatureFile, memory: int, options: ViewOptions) -> FeatureR
         memory: bytes for them.
 
     Raises:
-        FeatureFileError: it has none to average over, or they are damaged.
+        FeatureFileError: it has none to average over, or they are damaged; or several files are
+            joined of which one has some.
     """
+    if isinstance(file, JoinedFeatures):
+        _require_no_views(file, options)
+        return None
     if file.views is None:
         if options.tta:
             raise FeatureFileError(
@@ -25,6 +32,17 @@ def open_views(file: FeatureFile, memory: int, options: ViewOptions) -> FeatureR
             )
         return None
     return FeatureRows(file.views, max(1, memory)) if options.views else None
+
+
+def _require_no_views(joined: JoinedFeatures, options: ViewOptions) -> None:
+    """Raises a FeatureFileError where views of joined files would be used."""
+    viewed = [one.file.path for one in joined.files if one.file.views is not None]
+    if options.tta or (viewed and options.views):
+        raise FeatureFileError(
+            "The views of several feature files cannot be joined. Expected files without views, or "
+            "`views=False`, which trains on the images as they are. Received: "
+            + (", ".join(map(str, viewed)) or "`tta=True`")
+        )
 
 
 def describe_views(views: Views | None, options: ViewOptions) -> list[str]:

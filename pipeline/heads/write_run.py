@@ -1,6 +1,6 @@
 """The run folder of a fitted head: the head, its manifest, its records and its pictures."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,11 @@ from pipeline.features.options import SplitOptions
 from pipeline.features.question import Question, QuestionOptions
 from pipeline.features.split_rows import Division
 from pipeline.heads.fit import Fit
+from pipeline.heads.fitted_files import FurtherFile
 from pipeline.heads.options import FoldOptions, ViewOptions
 from pipeline.heads.registry import find_head
 from pipeline.images.splits import NO_SPLIT, SPLITS, TRAIN
+from pipeline.recipe import name_backbones
 from pipeline.runs.binding import bind_names
 from pipeline.runs.confusion_matrices import write_confusion_matrices
 from pipeline.runs.manifest import (
@@ -58,6 +60,7 @@ def write_head_run(
     measure_seconds: Callable[[], dict[str, float]],
     output: Path | None,
     force: bool,
+    further: Sequence[FurtherFile] = (),
     on_progress: OnProgress = lambda stage, done, total: None,
 ) -> Path:
     """Writes everything and gives the folder its name at the end.
@@ -78,6 +81,7 @@ def write_head_run(
         notes: sentences for people.
         measure_seconds: seconds by stage, up to now.
         output: the run's folder, None for `runs/DATA-BACKBONE-HEAD-NUMBER`.
+        further: the feature files that are joined to the first.
         on_progress: called with a stage, how many images are written, and how many there are.
 
     Returns:
@@ -86,12 +90,16 @@ def write_head_run(
     Raises:
         RunError: the output exists.
     """
-    backbone = contents.recipe.backbone_in_file_names
-    stem = f"{contents.data_name}-{backbone}-{fitted.kind}"
+    recipes = [contents.recipe, *(other.backbone.recipe for other in further)]
+    stem = f"{contents.data_name}-{name_backbones(recipes)}-{fitted.kind}"
     with new_run(output, stem, force=force) as (folder, final):
         fitted.head.save(folder)
         write_history(folder / "history.csv", fitted.history)
-        _write_images(folder, contents, fitted, probe_features, viewing, on_progress)
+        _write_images(folder, contents, fitted, on_progress)
+        own = contents.probe_rows, contents.probe_pixels, probe_features
+        others = [(one.probe_rows, one.probe_pixels, one.probe_features) for one in further]
+        for place, probes in enumerate([own, *others]):
+            _write_probes(folder, contents.images.paths, fitted, *probes, place, viewing)
         _draw(folder / "plots", final.name, fitted)
         promise = None if guard is None else save_guard(folder, guard)
         manifest = Manifest(
@@ -133,6 +141,7 @@ def write_head_run(
             question=question,
             views=contents.views if viewing.views else None,
             tta=contents.views if viewing.tta else None,
+            further_backbones=[other.backbone for other in further],
         )
         write_manifest(folder, manifest)
         write_confusion_matrices(folder, manifest)
@@ -154,25 +163,35 @@ def _write_images(
     folder: Path,
     contents: Contents,
     fitted: Fit,
-    probe_features: np.ndarray,
-    viewing: ViewOptions,
     on_progress: OnProgress,
 ) -> None:
     """What the run says of each image, and which images these were."""
-    images, rows = contents.images, contents.probe_rows
-    probabilities = fitted.probabilities
-    predictions = Predictions(images.paths, fitted.splits, fitted.labels, probabilities)
+    images = contents.images
+    predictions = Predictions(images.paths, fitted.splits, fitted.labels, fitted.probabilities)
     write_predictions(folder, predictions, fitted.class_names, on_progress)
     if fitted.out_of_fold is not None:
         write_out_of_fold(
             folder, fitted.out_of_fold, images.paths, fitted.labels, fitted.class_names
         )
     write_digests(folder, images.digests)
-    paths = [images.paths[row] for row in rows.tolist()]
-    # A head is proven by what it makes of view 0.
-    proof = fitted.head.predict_proba(probe_features) if viewing.tta and len(rows) else None
-    of_probes = probabilities[rows] if proof is None else proof
-    write_probes(folder, Probes(paths, contents.probe_pixels, probe_features, of_probes))
+
+
+def _write_probes(
+    folder: Path,
+    paths: list[str],
+    fitted: Fit,
+    rows: np.ndarray,
+    pixels: np.ndarray,
+    features: np.ndarray,
+    place: int,
+    viewing: ViewOptions,
+) -> None:
+    """A head is proven by what it makes of view 0, also where its answers are averaged."""
+    of_rows = [paths[row] for row in rows.tolist()]
+    said = fitted.probabilities[rows]
+    if viewing.tta and len(rows):
+        said = fitted.head.predict_proba(features)
+    write_probes(folder, Probes(of_rows, pixels, features, said), place)
 
 
 def _identify_images(contents: Contents, fitted: Fit) -> dict[str, str]:

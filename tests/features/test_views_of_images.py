@@ -10,6 +10,7 @@ import pytest
 from conftest import call, make_photos, save_image
 from same_files import assert_same, read_everything
 
+import frostline
 from benchmarks.stand_in import RECIPE, StandIn, extract
 from pipeline.errors import FeatureFileError
 from pipeline.features import finished_rows
@@ -225,3 +226,14 @@ def test_the_command_line_names_the_file_by_its_views(few, stand_in_backbone):
     assert outcome.exit_code == 1
     assert "What differs: views: none -> 2 views of each image (light, seed 0)" in outcome.stderr
     assert call("extract", few, *how, "--views", 0).exit_code == 2
+
+
+def test_joined_files_are_fitted_without_views_or_not_at_all(few, tmp_path):
+    extract(few, tmp_path / "a.h5", views=THREE)
+    extract(few, tmp_path / "b.h5", replace(RECIPE, image_size=16))
+    files = [tmp_path / "a.h5", tmp_path / "b.h5"]
+    with pytest.raises(FeatureFileError, match=r"cannot be joined.*`views=False`.*a\.h5"):
+        frostline.fit_head(files, join=True, output=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    run = frostline.fit_head(files, join=True, views=False, C=1.0, output=tmp_path / "run")
+    assert frostline.open_run(run).manifest.views is None

@@ -123,10 +123,6 @@ class Terminal(Output):
             f"accuracy {record['val_accuracy']:.4f}   {record['seconds']:.1f} s"
         )
 
-    def show_heading(self, path: Path) -> None:
-        """Which of several files the results are of that follow."""
-        self.result(f"== {printable(str(path))}")
-
     def show_fit(self, result: "FitResult", *, as_json: bool) -> None:
         """The scores of a fitted head."""
         if not self.is_quiet:

@@ -9,13 +9,15 @@ import numpy as np
 
 from pipeline.errors import ParameterError, SplitError
 from pipeline.features.ask_question import ask
-from pipeline.features.feature_file import Contents, FeatureFile
+from pipeline.features.feature_file import Contents
+from pipeline.features.joined_features import JoinedFeatures, open_features_to_fit
 from pipeline.features.sliced_rows import FeatureRows
 from pipeline.features.split_rows import divide_images, drop_small_classes
 from pipeline.heads.fit import fit
-from pipeline.heads.fit_head import check_fit_options
+from pipeline.heads.fit_head import FeaturesToFit, check_fit_options
 from pipeline.heads.views_of_file import open_views
 from pipeline.images.splits import NO_SPLIT, SPLITS, TEST, TRAIN, VAL
+from pipeline.recipe import name_backbones
 from pipeline.runs.run_folder import claim_output, new_run
 from pipeline.system.atomic_files import write_json
 from pipeline.system.csv_files import write_csv
@@ -74,9 +76,10 @@ class Shots:
 
 
 def fit_shots(
-    features: str | Path,
+    features: FeaturesToFit,
     shots: Sequence[int] = (1, 2, 4, 8, 16),
     *,
+    join: bool = False,
     seeds: int = 5,
     head: str = "logreg",
     output: str | Path | None = None,
@@ -91,8 +94,9 @@ def fit_shots(
     images that one would not have.
 
     Args:
-        features: the feature file.
+        features: the feature file; with `join` two or more.
         shots: images a class, each at least 1.
+        join: put the features of several files side by side, as `fit_head` does.
         seeds: draws of each.
         head: name of a head in the registry.
         output: a new folder, None for `runs/DATA-BACKBONE-HEAD-shots-NUMBER`.
@@ -121,14 +125,15 @@ def fit_shots(
             "shots",
         )
     target = None if output is None else as_path(output, "output")
-    with claim_output(target, force=False), FeatureFile(Path(features)) as file:
+    with claim_output(target, force=False), open_features_to_fit(features, join=join) as file:
         contents, _, asked = ask(file.contents, checked.asking)
         contents, dropped = drop_small_classes(contents, checked.dividing)
         division = divide_images(contents, checked.dividing, asked=options)
         rows = FeatureRows(file, max(1, available_bytes() // 2))
         views = open_views(file, max(1, available_bytes() // 2), checked.viewing)
         of_head = dict(checked.of_head)
-        notes = [*asked, *dropped, *division.notes]
+        joining = file.notes if isinstance(file, JoinedFeatures) else []
+        notes = [*joining, *asked, *dropped, *division.notes]
         if head == "logreg" and of_head.get("C") is None:
             of_head["C"] = FEW_IMAGES_C
             notes.append(
@@ -163,7 +168,9 @@ def fit_shots(
                 on_progress("Drawing", len(found) * seeds + seed + 1, len(numbers) * seeds)
             found.append(Shot(number, n_images, accuracies))
         del rows, views
-        folder = _write(contents, head, split, int(is_scored.sum()), found, target)
+        recipes = file.recipes if isinstance(file, JoinedFeatures) else [contents.recipe]
+        stem = f"{contents.data_name}-{name_backbones(recipes)}-{head}-shots"
+        folder = _write(stem, split, int(is_scored.sum()), found, target)
     return Shots(folder, split, int(is_scored.sum()), found, notes)
 
 
@@ -220,8 +227,7 @@ def _draw(
 
 
 def _write(
-    contents: Contents,
-    head: str,
+    stem: str,
     split: str,
     n_scored: int,
     shots: list[Shot],
@@ -229,7 +235,6 @@ def _write(
 ) -> Path:
     from pipeline.report.shots_plot import plot_shots
 
-    stem = f"{contents.data_name}-{contents.recipe.backbone_in_file_names}-{head}-shots"
     with new_run(output, stem) as (folder, final):
         write_csv(
             folder / CSV_NAME,
