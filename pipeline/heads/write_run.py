@@ -13,6 +13,7 @@ from pipeline.features.split_rows import Division
 from pipeline.heads.fit import Fit
 from pipeline.heads.options import FoldOptions
 from pipeline.heads.registry import find_head
+from pipeline.heads.selection import Selection
 from pipeline.images.splits import NO_SPLIT, SPLITS, TRAIN
 from pipeline.runs.binding import bind_names
 from pipeline.runs.confusion_matrices import write_confusion_matrices
@@ -57,6 +58,7 @@ def write_head_run(
     output: Path | None,
     force: bool,
     on_progress: OnProgress = lambda stage, done, total: None,
+    selection: Selection | None = None,
 ) -> Path:
     """Writes everything and gives the folder its name at the end.
 
@@ -76,6 +78,7 @@ def write_head_run(
         measure_seconds: seconds by stage, up to now.
         output: the run's folder, None for `runs/DATA-BACKBONE-HEAD-NUMBER`.
         on_progress: called with a stage, how many images are written, and how many there are.
+        selection: among which settings this one was chosen; None where there was but one.
 
     Returns:
         The folder.
@@ -84,7 +87,7 @@ def write_head_run(
         RunError: the output exists.
     """
     backbone = contents.recipe.backbone_in_file_names
-    stem = f"{contents.data_name}-{backbone}-{fitted.kind}"
+    stem = f"{contents.data_name}-{backbone}-{selection.name if selection else fitted.kind}"
     with new_run(output, stem, force=force) as (folder, final):
         fitted.head.save(folder)
         write_history(folder / "history.csv", fitted.history)
@@ -127,7 +130,10 @@ def write_head_run(
             temperature=fitted.temperature,
             promise=promise,
             question=question,
+            selection=None if selection is None else selection.bias,
         )
+        if selection is not None:
+            selection.write(folder, final.name)
         write_manifest(folder, manifest)
         write_confusion_matrices(folder, manifest)
     return final

@@ -22,6 +22,7 @@ from pipeline.recipe import EngineRecord, Recipe
 from pipeline.runs.fold_scores import FoldScores
 from pipeline.runs.promise.record import PromisePart
 from pipeline.runs.scores import SCORED_SPLITS, Metrics
+from pipeline.runs.selection_bias import SelectionBias
 from pipeline.runs.significance import Comparison
 from pipeline.system.atomic_files import to_json, write_text
 from pipeline.system.paths import denial, is_file
@@ -167,6 +168,7 @@ class Manifest:
         temperature: that the scores of the head in its files are divided by, 1 = they are left.
         promise: of the answers; None where every image gets one.
         question: what was asked, where it is not what the feature file's labels ask.
+        selection: of the best of a sweep, by how much being chosen flatters it.
         version: of the format.
     """
 
@@ -197,6 +199,7 @@ class Manifest:
     temperature: float = 1.0
     promise: PromisePart | None = None
     question: Question | None = None
+    selection: SelectionBias | None = None
     version: int = VERSION
 
     def __post_init__(self) -> None:

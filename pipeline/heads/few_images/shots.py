@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import ParameterError, SplitError
-from pipeline.features.ask_question import ask
 from pipeline.features.feature_file import Contents, FeatureFile
 from pipeline.features.sliced_rows import FeatureRows
-from pipeline.features.split_rows import divide_images, drop_small_classes
+from pipeline.heads.divided_file import divide_file
 from pipeline.heads.fit import fit
-from pipeline.heads.fit_head import check_fit_options
+from pipeline.heads.fit_options import check_fit_options
 from pipeline.images.splits import NO_SPLIT, SPLITS, TEST, TRAIN, VAL
 from pipeline.runs.run_folder import claim_output, new_run
 from pipeline.system.atomic_files import write_json
@@ -121,12 +120,11 @@ def fit_shots(
         )
     target = None if output is None else as_path(output, "output")
     with claim_output(target, force=False), FeatureFile(Path(features)) as file:
-        contents, _, asked = ask(file.contents, checked.asking)
-        contents, dropped = drop_small_classes(contents, checked.dividing)
-        division = divide_images(contents, checked.dividing, asked=options)
+        divided = divide_file(file.contents, Path(features), checked, options)
+        contents, division = divided.contents, divided.division
         rows = FeatureRows(file, max(1, available_bytes() // 2))
         of_head = dict(checked.of_head)
-        notes = [*asked, *dropped, *division.notes]
+        notes = [*divided.notes]
         if head == "logreg" and of_head.get("C") is None:
             of_head["C"] = FEW_IMAGES_C
             notes.append(
