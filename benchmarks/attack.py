@@ -85,6 +85,7 @@ def without_room(place: Workplace, is_short: bool) -> Iterator[Tally]:
         names = (*QUICK, "fetch FILE")
         yield from starved.attack_without_room(place, names, n_sizes=25)
         yield from starved.attack_temporary_folder(place, QUICK)
+        yield from starved.attack_without_shared_memory(place, QUICK)
         yield from starved.attack_without_rights(place, names)
 
 

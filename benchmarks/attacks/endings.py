@@ -39,6 +39,11 @@ class Command:
     read: Callable[[Path, End], object]
     again: tuple[str, ...] = ()  # what the same command takes besides, to go on
     writes: str | None = None
+    own_store: bool = False  # whether it finds no network kept, and keeps the one that it makes
+
+    def environment(self, folder: Path) -> dict[str, str | None]:
+        """Variables of its own, in a folder."""
+        return {"FROSTLINE_NETWORKS": str(folder / "networks")} if self.own_store else {}
 
 
 def read_stdout(folder: Path, end: End) -> object:
@@ -88,6 +93,13 @@ COMMANDS = {
     "extract": Command(
         ("extract", "photos", *LITE0, "--output", "g.h5"), ("photos",), read_features, writes="g.h5"
     ),
+    "extract, which keeps a network": Command(
+        ("extract", "photos", *LITE0, "--output", "g.h5"),
+        ("photos",),
+        read_features,
+        writes="g.h5",
+        own_store=True,
+    ),
     "fit-head": Command(
         ("fit-head", "f.h5", "--output", "r"), ("f.h5",), read_run("r"), writes="r"
     ),
@@ -121,7 +133,8 @@ def attack_by_signals(
         command = COMMANDS[name]
         tally = Tally("told to end at random moments", name)
         with place.copy(*command.needs) as folder:
-            whole = place.run(command.arguments, folder, is_warm=is_warm)
+            variables = command.environment(folder)
+            whole = place.run(command.arguments, folder, is_warm=is_warm, environment=variables)
             if whole.code != 0:
                 raise RuntimeError(f"{name}: {whole.stderr}")
             expected = command.read(folder, whole)
@@ -139,7 +152,8 @@ def _try(place, command, number, moment, expected, tally, is_warm) -> None:
         os.kill(process, number)
 
     with place.copy(*command.needs) as folder:
-        end = place.run(command.arguments, folder, meanwhile=send, is_warm=is_warm)
+        how = {"is_warm": is_warm, "environment": command.environment(folder)}
+        end = place.run(command.arguments, folder, meanwhile=send, **how)
         by_signal = (128 + number, -number) if number != signal.SIGKILL else (-number,)
         wrong = judge(end, may=(0, *by_signal))
         if command.writes and (folder / command.writes).exists():
@@ -159,15 +173,11 @@ def _try(place, command, number, moment, expected, tally, is_warm) -> None:
             [f"{command.writes}.parts"],
         ):
             wrong.append(f"left after {number.name}: {find_leftovers(folder)}")
-        is_kept = command.writes in {
-            "r",
-            "tuned-1",
-            "data",
-        }  # and not replaced
+        is_kept = command.writes in {"r", "tuned-1", "data"}  # and not replaced
         if is_kept and (folder / command.writes).exists():
             again = None
         else:
-            again = place.run((*command.arguments, *command.again), folder, is_warm=is_warm)
+            again = place.run((*command.arguments, *command.again), folder, **how)
             wrong += [f"then: {one}" for one in judge(again, may=(0,))]
             if again.code == 0 and command.read(folder, again) != expected:
                 wrong.append("then another result")

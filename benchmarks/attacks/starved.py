@@ -5,6 +5,7 @@ whole or not there; and it succeeds as soon as there is enough.
 """
 
 import contextlib
+import ctypes
 import os
 import shutil
 import subprocess
@@ -176,6 +177,28 @@ def attack_temporary_folder(place: Workplace, names: tuple[str, ...]) -> Iterato
             for name in names:
                 try_starved(place, COMMANDS[name], tally, environment={variable: str(disk)})
         yield tally
+
+
+def attack_without_shared_memory(place: Workplace, names: tuple[str, ...]) -> Iterator[Tally]:
+    """/dev/shm takes no byte."""
+    commands = {name: COMMANDS[name] for name in names}
+    for way in ("decoders", "processes"):
+        extract = commands["extract"]
+        arguments = (*extract.arguments, "--parallel", way)
+        commands[f"extract --parallel {way}"] = replace(extract, arguments=arguments)
+    tally = Tally("/dev/shm takes no byte", ", ".join(commands))
+    for command in commands.values():
+        try_starved(place, command, tally, before=without_shared_memory, is_warm=False)
+    yield tally
+
+
+def without_shared_memory() -> None:
+    """From here on this process sees a /dev/shm that may not be written to."""
+    new_namespace = 0x20000  # CLONE_NEWNS; os.unshare is Python 3.12's
+    if ctypes.CDLL(None, use_errno=True).unshare(new_namespace) != 0:
+        raise OSError(ctypes.get_errno(), "unshare")
+    subprocess.run(["mount", "--make-rprivate", "/"], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "ro,size=4k", "tmpfs", "/dev/shm"], check=True)
 
 
 def fill(disk: Path) -> None:

@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 import numpy as np
 
 from pipeline.errors import DatasetError
-from pipeline.features.entries import Entries, LabelledImages, enter_images
+from pipeline.features.enter_images import enter_images
+from pipeline.features.entries import Entries, LabelledImages
 from pipeline.features.feature_file import Contents
 from pipeline.features.finished_rows import FinishedRows
 from pipeline.features.identify import Identity

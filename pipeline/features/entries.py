@@ -4,7 +4,6 @@ The feature file keeps this, also of images that are gone, so that no division m
 because others came, went, were renamed or put into another class.
 """
 
-from collections import defaultdict
 from dataclasses import dataclass
 
 import h5py
@@ -74,80 +73,6 @@ def enter_all(images: LabelledImages, arrivals: np.ndarray) -> Entries:
         np.where(is_entered, arrivals, NEVER).astype(np.int32),
         nobody,
     )
-
-
-def enter_images(
-    images: LabelledImages, now: int, old: Entries | None, old_images: LabelledImages | None
-) -> Entries:
-    """The entries after an extraction: what was known stays, what is new is added.
-
-    Args:
-        now: number of the extraction.
-        old: entries of the file so far, None for a new file.
-        old_images: its images.
-    """
-    known: dict[tuple[bytes, str], tuple[int, str]] = {}  # (digest, class): arrival, last path
-    if old is not None and old_images is not None:
-        gone = old.gone
-        _remember(known, old, gone.digests, gone.classes, gone.arrivals, gone.paths)
-        _remember(known, old, old_images.digests, old.classes, old.arrivals, old_images.paths)
-    classes_of: dict[bytes, list[str]] = defaultdict(list)
-    for digest, name in known:
-        classes_of[digest].append(name)
-    present = [digest.tobytes() for digest in images.digests]
-    names = [images.class_names[label] if label >= 0 else "" for label in images.labels.tolist()]
-    for row in np.flatnonzero(is_divisible(images.labels, images.splits)).tolist():
-        if present[row] not in classes_of:
-            known.setdefault((present[row], names[row]), (now, images.paths[row]))
-    for digest, name in known:
-        if name not in classes_of[digest]:
-            classes_of[digest].append(name)
-    found: list[tuple[bytes, str] | None] = []
-    for digest, name in zip(present, names, strict=True):
-        came_as = classes_of.get(digest)
-        if came_as is None:
-            found.append(None)
-        else:  # it keeps the class in which it came, whatever it is called now
-            found.append((digest, name if name in came_as else min(came_as)))
-    return _tabulate(known, found)
-
-
-def _tabulate(
-    known: dict[tuple[bytes, str], tuple[int, str]], found: list[tuple[bytes, str] | None]
-) -> Entries:
-    """Entries of the images that are there; the others that are known are gone.
-
-    Args:
-        known: of a digest and a class the arrival and the last path.
-        found: of each image that is there its key in `known`; None for one that is not known.
-    """
-    gone = sorted(known.keys() - set(found))
-    names = sorted({name for _, name in known})
-    number_of = {name: number for number, name in enumerate(names)}
-    return Entries(
-        names,
-        np.array([NEVER if key is None else number_of[key[1]] for key in found], np.int32),
-        np.array([NEVER if key is None else known[key][0] for key in found], np.int32),
-        GoneImages(
-            [known[key][1] for key in gone],
-            np.frombuffer(b"".join(digest for digest, _ in gone), np.uint8).reshape(-1, 32),
-            np.array([number_of[name] for _, name in gone], np.int32),
-            np.array([known[key][0] for key in gone], np.int32),
-        ),
-    )
-
-
-def _remember(
-    known: dict[tuple[bytes, str], tuple[int, str]],
-    old: Entries,
-    digests: np.ndarray,
-    classes: np.ndarray,
-    arrivals: np.ndarray,
-    paths: list[str],
-) -> None:
-    for row in np.flatnonzero(classes != NEVER).tolist():
-        key = digests[row].tobytes(), old.class_names[classes[row]]
-        known.setdefault(key, (int(arrivals[row]), paths[row]))
 
 
 def write_entries(file: h5py.File, entries: Entries) -> None:

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from benchmarks.stand_in import extract
 from benchmarks.synthetic_features import write_synthetic_features
 from pipeline.errors import FeatureFileError
-from pipeline.features.entries import LabelledImages, enter_images
+from pipeline.features.enter_images import enter_images
+from pipeline.features.entries import LabelledImages
 from pipeline.features.feature_file import Contents, FeatureFile, ImageTable
 from pipeline.features.file_stamps import no_stamps
 from pipeline.features.options import SplitOptions
@@ -34,6 +35,52 @@ OPTIONS = st.builds(
     test_fraction=st.sampled_from([0.0, 0.05, 0.2]),
     seed=st.integers(0, 2**32 - 1),
 )
+
+
+NAMINGS = st.lists(  # of images in one extraction: digest, class (-1 = none), split that is given
+    st.tuples(st.integers(0, 4), st.integers(-1, 2), st.sampled_from([-1, -1, -1, 1])), max_size=9
+)
+
+
+def _name(images, class_names) -> LabelledImages:
+    digests = np.array([[number] * 32 for number, _, _ in images], np.uint8).reshape(-1, 32)
+    labels = np.array([label for _, label, _ in images], np.int32)
+    splits = np.array([split for _, _, split in images], np.int8)
+    return LabelledImages([*map(str, range(len(images)))], digests, labels, splits, class_names)
+
+
+def _enter_one_by_one(now, images, class_names, known):
+    """As a person would: (digest, class) of each, and `known` with what is new in it."""
+    names = [None if label < 0 else class_names[label] for _, label, _ in images]
+    before = {digest for digest, _ in known}
+    for (digest, label, split), name in zip(images, names, strict=True):
+        if label >= 0 and split < 0 and digest not in before:
+            known.setdefault((digest, name), now)
+    came_as = {digest: [n for d, n in known if d == digest] for digest, _, _ in images}
+    return [
+        (digest, name if name in came_as[digest] else min(came_as[digest], default=None))
+        for (digest, _, _), name in zip(images, names, strict=True)
+    ]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.tuples(NAMINGS, st.permutations("abc")), min_size=1, max_size=4))
+def test_an_image_keeps_the_class_and_the_time_in_which_it_came(history):
+    entries, before, known = None, None, {}
+    for now, (images, class_names) in enumerate(history):
+        found = _name(images, class_names)
+        entries, before = enter_images(found, now, entries, before), found
+        came = _enter_one_by_one(now, images, class_names, known)
+        is_in = entries.classes >= 0
+        assert [
+            entries.class_names[number] if number >= 0 else None
+            for number in entries.classes.tolist()
+        ] == [name for _, name in came]
+        assert entries.arrivals[is_in].tolist() == [known[key] for key in came if key in known]
+        gone = sorted(known.keys() - set(came))
+        assert entries.gone.digests[:, 0].tolist() == [digest for digest, _ in gone]
+        assert [entries.class_names[n] for n in entries.gone.classes] == [n for _, n in gone]
+        assert entries.gone.arrivals.tolist() == [known[key] for key in gone]
 
 
 @pytest.fixture(scope="module")
