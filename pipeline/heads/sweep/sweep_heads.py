@@ -16,7 +16,12 @@ from pipeline.heads.fit_head import FitResult, fit_and_write
 from pipeline.heads.fit_options import FitOptions, check_fit_options, sort_options
 from pipeline.heads.selection import Selection
 from pipeline.heads.sweep.settings import Setting, drop_idle_weights, list_settings
-from pipeline.heads.sweep.swept_files import SweptFile, describe_files, describe_hidden
+from pipeline.heads.sweep.swept_files import (
+    SweptFile,
+    describe_files,
+    describe_hidden,
+    require_unchanged,
+)
 from pipeline.heads.sweep.tables import write_tables
 from pipeline.heads.sweep.tried import Tried, rank
 from pipeline.heads.sweep.unfinished import identify_sweep, keep_unfinished
@@ -134,6 +139,7 @@ def sweep_heads(
                 bias,
                 lambda folder, name: write_tables(folder, name, tried, files, bias),
             )
+            require_unchanged(best.file)
             winner = fit_and_write(
                 best.file.path,
                 head=best.setting.head,

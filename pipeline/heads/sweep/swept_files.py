@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pipeline.errors import DatasetError, SplitError
+from pipeline.errors import DatasetError, FeatureFileError, SplitError
 from pipeline.features.feature_file import FeatureFile
 from pipeline.features.sliced_rows import FeatureRows
 from pipeline.heads.divided_file import DividedFile, divide_file
@@ -121,29 +121,30 @@ def _name_apart(files: list[SweptFile]) -> list[SweptFile]:
         names = [way(one) for one in files]
         if len(set(names)) == len(names):
             break
-    return [
-        SweptFile(**{**vars(one), "name": name}) for one, name in zip(files, names, strict=True)
-    ]
+    return [replace(one, name=name) for one, name in zip(files, names, strict=True)]
 
 
 @contextmanager
-def open_rows(path: Path, divided: DividedFile, memory: int) -> Iterator[tuple[TrainingRows, bool]]:
+def open_rows(
+    swept: SweptFile, divided: DividedFile, memory: int
+) -> Iterator[tuple[TrainingRows, bool]]:
     """Gives the rows of train and val, and whether their features are in an array in memory.
 
     Rows of the test and those without a label have neither label nor split: nobody can look at
     them by mistake.
 
     Args:
-        path: of a feature file.
+        swept: the feature file.
         divided: its images.
         memory: bytes for features.
 
     Raises:
-        FeatureFileError: the features are damaged.
+        FeatureFileError: the features are damaged, or another file has the name now.
     """
     splits = divided.division.splits
     is_used = np.isin(splits, (TRAIN, VAL))
-    with FeatureFile(path) as file:
+    with FeatureFile(swept.path) as file:
+        _require_unchanged(file, swept)
         features = FeatureRows(file, memory)
         is_whole = features.n_kept == len(features)
         rows = TrainingRows(
@@ -155,6 +156,21 @@ def open_rows(path: Path, divided: DividedFile, memory: int) -> Iterator[tuple[T
             divided.division.units,
         )
         yield rows, is_whole
+
+
+def require_unchanged(swept: SweptFile) -> None:
+    """Raises a FeatureFileError where another file has the name now."""
+    with FeatureFile(swept.path) as file:
+        _require_unchanged(file, swept)
+
+
+def _require_unchanged(file: FeatureFile, swept: SweptFile) -> None:
+    if file.seal != swept.seal:
+        raise FeatureFileError(
+            "The feature file was replaced while the sweep was going on. Expected the one that it "
+            f"began with. Received: another one at {swept.path}\nRun the same command again: it "
+            "sweeps the new file."
+        )
 
 
 def describe_hidden(splits: np.ndarray) -> list[str]:

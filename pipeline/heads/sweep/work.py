@@ -71,7 +71,7 @@ class Work:
         if not left:
             return
         jobs = make_jobs(left)
-        with open_rows(file.path, self._divided, self._memory) as (rows, is_whole):
+        with open_rows(file, self._divided, self._memory) as (rows, is_whole):
             n_bytes = 4 * len(rows.labels) * file.n_features
             n_jobs = count_processes(jobs, self._n_jobs, n_bytes, self._memory) if is_whole else 1
             if not is_whole and len(jobs) > 1:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,14 @@ from sklearn.preprocessing import StandardScaler
 
 import frostline
 from benchmarks.stand_in import RECIPE, extract
-from pipeline.errors import ClassWeightError, DatasetError, HeadError, LockedError, ParameterError
+from pipeline.errors import (
+    ClassWeightError,
+    DatasetError,
+    FeatureFileError,
+    HeadError,
+    LockedError,
+    ParameterError,
+)
 from pipeline.heads.fit_options import check_fit_options
 from pipeline.heads.sweep import work
 from pipeline.heads.sweep.in_parallel import count_processes, run_jobs
@@ -48,9 +56,9 @@ def swept(features):
 
 def fit_directly(path, folder, n_processes, memory):
     """The losses of the settings of `GRID`, and whether memory held all features."""
-    divided = describe_files([path], check_fit_options("logreg", {}), {})[1]
+    (file,), divided = describe_files([path], check_fit_options("logreg", {}), {})
     jobs = make_jobs(dict(enumerate(list_settings(GRID, None, {}))))
-    with open_rows(path, divided, memory) as (rows, is_whole):
+    with open_rows(file, divided, memory) as (rows, is_whole):
         found = run_jobs(rows, jobs, n_processes, 0, folder, lambda *_: None)
         return {one.number: one.losses.tolist() for one in found}, is_whole
 
@@ -113,8 +121,8 @@ def test_the_winner_is_an_ordinary_run_and_the_only_one_that_is_listed(features,
 def test_no_setting_meets_a_test_image_and_the_winner_meets_them_once(features, tmp_path):
     options = {"test_fraction": 0.2}
     given = check_fit_options("logreg", options)
-    divided = describe_files([features], given, options)[1]
-    with open_rows(features, divided, 10**9) as (rows, _):
+    (file,), divided = describe_files([features], given, options)
+    with open_rows(file, divided, 10**9) as (rows, _):
         _, y, split = frostline.features(features).arrays(test_fraction=0.2)
         assert (split == TEST).sum() == 12
         assert set(rows.labels[split == TEST].tolist()) == {-1}
@@ -272,6 +280,19 @@ def test_what_stands_in_the_way_is_told_before_anything_is_fitted(features, monk
         frostline.sweep_heads(features, {"logreg": {"class_weight": [None, "nothing.csv"]}})
     with pytest.raises(ParameterError, match="`jobs` to be a whole number"):
         frostline.sweep_heads(features, jobs=0)
+
+
+def test_a_file_that_is_replaced_meanwhile_is_told_of(features, tmp_path):
+    target = Path(shutil.copy(features, tmp_path / "f.h5"))
+
+    def replace_file(text):
+        extract(features.parent / "photos", tmp_path / "other.h5", replace(RECIPE, image_size=4))
+        (tmp_path / "other.h5").replace(target)
+
+    with pytest.raises(FeatureFileError, match="was replaced while the sweep was going on"):
+        frostline.sweep_heads(target, {"class-mean": {}}, jobs=1, on_note=replace_file)
+    (kept,) = names_in()
+    assert kept.startswith("unfinished-sweep-")
 
 
 def test_a_second_process_at_the_same_sweep_is_told_who_is_at_it(features, monkeypatch):
