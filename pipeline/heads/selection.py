@@ -14,18 +14,15 @@ class Selection:
 
     Args:
         name: of this way to choose, for the run's name.
-        chosen: the setting in words.
         bias: by how much the choice flatters; None where that cannot be told.
         write: writes what there is to know of the others into the run's folder; called with it and
             with the name that it will have.
     """
 
     name: str
-    chosen: str
     bias: SelectionBias | None
     write: Callable[[Path, str], None]
 
     def mark(self, fitted: Fit) -> Fit:
-        """The fit, said to be chosen by validation, and among what."""
-        own = [] if fitted.chosen_by in ("user", "nothing") else [fitted.chosen]
-        return replace(fitted, chosen=", ".join([self.chosen, *own]), chosen_by="val")
+        """The fit, whose options validation chose, not the user."""
+        return replace(fitted, chosen_by="val")

@@ -56,6 +56,13 @@ def describe_rest(sweep: "Sweep") -> list[str]:
     return lines
 
 
+def describe_best(sweep: "Sweep") -> str:
+    """Which setting became the run."""
+    best = sweep.best
+    on = f" on {visible(best.file.name)}" if len(sweep.files) > 1 else ""
+    return f"Best of {count(len(sweep.tried), 'setting')}: {visible(str(best.setting))}{on}"
+
+
 def describe_sweep(sweep: "Sweep") -> dict[str, Any]:
     """Ready for JSON."""
     from pipeline.heads.sweep.tables import describe

@@ -29,7 +29,12 @@ from pipeline.commands.terminal.sentences import (
     describe_mistakes,
     describe_skipped,
 )
-from pipeline.commands.terminal.sweep_table import describe_rest, describe_sweep, sweep_table
+from pipeline.commands.terminal.sweep_table import (
+    describe_best,
+    describe_rest,
+    describe_sweep,
+    sweep_table,
+)
 from pipeline.commands.terminal.tables import (
     MOST_ROWS,
     describe_other_classes,
@@ -140,6 +145,7 @@ class Terminal(Output):
         self.print_table(sweep_table(sweep))
         for line in describe_rest(sweep):
             self.tell(line)
+        self.result(describe_best(sweep))
         bias = sweep.bias
         self.show_fit(sweep.winner, as_json=False, flattery="" if bias is None else bias.describe())
         self.result(f"The sweep: {sweep.seconds:.1f} s. Plot: {sweep.folder / 'plots/sweep.png'}")

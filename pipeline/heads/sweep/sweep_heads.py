@@ -135,7 +135,6 @@ def sweep_heads(
             best = tried[0]
             selection = Selection(
                 "sweep",
-                _name_best(best, files),
                 bias,
                 lambda folder, name: write_tables(folder, name, tried, files, bias),
             )
@@ -189,7 +188,3 @@ def _measure_bias(tried: list[Tried], divided: DividedFile) -> SelectionBias | N
         np.stack([outcome.is_right for outcome in fitted]),
         divided.division.units[divided.division.splits == VAL],
     )
-
-
-def _name_best(best: Tried, files: list[SweptFile]) -> str:
-    return f"{best.setting}{f' on {best.file.name}' if len(files) > 1 else ''}"
