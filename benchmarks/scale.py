@@ -132,8 +132,8 @@ def measure_tasks(folder: Path, n_tasks: int) -> dict[str, float]:
     return {"driver": (here_after - here) / n_tasks, "scheduler": (there_after - there) / n_tasks}
 
 
-def measure_merge(folder: Path, n_rows: int, n_shards: int) -> float:
-    """Processor seconds a row of merging shards."""
+def write_shards(folder: Path, n_rows: int, n_shards: int) -> list[Path]:
+    """A feature file `whole.h5` of random rows, and its shards."""
     write_synthetic_features(folder / "whole.h5", n_rows, N_FEATURES)
     paths = []
     with FeatureFile(folder / "whole.h5") as file:
@@ -163,6 +163,12 @@ def measure_merge(folder: Path, n_rows: int, n_shards: int) -> float:
             paths.append(folder / f"{number}.h5")
             blocks = (file.read_rows(rows[at : at + 4096]) for at in range(0, len(rows), 4096))
             write_features(paths[-1], contents, blocks, [], N_FEATURES)
+    return paths
+
+
+def measure_merge(folder: Path, n_rows: int, n_shards: int) -> float:
+    """Processor seconds a row of merging shards."""
+    paths = write_shards(folder, n_rows, n_shards)
     started = time.process_time()
     merge(paths, output=folder / "merged.h5")
     seconds = time.process_time() - started

@@ -9,6 +9,7 @@ the bit, so the record is no part of the recipe.
 import hashlib
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields, replace
 
 import msgspec
@@ -161,6 +162,11 @@ class Recipe:
             for name, value in asdict(self).items()
             if value != getattr(other, name)
         ]
+
+
+def name_backbones(recipes: Iterable[Recipe]) -> str:
+    """The backbones of rows, side by side, as a part of a file's name."""
+    return "+".join(recipe.backbone_in_file_names for recipe in recipes)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from pipeline.classifier.model import (
 from pipeline.classifier.parity import check_head
 from pipeline.classifier.predict import LoadOptions, predict_or_refuse
 from pipeline.errors import DatasetError
-from pipeline.features.cached_rows import read_cached_rows
+from pipeline.features.cached_rows import join_cached_rows, read_cached_rows
 from pipeline.features.question import Question
 from pipeline.heads.saved_head import load_head
 from pipeline.images.dataset import Dataset, scan_dataset
@@ -189,7 +189,8 @@ def evaluate(
         max_pixels, max_bytes: what an image may be at most, None for the defaults.
         weights: where the backbone's weights lie now, None for where they came from.
         device: `auto`, `cpu`, `gpu` or `gpu:N`.
-        engine: what runs the network, None for what suits the device.
+        engine: what runs the network, None for the one that made the run's features, where these
+            were made on a device of the kind, and else what suits the device.
         network_store: see `load_run`.
         use_cache: take the rows of images that the run's feature file, or one beside it, already
             has; not where `weights`, `engine` or limits are given.
@@ -238,13 +239,15 @@ def _predict_from_cache(
 
     A fine-tuned network is another one than its recipe's, so nothing is cached of it.
     """
-    features_of = run.manifest.features
-    if features_of is None:
-        return {}
-    first = Path(features_of.features_file)
-    siblings = sorted(first.parent.glob("*.h5")) if first.parent.is_dir() else []
-    files = [first, *(path for path in siblings if path != first)]
-    cached = read_cached_rows(dataset, run.recipe, files)
+    found = []
+    for used in run.manifest.backbones:
+        if used.features is None:
+            return {}
+        first = Path(used.features.features_file)
+        siblings = sorted(first.parent.glob("*.h5")) if first.parent.is_dir() else []
+        files = [first, *(path for path in siblings if path != first)]
+        found.append(read_cached_rows(dataset, used.recipe, files))
+    cached = found[0] if len(found) == 1 else join_cached_rows(found)
     if not len(cached.rows):
         return {}
     head = load_head(run)
@@ -256,8 +259,10 @@ def _predict_from_cache(
     )
     described = describe_rows(run, load_guard(run), cached.features, probabilities)
     return {
-        row: replace(found, path=dataset.root / dataset.paths[row], digest=digest)
-        for row, found, digest in zip(cached.rows.tolist(), described, cached.digests, strict=True)
+        row: replace(prediction, path=dataset.root / dataset.paths[row], digest=digest)
+        for row, prediction, digest in zip(
+            cached.rows.tolist(), described, cached.digests, strict=True
+        )
     }
 
 

@@ -3,11 +3,12 @@
 import json
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -16,15 +17,15 @@ from pipeline.backbones.engines.embedder import Embedder
 from pipeline.backbones.engines.engine import Network
 from pipeline.backbones.engines.network_store import NetworkStore
 from pipeline.backbones.engines.opening import find_device, open_embedder
-from pipeline.classifier.parity import Parity, check_parity
+from pipeline.classifier.embed_images import embed_images
+from pipeline.classifier.parity import Parity, Rebuilt, check_parity
 from pipeline.classifier.parts import load_parts
 from pipeline.classifier.sources import Source, list_images, make_source
 from pipeline.errors import ParameterError, RunError, StorageError
-from pipeline.features.embed import embed_files
 from pipeline.heads.head import Head
 from pipeline.heads.saved_head import require_model
 from pipeline.images.decoding.read_images import DEFAULT_LIMITS, Limits
-from pipeline.recipe import Recipe
+from pipeline.recipe import EngineRecord, Recipe
 from pipeline.runs.promise.guard import Guard, load_guard
 from pipeline.runs.run_folder import Run, describe_software, open_run
 from pipeline.system.atomic_files import write_json
@@ -79,7 +80,8 @@ def load_run(
         run: a run or its folder.
         weights: where the backbone's weights lie now, None for where they came from.
         device: `auto`, `cpu`, `gpu` or `gpu:N`.
-        engine: what runs the network, None for what suits the device.
+        engine: what runs the network, None for the one that made the run's features, where these
+            were made on a device of the kind, and else what suits the device.
         network_store: keep the converted network for the next time, and take it from there.
         is_alone: this process does nothing but predict, so TensorFlow's threads may be set up for
             that for good.
@@ -95,11 +97,16 @@ def load_run(
     """
     require_device_name(device)
     opened, _ = open_either(run)
-    chosen = find_device(device, engine)
+    made_by = _find_engines_of_features(opened)
+    of_gpus = [record.name for record in made_by if record.is_gpu]
+    chosen = find_device(device, engine, of_gpus[0] if of_gpus else None)
+    preferred = [record.name if record.device == chosen.kind else None for record in made_by]
     store = NetworkStore() if network_store else None
-    network, head = load_parts(opened, None if weights is None else str(weights), store)
-    classifier = Classifier(opened, network, head, chosen, engine, is_alone=is_alone)
-    classifier.open_engine(n_images=1)  # now, so that the first prediction is as quick as any
+    networks, head = load_parts(opened, None if weights is None else str(weights), store)
+    classifier = Classifier(
+        opened, networks, head, chosen, engine, preferred=preferred, is_alone=is_alone
+    )
+    classifier.open_engines(n_images=1)  # now, so that the first prediction is as quick as any
     classifier.notes += _check_parity_once(classifier)
     return classifier
 
@@ -143,21 +150,24 @@ class Classifier:
 
     Args:
         run: that it is the model of.
-        network: from RGB 0..255 to features.
+        networks: each from RGB 0..255 to features, which the head takes side by side; mostly one.
         head: from features to probabilities.
-        device: where the backbone computes.
-        engine: what runs it, None for what suits the device.
+        device: where the backbones compute.
+        engine: what runs them, None for what suits the device.
+        preferred: for each network, of the engines that suit the one to try first, None for none;
+            see `open_embedder`.
         is_alone: see `load_run`.
     """
 
     def __init__(
         self,
         run: Run,
-        network: Network,
+        networks: Sequence[Network],
         head: Head,
         device: Device,
         engine: str | None = None,
         *,
+        preferred: Sequence[str | None] | None = None,
         is_alone: bool = False,
     ):
         self.run = run
@@ -165,10 +175,11 @@ class Classifier:
         self.guard = load_guard(run)
         self.device = device
         self.notes: list[str] = []
-        self._network = network
+        self._networks = networks
         self._engine = engine
+        self._preferred: Sequence[str | None] = preferred or [None] * len(networks)
         self._is_alone = is_alone
-        self._engines: dict[int | None, Embedder] = {}
+        self._engines: dict[int | None, list[Embedder]] = {}
         self._opening = threading.Lock()
 
     @property
@@ -178,7 +189,7 @@ class Classifier:
 
     @property
     def recipe(self) -> Recipe:
-        """What decides the features of an image."""
+        """What decides the features of an image; of several backbones the first one's."""
         return self.run.recipe
 
     def predict(
@@ -211,37 +222,38 @@ class Classifier:
         found = list_images(images)
         return list(self._predict_each(found, limits, on_progress))
 
-    def embed(self, pixels: np.ndarray) -> np.ndarray:
+    def embed(self, pixels: np.ndarray, place: int = 0) -> np.ndarray:
         """Features, float32 (n, n_features), of RGB uint8 (n, height, width, 3) of the recipe's
         size.
+
+        Args:
+            place: of the backbone among the run's `manifest.backbones`, where it has several.
         """
-        return self.open_engine(len(pixels))(pixels)
+        return self.open_engines(len(pixels))[place](pixels)
 
     def _predict_each(
         self, images: list[Any], limits: Limits, on_progress: OnProgress
     ) -> Iterator[Prediction]:
-        engine = self.open_engine(len(images))
-        size = engine.images_per_task
+        engines = self.open_engines(len(images))
+        size = max(engine.images_per_task for engine in engines)
+        n_streams = min(engine.n_streams for engine in engines)
         batches = (
             [make_source(image, start + place) for place, image in enumerate(images[start:][:size])]
             for start in range(0, len(images), size)
         )
         done = 0
         for predictions in map_batches(
-            lambda batch: self._predict_batch(batch, engine, limits), batches, engine.n_streams
+            lambda batch: self._predict_batch(batch, engines, limits), batches, n_streams
         ):
             yield from predictions
             done += len(predictions)
             on_progress("Classifying", done, len(images))
 
     def _predict_batch(
-        self, batch: list[Source], engine: Embedder, limits: Limits
+        self, batch: list[Source], engines: list[Embedder], limits: Limits
     ) -> list[Prediction]:
-        def read(sources: list[Source]) -> list[tuple[np.ndarray, np.ndarray | str]]:
-            return [source.read(self.recipe, limits) for source in sources]
-
-        # Sources where files are expected: what is asked of either is left to `read`.
-        outcomes, features = embed_files(cast(Any, batch), cast(Any, read), engine)
+        recipes = [used.recipe for used in self.run.manifest.backbones]
+        outcomes, features = embed_images(batch, recipes, engines, limits)
         probabilities = self._predict_rows(features) if len(features) else features
         rows = iter(describe_rows(self.run, self.guard, features, probabilities))
         return [
@@ -260,21 +272,26 @@ class Classifier:
             )
         return probabilities
 
-    def open_engine(self, n_images: int) -> Embedder:
-        """The engine for so many images; it is opened once and kept."""
+    def open_engines(self, n_images: int) -> list[Embedder]:
+        """An engine for each network, for so many images; they are opened once and kept."""
         is_small = self.device.is_gpu and n_images <= SMALL_BATCH
         batch_size = SMALL_BATCH if is_small else None
         with self._opening:
             if batch_size not in self._engines:
-                engine = open_embedder(
-                    self._network,
-                    self.device,
-                    engine=self._engine,
-                    batch_size=batch_size,
-                    is_alone=self._is_alone,
-                )
-                self.notes += [note for note in engine.notes if note not in self.notes]
-                self._engines[batch_size] = engine
+                opened = [
+                    open_embedder(
+                        network,
+                        self.device,
+                        engine=self._engine,
+                        preferred=preferred,
+                        batch_size=batch_size,
+                        is_alone=self._is_alone,
+                    )
+                    for network, preferred in zip(self._networks, self._preferred, strict=True)
+                ]
+                for engine in opened:
+                    self.notes += [note for note in engine.notes if note not in self.notes]
+                self._engines[batch_size] = opened
             return self._engines[batch_size]
 
 
@@ -296,22 +313,36 @@ def describe_rows(
     ]
 
 
+def _find_engines_of_features(run: Run) -> list[EngineRecord]:
+    """What made the features of each backbone.
+
+    Two engines agree to rounding, so the head is best given rows of the one that it was fitted
+    on. A fine-tuned network is another one, of which no feature file was made.
+    """
+    if run.manifest.is_finetuned:
+        return [EngineRecord()]
+    return [used.engine for used in run.manifest.backbones]
+
+
 def _check_parity_once(classifier: Classifier) -> list[str]:
     """The parity check, once per run, device and versions of the software; what it has to say."""
     run, device = classifier.run, classifier.device
     marker = run.folder / "parity.json"
+    records = [engine.record for engine in classifier.open_engines(n_images=1)]
     circumstances = {
         "software": describe_software(),
         "device": device.description,
-        "engine": str(classifier.open_engine(n_images=1).record),
+        "engine": ", ".join(map(str, records)),
     }
     unread = suppress(OSError, ValueError, TypeError, KeyError, RecursionError)
     with unread, open_regular_file(marker) as file:
         if json.loads(file.read(_MARKER_BYTES))["circumstances"] == circumstances:
             return []
-    found: Parity = check_parity(
-        run, classifier.embed, classifier.head.predict_proba, is_gpu=device.is_gpu
-    )
+    rebuilt = [
+        Rebuilt(partial(classifier.embed, place=place), record)
+        for place, record in enumerate(records)
+    ]
+    found: Parity = check_parity(run, rebuilt, classifier.head.predict_proba)
     with suppress(StorageError):  # a run that may not be written is checked every time
         write_json(
             marker, {"circumstances": circumstances, "greatest_difference": found.difference}

@@ -1,4 +1,4 @@
-"""The two halves of a run's model, for prediction: a network that is not built yet, and the head.
+"""The halves of a run's model, for prediction: networks that are not built yet, and the head.
 
 Nothing here starts TensorFlow, unless the head can be had in no other way.
 """
@@ -10,10 +10,12 @@ from pipeline.backbones.engines.engine import Network
 from pipeline.backbones.engines.network_store import NetworkStore
 from pipeline.backbones.engines.recipe_network import describe_network
 from pipeline.backbones.weights.resolve import resolve_recorded_weights
+from pipeline.errors import WeightsError
 from pipeline.heads.dense.arithmetic import SavedDenseHead, read_arithmetic
 from pipeline.heads.head import Head
 from pipeline.heads.saved_head import FINETUNED_MODEL, load_head, require_model
 from pipeline.runs.binding import require_bound_names
+from pipeline.runs.manifest import UsedBackbone
 from pipeline.runs.run_folder import Run, open_run
 from pipeline.system.paths import sha256_of_file
 from pipeline.system.quiet_start import no_start_up_talk
@@ -24,11 +26,14 @@ if TYPE_CHECKING:
 
 def load_parts(
     run: Run, weights: str | None = None, store: NetworkStore | None = None
-) -> tuple[Network, Head]:
-    """The network from pixels to features, to be opened by an engine, and the head.
+) -> tuple[list[Network], Head]:
+    """The networks from pixels to features, to be opened by an engine, and the head.
+
+    The head takes the features of all of them side by side; mostly there is one.
 
     Args:
-        weights: where the backbone's weights lie now, None for where they came from.
+        weights: where the backbone's weights lie now, None for where they came from. Of several
+            backbones those take it that were made with it.
         store: of converted networks, None for none.
 
     Raises:
@@ -36,12 +41,36 @@ def load_parts(
         WeightsError: the weights that were given are others than the run was made with.
     """
     if run.manifest.is_finetuned:
-        return _load_finetuned(run, store)
+        network, head = _load_finetuned(run, store)
+        return [network], head
     head = load_head(run)  # first, since the network takes longer
-    recipe, source = run.recipe, weights or run.manifest.weights_source
-    if weights is not None:
-        resolve_recorded_weights(recipe, source)  # or it would be noticed only without the store
-    return describe_network(recipe, source, store), head
+    sources = _find_sources(run.manifest.backbones, weights)
+    networks = [
+        describe_network(used.recipe, source, store)
+        for used, source in zip(run.manifest.backbones, sources, strict=True)
+    ]
+    return networks, head
+
+
+def _find_sources(backbones: list[UsedBackbone], weights: str | None) -> list[str]:
+    """Where the weights of each backbone are; those that were given are looked at.
+
+    Without that, it would be noticed only without the store that they are others.
+    """
+    sources = [used.weights_source for used in backbones]
+    if weights is None:
+        return sources
+    errors = []
+    for place, used in enumerate(backbones):
+        try:
+            resolve_recorded_weights(used.recipe, weights)
+        except WeightsError as error:
+            errors.append(error)
+        else:
+            sources[place] = weights
+    if len(errors) == len(backbones):
+        raise errors[0]
+    return sources
 
 
 def _load_finetuned(run: Run, store: NetworkStore | None) -> tuple[Network, Head]:

@@ -48,7 +48,8 @@ def predict(
         max_pixels, max_bytes: what an image may be at most, None for the defaults.
         weights: where the backbone's weights lie now, None for where they came from.
         device: `auto`, `cpu`, `gpu` or `gpu:N`.
-        engine: what runs the network, None for what suits the device.
+        engine: what runs the network, None for the one that made the run's features, where these
+            were made on a device of the kind, and else what suits the device.
         network_store: see `load_run`.
         is_alone: see `load_run`.
         on_progress: called with a stage, the number done and the number to do.

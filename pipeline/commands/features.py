@@ -10,6 +10,7 @@ from pipeline.commands.shared import (
     EXISTING,
     command,
     device_option,
+    expand_patterns,
     force_option,
     json_option,
     option,
@@ -33,7 +34,7 @@ _WHOLE_TASKS = ("merge", "to_parquet", "networks")  # each is the one thing that
 
 
 @command("features")
-@click.argument("paths", metavar="[PATH]...", type=EXISTING, nargs=-1)
+@click.argument("paths", metavar="[PATH]...", type=EXISTING, nargs=-1, callback=expand_patterns)
 @click.option("--verify", is_flag=True, help="Check every byte of the file.")
 @click.option("--recompute", type=whole_number(least=1), help="Embed N random rows again.")
 @click.option("--data", type=EXISTING, help="Where the images are now, for --recompute.")

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 @command("fit-head", cls=FitHeadCommand)
 @click.argument("features", type=EXISTING, nargs=-1, required=True, callback=expand_patterns)
+@click.option("--join", is_flag=True, help="Put the features of several files side by side, of the "
+              "images that all have: one head on several backbones or image sizes.")  # fmt: skip
 @option("--memory", default="50%", help="For features: 2GB, 500MB, or a share of what is free. "
          "Larger files are read again and again.")  # fmt: skip
 @options_of(QuestionOptions)
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
 def fit_head(
     terminal: "Terminal",
     features: tuple[Path, ...],
+    join: bool,
     head: tuple[str, ...],
     memory: str,
     shots: str | None,
@@ -64,7 +67,7 @@ def fit_head(
     as_json: bool,
     **_: Any,
 ) -> None:
-    """Stage two: train a head on cached features, in seconds. Writes a run per file.
+    """Stage two: train a head on cached features, in seconds. Writes a run.
 
     \b
     Examples:
@@ -76,38 +79,35 @@ def fit_head(
       python cli.py fit-head cache/photos-*.h5 --sweep
       python cli.py fit-head cache/photos-*.h5 --head dense --hidden 0,128,256 --sweep
       python cli.py fit-head cache/photos-*.h5 --merge cats+dogs=pets --classes pets,horses
+      python cli.py fit-head photos-224.h5 photos-288.h5 --join
     """
     options = options_of_heads(None if grid is not None else head)
     sweep = find_sweep(head, grid, options)
-    _refuse_what_does_not_go_together(sweep is not None, features, shots, jobs, output)
+    _refuse_what_does_not_go_together(sweep is not None, join, shots, jobs)
     writing = {"memory": _parse_memory(memory), "output": output, "force": force}
     if sweep is not None:
         _show_sweep(terminal, features, {**sweep, **options, **writing, "jobs": jobs}, as_json)
     elif shots is not None:
-        _show_shots(terminal, features, head[0], shots, seeds, output, options, as_json=as_json)
+        settings = {"join": join, "head": head[0], "output": output, **options}
+        _show_shots(terminal, features, shots, {"seeds": seeds, **settings}, as_json)
     else:
-        _fit_each(terminal, features, head[0], options, writing, as_json)
+        _fit_one(terminal, features, head[0], options, {"join": join, **writing}, as_json)
 
 
 def _refuse_what_does_not_go_together(
-    is_sweep: bool,
-    features: tuple[Path, ...],
-    shots: str | None,
-    jobs: int | None,
-    output: Path | None,
+    is_sweep: bool, join: bool, shots: str | None, jobs: int | None
 ) -> None:
+    if is_sweep and join:
+        raise click.UsageError(
+            "Several files in a sweep are compared, not joined. Expected --join without a sweep."
+        )
     if is_sweep and shots is not None:
         raise click.UsageError("Few images choose nothing. Expected --shots without a sweep.")
     if not is_sweep and jobs is not None:
         raise click.UsageError("--jobs is of a sweep. Expected --sweep, or commas, with it.")
-    if not is_sweep and output is not None and len(features) > 1:
-        raise click.UsageError(
-            f"--output names one run. Expected one feature file with it. Received: {len(features)}"
-            "\nLeave --output out: each run gets a name of its own."
-        )
 
 
-def _fit_each(
+def _fit_one(
     terminal: "Terminal",
     features: tuple[Path, ...],
     head: str,
@@ -121,12 +121,9 @@ def _fit_each(
 
     check_fit_options(head, options)  # before the slow start of TensorFlow
     find_head(head).import_fit()  # TensorFlow's start, out of sight
-    for path in features:
-        if len(features) > 1 and not as_json:
-            terminal.show_heading(path)
-        with terminal.progress() as on_progress:
-            result = fit(path, head=head, on_progress=on_progress, **options, **writing)
-        terminal.show_fit(result, as_json=as_json)
+    with terminal.progress() as on_progress:
+        result = fit(features, head=head, on_progress=on_progress, **options, **writing)
+    terminal.show_fit(result, as_json=as_json)
 
 
 def _show_sweep(
@@ -145,28 +142,15 @@ def _show_sweep(
 def _show_shots(
     terminal: "Terminal",
     features: tuple[Path, ...],
-    head: str,
     shots: str,
-    seeds: int,
-    output: Path | None,
-    options: dict[str, Any],
-    *,
+    settings: dict[str, Any],
     as_json: bool,
 ) -> None:
     from pipeline.heads.few_images.shots import fit_shots, parse_shots
 
-    for path in features:
-        with terminal.progress() as on_progress:
-            found = fit_shots(
-                path,
-                parse_shots(shots),
-                seeds=seeds,
-                head=head,
-                output=output,
-                on_progress=on_progress,
-                **options,
-            )
-        terminal.show_shots(found, as_json=as_json)
+    with terminal.progress() as on_progress:
+        found = fit_shots(features, parse_shots(shots), on_progress=on_progress, **settings)
+    terminal.show_shots(found, as_json=as_json)
 
 
 def _parse_memory(text: str) -> int:

@@ -69,6 +69,24 @@ def read_cached_rows(dataset: Dataset, recipe: Recipe, files: Iterable[Path]) ->
     )
 
 
+def join_cached_rows(parts: Sequence[CachedRows]) -> CachedRows:
+    """The rows that are there by each of several recipes, their features side by side.
+
+    Args:
+        parts: what is there by each, of one data set.
+    """
+    places = [{row: place for place, row in enumerate(part.rows.tolist())} for part in parts]
+    common = sorted(set(places[0]).intersection(*places[1:]))
+    taken = [np.array([of_part[row] for row in common], np.int64) for of_part in places]
+    features = [part.features[own] for part, own in zip(parts, taken, strict=True)]
+    return CachedRows(
+        np.array(common, np.int64),
+        parts[0].digests[taken[0]],
+        np.concatenate(features, axis=1),
+        list(dict.fromkeys(path for part in parts for path in part.files)),
+    )
+
+
 def _find_unchanged(wanted: dict[Key, int], dataset: Dataset, contents: Contents) -> dict[int, int]:
     """Row of the data set -> row of the file."""
     images = contents.images

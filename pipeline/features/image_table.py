@@ -22,6 +22,16 @@ class ImageTable:
     def __len__(self) -> int:
         return len(self.paths)
 
+    def at(self, rows: np.ndarray) -> "ImageTable":
+        """The table of some images, in the order asked for."""
+        return ImageTable(
+            [self.paths[row] for row in rows.tolist()],
+            self.digests[rows],
+            self.sizes[rows],
+            self.mtimes[rows],
+            self.stamps.at(rows),
+        )
+
     def equals(self, other: "ImageTable") -> bool:
         return (
             self.paths == other.paths

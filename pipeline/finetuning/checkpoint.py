@@ -24,6 +24,7 @@ class State:
         is_over: no further epoch is wanted.
         weights, best_weights, optimizer: values of the variables, in the model's order.
         rate_factor: what the learning rate was lowered by.
+        n_parts: that each batch is computed in, for want of memory.
         learning_rate: the highest; None until it is known.
     """
 
@@ -35,6 +36,7 @@ class State:
     best_temperature: float = 1.0
     rate_factor: float = 1.0
     n_divergences: int = 0
+    n_parts: int = 1
     used_trunk_cache: bool = False
     learning_rate: float | None = None
     sweep: list[list[float]] = field(default_factory=list)

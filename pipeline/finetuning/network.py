@@ -1,9 +1,11 @@
 """The network that training runs: a frozen trunk below a top that learns, and one step of it."""
 
+from typing import TypeAlias
+
 import numpy as np
 import tensorflow as tf
 
-from pipeline.backbones.engines.device import memory_errors
+from pipeline.backbones.engines.device import N_HALVINGS, memory_errors
 from pipeline.backbones.frost_lines import split_at
 from pipeline.backbones.keras_internals import flatten_layers
 from pipeline.errors import RunError
@@ -12,6 +14,9 @@ from pipeline.finetuning.options import FinetuneOptions
 from pipeline.finetuning.replicas import ONE_DEVICE, Replicas, Share
 from pipeline.runs.scores import LEAST_PROBABILITY
 from pipeline.system.keras_on_tensorflow import keras
+
+# Of each trained variable; None where the loss does not depend on it.
+Gradients: TypeAlias = list[tf.Tensor | None]
 
 
 class TrunkAndTop(keras.Model):
@@ -44,6 +49,10 @@ class TrunkAndTop(keras.Model):
 class Network:
     """A classifier in training: its step, its predictions, and the values that a step changes.
 
+    A batch that does not fit the memory may be computed in `n_parts`, one after the other. Their
+    gradients are summed before they are applied, so the update is the same but for rounding, and
+    for what dropout draws.
+
     Args:
         classifier: thawed from `line` up; its weights are trained in place.
         line: the frost line, or `all`.
@@ -59,6 +68,7 @@ class Network:
         from_line: bool = False,
         replicas: Replicas = ONE_DEVICE,
     ):
+        self.n_parts = 1
         self._options = options
         self._replicas = replicas
         self.model = TrunkAndTop(classifier, line, from_line=from_line)
@@ -69,6 +79,9 @@ class Network:
                 self.optimizer = keras.optimizers.LossScaleOptimizer(self.optimizer)
             self.optimizer.build(self.model.trainable_variables)
         self._run_step = tf.function(self._step_on_all, reduce_retracing=True)
+        self._run_part = tf.function(self._part_on_all, reduce_retracing=True)
+        self._run_sum = tf.function(self._sum_on_all)
+        self._run_update = tf.function(self._update_on_all)
         self._run_prediction = tf.function(
             lambda inputs: self.model(inputs, training=False), reduce_retracing=True
         )
@@ -96,11 +109,30 @@ class Network:
             DeviceError: the device's memory is too small for the batch size.
         """
         self.optimizer.learning_rate = rate
-        with memory_errors(self._options.batch_size):
+        with memory_errors(self._part_size):
             x, y, weights = self._replicas.fill(x, y, weights)
-            shares = self._replicas.divide(x, y, (weights / len(x)).astype(np.float32))
-            loss, n_right = self._run_step(*shares)
+            shares = (weights / len(x)).astype(np.float32)
+            n_parts = min(self.n_parts, len(x) // self._replicas.n)
+            if n_parts == 1:
+                loss, n_right = self._run_step(*self._replicas.divide(x, y, shares))
+            else:
+                split = [np.array_split(values, n_parts) for values in (x, y, shares)]
+                loss, n_right = self._step_in_parts(list(zip(*split, strict=True)))
             return float(loss) / len(x), float(n_right) / len(x)
+
+    def halve(self) -> bool:
+        """Computes batches in twice as many parts from now on; False where they are small enough
+        to tell that this is of no use.
+        """
+        if self.n_parts >= 2**N_HALVINGS or self._part_size == 1:
+            return False
+        self.n_parts *= 2
+        return True
+
+    @property
+    def _part_size(self) -> int:
+        """Images of a part, at most."""
+        return -(-self._options.batch_size // self.n_parts)
 
     def predict(self, inputs: np.ndarray) -> np.ndarray:
         """Probabilities, float32 (n, n_classes).
@@ -108,8 +140,9 @@ class Network:
         Raises:
             DeviceError: the device's memory is too small for the batch size.
         """
-        with memory_errors(self._options.batch_size):
-            return self._run_prediction(tf.constant(inputs)).numpy()
+        with memory_errors(self._part_size):
+            parts = np.array_split(inputs, min(self.n_parts, len(inputs)))
+            return np.concatenate([self._run_prediction(tf.constant(part)) for part in parts])
 
     def seed_dropout(self, *seeds: int) -> None:
         """Makes dropout depend on some numbers, not on what went before."""
@@ -139,16 +172,50 @@ class Network:
         """Puts the moving averages of the weights in their place."""
         self.optimizer.finalize_variable_values(self.model.trainable_variables)
 
+    def _step_in_parts(self, parts: list[tuple[np.ndarray, ...]]) -> np.ndarray:
+        """The summed loss of all parts, and how many they got right."""
+        sums = np.zeros(2)
+        gradients = None
+        for part in parts:
+            shares = self._replicas.divide(*part)
+            these, *found = self._run_part(*shares, tf.constant(1 / len(parts)))
+            gradients = these if gradients is None else self._run_sum(gradients, these)
+            sums += np.array([float(value) for value in found])
+        self._run_update(gradients)
+        return sums
+
     def _step_on_all(self, x: Share, y: Share, shares: Share) -> tuple[tf.Tensor, ...]:
-        return self._replicas.run_and_sum(self._step_on_one, x, y, shares)
+        return self._replicas.sum(self._replicas.run(self._step_on_one, x, y, shares))
+
+    def _part_on_all(self, x: Share, y: Share, shares: Share, part: tf.Tensor) -> tuple[Share, ...]:
+        gradients, *found = self._replicas.run(self._find_gradients, x, y, shares, part)
+        return gradients, *self._replicas.sum(tuple(found))
+
+    def _sum_on_all(self, some: Share, others: Share) -> Share:
+        return self._replicas.run(_add, some, others)
+
+    def _update_on_all(self, gradients: Share) -> None:
+        self._replicas.run(self._apply, gradients)
+
+    def _apply(self, gradients: Gradients) -> None:
+        self.optimizer.apply(gradients, self.model.trainable_variables)
 
     def _step_on_one(
         self, x: tf.Tensor, y: tf.Tensor, shares: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """One device's part of a step; its summed loss, and how many it got right.
+        """One device's part of a step; its summed loss, and how many it got right."""
+        gradients, loss, n_right = self._find_gradients(x, y, shares)
+        self._apply(gradients)
+        return loss, n_right
+
+    def _find_gradients(
+        self, x: tf.Tensor, y: tf.Tensor, shares: tf.Tensor, part: tf.Tensor | float = 1.0
+    ) -> tuple[Gradients, tf.Tensor, tf.Tensor]:
+        """One device's gradients, its summed loss, and how many it got right.
 
         Args:
             shares: what each image counts for in the loss of the whole batch.
+            part: of the step that this is, 0..1.
         """
         variables = self.model.trainable_variables
         smoothing = self._options.label_smoothing
@@ -157,13 +224,18 @@ class Network:
             losses = _cross_entropy(y, y_predicted, label_smoothing=smoothing)
             loss = tf.reduce_sum(losses * shares)
             if self.model.losses:  # regularisation that a layer brings along
-                loss += tf.add_n(self.model.losses) / self._replicas.n
+                loss += tf.add_n(self.model.losses) / self._replicas.n * part
             scaled = self.optimizer.scale_loss(loss)
-        self.optimizer.apply(tape.gradient(scaled, variables), variables)
         is_right = tf.equal(tf.argmax(y, axis=1), tf.argmax(y_predicted, axis=1))
-        return tf.reduce_sum(_report_losses(y, y_predicted)), tf.reduce_sum(
-            tf.cast(is_right, tf.float32)
+        return (
+            tape.gradient(scaled, variables),
+            tf.reduce_sum(_report_losses(y, y_predicted)),
+            tf.reduce_sum(tf.cast(is_right, tf.float32)),
         )
+
+
+def _add(some: Gradients, others: Gradients) -> Gradients:
+    return [None if a is None else a + b for a, b in zip(some, others, strict=True)]
 
 
 _cross_entropy = keras.losses.categorical_crossentropy

@@ -53,10 +53,12 @@ def open_parent(
         data_root: where the images lie now, None for where they lay at extraction.
 
     Raises:
-        RunError: the run is damaged, or its head was fitted on all images.
+        RunError: the run is damaged, its head was fitted on all images, or it takes the features
+            of several backbones.
         DatasetError: the images are not where they were.
         ParityError: they are others.
     """
+    _require_one_backbone(run)
     history, before = read_history(run), read_predictions(run)
     _require_val(run, before)
     root = data_root or Path(run.manifest.data_root)
@@ -64,6 +66,20 @@ def open_parent(
     digests = hash_images(paths, on_progress)
     require_same_images(run, paths, digests)
     return Parent(run, weights, history, before, root, paths, digests)
+
+
+def _require_one_backbone(run: Run) -> None:
+    """Raises a RunError where the head takes the features of several backbones."""
+    backbones = run.manifest.backbones
+    if len(backbones) > 1:
+        files = [used.features.features_file for used in backbones if used.features is not None]
+        raise RunError(
+            "The head of this run takes the features of several backbones, side by side, and "
+            "fine-tuning trains one. Expected a run of one feature file. Received: "
+            f"{run.folder}, made from {', '.join(files)}\n"
+            "Fit a head on the better one of these files alone, and fine-tune that run: "
+            f"`frostline.fit_head({files[0]!r})`"
+        )
 
 
 def _require_val(run: Run, before: Predictions) -> None:

@@ -50,15 +50,19 @@ class Replicas:
 
         return [take_share(values) for values in batch]
 
-    def run_and_sum(
-        self, function: Callable[..., tuple[tf.Tensor, ...]], *shares: Share
-    ) -> tuple[tf.Tensor, ...]:
-        """Calls a function on each copy with its share; the sums of what it returns."""
+    def run(self, function: Callable[..., Any], *shares: Share) -> Any:
+        """Calls a function on each copy with its share; what it returns, one for each copy."""
         if self._strategy is None:
             return function(*shares)
+        return self._strategy.run(function, args=shares)
+
+    def sum(self, results: tuple[Share, ...]) -> tuple[tf.Tensor, ...]:
+        """Of what the copies returned, the sums over all copies."""
+        if self._strategy is None:
+            return results
         return tuple(
             self._strategy.reduce(tf.distribute.ReduceOp.SUM, result, axis=None)
-            for result in self._strategy.run(function, args=shares)
+            for result in results
         )
 
 

@@ -7,9 +7,11 @@ Each epoch depends on nothing but the state after the one before, so that it can
 
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 
+from pipeline.errors import DeviceError
 from pipeline.finetuning.checkpoint import State
 from pipeline.finetuning.epoch_passes import EpochPasses
 from pipeline.finetuning.inputs import Inputs
@@ -33,6 +35,8 @@ from pipeline.runs.calibration import soften
 from pipeline.runs.predictions import Predictions
 from pipeline.runs.scores import mean_log_loss
 from pipeline.system.keras_on_tensorflow import keras
+
+T = TypeVar("T")
 
 
 class Training:
@@ -70,6 +74,7 @@ class Training:
         self._watch = watch
         self._on_state = on_state
         self._network = Network(classifier, line, options, from_line=from_line, replicas=replicas)
+        self._network.n_parts = self.state.n_parts
         self._passes = EpochPasses(
             self._network, inputs, before, options, class_weights, watch.on_progress
         )
@@ -87,10 +92,11 @@ class Training:
         return self.state.history[-1]["epoch"]
 
     def run(self) -> None:
-        """Trains.
+        """Trains. A batch that does not fit the device's memory is computed in two parts, or in
+        four; whatever was begun then begins anew.
 
         Raises:
-            DeviceError: the device's memory is too small for the batch size.
+            DeviceError: the device's memory is too small for a quarter of the batch.
         """
         if self.state.history:
             self._take_up()
@@ -115,22 +121,49 @@ class Training:
         """Trains one epoch and takes what it came to into the state."""
         started = time.perf_counter()
         try:
-            train_loss, train_accuracy, last_rate = self._passes.train(epoch, self._greatest_rate())
-            raw = self._network.weights
-            require_finite(raw)
-            if self._options.average_weights:
-                self._network.take_averages()
-            scores = self._passes.evaluate()
-            require_sense(scores, self._frozen, self._passes.n_classes)
+            trained, raw, scores = self._make_room(lambda: self._train_and_score(epoch))
         except DivergedError as diverged:
             self._step_back(epoch, str(diverged))
             return
-        self._record(epoch, train_loss, train_accuracy, scores, last_rate, started)
+        self._record(epoch, *trained, scores, started)
         self._take_winner(epoch, scores)
         if self._options.average_weights:
             self._network.weights = raw
         self.state.epoch = epoch
         self._keep()
+
+    def _train_and_score(
+        self, epoch: int
+    ) -> tuple[tuple[float, float, float], list[np.ndarray], Scores]:
+        """Loss, accuracy and last rate of training, the weights, and their scores; the network has
+        their averages where those are wanted.
+        """
+        trained = self._passes.train(epoch, self._greatest_rate())
+        raw = self._network.weights
+        require_finite(raw)
+        if self._options.average_weights:
+            self._network.take_averages()
+        scores = self._passes.evaluate()
+        require_sense(scores, self._frozen, self._passes.n_classes)
+        return trained, raw, scores
+
+    def _make_room(self, work: Callable[[], T]) -> T:
+        """What `work` returns; it begins anew, from the state, with smaller parts of a batch where
+        these do not fit the device's memory.
+        """
+        while True:
+            try:
+                return work()
+            except DeviceError:
+                if not self._network.halve():
+                    raise
+            self._take_up()
+            self.state.n_parts = self._network.n_parts
+            self._note(
+                f"A batch of {self._options.batch_size} images does not fit the device's memory: "
+                f"each step computes it in {self.state.n_parts} parts, one after the other, and "
+                "makes one update of all."
+            )
 
     def _take_winner(self, epoch: int, scores: Scores) -> None:
         """Keeps the weights if they are the best so far; ends training after too many others."""
@@ -180,15 +213,15 @@ class Training:
         labels, probabilities = self._before.labels[rows], self._before.probabilities[rows]
         loss = mean_log_loss(labels, probabilities)
         accuracy = float((probabilities.argmax(axis=1) == labels).mean())
-        self._record(0, loss, accuracy, self._frozen, 0.0, started)
+        self._record(0, loss, accuracy, 0.0, self._frozen, started)
 
     def _record(
         self,
         epoch: int,
         train_loss: float,
         train_accuracy: float,
-        scores: Scores,
         rate: float,
+        scores: Scores,
         started: float,
     ) -> None:
         record = {
@@ -208,7 +241,7 @@ class Training:
     def _find_learning_rate(self) -> None:
         """Sweeps the rate, puts everything back, and goes on with the rate found."""
         state = self.state
-        state.sweep = self._passes.sweep_rates()
+        state.sweep = self._make_room(self._passes.sweep_rates)
         self._take_up()
         state.learning_rate = choose_rate(state.sweep)
         if state.learning_rate is None:

@@ -163,6 +163,7 @@ def _describe(
             learning_rate_sweep=[(rate, loss) for rate, loss in state.sweep],
             learning_rate_found=state.learning_rate,
             n_divergences=state.n_divergences,
+            n_parts=state.n_parts,
             metrics_frozen=assessment.frozen,
             log_loss_frozen_calibrated=assessment.calibrated_losses,
             comparison=assessment.comparison,

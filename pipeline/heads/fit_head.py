@@ -1,6 +1,8 @@
 """Stage two: fit a head on a feature file and write the run. Never touches an image."""
 
+import os
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from numbers import Integral
@@ -10,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import FeatureFileError, ParameterError
-from pipeline.features.feature_file import Contents, FeatureFile
+from pipeline.features.feature_file import Contents
+from pipeline.features.joined_features import JoinedFeatures, open_features_to_fit
 from pipeline.features.sliced_rows import FeatureRows
 from pipeline.features.split_notes import describe_small_classes
 from pipeline.features.split_rows import Division, count_images
@@ -18,13 +21,13 @@ from pipeline.heads.class_weights import BALANCED
 from pipeline.heads.divided_file import divide_file
 from pipeline.heads.fit import Fit, fit
 from pipeline.heads.fit_options import FitOptions, check_fit_options
+from pipeline.heads.fitted_files import describe_files
 from pipeline.heads.registry import find_head
 from pipeline.heads.selection import Selection
 from pipeline.heads.tempered import calibrate
 from pipeline.heads.write_run import write_head_run
 from pipeline.images.splits import SPLITS, TEST, TRAIN, VAL
 from pipeline.runs.fold_scores import FoldScores
-from pipeline.runs.manifest import FeaturesPart
 from pipeline.runs.mistakes import Mistakes, find_mistakes
 from pipeline.runs.predictions import Predictions
 from pipeline.runs.promise.guard import Guard
@@ -64,9 +67,14 @@ class FitResult:
         return str(self.folder)
 
 
+# A feature file, or several that are joined.
+FeaturesToFit = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+
+
 def fit_head(
-    features: str | Path,
+    features: FeaturesToFit,
     *,
+    join: bool = False,
     head: str = "logreg",
     memory: int | str | None = None,
     output: str | Path | None = None,
@@ -77,7 +85,9 @@ def fit_head(
     """Fits a head on a feature file and writes a run.
 
     Args:
-        features: the feature file.
+        features: the feature file; with `join` two or more.
+        join: put the features of several files side by side, of the images that all of them have;
+            what uses the run computes with the backbones of all. Splits are those of the first.
         head: name of a head in the registry.
         memory: bytes for features, or a text such as `2GB` or `50%` (of what is free); those of a
             file that is larger are read from it again and again, with the same result. None =
@@ -96,7 +106,7 @@ def fit_head(
     Raises:
         HeadError: no such head.
         ParameterError: an option that makes no sense.
-        FeatureFileError: no feature file, or a damaged one.
+        FeatureFileError: no feature file, or a damaged one, or files that cannot be joined.
         DatasetError: its images have no labels, or only one class.
         SplitError: a class too small to be split.
         PromiseError: the head cannot promise what was asked for; nothing is written.
@@ -107,6 +117,7 @@ def fit_head(
     with claim_output(target, force=force):
         return fit_and_write(
             features,
+            join=join,
             head=head,
             memory=memory,
             output=target,
@@ -117,8 +128,9 @@ def fit_head(
 
 
 def fit_and_write(
-    features: str | Path,
+    features: FeaturesToFit,
     *,
+    join: bool,
     head: str,
     memory: int | str | None,
     output: Path | None,
@@ -132,13 +144,14 @@ def fit_and_write(
     folding, promising = checked.folding, checked.promising
     require_memory(SCIPY_BYTES, "Fitting a head")
     n_bytes = count_bytes(memory)
-    path, started = Path(features), time.perf_counter()
+    started = time.perf_counter()
     seconds = {}
-    with FeatureFile(path) as file:
-        divided = divide_file(file.contents, path, checked, options)
+    with open_features_to_fit(features, join=join) as file:
+        divided = divide_file(file.contents, file.path, checked, options)
         contents, division, dividing = divided.contents, divided.division, divided.dividing
         rows = FeatureRows(file, n_bytes)
-        source = _describe_source(file, division.equal_images)
+        source, further = describe_files(file, rows, division.equal_images)
+        joining = file.notes if isinstance(file, JoinedFeatures) else []
         seconds["read"] = time.perf_counter() - started
         fit_started = time.perf_counter()
         fitted = _fit_rows(
@@ -163,7 +176,7 @@ def fit_and_write(
     if force and output is None:
         idle.append("`force` changes nothing without `output`: a new run gets a new name.")
     small_classes = _describe_small_classes(n_images, fitted.class_names)
-    notes = [*divided.notes, *idle, *small_classes, *fitted.notes]
+    notes = [*joining, *divided.notes, *idle, *small_classes, *fitted.notes]
     folder = write_head_run(
         fitted,
         contents,
@@ -180,6 +193,7 @@ def fit_and_write(
         measure_seconds=lambda: {**seconds, "total": time.perf_counter() - started},
         output=output,
         force=force,
+        further=further,
         on_progress=on_progress,
         selection=selection,
     )
@@ -320,13 +334,3 @@ def _fit_rows(
         raise FeatureFileError(
             f"{error}. Extract the features again, in float32 if a reduced precision was used"
         ) from error
-
-
-def _describe_source(file: FeatureFile, equal_images: dict[str, list[list[str]]]) -> FeaturesPart:
-    return FeaturesPart(
-        features_file=str(file.path.resolve()),
-        features_file_seal=file.seal,
-        features_sha256=file.contents.features_sha256,
-        features_batch_size=file.contents.batch_size,
-        equal_images=equal_images,
-    )

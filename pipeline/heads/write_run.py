@@ -1,6 +1,6 @@
 """The run folder of a fitted head: the head, its manifest, its records and its pictures."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,10 +11,12 @@ from pipeline.features.options import SplitOptions
 from pipeline.features.question import Question, QuestionOptions
 from pipeline.features.split_rows import Division
 from pipeline.heads.fit import Fit
+from pipeline.heads.fitted_files import FurtherFile
 from pipeline.heads.options import FoldOptions
 from pipeline.heads.registry import find_head
 from pipeline.heads.selection import Selection
 from pipeline.images.splits import NO_SPLIT, SPLITS, TRAIN
+from pipeline.recipe import name_backbones
 from pipeline.runs.binding import bind_names
 from pipeline.runs.confusion_matrices import write_confusion_matrices
 from pipeline.runs.manifest import (
@@ -57,6 +59,7 @@ def write_head_run(
     measure_seconds: Callable[[], dict[str, float]],
     output: Path | None,
     force: bool,
+    further: Sequence[FurtherFile] = (),
     on_progress: OnProgress = lambda stage, done, total: None,
     selection: Selection | None = None,
 ) -> Path:
@@ -77,6 +80,7 @@ def write_head_run(
         notes: sentences for people.
         measure_seconds: seconds by stage, up to now.
         output: the run's folder, None for `runs/DATA-BACKBONE-HEAD-NUMBER`.
+        further: the feature files that are joined to the first.
         on_progress: called with a stage, how many images are written, and how many there are.
         selection: among which settings this one was chosen; None where there was but one.
 
@@ -86,12 +90,17 @@ def write_head_run(
     Raises:
         RunError: the output exists.
     """
-    backbone = contents.recipe.backbone_in_file_names
-    stem = f"{contents.data_name}-{backbone}-{selection.name if selection else fitted.kind}"
+    recipes = [contents.recipe, *(other.backbone.recipe for other in further)]
+    way = selection.name if selection else fitted.kind
+    stem = f"{contents.data_name}-{name_backbones(recipes)}-{way}"
     with new_run(output, stem, force=force) as (folder, final):
         fitted.head.save(folder)
         write_history(folder / "history.csv", fitted.history)
-        _write_images(folder, contents, fitted, probe_features, on_progress)
+        _write_images(folder, contents, fitted, on_progress)
+        own = contents.probe_rows, contents.probe_pixels, probe_features
+        others = [(one.probe_rows, one.probe_pixels, one.probe_features) for one in further]
+        for place, probes in enumerate([own, *others]):
+            _write_probes(folder, contents.images.paths, fitted, *probes, place)
         _draw(folder / "plots", final.name, fitted)
         promise = None if guard is None else save_guard(folder, guard)
         manifest = Manifest(
@@ -131,6 +140,7 @@ def write_head_run(
             promise=promise,
             question=question,
             selection=None if selection is None else selection.bias,
+            further_backbones=[other.backbone for other in further],
         )
         if selection is not None:
             selection.write(folder, final.name)
@@ -143,21 +153,30 @@ def _write_images(
     folder: Path,
     contents: Contents,
     fitted: Fit,
-    probe_features: np.ndarray,
     on_progress: OnProgress,
 ) -> None:
     """What the run says of each image, and which images these were."""
-    images, rows = contents.images, contents.probe_rows
-    probabilities = fitted.probabilities
-    predictions = Predictions(images.paths, fitted.splits, fitted.labels, probabilities)
+    images = contents.images
+    predictions = Predictions(images.paths, fitted.splits, fitted.labels, fitted.probabilities)
     write_predictions(folder, predictions, fitted.class_names, on_progress)
     if fitted.out_of_fold is not None:
         write_out_of_fold(
             folder, fitted.out_of_fold, images.paths, fitted.labels, fitted.class_names
         )
     write_digests(folder, images.digests)
-    paths = [images.paths[row] for row in rows.tolist()]
-    write_probes(folder, Probes(paths, contents.probe_pixels, probe_features, probabilities[rows]))
+
+
+def _write_probes(
+    folder: Path,
+    paths: list[str],
+    fitted: Fit,
+    rows: np.ndarray,
+    pixels: np.ndarray,
+    features: np.ndarray,
+    place: int,
+) -> None:
+    of_rows = [paths[row] for row in rows.tolist()]
+    write_probes(folder, Probes(of_rows, pixels, features, fitted.probabilities[rows]), place)
 
 
 def _identify_images(contents: Contents, fitted: Fit) -> dict[str, str]:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import FrostlineError, RunError
+from pipeline.recipe import Recipe
 from pipeline.runs.run_folder import RUNS_FOLDER, Run, find_run, open_run
 from pipeline.runs.scored_images import find_scored_images
 from pipeline.runs.scores import SCORED_SPLITS
@@ -87,9 +88,8 @@ def _summarize(run: Run) -> dict[str, Any]:
     return {
         "run": str(run.folder),
         "kind": run.kind,
-        "backbone": run.recipe.backbone,
-        "image_size": run.recipe.image_size,
-        **{name: getattr(run.recipe, name) for name in RECIPE_SETTINGS},
+        **_describe_recipe(run.recipe),
+        "further_backbones": [_describe_recipe(one.recipe) for one in manifest.further_backbones],
         "data_root": manifest.data_root,
         "data_name": manifest.data_name or Path(manifest.data_root).name,
         "split": manifest.scored_split,
@@ -104,3 +104,8 @@ def _summarize(run: Run) -> dict[str, Any]:
         "parameters": manifest.parameters,
         "created": manifest.created,
     }
+
+
+def _describe_recipe(recipe: Recipe) -> dict[str, Any]:
+    names = ("backbone", "image_size", *RECIPE_SETTINGS)
+    return {name: getattr(recipe, name) for name in names}

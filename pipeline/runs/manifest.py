@@ -96,6 +96,27 @@ class FeaturesPart:
 
 
 @dataclass(frozen=True)
+class UsedBackbone:
+    """A backbone of a run, and the feature file whose rows it made.
+
+    Args:
+        recipe: of the features.
+        weights_source: `imagenet`, `random`, or the file that its weights came from.
+        engine: what computed the features of the probes.
+        features: the file; None of a fine-tuned run. Equal images are named once for all files.
+        n_features: how many of the head's features are its own; None = all that the others leave.
+        recipe_id: of the recipe, when the run was made.
+    """
+
+    recipe: Recipe
+    weights_source: str
+    engine: EngineRecord
+    features: FeaturesPart | None = None
+    n_features: int | None = None
+    recipe_id: str = ""
+
+
+@dataclass(frozen=True)
 class FinetuningPart:
     """Of a fine-tuned run: how it was trained, and how it compares with its frozen head.
 
@@ -116,6 +137,7 @@ class FinetuningPart:
         comparison: frozen against fine-tuned.
         verdict: did it help.
         next_step: what to try next.
+        n_parts: that each batch was computed in, one after the other, for want of memory.
     """
 
     parent: str
@@ -133,6 +155,7 @@ class FinetuningPart:
     comparison: Comparison
     verdict: str
     next_step: str
+    n_parts: int = 1
 
 
 @dataclass(frozen=True)
@@ -169,6 +192,8 @@ class Manifest:
         promise: of the answers; None where every image gets one.
         question: what was asked, where it is not what the feature file's labels ask.
         selection: of the best of a sweep, by how much being chosen flatters it.
+        further_backbones: those whose features stand behind the first one's, in their order;
+            empty where the head takes the features of one.
         version: of the format.
     """
 
@@ -200,6 +225,7 @@ class Manifest:
     promise: PromisePart | None = None
     question: Question | None = None
     selection: SelectionBias | None = None
+    further_backbones: list[UsedBackbone] = field(default_factory=list)
     version: int = VERSION
 
     def __post_init__(self) -> None:
@@ -209,10 +235,27 @@ class Manifest:
             raise ValueError(f"Expected `metrics` of one of {', '.join(SCORED_SPLITS)}")
         if not self.temperature > 0:
             raise ValueError("Expected a `temperature` above 0")
+        if self.further_backbones and self.is_finetuned:
+            raise ValueError("Expected no `further_backbones` in a fine-tuned run")
+        for used in self.further_backbones:
+            if used.features is None or used.n_features is None or used.n_features < 1:
+                raise ValueError("Expected `features` and `n_features` of `further_backbones`")
 
     @property
     def is_finetuned(self) -> bool:
         return self.kind == FINETUNED
+
+    @property
+    def backbones(self) -> list[UsedBackbone]:
+        """All whose features the head takes, in the order of its features."""
+        first = UsedBackbone(
+            self.recipe,
+            self.weights_source,
+            self.engine,
+            self.features,
+            recipe_id=self.recipe_id,
+        )
+        return [first, *self.further_backbones]
 
     @property
     def scored_split(self) -> str:

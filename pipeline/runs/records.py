@@ -70,8 +70,17 @@ def _to_number(text: str) -> float:
     return float({"True": 1, "False": 0}.get(text, text))
 
 
-def write_probes(folder: Path, probes: Probes) -> None:
-    """Writes `probes.npz`."""
+def name_probes(place: int) -> str:
+    """The file of the probes of a run's first backbone (0), its second, and so on."""
+    return "probes.npz" if place == 0 else f"probes-{place + 1}.npz"
+
+
+def write_probes(folder: Path, probes: Probes, place: int = 0) -> None:
+    """Writes `probes.npz`, or that of a further backbone.
+
+    Args:
+        place: which backbone made their pixels; the features are all that the head takes.
+    """
     buffer = io.BytesIO()
     np.savez_compressed(
         buffer,
@@ -80,16 +89,20 @@ def write_probes(folder: Path, probes: Probes) -> None:
         features=probes.features,
         probabilities=probes.probabilities,
     )
-    (folder / "probes.npz").write_bytes(buffer.getvalue())
+    (folder / name_probes(place)).write_bytes(buffer.getvalue())
 
 
-def read_probes(run: Run) -> Probes:
-    """Reads `probes.npz`.
+def read_probes(run: Run, place: int = 0) -> Probes:
+    """Reads `probes.npz`, or that of a further backbone.
+
+    Args:
+        place: of the backbone among the run's.
 
     Raises:
         RunError: it is missing or damaged, or is not of the run's images and classes.
     """
-    path, side = run.folder / "probes.npz", run.recipe.image_size
+    path = run.folder / name_probes(place)
+    side = run.manifest.backbones[place].recipe.image_size
     expected = {
         "paths": Table(np.uint8, ("n_bytes",)),
         "pixels": Table(np.uint8, ("n_probes", side, side, 3)),

@@ -129,7 +129,7 @@ def test_a_run_in_half_precision_can_be_rebuilt_in_full(copied):
 def test_a_network_that_is_not_built_yet_can_be_built_in_another_process(fitted, finetuned):
     """It is described there, not sent: what an engine in another process needs."""
     for run, n_features in ((fitted, 1280), (finetuned, 1280)):
-        network, _ = load_parts(open_run(run))
+        (network,), _ = load_parts(open_run(run))
         there = pickle.dumps(network.build)
         assert network.model.output_shape == (None, n_features)
         assert pickle.dumps(network.build) == there

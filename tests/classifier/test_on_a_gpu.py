@@ -22,7 +22,7 @@ def build_tiny():
 @pytest.mark.parametrize(("n_images", "batch_size"), [(1, 8), (8, 8), (9, 128), (200, 128)])
 def test_a_few_images_are_not_padded_to_a_large_batch(monkeypatch, n_images, batch_size):
     monkeypatch.setattr(model_module, "load_guard", lambda run: None)
-    classifier = Classifier(SimpleNamespace(), Network(build_tiny), None, A_GPU, "tensorflow")
+    classifier = Classifier(SimpleNamespace(), [Network(build_tiny)], None, A_GPU, "tensorflow")
     pixels = np.arange(n_images * 48, dtype=np.uint8).reshape(n_images, 4, 4, 3)
-    assert classifier.open_engine(n_images).batch_size == batch_size
+    assert classifier.open_engines(n_images)[0].batch_size == batch_size
     np.testing.assert_allclose(classifier.embed(pixels), pixels.mean(axis=(1, 2)), rtol=1e-5)

@@ -36,6 +36,21 @@ def test_kinds_that_have_a_label_come_last():
     assert sorted(kinds[chosen].tolist()) == [2, 3]
 
 
+def test_each_adds_the_most_to_what_is_covered():
+    features = np.random.default_rng(1).normal(size=(60, 5)).astype(np.float32)
+    is_labelled = np.arange(60) % 10 == 0
+    chosen = choose_typical(features, 6, is_labelled)
+    unit = (features - features.mean(axis=0)) / features.std(axis=0)
+    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+    unit -= unit.mean(axis=0)
+    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+    near, free, known = unit @ unit.T, np.flatnonzero(~is_labelled), [*np.flatnonzero(is_labelled)]
+    for row in chosen.tolist():
+        sums = [near[np.ix_(free, [*known, other])].max(axis=1).sum() for other in free]
+        assert row == free[int(np.argmax(sums))]
+        known.append(row)
+
+
 def test_doubtful_ones_have_the_least_margin():
     features, _ = make_kinds([20, 20])
     probabilities = np.tile([0.9, 0.1], (40, 1))
@@ -53,7 +68,7 @@ def test_any_number_is_chosen_once_each_and_none_that_has_a_label(n, n_labelled,
     rng = np.random.default_rng(seed)
     features = rng.gamma(2, size=(30, 5)).astype(np.float32)
     if copies:
-        features[:] = features[0]  # k-means finds fewer clusters than it is asked for
+        features[:] = features[0]  # none adds anything to the first
     is_labelled = np.zeros(30, bool)
     is_labelled[rng.choice(30, n_labelled, replace=False)] = True
     chosen = choose_typical(features, n, is_labelled, seed=seed)

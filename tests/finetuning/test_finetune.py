@@ -174,17 +174,16 @@ def test_too_high_a_rate_is_lowered_until_it_stops_and_is_never_worse(fitted, tm
     assert finetuned.log_loss <= frozen.log_loss + 1e-6
 
 
-@pytest.mark.parametrize("stage", ["a step", "validation", "the end"])
+@pytest.mark.parametrize("stage", ["validation", "the end"])
 def test_out_of_memory_says_which_batch_size_to_try(fitted, tmp_path, monkeypatch, stage):
     call = TrunkAndTop.call
 
     def exhausted(self, *batch, training=False):
-        if stage == "validation" and training:
+        if training:
             return call(self, *batch, training=training)
         raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
 
     place = {
-        "a step": (Replicas, "divide"),
         "validation": (TrunkAndTop, "call"),
         "the end": (tensorflow_graph, "_fold_constants"),
     }
@@ -192,9 +191,62 @@ def test_out_of_memory_says_which_batch_size_to_try(fitted, tmp_path, monkeypatc
     monkeypatch.setattr(opening, "ENGINES", only_tensorflow)
     way = (lambda graph: exhausted) if stage == "the end" else exhausted
     monkeypatch.setattr(*place[stage], way)
-    with pytest.raises(DeviceError, match="`batch_size=32`\nTry `batch_size=16`"):
+    # Training has halved its batch twice then.
+    size, smaller = (32, 16) if stage == "the end" else (8, 4)
+    wanted = f"`batch_size={size}`\nTry `batch_size={smaller}`"
+    with pytest.raises(DeviceError, match=wanted):
         tune(fitted, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_batch_that_fits_in_parts_is_trained_on_which_is_said_and_recorded(
+    fitted, tmp_path, monkeypatch
+):
+    divide = Replicas.divide
+
+    def divide_a_few(self, *batch):
+        if len(batch[0]) > 8:
+            raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+        return divide(self, *batch)
+
+    monkeypatch.setattr(Replicas, "divide", divide_a_few)
+    notes = []
+    result = tune(fitted, tmp_path / "run", epochs=1, batch_size=16, notes=notes)
+    (note,) = [note for note in notes if "does not fit the device's memory" in note]
+    assert note.startswith("A batch of 16 images does not fit")
+    assert "each step computes it in 2 parts" in note
+    assert note in result.notes
+    facts = manifest(tmp_path / "run")
+    assert (facts["n_parts"], facts["parameters"]["batch_size"]) == (2, 16)
+    assert note in facts["notes"]
+
+
+SECOND_DEVICE = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import tensorflow as tf
+(cpu,) = tf.config.list_physical_devices("CPU")
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from pipeline.backbones.engines.device import Device
+from pipeline.finetuning.finetune import finetune
+finetune(sys.argv[2], device=Device("/CPU:1", "CPU, the second half"), output="run", epochs=1,
+         unfreeze="block7a", trunk_cache=False, augment="none")
+"""
+
+
+@pytest.mark.slow
+def test_on_the_second_of_two_devices_it_runs_to_its_end(fitted, tmp_path):
+    """Where TensorFlow saw two GPUs before one of them was chosen, in a notebook."""
+    done = subprocess.run(
+        [sys.executable, "-c", SECOND_DEVICE, ROOT, fitted],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert manifest(tmp_path / "run")["device"] == "CPU, the second half"
+    outcome = call("predict", tmp_path / "run", fitted.parent / "photos/red/003.png")
+    assert outcome.exit_code == 0, outcome.stderr
 
 
 def test_the_head_is_not_overwritten_by_what_is_made_of_it(fitted):

@@ -14,13 +14,14 @@ from pipeline.backbones.build import build_embedding_model
 from pipeline.backbones.frost_lines import find_frost_lines, thaw
 from pipeline.backbones.keras_internals import flatten_layers
 from pipeline.classifier.build import build_classifier
-from pipeline.errors import BackboneError, RunError
+from pipeline.errors import BackboneError, DeviceError, RunError
 from pipeline.features.extract import make_recipe
 from pipeline.finetuning.choose_line import choose_line
 from pipeline.finetuning.learning_rate_schedule import learning_rate_at
 from pipeline.finetuning.learning_rate_sweep import choose_rate, sweep_rates
 from pipeline.finetuning.optimizer import decay_factors, make_optimizer
 from pipeline.finetuning.options import FinetuneOptions
+from pipeline.finetuning.replicas import Replicas
 from pipeline.finetuning.training import Training
 from pipeline.heads.linear import LinearHead
 from pipeline.runs.predictions import Predictions
@@ -106,6 +107,89 @@ def test_frozen_layers_and_batchnorm_are_bit_identical_after_training(backbone, 
         np.testing.assert_array_equal(variable.numpy(), value)
     after = training.state.weights  # of the last epoch, which need not have won
     assert sum(not np.array_equal(v, w) for v, w in zip(after, top_before, strict=True)) > 3
+
+
+def build_small(precision="float32"):
+    """A classifier without dropout: a convolution, the mean over all places, a dense layer."""
+    image = keras.Input((4, 4, 3), name="image")
+    scaled = keras.layers.Rescaling(1 / 255, name="preprocessing")(image)
+    layers = [keras.layers.Conv2D(4, 3, kernel_regularizer="l2"), keras.layers.ReLU()]
+    backbone = keras.Sequential([*layers, keras.layers.GlobalAveragePooling2D()], name="backbone")
+    for layer in layers:
+        layer.dtype_policy = keras.dtype_policies.get(precision)
+    head = keras.layers.Dense(3, "softmax", name="head", dtype="float32")
+    model = keras.Model(image, head(backbone(scaled)))
+    rng = np.random.default_rng(0)
+    model.set_weights([rng.normal(0, 0.5, value.shape) for value in model.get_weights()])
+    return model
+
+
+def limit_memory(monkeypatch, most, error):
+    """Lets a step fail, in the given words, that takes more images at once."""
+    divide, sizes = Replicas.divide, []
+
+    def divide_a_few(self, *batch):
+        sizes.append(len(batch[0]))
+        if len(batch[0]) > most:
+            raise error
+        return divide(self, *batch)
+
+    monkeypatch.setattr(Replicas, "divide", divide_a_few)
+    return sizes
+
+
+EXHAUSTED = tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+
+
+@pytest.mark.parametrize(
+    ("error", "most", "n_parts", "settings"),
+    [
+        (EXHAUSTED, 3, 2, {}),
+        (
+            tf.errors.FailedPreconditionError(None, None, "DNN library initialization failed."),
+            *(2, 4, {"average_weights": 0.9}),
+        ),
+        (
+            tf.errors.UnknownError(
+                None, None, "Failed to determine best cudnn convolution algorithm for: x"
+            ),
+            *(3, 2, {"precision": "mixed_float16", "find_learning_rate": True}),
+        ),
+    ],
+)
+def test_a_batch_that_does_not_fit_is_computed_in_parts_with_the_same_update(
+    monkeypatch, error, most, n_parts, settings
+):
+    """12 images in batches of 5: two parts of at most 3, or four of at most 2."""
+    how = {"epochs": 2, "batch_size": 5, "learning_rate": 3e-2, **settings}
+    precision = how.get("precision", "float32")
+    whole = train(build_small(precision), "all", **how)
+    sizes = limit_memory(monkeypatch, most, error)
+    parted = train(build_small(precision), "all", **how)
+    assert [size for size in sizes if size > most] == [5, 3][: n_parts // 2]
+    assert parted.state.n_parts == n_parts
+    assert len(parted.state.notes) == len(whole.state.notes) + n_parts // 2
+    for name in ("weights", "best_weights", "optimizer"):
+        for one, other in zip(getattr(whole.state, name), getattr(parted.state, name), strict=True):
+            np.testing.assert_allclose(other, one, rtol=1e-3, atol=1e-4)
+    for name in ("train_loss", "train_accuracy", "val_loss"):
+        losses = [[record[name] for record in run.history] for run in (whole, parted)]
+        np.testing.assert_allclose(*losses, rtol=1e-3)
+
+
+def test_what_does_not_fit_in_four_parts_is_an_error_with_the_next_size(monkeypatch):
+    sizes = limit_memory(monkeypatch, 1, EXHAUSTED)
+    with pytest.raises(DeviceError, match="`batch_size=3`\nTry `batch_size=1`"):
+        train(build_small(), "all", batch_size=12)
+    assert sizes == [12, 6, 3]
+
+
+def test_another_error_than_of_memory_is_no_reason_for_parts(monkeypatch):
+    other = tf.errors.UnknownError(None, None, "an illegal memory access was encountered")
+    sizes = limit_memory(monkeypatch, 1, other)
+    with pytest.raises(tf.errors.UnknownError):
+        train(build_small(), "all", batch_size=12)
+    assert sizes == [12]
 
 
 def test_a_state_of_another_optimizer_is_refused_in_words():
@@ -219,11 +303,12 @@ sys.path[:0] = sys.argv[1:3]
 import numpy as np, tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-from test_training import Noise, build, thaw_classifier
+from test_training import Noise, build, build_small, thaw_classifier
 import keras
 from pipeline.backbones.engines.device import Device
 from pipeline.backbones.keras_internals import flatten_layers
 from pipeline.finetuning.options import FinetuneOptions
+from pipeline.finetuning.checkpoint import State
 from pipeline.finetuning.replicas import place
 from pipeline.runs.predictions import Predictions
 from pipeline.finetuning.training import Training
@@ -247,12 +332,22 @@ for strategy, settings in zip(["single", "mirrored"] * 2, [{}, {}, averaged, ave
         training.run()
     losses = [[record["train_loss"], record["val_loss"]] for record in training.history[1:]]
     print(json.dumps({"devices": replicas.n, "losses": losses}))
+
+options = FinetuneOptions(epochs=3, batch_size=5, learning_rate=3e-2)
+for strategy, n_parts in (("single", 1), ("mirrored", 2)):
+    with place(strategy, Device("/CPU:0", "")) as replicas:
+        training = Training(build_small(), "all", Noise(labels, 4), before, options,
+                            replicas=replicas, state=State(n_parts=n_parts))
+        training.run()
+    losses = [[record["train_loss"], record["val_loss"]] for record in training.history[1:]]
+    print(json.dumps({"devices": replicas.n, "losses": losses}))
 """
 
 
 def test_two_devices_give_the_loss_curve_of_one_with_the_same_global_batch():
     """13 images in batches of 5: shares of 3 and 2, and of 2 and 1. And again in the same process
-    with a rate for each block and averaged weights.
+    with a rate for each block and averaged weights; and a small network, of whose batches two
+    devices take two parts, one after the other.
     """
     done = subprocess.run(
         [sys.executable, "-c", MIRRORED, ROOT, Path(__file__).parent],
@@ -263,7 +358,7 @@ def test_two_devices_give_the_loss_curve_of_one_with_the_same_global_batch():
     )
     assert done.returncode == 0, done.stderr
     runs = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [run["devices"] for run in runs] == [1, 2, 1, 2]
-    for one, two in (runs[:2], runs[2:]):
+    assert [run["devices"] for run in runs] == [1, 2, 1, 2, 1, 2]
+    for one, two in (runs[:2], runs[2:4], runs[4:]):
         np.testing.assert_allclose(two["losses"], one["losses"], rtol=1e-3)
     assert not np.allclose(runs[0]["losses"], runs[2]["losses"], rtol=1e-3)

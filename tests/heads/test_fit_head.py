@@ -366,16 +366,6 @@ def test_with_a_test_split_its_small_classes_are_named_too(tmp_path):
     assert "validation images, so" not in outcome.stderr
 
 
-def test_of_several_feature_files_each_has_a_heading(features, tmp_path):
-    other = tmp_path / "other.h5"
-    other.write_bytes(features.read_bytes())
-    outcome = call("fit-head", features, other)
-    assert outcome.exit_code == 0, outcome.stderr
-    headings = [line for line in outcome.stdout.splitlines() if line.startswith("== ")]
-    assert headings == [f"== {features}", f"== {other}"]
-    assert "== " not in call("fit-head", features).stdout
-
-
 def test_a_class_whose_name_is_a_space_is_seen():
     (note,) = describe_small_classes(np.array([1, 9]), [" ", "cats"])
     assert note.endswith(": ' ' (1).")

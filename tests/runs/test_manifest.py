@@ -30,6 +30,7 @@ def test_version_1_opens_and_says_that_the_engine_is_unknown(tmp_path):
     assert manifest.recipe.scale == (0.0078125, 0.0078125, 0.0078125)
     assert manifest.features.features_file == "/cache/flowers.h5"
     assert manifest.finetuning is None
+    assert [used.recipe for used in manifest.backbones] == [manifest.recipe]
     assert manifest.metrics["val"].per_class[0] == ClassMetrics("daisy", 10, 0.9, 0.9, 0.9)
     assert manifest.scored_split == "val"
 
@@ -44,6 +45,7 @@ def test_what_is_written_is_read_back_and_its_keys_are_those_of_version_1(tmp_pa
     values = json.loads((tmp_path / "new/manifest.json").read_text())
     added = {"engine", "names_and_head_sha256", "scored_images"}
     added |= {"temperature", "promise", "question", "folds", "data_name", "selection"}
+    added |= {"further_backbones"}
     assert set(values) == set(make_manifest()) | added
     assert values["version"] == 2
     assert values["engine"]["name"] == "litert"

@@ -133,11 +133,11 @@ def _cannot_exchange(one, other):
     raise OSError(errno.EINVAL, "Invalid argument")
 
 
-def test_one_output_for_two_files_is_wrong_usage(features, tmp_path):
+def test_two_files_that_are_not_to_be_joined_are_wrong_usage(features, tmp_path):
     for force in ([], ["--force"]):
         outcome = call("fit-head", features, features, "--output", "both", *force)
         assert outcome.exit_code == 2
-        assert "--output names one run" in outcome.stderr
+        assert "Expected one, or --join" in outcome.stderr
     assert not (tmp_path / "both").exists()
 
 

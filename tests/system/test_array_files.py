@@ -25,7 +25,8 @@ from pipeline.system.array_files import (
 from pipeline.system.expected_tables import Table
 
 SIDE, CLASSES = 8, ["cat", "dog"]
-MANIFEST = SimpleNamespace(recipe=SimpleNamespace(image_size=SIDE), class_names=CLASSES)
+BACKBONE = SimpleNamespace(recipe=SimpleNamespace(image_size=SIDE))
+MANIFEST = SimpleNamespace(backbones=[BACKBONE], class_names=CLASSES)
 RANDOM = np.random.default_rng(0)
 PROBES = Probes(
     ["a/1.png", "b/2.png"],

@@ -16,12 +16,15 @@ if TYPE_CHECKING:
     from pipeline.system.keras_on_tensorflow import keras
 
 
-def find_device(wanted: str = "auto", engine: str | None = None) -> Device:
+def find_device(
+    wanted: str = "auto", engine: str | None = None, preferred: str | None = None
+) -> Device:
     """Finds where to compute; where the first library sees no GPU, the others are asked.
 
     Args:
         wanted: `auto`, `cpu`, `gpu` or `gpu:N`.
         engine: a key of `ENGINES`, None for any.
+        preferred: see `open_embedder`; its library is asked first for a GPU.
 
     Returns:
         The device; what keeps a library from seeing a GPU is among its notes.
@@ -31,10 +34,15 @@ def find_device(wanted: str = "auto", engine: str | None = None) -> Device:
         DeviceError: a GPU was asked for and none of them sees it.
         MissingExtraError: the engine's library is not installed.
     """
-    finders = list(dict.fromkeys(kind.finds_device for kind in _kinds(engine)))
+    kinds = _kinds(engine, None if wanted == "cpu" else preferred)
+    finders = list(dict.fromkeys(kind.finds_device for kind in kinds))
     found: Device | DeviceError
     try:
         found = _load(finders[0])(wanted)
+    except MissingExtraError:
+        if engine is not None:
+            raise
+        return find_device(wanted)  # what is preferred is not installed
     except DeviceError as error:
         found = error
     if wanted == "cpu" or (isinstance(found, Device) and found.is_gpu):
@@ -83,6 +91,7 @@ def open_embedder(
     device: str | Device = "auto",
     *,
     engine: str | None = None,
+    preferred: str | None = None,
     batch_size: int | None = None,
     n_streams: int | None = None,
     is_alone: bool = False,
@@ -93,6 +102,8 @@ def open_embedder(
         network: what to run.
         device: `auto`, `cpu`, `gpu` or `gpu:N`; or a device that was chosen before.
         engine: a key of `ENGINES`, None for the first that can.
+        preferred: the engine to try first where none is asked for, such as the one that made the
+            rows that are there; a name that is no engine's any more is passed over.
         batch_size: images per call of the network, None for what suits the device.
         n_streams: calls that run side by side, None for what suits the device.
         is_alone: this process does nothing but embed, so libraries may be set up for that for
@@ -103,8 +114,8 @@ def open_embedder(
         DeviceError: a GPU was asked for and cannot be used.
         MissingExtraError: the engine's library is not installed.
     """
-    chosen = device if isinstance(device, Device) else find_device(device, engine)
-    able = [kind for kind in _kinds(engine) if kind.serves(chosen)]
+    chosen = device if isinstance(device, Device) else find_device(device, engine, preferred)
+    able = [kind for kind in _kinds(engine, preferred) if kind.serves(chosen)]
     if not able:
         raise EngineError(
             f"This engine does not compute there. Expected one for {chosen.description}: "
@@ -122,6 +133,10 @@ def open_embedder(
             _load(kind.sets_up)()
         try:
             opened = open_engine(network, chosen, batch_size, n_streams)
+        except MissingExtraError:
+            if kind.name != preferred or engine is not None:
+                raise
+            continue
         except CannotRunError as error:
             reasons.append(f"{kind.title} cannot run this network ({error})")
             continue
@@ -130,7 +145,12 @@ def open_embedder(
         return embedder
     if device == "auto" and chosen.is_gpu:
         embedder = open_embedder(
-            network, describe_cpu(), engine=engine, batch_size=batch_size, n_streams=n_streams
+            network,
+            describe_cpu(),
+            engine=engine,
+            preferred=preferred,
+            batch_size=batch_size,
+            n_streams=n_streams,
         )
         embedder.notes += [f"{reason}, so not on {chosen.description}." for reason in reasons]
         return embedder
@@ -161,8 +181,11 @@ def open_model(
     )
 
 
-def _kinds(engine: str | None) -> list[EngineKind]:
-    return list(ENGINES.values()) if engine is None else [find_engine(engine)]
+def _kinds(engine: str | None, preferred: str | None = None) -> list[EngineKind]:
+    if engine is not None:
+        return [find_engine(engine)]
+    first = [ENGINES[preferred]] if preferred in ENGINES else []
+    return list(dict.fromkeys([*first, *ENGINES.values()]))
 
 
 def _list_engines(device: Device) -> str:

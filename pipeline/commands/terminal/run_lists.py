@@ -102,13 +102,20 @@ def _list_settings(entry: dict[str, Any]) -> dict[str, str]:
     }
     return {
         "head": entry["kind"],
-        "backbone": printable(entry["backbone"]),
-        "pixels": _write_value(entry.get("image_size")),
-        **{name: _write_value(entry.get(name)) for name in RECIPE_SETTINGS},
+        "backbone": _write_of_backbones(entry, "backbone"),
+        "pixels": _write_of_backbones(entry, "image_size"),
+        **{name: _write_of_backbones(entry, name) for name in RECIPE_SETTINGS},
         **more,
         **parameters,
         **({name: printable(value)} if equals else {"chosen": printable(entry["chosen"])}),
     }
+
+
+def _write_of_backbones(entry: dict[str, Any], name: str) -> str:
+    """A setting of a run's recipe, or `224+288` where it has several that differ in it."""
+    recipes = [entry, *entry.get("further_backbones", [])]
+    written = [_write_value(recipe.get(name)) for recipe in recipes]
+    return "+".join(written) if len(set(written)) > 1 else written[0]
 
 
 def _write_value(value: Any) -> str:

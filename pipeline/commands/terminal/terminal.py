@@ -131,10 +131,6 @@ class Terminal(Output):
             f"accuracy {record['val_accuracy']:.4f}   {record['seconds']:.1f} s"
         )
 
-    def show_heading(self, path: Path) -> None:
-        """Which of several files the results are of that follow."""
-        self.result(f"== {printable(str(path))}")
-
     def show_sweep(self, sweep: "Sweep", *, as_json: bool) -> None:
         """The settings that were tried, and the run of the best."""
         for note in sweep.notes:

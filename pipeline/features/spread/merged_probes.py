@@ -26,13 +26,12 @@ def with_merged_probes(
         f"Not one of the images is as it was in {dataset.root}, seen from here, so the shards' own "
         "probe images are kept: models can be checked against them as well."
     )
-    row_of = {digest.tobytes(): row for row, digest in enumerate(contents.images.digests)}
     chosen = _evenly(len(shards.parts), N_PROBES)
     n_each = -(-N_PROBES // len(chosen))
     found: dict[int, np.ndarray] = {}
     for number in chosen:
         for digest, pixels in _read_probes(shards.parts[number], n_each):
-            found[row_of[digest]] = pixels
+            found[_find_row(contents, digest)] = pixels
     rows = sorted(found)
     rows = [rows[place] for place in _evenly(len(rows), N_PROBES)]
     if not rows:
@@ -44,14 +43,19 @@ def with_merged_probes(
     )
 
 
-def _read_probes(part: ShardPart, n_wanted: int) -> list[tuple[bytes, np.ndarray]]:
+def _find_row(contents: Contents, digest: np.ndarray) -> int:
+    """Of the first image with this digest; a dict of all would be as large as their tables."""
+    return int(np.flatnonzero((contents.images.digests == digest).all(axis=1))[0])
+
+
+def _read_probes(part: ShardPart, n_wanted: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """Digest and pixels of some of a shard's probes."""
     with FeatureFile(part.path) as file:
         contents = file.contents
     part.require_unchanged()
     digests = contents.images.digests[contents.probe_rows]
     places = _evenly(len(digests), n_wanted)
-    return [(digests[place].tobytes(), contents.probe_pixels[place]) for place in places]
+    return [(digests[place], contents.probe_pixels[place]) for place in places]
 
 
 def _evenly(n_things: int, n_wanted: int) -> list[int]:

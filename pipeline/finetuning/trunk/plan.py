@@ -5,7 +5,8 @@ from pathlib import Path
 
 from pipeline.features.finished_rows import FinishedRows
 from pipeline.finetuning.trunk.cache import find_finished
-from pipeline.finetuning.trunk.worker import TrunkJob, TrunkPace
+from pipeline.finetuning.trunk.job import TrunkJob
+from pipeline.finetuning.trunk.worker import TrunkPace
 from pipeline.system.paths import free_bytes
 
 # Starting a process, TensorFlow in it and the backbone takes no less.
@@ -46,7 +47,7 @@ class TrunkPlan:
 
     def with_pace(self, pace: TrunkPace) -> "TrunkPlan":
         """The plan once it was measured how long the rows take."""
-        seconds = pace.start_seconds + self.n_missing * pace.row_seconds
+        seconds = pace.start_seconds + (self.n_missing - pace.n_rows) * pace.row_seconds
         return replace(self, seconds=seconds, spent_seconds=pace.start_seconds)
 
     def describe(self) -> str:

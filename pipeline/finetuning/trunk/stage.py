@@ -15,8 +15,9 @@ from pipeline.finetuning.inputs import TrunkInputs
 from pipeline.finetuning.options import FinetuneOptions
 from pipeline.finetuning.parent import Parent
 from pipeline.finetuning.trunk.cache import Trunk, TrunkCache
+from pipeline.finetuning.trunk.job import TrunkJob
 from pipeline.finetuning.trunk.plan import TrunkPlan, plan_trunk_cache
-from pipeline.finetuning.trunk.worker import TrunkJob, TrunkWorker
+from pipeline.finetuning.trunk.worker import TrunkWorker
 from pipeline.images.dataset import shorten_name
 from pipeline.images.splits import TRAIN, VAL
 from pipeline.runs.records import read_probes

@@ -5,7 +5,8 @@ operation, embedding one thread each for many.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,14 +29,13 @@ from pipeline.features.finished_rows import (
 )
 from pipeline.finetuning.augmentation.augment import Augmentation, number_images
 from pipeline.finetuning.trunk.cache import (
-    Trunk,
     block_rows,
     find_finished,
     key_of,
     write_trunk_cache,
 )
+from pipeline.finetuning.trunk.job import Missing, TrunkJob
 from pipeline.images.decoding.read_images import NO_LIMITS, read_image
-from pipeline.runs.run_folder import Run
 from pipeline.system.child_process import ChildFailedError, ChildLostError, HelperProcess
 from pipeline.system.locks import hold_lock
 from pipeline.system.parallel import LOOK_AHEAD, map_batches
@@ -48,61 +48,11 @@ if TYPE_CHECKING:
 GREATEST_FLOAT16 = 65504.0
 # What the batches that are under way or wait to be written hold at most, but for the last one.
 BYTES_IN_FLIGHT = 1_000_000_000
-# Batches that each stream is measured on.
-MEASURED_TASKS = 8
-
-Missing = tuple[int, list[int]]  # an image, and its views that have no row
-
-
-@dataclass(frozen=True)
-class TrunkJob:
-    """What to embed.
-
-    Args:
-        target: the trunk cache.
-        run: whose model the trunk is taken from.
-        weights: where the backbone's weights lie now, None for where they came from.
-        device: as on the command line.
-        preset, flip, seed: of the augmentation.
-        paths, digests: the images.
-        views: for each image, the views that are wanted.
-    """
-
-    target: Path
-    trunk: Trunk
-    run: Run
-    weights: str | None
-    device: str
-    preset: str
-    flip: bool
-    seed: int
-    paths: list[Path]
-    digests: np.ndarray  # uint8 (n_images, 32)
-    views: list[list[int]]
-
-    def find_missing(self, finished: FinishedRows) -> list[Missing]:
-        """What has no row yet; of equal images the first."""
-        missing: list[Missing] = []
-        seen: set[bytes] = set()
-        for image, views in enumerate(self.views):
-            wanted = []
-            for view in views:
-                key = key_of(self.digests[image], view).tobytes()
-                if key not in finished and key not in seen:
-                    seen.add(key)
-                    wanted.append(view)
-            if wanted:
-                missing.append((image, wanted))
-        return missing
-
-    def keys(self) -> np.ndarray:
-        """uint8 (n_different_rows, 32) of all that is wanted, in order."""
-        unique = dict.fromkeys(
-            key_of(self.digests[image], view).tobytes()
-            for image, views in enumerate(self.views)
-            for view in views
-        )
-        return np.frombuffer(b"".join(unique), np.uint8).reshape(-1, 32)
+# What is measured: where others use the machine, too, one second was seen to be off by a third. At
+# least so many batches for each stream, and no more than this share of all.
+MEASURED_SECONDS = 5.0
+MEASURED_TASKS = 4
+MEASURED_SHARE = 1 / 3
 
 
 @dataclass(frozen=True)
@@ -112,10 +62,12 @@ class TrunkPace:
     Args:
         start_seconds: from the start of the child to the end of the measuring.
         row_seconds: of a row as it will be computed, all streams being busy.
+        n_rows: that were computed meanwhile.
     """
 
     start_seconds: float
     row_seconds: float
+    n_rows: int
 
 
 class TrunkWorker:
@@ -138,13 +90,13 @@ class TrunkWorker:
         self._helper.stop()
 
     def measure(self) -> TrunkPace:
-        """Times some of what is missing, from decoding on; keeps nothing of it.
+        """Times the first seconds of the work, from decoding on; these rows are kept in parts.
 
         Raises:
             FrostlineError: what went wrong in the child.
         """
-        row_seconds: float = self._ask(measure_rows)
-        return TrunkPace(time.perf_counter() - self._started, row_seconds)
+        row_seconds, n_rows = self._ask(measure_rows)
+        return TrunkPace(time.perf_counter() - self._started, row_seconds, n_rows)
 
     def fill(self, on_progress: OnProgress) -> list[str]:
         """Brings the trunk cache up to date; returns what people should know.
@@ -177,23 +129,36 @@ def fill_trunk_cache(job: TrunkJob, on_progress: OnProgress) -> list[str]:
         return worker.fill(on_progress)
 
 
-def measure_rows(job: TrunkJob) -> float:
-    """Seconds of a row where all streams are busy; to be called in the child."""
-    found = find_finished(job.target, job.trunk)
-    missing = job.find_missing(FinishedRows(found.sources))
-    embed = _open_embedder(job, found.batch_size)
-    n_views = max(len(views) for _, views in missing)
-    tasks = divide(job, missing, embed, -(-embed.batch_size // n_views))
-    n_tasks = min(len(tasks.batches), (1 + MEASURED_TASKS) * tasks.n_streams)
-    chosen = np.linspace(0, len(tasks.batches) - 1, n_tasks).astype(int)
-    some = [tasks.batches[number] for number in chosen]
-    n_rows, since = 0, time.perf_counter()
-    for number, (keys, _) in enumerate(_run(job, some, embed, tasks.n_streams)):
-        if number < tasks.n_streams and number < n_tasks - 1:  # the first call takes longer
-            since = time.perf_counter()
-        else:
-            n_rows += len(keys)
-    return (time.perf_counter() - since) / n_rows
+def measure_rows(job: TrunkJob) -> tuple[float, int]:
+    """Seconds of a row where all streams are busy, and how many were computed meanwhile, which are
+    kept in parts; to be called in the child.
+
+    Raises:
+        DatasetError, FrostlineError: see `embed_missing`.
+    """
+    with hold_lock(job.target):
+        found = find_finished(job.target, job.trunk)
+        missing = job.find_missing(FinishedRows(found.sources))
+        embed = _open_embedder(job, found.batch_size)
+        n_views = max(len(views) for _, views in missing)
+        tasks = divide(job, missing, embed, -(-embed.batch_size // n_views))
+        order = np.random.default_rng(0).permutation(len(tasks.batches))
+        batches = [tasks.batches[number] for number in order]
+        least = min(len(batches), (1 + MEASURED_TASKS) * tasks.n_streams)
+        most = max(least, int(MEASURED_SHARE * len(batches)))
+        folder = parts_folder_of(job.target)
+        writer = PartWriter(folder, job.trunk, embed.record, found.next_part)
+        n_rows, n_before, since = 0, 0, time.perf_counter()
+        with closing(_run(job, batches[:most], embed, tasks.n_streams)) as results:
+            for number, (keys, rows) in enumerate(results, start=1):
+                n_rows += _keep(writer, keys, rows)
+                if number <= tasks.n_streams and number < most:  # the first call takes longer
+                    n_before, since = n_rows, time.perf_counter()
+                elif number >= least and time.perf_counter() - since >= MEASURED_SECONDS:
+                    break
+            writer.flush()
+            seconds = time.perf_counter() - since
+    return seconds / (n_rows - n_before), n_rows
 
 
 def embed_missing(job: TrunkJob, on_progress: OnProgress) -> list[str]:
@@ -300,18 +265,23 @@ def _compute(
     total, done = sum(len(views) for _, views in missing), 0
     on_progress("Trunk cache", 0, total)
     try:
-        for keys, values in _run(job, tasks.batches, embed, tasks.n_streams):
-            for key, row in zip(keys, values, strict=True):
-                writer.add(key, row)
-            done += len(keys)
+        for keys, rows in _run(job, tasks.batches, embed, tasks.n_streams):
+            done += _keep(writer, keys, rows)
             on_progress("Trunk cache", done, total)
     finally:
         writer.flush()
 
 
+def _keep(writer: PartWriter, keys: np.ndarray, rows: np.ndarray) -> int:
+    """Hands rows to a writer; how many."""
+    for key, row in zip(keys, rows, strict=True):
+        writer.add(key, row)
+    return len(keys)
+
+
 def _run(
     job: TrunkJob, batches: list[list[Missing]], embed: Embed, n_streams: int
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+) -> Generator[tuple[np.ndarray, np.ndarray], None, None]:
     augment = Augmentation(job.preset, flip=job.flip, seed=job.seed)
     return map_batches(lambda batch: _embed_batch(job, batch, embed, augment), batches, n_streams)
 

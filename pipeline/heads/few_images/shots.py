@@ -8,12 +8,15 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import ParameterError, SplitError
-from pipeline.features.feature_file import Contents, FeatureFile
+from pipeline.features.feature_file import Contents
+from pipeline.features.joined_features import JoinedFeatures, open_features_to_fit
 from pipeline.features.sliced_rows import FeatureRows
 from pipeline.heads.divided_file import divide_file
 from pipeline.heads.fit import fit
+from pipeline.heads.fit_head import FeaturesToFit
 from pipeline.heads.fit_options import check_fit_options
 from pipeline.images.splits import NO_SPLIT, SPLITS, TEST, TRAIN, VAL
+from pipeline.recipe import name_backbones
 from pipeline.runs.run_folder import claim_output, new_run
 from pipeline.system.atomic_files import write_json
 from pipeline.system.csv_files import write_csv
@@ -72,9 +75,10 @@ class Shots:
 
 
 def fit_shots(
-    features: str | Path,
+    features: FeaturesToFit,
     shots: Sequence[int] = (1, 2, 4, 8, 16),
     *,
+    join: bool = False,
     seeds: int = 5,
     head: str = "logreg",
     output: str | Path | None = None,
@@ -89,8 +93,9 @@ def fit_shots(
     images that one would not have.
 
     Args:
-        features: the feature file.
+        features: the feature file; with `join` two or more.
         shots: images a class, each at least 1.
+        join: put the features of several files side by side, as `fit_head` does.
         seeds: draws of each.
         head: name of a head in the registry.
         output: a new folder, None for `runs/DATA-BACKBONE-HEAD-shots-NUMBER`.
@@ -119,12 +124,13 @@ def fit_shots(
             "shots",
         )
     target = None if output is None else as_path(output, "output")
-    with claim_output(target, force=False), FeatureFile(Path(features)) as file:
-        divided = divide_file(file.contents, Path(features), checked, options)
+    with claim_output(target, force=False), open_features_to_fit(features, join=join) as file:
+        divided = divide_file(file.contents, file.path, checked, options)
         contents, division = divided.contents, divided.division
         rows = FeatureRows(file, max(1, available_bytes() // 2))
         of_head = dict(checked.of_head)
-        notes = [*divided.notes]
+        joining = file.notes if isinstance(file, JoinedFeatures) else []
+        notes = [*joining, *divided.notes]
         if head == "logreg" and of_head.get("C") is None:
             of_head["C"] = FEW_IMAGES_C
             notes.append(
@@ -157,7 +163,9 @@ def fit_shots(
                 on_progress("Drawing", len(found) * seeds + seed + 1, len(numbers) * seeds)
             found.append(Shot(number, n_images, accuracies))
         del rows
-        folder = _write(contents, head, split, int(is_scored.sum()), found, target)
+        recipes = file.recipes if isinstance(file, JoinedFeatures) else [contents.recipe]
+        stem = f"{contents.data_name}-{name_backbones(recipes)}-{head}-shots"
+        folder = _write(stem, split, int(is_scored.sum()), found, target)
     return Shots(folder, split, int(is_scored.sum()), found, notes)
 
 
@@ -214,8 +222,7 @@ def _draw(
 
 
 def _write(
-    contents: Contents,
-    head: str,
+    stem: str,
     split: str,
     n_scored: int,
     shots: list[Shot],
@@ -223,7 +230,6 @@ def _write(
 ) -> Path:
     from pipeline.report.shots_plot import plot_shots
 
-    stem = f"{contents.data_name}-{contents.recipe.backbone_in_file_names}-{head}-shots"
     with new_run(output, stem) as (folder, final):
         write_csv(
             folder / CSV_NAME,

@@ -141,6 +141,7 @@ def sweep_heads(
             require_unchanged(best.file)
             winner = fit_and_write(
                 best.file.path,
+                join=False,
                 head=best.setting.head,
                 memory=memory,
                 output=target,

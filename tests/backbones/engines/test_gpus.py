@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -24,6 +25,7 @@ from pipeline.features.feature_file import FeatureFile
 from pipeline.recipe import EngineRecord
 from pipeline.system import tensorflow_gpus
 
+ROOT = Path(__file__).resolve().parents[3]
 DETAILS = {"device_name": "NVIDIA H100 80GB HBM3", "compute_capability": (9, 0)}
 A_GPU = Device("/GPU:0", "GPU 0, H100", "H100", "9.0")
 
@@ -145,12 +147,14 @@ assert device.choose_device("cpu").kind == "cpu"
 assert "tensorflow" not in sys.modules
 
 import numpy as np, tensorflow as tf
-hidden = []
-tell, ask = tf.config.set_visible_devices, tf.config.get_visible_devices
-tf.config.set_visible_devices = lambda devices, kind: hidden.append([devices, kind])
-tf.config.get_visible_devices = lambda kind: ["a GPU"]
+hidden, growing = [], []
+config, experimental = tf.config, tf.config.experimental
+real = [config.set_visible_devices, config.get_visible_devices, config.list_physical_devices]
+config.set_visible_devices = lambda devices, kind: hidden.append([devices, kind])
+config.get_visible_devices = config.list_physical_devices = lambda kind: ["a GPU"]
+experimental.set_memory_growth = lambda gpu, on: growing.append([gpu, on])
 from pipeline.system.keras_on_tensorflow import keras
-tf.config.set_visible_devices, tf.config.get_visible_devices = tell, ask
+config.set_visible_devices, config.get_visible_devices, config.list_physical_devices = real
 
 (cpu,) = tf.config.list_physical_devices("CPU")
 halves = [tf.config.LogicalDeviceConfiguration()] * 2
@@ -167,6 +171,7 @@ rows = engine(np.ones((2, 4, 4, 3), np.uint8))
 kernel, bias = network.model.get_weights()
 print(json.dumps({
     "hidden": hidden,
+    "growing": growing,
     "where": sorted({weight.value.device[-5:] for weight in network.model.weights}),
     "is right": bool(np.allclose(rows, kernel.sum(axis=0) + bias, rtol=1e-5)),
 }))
@@ -185,6 +190,15 @@ def said():
 
 def test_what_hides_gpus_before_tensorflow_is_imported_holds_once_it_is(said):
     assert said["hidden"] == [[[], "GPU"]]
+
+
+def test_whatever_process_imports_keras_takes_gpu_memory_as_it_needs_it(said):
+    """No module of the library has TensorFlow for its own use that does not import Keras so."""
+    assert said["growing"] == [["a GPU", True]]
+    for path in (ROOT / "pipeline").rglob("*.py"):
+        words = path.read_text()
+        if re.search("^import tensorflow", words, re.MULTILINE):
+            assert "from pipeline.system.keras_on_tensorflow import" in words, path
 
 
 def test_a_network_lies_on_the_device_that_was_chosen_and_computes_there(said):

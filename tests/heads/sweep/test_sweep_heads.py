@@ -258,6 +258,7 @@ def test_a_dense_head_is_swept_like_any_other(features):
     [
         (("--sweep", "--folds", "3"), "Expected --sweep without --folds"),
         (("--C", "1,2", "--shots", "1,2"), "--shots without a sweep"),
+        (("--sweep", "--join"), "--join without a sweep"),
         (("--jobs", "2"), "--jobs is of a sweep"),
         (("--C", "1,x"), "received 'x'"),
         (("--C", "1,0"), "received '0'"),
