@@ -65,6 +65,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test compares it with
     from pipeline.heads.fit import Fit, fit
     from pipeline.heads.fit_head import FitResult, fit_head
     from pipeline.heads.ridge.leave_one_out import LeaveOneOut, leave_one_out
+    from pipeline.heads.sweep.sweep_heads import Sweep, sweep_heads
     from pipeline.images.fetch import Fetched, fetch
     from pipeline.runs.compare import RunComparison, compare_runs
     from pipeline.runs.listing import list_runs
@@ -91,6 +92,7 @@ _PLACES = {
     "merge": "pipeline.features.spread.merge:merge",
     "predict": "pipeline.classifier.predict:predict",
     "recompute": "pipeline.features.verify:recompute",
+    "sweep_heads": "pipeline.heads.sweep.sweep_heads:sweep_heads",
     "suggest": "pipeline.heads.few_images.suggest:suggest",
     "open_run": "pipeline.runs.run_folder:open_run",
     "to_parquet": "pipeline.features.parquet:to_parquet",
@@ -109,6 +111,7 @@ _PLACES = {
     "StoredNetwork": "pipeline.backbones.engines.network_store:StoredNetwork",
     "RunComparison": "pipeline.runs.compare:RunComparison",
     "Shots": "pipeline.heads.few_images.shots:Shots",
+    "Sweep": "pipeline.heads.sweep.sweep_heads:Sweep",
     "Suggestion": "pipeline.heads.few_images.suggest:Suggestion",
     "BackboneError": "pipeline.errors:BackboneError",
     "BackendError": "pipeline.errors:BackendError",

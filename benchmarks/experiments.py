@@ -3,14 +3,17 @@
 On synthetic features of 14,000 images of 6 classes: every image left out at 100 strengths (peer:
 `RidgeClassifierCV`, which squares an error, too, and gives no scores of single images); 5 folds of
 the logistic head as a whole process (peer: `StandardScaler` and `LogisticRegressionCV` over the
-same strengths, which then scores each image by a strength that it helped to choose); and a second
-`fit_head` in a process that has done one.
+same strengths, which then scores each image by a strength that it helped to choose); a second
+`fit_head` in a process that has done one; and sweeps as whole processes: 24 logistic settings
+(peer: `GridSearchCV` over `StandardScaler` and `LogisticRegression` with the same settings, judged
+by the same validation rows), and these with 6 dense ones.
 
 With `--choice`, on feature files of real images: the ridge strength that leaving out chooses and
 the one that 5 folds choose, and how both do on images that neither saw, over 10 divisions.
 
     python benchmarks/experiments.py                      # about 10 minutes, most of it the peer's
     python benchmarks/experiments.py --short
+    python benchmarks/experiments.py --only sweep --no-peer
     python benchmarks/experiments.py --choice cache/flowers-*.h5 cache/digits-*.h5
 """
 
@@ -103,10 +106,57 @@ def second_fit(path: Path) -> float:
     return time.perf_counter() - start
 
 
+def sweep(path: Path) -> float:
+    """24 logistic settings, the whole process; the winner is fitted once more and written."""
+    return run_sweep(path, "logreg")
+
+
+def sweep_with_dense(path: Path) -> float:
+    """The same and 6 dense ones."""
+    return run_sweep(path, "logreg,dense")
+
+
+def run_sweep(path: Path, heads: str) -> float:
+    output = path.with_name("sweep")
+    command = [sys.executable, "cli.py", "fit-head", path, "--sweep", "--head", heads]
+    seconds = run_process([*command, "--output", output, "--force", "--quiet"]).seconds
+    found = json.loads((output / "sweep.json").read_text())["settings"]
+    assert len(found) == 24 + 6 * ("dense" in heads)
+    assert not any(setting["failed"] for setting in found)
+    return seconds
+
+
+def sweep_by_scikit_learn(path: Path) -> float:
+    """The fits alone; start and reading are not counted."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import GridSearchCV, PredefinedSplit
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    import frostline
+    from pipeline.heads.sweep.settings import list_settings
+
+    X, y, split = frostline.features(path).arrays()
+    settings = [setting.options for setting in list_settings(None, ["logreg"], {})]
+    grid = [
+        {f"logisticregression__{name}": [value] for name, value in options.items()}
+        for options in settings
+    ]
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    search = GridSearchCV(
+        model, grid, scoring="neg_log_loss", cv=PredefinedSplit(split - 1), refit=False, n_jobs=2
+    )
+    start = time.perf_counter()
+    search.fit(X, y)
+    return time.perf_counter() - start
+
+
 TASKS = {
     "every image left out, 100 strengths": (leave_one_out, leave_one_out_by_scikit_learn),
     "second fit_head in a process": (second_fit, None),
     "5 folds of logreg": (folds, folds_by_scikit_learn),
+    "sweep, 24 logistic settings": (sweep, sweep_by_scikit_learn),
+    "sweep, 24 logistic and 6 dense settings": (sweep_with_dense, None),
 }
 
 
@@ -183,6 +233,8 @@ def main() -> None:
     parser = make_parser(__doc__)
     parser.add_argument("--rows", type=int, help="images  [default: 14,000; short: 2,000]")
     parser.add_argument("--repeat", type=int, default=1, help="times each  [default: 1]")
+    parser.add_argument("--only", metavar="WORD", help="only tasks with this word in their name")
+    parser.add_argument("--no-peer", action="store_true", help="leave scikit-learn out")
     parser.add_argument("--choice", type=Path, nargs="+", metavar="FEATURES", help="see above")
     arguments = parser.parse_args()
     machine = describe_machine(("numpy", "scipy", "scikit-learn"))
@@ -207,9 +259,12 @@ def main() -> None:
         )
         run_process([sys.executable, "-c", code])
         for task, (ours, theirs) in TASKS.items():
+            if arguments.only and arguments.only not in task:
+                continue
+            functions = (ours, None if arguments.no_peer else theirs)
             times: dict[str, list[float]] = {"ours": [], "scikit-learn": []}
             for _ in range(arguments.repeat):
-                for name_of, function in zip(times, (ours, theirs), strict=True):
+                for name_of, function in zip(times, functions, strict=True):
                     if function is not None:
                         times[name_of].append(time_in_a_process(function, path))
                         print(f"{task}, {name_of}: {times[name_of][-1]:.1f} s", flush=True)

@@ -1,15 +1,20 @@
 """`cli.py fit-head`: stage two."""
 
-from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.commands.options import given_options, make_option, options_of, whole_number
+from pipeline.commands.head_options import (
+    FitHeadCommand,
+    GridFile,
+    find_sweep,
+    options_of_heads,
+)
+from pipeline.commands.options import options_of, whole_number
 from pipeline.commands.shared import (
+    AFTER_STOP,
     EXISTING,
-    Command,
     command,
     expand_patterns,
     force_option,
@@ -21,54 +26,9 @@ from pipeline.features.options import SplitOptions
 from pipeline.features.question import QuestionOptions
 from pipeline.heads.options import FoldOptions, ViewOptions
 from pipeline.runs.promise.options import PromiseOptions
-from pipeline.system.options import OptionField, list_options
 
 if TYPE_CHECKING:
     from pipeline.commands.terminal.terminal import Terminal
-
-
-class FitHeadCommand(Command):
-    """Has the options of all heads in the registry, whichever there are when it is called."""
-
-    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        """Its own parameters, with those of the heads behind FEATURES."""
-        own = super().get_params(ctx)
-        place = 1 + [isinstance(parameter, click.Argument) for parameter in own].index(True)
-        return [*own[:place], *_head_options(), *own[place:]]
-
-
-def _head_options() -> list[click.Option]:
-    """`--head`, and each head's options; what several heads have is there once."""
-    from pipeline.heads.registry import HEADS
-
-    head = click.Option(
-        ["--head"],
-        type=click.Choice(list(HEADS)),
-        default="logreg",
-        show_default=True,
-        help="Kind of head.",
-    )
-    entries: dict[str, dict[str, OptionField]] = {}
-    for kind in HEADS.values():
-        for entry in list_options(kind.options):
-            entries.setdefault(entry.name, {})[kind.name] = entry
-    return [head, *(make_option(_merge(by_head)) for by_head in entries.values())]
-
-
-def _merge(by_head: dict[str, OptionField]) -> OptionField:
-    """One option for several heads; where their defaults differ, its help tells them.
-
-    Where their ranges differ it has none: the head that is fitted checks its own.
-    """
-    first, *others = by_head.values()
-    facts = first.facts
-    if any(entry.draw_range() != first.draw_range() for entry in others):
-        facts = replace(facts, least=None, most=None, above=None, below=None)
-    if all(entry.default == first.default for entry in others):
-        return replace(first, facts=facts)
-    defaults = ", ".join(f"{entry.default} of {name}" for name, entry in by_head.items())
-    facts = replace(facts, default_words=defaults, none_word="")
-    return replace(first, default=None, facts=facts)
 
 
 @command("fit-head", cls=FitHeadCommand)
@@ -84,6 +44,11 @@ def _merge(by_head: dict[str, OptionField]) -> OptionField:
 @options_of(ViewOptions)
 @option("--shots", help="Only tell how accuracy grows with the images of each class: 1,2,4,8,16. "
         "Writes a curve, and no run.")  # fmt: skip
+@option("--sweep", "grid", is_flag=False, flag_value="", type=GridFile(), metavar="[GRID.toml]",
+        show_default=False, help="Try many settings, or those of GRID.toml: the best becomes a "
+        "run. Commas in an option of heads are a sweep, too: --C 0.1,1,10.")  # fmt: skip
+@option("--jobs", type=whole_number(least=1), help="Processes of a sweep at once.",
+        default_words="a core each, as far as memory goes")  # fmt: skip
 @option("--seeds", type=whole_number(least=1), default=5, help="Draws of each of --shots.")
 @output_option
 @force_option
@@ -92,10 +57,12 @@ def fit_head(
     terminal: "Terminal",
     features: tuple[Path, ...],
     join: bool,
-    head: str,
+    head: tuple[str, ...],
     memory: str,
     shots: str | None,
     seeds: int,
+    grid: str | None,
+    jobs: int | None,
     output: Path | None,
     force: bool,
     as_json: bool,
@@ -111,85 +78,80 @@ def fit_head(
       python cli.py fit-head cache/photos-*.h5 --promise 0.98
       python cli.py fit-head cache/photos-*.h5 --shots 1,2,4,8,16
       python cli.py fit-head cache/photos-*-views.h5 --tta
+      python cli.py fit-head cache/photos-*.h5 --sweep
+      python cli.py fit-head cache/photos-*.h5 --head dense --hidden 0,128,256 --sweep
       python cli.py fit-head cache/photos-*.h5 --merge cats+dogs=pets --classes pets,horses
       python cli.py fit-head photos-224.h5 photos-288.h5 --join
     """
-    from pipeline.heads.fit_head import check_fit_options
+    options = options_of_heads(None if grid is not None else head)
+    sweep = find_sweep(head, grid, options)
+    _refuse_what_does_not_go_together(sweep is not None, join, shots, jobs)
+    writing = {"memory": _parse_memory(memory), "output": output, "force": force}
+    if sweep is not None:
+        _show_sweep(terminal, features, {**sweep, **options, **writing, "jobs": jobs}, as_json)
+    elif shots is not None:
+        settings = {"join": join, "head": head[0], "output": output, **options}
+        _show_shots(terminal, features, shots, {"seeds": seeds, **settings}, as_json)
+    else:
+        _fit_one(terminal, features, head[0], options, {"join": join, **writing}, as_json)
+
+
+def _refuse_what_does_not_go_together(
+    is_sweep: bool, join: bool, shots: str | None, jobs: int | None
+) -> None:
+    if is_sweep and join:
+        raise click.UsageError(
+            "Several files in a sweep are compared, not joined. Expected --join without a sweep."
+        )
+    if is_sweep and shots is not None:
+        raise click.UsageError("Few images choose nothing. Expected --shots without a sweep.")
+    if not is_sweep and jobs is not None:
+        raise click.UsageError("--jobs is of a sweep. Expected --sweep, or commas, with it.")
+
+
+def _fit_one(
+    terminal: "Terminal",
+    features: tuple[Path, ...],
+    head: str,
+    options: dict[str, Any],
+    writing: dict[str, Any],
+    as_json: bool,
+) -> None:
     from pipeline.heads.fit_head import fit_head as fit
+    from pipeline.heads.fit_options import check_fit_options
     from pipeline.heads.registry import find_head
 
-    options = _options_of_head(head)
-    if shots is not None:
-        _show_shots(terminal, features, join, head, shots, seeds, output, options, as_json=as_json)
-        return
     check_fit_options(head, options)  # before the slow start of TensorFlow
-    n_bytes = _parse_memory(memory)
     find_head(head).import_fit()  # TensorFlow's start, out of sight
     with terminal.progress() as on_progress:
-        result = fit(
-            features,
-            join=join,
-            head=head,
-            memory=n_bytes,
-            output=output,
-            force=force,
-            on_progress=on_progress,
-            **options,
-        )
+        result = fit(features, head=head, on_progress=on_progress, **options, **writing)
     terminal.show_fit(result, as_json=as_json)
 
 
-def _options_of_head(head: str) -> dict[str, Any]:
-    """The options that were given; the defaults of all others are the dataclasses' own.
+def _show_sweep(
+    terminal: "Terminal", features: tuple[Path, ...], settings: dict[str, Any], as_json: bool
+) -> None:
+    from pipeline.heads.sweep.sweep_heads import sweep_heads
 
-    An option that this head does not have is refused, or its user would believe that it did
-    something.
-    """
-    from pipeline.heads.fit_head import SHARED_OPTIONS
-    from pipeline.heads.registry import HEADS
-
-    context = click.get_current_context()
-    given = given_options(context)
-    flags = {parameter.name: parameter.opts[0] for parameter in context.command.get_params(context)}
-    names = {kind.name: {entry.name for entry in fields(kind.options)} for kind in HEADS.values()}
-    for name, value in given.items():
-        owners = [kind for kind in names if name in names[kind]]
-        if owners and head not in owners:
-            flag, others = flags[name], " or ".join(owners)
-            raise click.UsageError(
-                f"{flag} is an option of the {others} head. Expected --head {others} "
-                f"with it. Received: --head {head} {flag} {value}\n"
-                f"Leave {flag} out, or say --head {others}."
-            )
-    shared = {entry.name for kind in SHARED_OPTIONS for entry in fields(kind)}
-    return {name: value for name, value in given.items() if name in names[head] | shared}
+    click.get_current_context().meta[AFTER_STOP] = (
+        "What was finished is kept: run the same command again to continue."
+    )
+    with terminal.progress() as on_progress:
+        found = sweep_heads(features, on_progress=on_progress, on_note=terminal.say, **settings)
+    terminal.show_sweep(found, as_json=as_json)
 
 
 def _show_shots(
     terminal: "Terminal",
     features: tuple[Path, ...],
-    join: bool,
-    head: str,
     shots: str,
-    seeds: int,
-    output: Path | None,
-    options: dict[str, Any],
-    *,
+    settings: dict[str, Any],
     as_json: bool,
 ) -> None:
     from pipeline.heads.few_images.shots import fit_shots, parse_shots
 
     with terminal.progress() as on_progress:
-        found = fit_shots(
-            features,
-            parse_shots(shots),
-            join=join,
-            seeds=seeds,
-            head=head,
-            output=output,
-            on_progress=on_progress,
-            **options,
-        )
+        found = fit_shots(features, parse_shots(shots), on_progress=on_progress, **settings)
     terminal.show_shots(found, as_json=as_json)
 
 

@@ -24,6 +24,7 @@ _AFTER_STOP = {
     "finetune": "Finished epochs are kept: run the same command with --resume to continue.",
 }
 _NOTHING_KEPT = "Run the same command again to begin anew."
+AFTER_STOP = "frostline.after_stop"  # in a context's `meta`, where options decide what is left
 
 
 class Command(click.Command):
@@ -89,7 +90,8 @@ class Command(click.Command):
         """By a signal: with the exit code that a shell gives to what ended by that."""
         from pipeline.commands.terminal.output import complain
 
-        complain(f"Stopped. {_AFTER_STOP.get(self.name or '', _NOTHING_KEPT)}")
+        left = _AFTER_STOP.get(self.name or "", _NOTHING_KEPT)
+        complain(f"Stopped. {ctx.meta.get(AFTER_STOP, left)}")
         ctx.exit(128 + number)
 
 

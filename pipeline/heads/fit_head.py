@@ -4,71 +4,43 @@ import os
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field
 from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pipeline.errors import DatasetError, FeatureFileError, ParameterError, SplitError
-from pipeline.features.ask_question import ask
+from pipeline.errors import FeatureFileError, ParameterError
 from pipeline.features.feature_file import Contents
 from pipeline.features.joined_features import JoinedFeatures, open_features_to_fit
-from pipeline.features.options import SplitOptions
-from pipeline.features.question import QuestionOptions
 from pipeline.features.sliced_rows import FeatureRows
 from pipeline.features.split_notes import describe_small_classes
-from pipeline.features.split_rows import (
-    Division,
-    count_images,
-    divide_images,
-    drop_small_classes,
-)
+from pipeline.features.split_rows import Division, count_images
 from pipeline.heads.class_weights import BALANCED
-from pipeline.heads.fit import Fit, check_folds, fit, make_options
+from pipeline.heads.divided_file import divide_file
+from pipeline.heads.fit import Fit, fit
+from pipeline.heads.fit_options import FitOptions, check_fit_options
 from pipeline.heads.fitted_files import describe_files
-from pipeline.heads.options import FoldOptions, ViewOptions
 from pipeline.heads.registry import find_head
+from pipeline.heads.selection import Selection
 from pipeline.heads.tempered import calibrate
 from pipeline.heads.views_of_file import describe_views, open_views
 from pipeline.heads.write_run import write_head_run
-from pipeline.images.splits import SPLITS, TEST, TRAIN, UNLABELLED, VAL
+from pipeline.images.splits import SPLITS, TEST, TRAIN, VAL
 from pipeline.runs.fold_scores import FoldScores
 from pipeline.runs.mistakes import Mistakes, find_mistakes
 from pipeline.runs.predictions import Predictions
 from pipeline.runs.promise.guard import Guard
-from pipeline.runs.promise.make_guard import TEST_FRACTION, make_guard
+from pipeline.runs.promise.make_guard import make_guard
 from pipeline.runs.promise.options import PromiseOptions
 from pipeline.runs.promise.record import PromisePart
 from pipeline.runs.run_folder import claim_output
 from pipeline.runs.scores import FOLDS, SCORED_SPLITS, Metrics
 from pipeline.system.memory import SCIPY_BYTES, available_bytes, parse_memory, require_memory
-from pipeline.system.options import check_options
 from pipeline.system.paths import as_path
-from pipeline.system.printable import count, name_some
+from pipeline.system.printable import count
 from pipeline.system.progress import OnProgress
-
-# What may be said of a fit, whichever head is fitted.
-SHARED_OPTIONS: tuple[type, ...] = (
-    QuestionOptions,
-    SplitOptions,
-    FoldOptions,
-    PromiseOptions,
-    ViewOptions,
-)
-
-
-@dataclass(frozen=True)
-class FitOptions:
-    """All that may be said of a fit, checked."""
-
-    asking: QuestionOptions
-    dividing: SplitOptions
-    folding: FoldOptions
-    promising: PromiseOptions
-    viewing: ViewOptions
-    of_head: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -144,7 +116,7 @@ def fit_head(
     """
     target = None if output is None else as_path(output, "output")
     with claim_output(target, force=force):
-        return _fit_head(
+        return fit_and_write(
             features,
             join=join,
             head=head,
@@ -156,7 +128,7 @@ def fit_head(
         )
 
 
-def _fit_head(
+def fit_and_write(
     features: FeaturesToFit,
     *,
     join: bool,
@@ -166,21 +138,18 @@ def _fit_head(
     force: bool,
     on_progress: OnProgress,
     options: dict[str, Any],
+    selection: Selection | None = None,
 ) -> FitResult:
-    """`fit_head`, for whoever holds the output."""
+    """`fit_head`, for whoever holds the output; of a setting that was chosen among several."""
     checked = check_fit_options(head, options)
-    dividing, folding, promising = checked.dividing, checked.folding, checked.promising
+    folding, promising = checked.folding, checked.promising
     require_memory(SCIPY_BYTES, "Fitting a head")
-    n_bytes = _count_bytes(memory)
+    n_bytes = count_bytes(memory)
     started = time.perf_counter()
     seconds = {}
     with open_features_to_fit(features, join=join) as file:
-        contents, question, asked = ask(file.contents, checked.asking)
-        contents, dropped = drop_small_classes(contents, dividing)
-        _require_classes(contents, file.path)
-        if promising.promise is not None and "test_fraction" not in options:
-            dividing = replace(dividing, test_fraction=TEST_FRACTION)
-        division = divide_images(contents, dividing, asked=options)
+        divided = divide_file(file.contents, file.path, checked, options)
+        contents, division, dividing = divided.contents, divided.division, divided.dividing
         rows = FeatureRows(file, n_bytes)
         views = open_views(file, n_bytes - rows.kept_bytes, checked.viewing)
         source, further = describe_files(file, rows, division.equal_images)
@@ -200,6 +169,8 @@ def _fit_head(
         )
         if promising.needs_temperature:
             fitted = calibrate(fitted)
+        if selection is not None:
+            fitted = selection.mark(fitted)
         guard = _make_guard(rows, fitted, division, promising)
         seconds["fit"] = time.perf_counter() - fit_started
         probe_features = rows[contents.probe_rows]
@@ -210,8 +181,7 @@ def _fit_head(
     if force and output is None:
         idle.append("`force` changes nothing without `output`: a new run gets a new name.")
     small_classes = _describe_small_classes(n_images, fitted.class_names)
-    notes = [*joining, *asked, *dropped, *division.notes, *viewed, *idle, *small_classes]
-    notes += fitted.notes
+    notes = [*joining, *divided.notes, *viewed, *idle, *small_classes, *fitted.notes]
     folder = write_head_run(
         fitted,
         contents,
@@ -222,7 +192,7 @@ def _fit_head(
         promising,
         probe_features,
         asking=checked.asking,
-        question=question,
+        question=divided.question,
         viewing=checked.viewing,
         guard=guard,
         notes=notes,
@@ -231,6 +201,7 @@ def _fit_head(
         force=force,
         further=further,
         on_progress=on_progress,
+        selection=selection,
     )
     return FitResult(
         folder,
@@ -288,36 +259,6 @@ def _find_mistakes(fitted: Fit, paths: list[str]) -> Mistakes:
     return find_mistakes(said, fitted.class_names, SPLITS.index(split), split)
 
 
-def check_fit_options(head: str, options: dict[str, Any]) -> FitOptions:
-    """Sorts options by what they are of; checks all.
-
-    Raises:
-        HeadError: no such head.
-        ParameterError: an option that makes no sense.
-    """
-    shared = [kind(**_pick(options, kind)) for kind in SHARED_OPTIONS]
-    names = {entry.name for kind in SHARED_OPTIONS for entry in fields(kind)}
-    of_head = {name: value for name, value in options.items() if name not in names}
-    make_options(find_head(head), of_head)
-    for some in shared:
-        check_options(some, "fit a head")
-    asking, dividing, folding, promising, viewing = shared
-    check_folds(folding)
-    if viewing.tta and not viewing.views:
-        raise ParameterError(
-            "Views that answers are averaged over are trained on, too. Expected `tta=True` without "
-            "`views=False`. Received: both",
-            "tta",
-        )
-    return FitOptions(asking, dividing, folding, promising, viewing, of_head)
-
-
-def _pick(options: dict[str, Any], kind: type) -> dict[str, Any]:
-    """Those that are fields of an options dataclass."""
-    names = {entry.name for entry in fields(kind)}
-    return {name: value for name, value in options.items() if name in names}
-
-
 def _make_guard(
     rows: FeatureRows, fitted: Fit, division: Division, promising: PromiseOptions
 ) -> Guard | None:
@@ -352,7 +293,7 @@ def _describe_idle_weights(options: dict[str, Any], n_train: np.ndarray) -> list
     ]
 
 
-def _count_bytes(memory: int | str | None) -> int:
+def count_bytes(memory: int | str | None) -> int:
     """The bytes that were allowed, at least 1."""
     if memory is None:
         return max(1, available_bytes() // 2)
@@ -403,31 +344,3 @@ def _fit_rows(
         raise FeatureFileError(
             f"{error}. Extract the features again, in float32 if a reduced precision was used"
         ) from error
-
-
-def _require_classes(contents: Contents, path: Path) -> None:
-    present = sorted(set(contents.labels.tolist()) - {UNLABELLED})
-    if not present:
-        raise DatasetError(
-            "The images of this feature file have no labels. Expected a folder per class, or "
-            f"labels in the CSV. Received: {path}, made from {contents.data_root}\n"
-            "If their names tell the class: `frostline.extract(DATA, label_from=REGEX)`."
-        )
-    if len(present) < 2:
-        raise DatasetError(
-            f"There is only one class, {contents.class_names[present[0]]!r}. Expected two or more "
-            f"to tell apart. Received: {path}, made from {contents.data_root}\n"
-            "Put the images of each class in a folder of its own (or give each its label in the "
-            "CSV) and run extract again. If the classes are further down: "
-            "`frostline.extract(DATA, class_depth=2)`; if the images' names tell them: "
-            "`frostline.extract(DATA, label_from=REGEX)`."
-        )
-    if len(present) < len(contents.class_names):
-        absent = [
-            name for label, name in enumerate(contents.class_names) if label not in set(present)
-        ]
-        raise SplitError(
-            f"No image of class {name_some(absent)} could be used. Expected at least two of each "
-            f"class. Received: {path}\n`frostline.features({str(path)!r})` lists what was skipped; "
-            "`frostline.fit_head(FEATURES, drop_small=1)` leaves such classes out."
-        )

@@ -3,7 +3,7 @@
 A new head is a file and a line in `registry.py`. Nothing here imports TensorFlow.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -140,6 +140,21 @@ class FitHead(Protocol):
             options: of the kind's own dataclass, checked.
             seed: decides all that is left to chance.
             on_progress: called with a stage, the number done and the number to do.
+        """
+        ...
+
+
+class FitPath(Protocol):
+    """A function that fits heads that differ in one option, each from where the last one ended."""
+
+    def __call__(
+        self, rows: TrainingRows, options: Sequence[Any], *, seed: int, on_progress: OnProgress
+    ) -> Iterator[ChosenHead]:
+        """Fits a head for each of the options, and gives each as soon as it is fitted.
+
+        Args:
+            options: of the kind's own dataclass, checked; by rising value of the path's option,
+                which is None in none; alike in all else.
         """
         ...
 

@@ -5,7 +5,7 @@ from importlib import import_module
 from typing import Any
 
 from pipeline.errors import HeadError, ParameterError
-from pipeline.heads.head import FitHead, LoadHead
+from pipeline.heads.head import FitHead, FitPath, LoadHead
 from pipeline.heads.options import (
     BoostingOptions,
     ClassMeanOptions,
@@ -33,6 +33,8 @@ class HeadKind:
         uses_seed: whether fitting leaves anything to chance.
         val_chooses: names of the options that validation rows choose where they are None; where it
             is None itself such rows are always needed.
+        path: name of the option along which several heads are fitted faster than one by one, and
+            `module:function`, a `FitPath`; None where there is no such way.
     """
 
     name: str
@@ -43,6 +45,7 @@ class HeadKind:
     needs_tensorflow: bool = False
     uses_seed: bool = True
     val_chooses: tuple[str, ...] | None = ()
+    path: tuple[str, str] | None = None
 
     def needs_val(self, options: Any) -> bool:
         """Whether fitting with these options needs validation rows."""
@@ -56,6 +59,10 @@ class HeadKind:
                 import_module(self.fit.split(":")[0])
         function: FitHead = _import(self.fit)
         return function
+
+    def import_fit_path(self) -> FitPath | None:
+        """The function that fits along `path`, None where there is none."""
+        return None if self.path is None else _import(self.path[1])
 
     def import_load(self) -> LoadHead:
         """The function that loads."""
@@ -78,6 +85,7 @@ HEADS: dict[str, HeadKind] = {
         files=("head.npz",),
         uses_seed=False,
         val_chooses=("C",),
+        path=("C", "pipeline.heads.logistic.fitting:fit_logreg_path"),
     ),
     "ridge": HeadKind(
         "ridge",

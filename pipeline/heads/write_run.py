@@ -15,6 +15,7 @@ from pipeline.heads.fit import Fit
 from pipeline.heads.fitted_files import FurtherFile
 from pipeline.heads.options import FoldOptions, ViewOptions
 from pipeline.heads.registry import find_head
+from pipeline.heads.selection import Selection
 from pipeline.images.splits import NO_SPLIT, SPLITS, TRAIN
 from pipeline.recipe import name_backbones
 from pipeline.runs.binding import bind_names
@@ -62,6 +63,7 @@ def write_head_run(
     force: bool,
     further: Sequence[FurtherFile] = (),
     on_progress: OnProgress = lambda stage, done, total: None,
+    selection: Selection | None = None,
 ) -> Path:
     """Writes everything and gives the folder its name at the end.
 
@@ -83,6 +85,7 @@ def write_head_run(
         output: the run's folder, None for `runs/DATA-BACKBONE-HEAD-NUMBER`.
         further: the feature files that are joined to the first.
         on_progress: called with a stage, how many images are written, and how many there are.
+        selection: among which settings this one was chosen; None where there was but one.
 
     Returns:
         The folder.
@@ -91,7 +94,8 @@ def write_head_run(
         RunError: the output exists.
     """
     recipes = [contents.recipe, *(other.backbone.recipe for other in further)]
-    stem = f"{contents.data_name}-{name_backbones(recipes)}-{fitted.kind}"
+    way = selection.name if selection else fitted.kind
+    stem = f"{contents.data_name}-{name_backbones(recipes)}-{way}"
     with new_run(output, stem, force=force) as (folder, final):
         fitted.head.save(folder)
         write_history(folder / "history.csv", fitted.history)
@@ -141,8 +145,11 @@ def write_head_run(
             question=question,
             views=contents.views if viewing.views else None,
             tta=contents.views if viewing.tta else None,
+            selection=None if selection is None else selection.bias,
             further_backbones=[other.backbone for other in further],
         )
+        if selection is not None:
+            selection.write(folder, final.name)
         write_manifest(folder, manifest)
         write_confusion_matrices(folder, manifest)
     return final

@@ -23,6 +23,7 @@ from pipeline.recipe import EngineRecord, Recipe
 from pipeline.runs.fold_scores import FoldScores
 from pipeline.runs.promise.record import PromisePart
 from pipeline.runs.scores import SCORED_SPLITS, Metrics
+from pipeline.runs.selection_bias import SelectionBias
 from pipeline.runs.significance import Comparison
 from pipeline.system.atomic_files import to_json, write_text
 from pipeline.system.paths import denial, is_file
@@ -193,6 +194,7 @@ class Manifest:
         question: what was asked, where it is not what the feature file's labels ask.
         views: that the head was fitted on; None where it was on images as they are alone.
         tta: views of an image whose probabilities are averaged; None where view 0 alone is asked.
+        selection: of the best of a sweep, by how much being chosen flatters it.
         further_backbones: those whose features stand behind the first one's, in their order;
             empty where the head takes the features of one.
         version: of the format.
@@ -227,6 +229,7 @@ class Manifest:
     question: Question | None = None
     views: Views | None = None
     tta: Views | None = None
+    selection: SelectionBias | None = None
     further_backbones: list[UsedBackbone] = field(default_factory=list)
     version: int = VERSION
 

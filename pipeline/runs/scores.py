@@ -152,11 +152,15 @@ def mean_log_loss(labels: np.ndarray, probabilities: np.ndarray) -> float:
     Returns:
         The log-loss in nats, 0..36.
     """
+    return float(log_losses(labels, probabilities).mean())
+
+
+def log_losses(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """The log-loss of each image, float64 `(n_samples,)`; see `mean_log_loss`."""
     of_label = np.asarray(probabilities)[np.arange(len(labels)), labels].astype(np.float64)
     with np.errstate(divide="ignore"):  # of 0, which is clipped
         # The absolute value, since the negative of ln(1) would be printed as -0.0000.
-        losses = np.abs(np.log(np.minimum(of_label, 1.0)))
-    return float(clip_losses(losses).mean())
+        return clip_losses(np.abs(np.log(np.minimum(of_label, 1.0))))
 
 
 def score_predictions(

@@ -13,7 +13,8 @@ from pipeline.errors import FeatureFileError, HeadError, ParameterError
 from pipeline.features.feature_file import FeatureFile
 from pipeline.features.split_notes import describe_small_classes
 from pipeline.features.split_rows import divide_images
-from pipeline.heads.fit_head import SHARED_OPTIONS, fit_head
+from pipeline.heads.fit_head import fit_head
+from pipeline.heads.fit_options import SHARED_OPTIONS
 from pipeline.heads.options import DenseOptions, LogregOptions
 from pipeline.runs.records import read_probes
 from pipeline.runs.run_folder import open_run
@@ -237,7 +238,7 @@ def test_run_tells_of_the_file_that_was_opened_whatever_becomes_of_its_name(
             target.unlink()
         return divide_images(*arguments, **options)
 
-    monkeypatch.setattr("pipeline.heads.fit_head.divide_images", replace_and_divide)
+    monkeypatch.setattr("pipeline.heads.divided_file.divide_images", replace_and_divide)
     result = fit_head(target, C=1.0, memory=1, output=tmp_path / "run")
     assert open_run(result).manifest.features.features_file_seal == seal
     assert read_probes(open_run(result)).features.shape[0] == 8

@@ -1,6 +1,7 @@
 """What commands made, in lines of words: images that were skipped, a fine-tuning, given splits."""
 
-from typing import TYPE_CHECKING
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,6 +24,20 @@ def describe_finetuning(result: "FinetuneResult") -> str:
         f"Thawed from {result.unfreeze} up ({result.trainable_parameters:,} parameters); epoch "
         f"{result.best_epoch} of {result.last_epoch} won.\n{found.verdict}\n{found.next_step}"
     )
+
+
+def describe_fit(result: "FitResult") -> dict[str, Any]:
+    """A fitted head, ready for JSON."""
+    return {
+        "run": str(result.folder),
+        "chosen": result.chosen,
+        "chosen_by": result.chosen_by,
+        "seconds": result.seconds,
+        "metrics": {name: m.to_dict() for name, m in result.metrics.items()},
+        "mistakes": result.mistakes.to_dict(),
+        **({} if result.folds is None else {"folds": asdict(result.folds)}),
+        **({} if result.promise is None else {"promise": asdict(result.promise)}),
+    }
 
 
 def describe_choice(result: "FitResult") -> str:

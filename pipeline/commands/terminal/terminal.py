@@ -24,9 +24,16 @@ from pipeline.commands.terminal.sentences import (
     count_given_splits,
     describe_choice,
     describe_finetuning,
+    describe_fit,
     describe_folds,
     describe_mistakes,
     describe_skipped,
+)
+from pipeline.commands.terminal.sweep_table import (
+    describe_best,
+    describe_rest,
+    describe_sweep,
+    sweep_table,
 )
 from pipeline.commands.terminal.tables import (
     MOST_ROWS,
@@ -58,6 +65,7 @@ if TYPE_CHECKING:
     from pipeline.heads.few_images.shots import Shots
     from pipeline.heads.few_images.suggest import Suggestion
     from pipeline.heads.fit_head import FitResult
+    from pipeline.heads.sweep.sweep_heads import Sweep
     from pipeline.images.dataset import Dataset
     from pipeline.runs.compare import RunComparison
     from pipeline.runs.mistakes import Mistakes
@@ -123,8 +131,27 @@ class Terminal(Output):
             f"accuracy {record['val_accuracy']:.4f}   {record['seconds']:.1f} s"
         )
 
-    def show_fit(self, result: "FitResult", *, as_json: bool) -> None:
-        """The scores of a fitted head."""
+    def show_sweep(self, sweep: "Sweep", *, as_json: bool) -> None:
+        """The settings that were tried, and the run of the best."""
+        for note in sweep.notes:
+            self.say(note)
+        if as_json:
+            self.result_json({**describe_fit(sweep.winner), "sweep": describe_sweep(sweep)})
+            return
+        self.print_table(sweep_table(sweep))
+        for line in describe_rest(sweep):
+            self.tell(line)
+        self.result(describe_best(sweep))
+        bias = sweep.bias
+        self.show_fit(sweep.winner, as_json=False, flattery="" if bias is None else bias.describe())
+        self.result(f"The sweep: {sweep.seconds:.1f} s. Plot: {sweep.folder / 'plots/sweep.png'}")
+
+    def show_fit(self, result: "FitResult", *, as_json: bool, flattery: str = "") -> None:
+        """The scores of a fitted head.
+
+        Args:
+            flattery: what is known of how much its choice flatters it.
+        """
         if not self.is_quiet:
             is_used = np.any(result.n_images, axis=0)
             columns = [name for name, used in zip(SPLITS, is_used, strict=True) if used]
@@ -133,18 +160,7 @@ class Terminal(Output):
         for note in result.notes:
             self.say(note)
         if as_json:
-            self.result_json(
-                {
-                    "run": str(result.folder),
-                    "chosen": result.chosen,
-                    "chosen_by": result.chosen_by,
-                    "seconds": result.seconds,
-                    "metrics": {name: m.to_dict() for name, m in result.metrics.items()},
-                    "mistakes": result.mistakes.to_dict(),
-                    **({} if result.folds is None else {"folds": asdict(result.folds)}),
-                    **({} if result.promise is None else {"promise": asdict(result.promise)}),
-                }
-            )
+            self.result_json(describe_fit(result))
             return
         self._print_scores(result.metrics)
         best = next(name for name in SCORED_SPLITS if name in result.metrics)
@@ -155,7 +171,9 @@ class Terminal(Output):
         self.result(describe_choice(result))
         if result.folds is not None:
             self.result(describe_folds(result.folds, result.metrics[FOLDS]))
-        if best == "val" and result.chosen_by == "val":
+        if flattery:
+            self.result(flattery)
+        elif best == "val" and result.chosen_by == "val":
             self.result("There is no test split: validation chose, so its scores flatter a little.")
         if result.promise is not None:
             self.result(result.promise.describe())

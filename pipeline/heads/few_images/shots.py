@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import ParameterError, SplitError
-from pipeline.features.ask_question import ask
 from pipeline.features.feature_file import Contents
 from pipeline.features.joined_features import JoinedFeatures, open_features_to_fit
 from pipeline.features.sliced_rows import FeatureRows
-from pipeline.features.split_rows import divide_images, drop_small_classes
+from pipeline.heads.divided_file import divide_file
 from pipeline.heads.fit import fit
-from pipeline.heads.fit_head import FeaturesToFit, check_fit_options
+from pipeline.heads.fit_head import FeaturesToFit
+from pipeline.heads.fit_options import check_fit_options
 from pipeline.heads.views_of_file import open_views
 from pipeline.images.splits import NO_SPLIT, SPLITS, TEST, TRAIN, VAL
 from pipeline.recipe import name_backbones
@@ -126,14 +126,13 @@ def fit_shots(
         )
     target = None if output is None else as_path(output, "output")
     with claim_output(target, force=False), open_features_to_fit(features, join=join) as file:
-        contents, _, asked = ask(file.contents, checked.asking)
-        contents, dropped = drop_small_classes(contents, checked.dividing)
-        division = divide_images(contents, checked.dividing, asked=options)
+        divided = divide_file(file.contents, file.path, checked, options)
+        contents, division = divided.contents, divided.division
         rows = FeatureRows(file, max(1, available_bytes() // 2))
         views = open_views(file, max(1, available_bytes() // 2), checked.viewing)
         of_head = dict(checked.of_head)
         joining = file.notes if isinstance(file, JoinedFeatures) else []
-        notes = [*joining, *asked, *dropped, *division.notes]
+        notes = [*joining, *divided.notes]
         if head == "logreg" and of_head.get("C") is None:
             of_head["C"] = FEW_IMAGES_C
             notes.append(

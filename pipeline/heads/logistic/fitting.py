@@ -4,7 +4,7 @@ The folded head is what a run keeps and predicts with; the scikit-learn pipeline
 the same probabilities, and fitting proves it. Nothing here imports TensorFlow.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -20,12 +20,14 @@ from pipeline.heads.logistic.strength_path import (
     MAX_ITERATIONS,
     PathPoint,
     fit_at,
+    follow_strengths,
     lowest_val_loss,
     search_strength,
 )
 from pipeline.heads.options import LogregOptions
 from pipeline.heads.training_rows import (
     LEAST_RELATIVE_SPREAD,
+    Survey,
     check_rows,
     survey_rows,
     weigh_each_class,
@@ -67,18 +69,44 @@ def fit_logreg(
         rows.is_val,
         rows.class_names,
         C="auto" if options.C is None else options.C,
-        # Of an image's n views each counts 1/n of it: the penalty is that of images.
-        class_weight=weigh_every_class(
-            options.class_weight, rows.labels[rows.is_train], rows.class_names
-        )
-        / rows.n_views,
+        class_weight=_weigh(rows, options),
         random_state=seed,
         on_progress=on_progress,
     )
+    return _to_chosen_head(fit, "val" if options.C is None else "user")
+
+
+def _weigh(rows: TrainingRows, options: LogregOptions) -> np.ndarray:
+    """The weight of a row of each class: of an image's n views each counts 1/n of it, so that the
+    penalty is that of images.
+    """
+    labels = rows.labels[rows.is_train]
+    return weigh_every_class(options.class_weight, labels, rows.class_names) / rows.n_views
+
+
+def fit_logreg_path(
+    rows: TrainingRows, options: Sequence[LogregOptions], *, seed: int, on_progress: OnProgress
+) -> Iterator[ChosenHead]:
+    """Fits the linear head at several strengths in one go; see `FitPath`."""
+    del seed  # the solver uses no chance
+    check_rows(
+        rows.features, rows.labels, rows.is_train, rows.is_val, rows.class_names, needs_val=False
+    )
+    weights = _weigh(rows, options[0])
+    with one_blas_thread():
+        start = _start(
+            Rows(rows.features, rows.labels, rows.is_train, rows.is_val, weights), on_progress
+        )
+        strengths = [float(one.C) for one in options if one.C is not None]
+        for point in follow_strengths(start.regression, strengths, on_progress):
+            yield _to_chosen_head(start.finish([point], point, rows.class_names), "user")
+
+
+def _to_chosen_head(fit: LogisticFit, chosen_by: str) -> ChosenHead:
     return ChosenHead(
         head=replace(fit.head, pipeline=fit.pipeline),
         chosen=f"C = {fit.C:g}",
-        chosen_by="val" if options.C is None else "user",
+        chosen_by=chosen_by,
         history=[asdict(point) for point in fit.path],
         x="C",
         best=fit.C,
@@ -131,21 +159,41 @@ def fit_logistic_head(
     weights = weigh_each_class(class_weight, labels[is_train], class_names)
 
     with one_blas_thread():
-        survey = survey_rows(features, is_train, on_progress)
-        scale = np.where(survey.spread == 0, 1.0, survey.spread)
-        scale = np.maximum(scale, LEAST_RELATIVE_SPREAD * np.abs(survey.mean))
-        rows = Rows(features, labels, is_train, is_val, weights)
-        regression = Regression(rows, survey, scale)
+        start = _start(Rows(features, labels, is_train, is_val, weights), on_progress)
         path = (
-            search_strength(regression, on_progress)
+            search_strength(start.regression, on_progress)
             if isinstance(C, str)
-            else fit_at(regression, C, on_progress)
+            else fit_at(start.regression, C, on_progress)
         )
-    best = 0 if C != "auto" else lowest_val_loss(path)
-    pipeline = _make_pipeline(survey.mean, scale, int(is_train.sum()), regression.state, path[best])
-    head = fold_pipeline(pipeline, class_names)
-    _check_parity(head, pipeline, survey.sample_rows[:PARITY_ROWS])
-    return LogisticFit(head=head, C=path[best].C, path=path, pipeline=pipeline)
+    return start.finish(path, path[0 if C != "auto" else lowest_val_loss(path)], class_names)
+
+
+@dataclass(frozen=True)
+class _Start:
+    """Rows that were surveyed, and a regression on them that can be fitted at any strength."""
+
+    survey: Survey
+    scale: np.ndarray
+    n_train: int
+    regression: Regression
+
+    def finish(
+        self, path: list[PathPoint], point: PathPoint, class_names: Sequence[str]
+    ) -> LogisticFit:
+        """The head at the point of the path at which the regression is."""
+        state = self.regression.state
+        pipeline = _make_pipeline(self.survey.mean, self.scale, self.n_train, state, point)
+        head = fold_pipeline(pipeline, class_names)
+        _check_parity(head, pipeline, self.survey.sample_rows[:PARITY_ROWS])
+        return LogisticFit(head=head, C=point.C, path=path, pipeline=pipeline)
+
+
+def _start(rows: Rows, on_progress: OnProgress) -> _Start:
+    survey = survey_rows(rows.features, rows.is_train, on_progress)
+    scale = np.where(survey.spread == 0, 1.0, survey.spread)
+    scale = np.maximum(scale, LEAST_RELATIVE_SPREAD * np.abs(survey.mean))
+    regression = Regression(rows, survey, scale)
+    return _Start(survey, scale, int(rows.is_train.sum()), regression)
 
 
 def _make_pipeline(

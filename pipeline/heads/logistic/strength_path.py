@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,6 +22,10 @@ CLEARLY_WORSE = 1.01
 # to less than 1e-3. Both compute in float32; at the end float64 sees whether anything is left.
 SCAN_TOLERANCE = 3e-5
 REFINED_TOLERANCE = 1e-7
+_IN_FLOAT32: list[tuple[float, type]] = [
+    (SCAN_TOLERANCE, np.float32),
+    (REFINED_TOLERANCE, np.float32),
+]
 MAX_ITERATIONS = 1000
 
 
@@ -64,6 +68,23 @@ def fit_at(regression: Regression, C: float, on_progress: OnProgress) -> list[Pa
     return [_Solver(regression).refine(C, _Share(on_progress, "Fitting"))]
 
 
+def follow_strengths(
+    regression: Regression, strengths: Sequence[float], on_progress: OnProgress
+) -> Iterator[PathPoint]:
+    """Fits at each strength, from where the last ones lead, well enough to tell any two apart.
+
+    That is to the tolerance of a choice, in float32 alone: what is left of it changes probabilities
+    by less than 1e-3. The regression is left at each point when it is given.
+
+    Args:
+        strengths: rising.
+    """
+    solver = _Solver(regression)
+    for number, C in enumerate(strengths):
+        shares = (100 * n / len(strengths) for n in (number, number + 1))
+        yield solver.follow(C, _Share(on_progress, "Following C", *shares))
+
+
 class _Solver:
     """Fits and takes the time; `state` can be set to come back to an earlier one."""
 
@@ -82,10 +103,13 @@ class _Solver:
         """Fits at C, from where the last fits lead, well enough to compare strengths."""
         return self._fit(C, share, [(SCAN_TOLERANCE, np.float32)])
 
+    def follow(self, C: float, share: "_Share") -> PathPoint:
+        """Fits at C, from where the last fits lead, as far as float32 tells."""
+        return self._fit(C, share, _IN_FLOAT32)
+
     def refine(self, C: float, share: "_Share") -> PathPoint:
         """Fits at C, from where the last fit stopped, to the end."""
-        rough = [(SCAN_TOLERANCE, np.float32), (REFINED_TOLERANCE, np.float32)]
-        return self._fit(C, share, [*rough, (REFINED_TOLERANCE, np.float64)])
+        return self._fit(C, share, [*_IN_FLOAT32, (REFINED_TOLERANCE, np.float64)])
 
     def _fit(self, C: float, share: "_Share", goals: list[tuple[float, type]]) -> PathPoint:
         start = time.perf_counter()
