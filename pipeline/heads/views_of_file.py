@@ -38,8 +38,8 @@ def require_no_views(file: FeatureFile, options: ViewOptions) -> None:
     """Raises a FeatureFileError where a sweep would choose by other heads than it then writes."""
     if options.tta or (file.views is not None and options.views):
         raise FeatureFileError(
-            "A sweep tries heads on images as they are. Expected `views=False`, which fits its best "
-            f"on these, too, or a feature file without views. Received: {file.path}"
+            "A sweep tries heads on images as they are. Expected `views=False`, which fits its "
+            f"best on these, too, or a feature file without views. Received: {file.path}"
             + (" with `tta=True`" if options.tta else "")
             + "\nFit what it chose on the views by itself, without a sweep."
         )
