@@ -50,9 +50,9 @@ class RidgeRows:
         return [some for some in numbers if len(some)]
 
     def read(self, numbers: np.ndarray) -> np.ndarray:
-        """Some rows, float64."""
+        """Some rows, float64, in the order of their numbers as given."""
         first, last = int(numbers[0]), int(numbers[-1]) + 1
-        if last - first == len(numbers):
+        if last - first == len(numbers) and np.all(np.diff(numbers) == 1):
             return self.features[first:last].astype(np.float64)
         return self.features[numbers].astype(np.float64)
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import Ridge
 
@@ -40,6 +40,10 @@ def leave_out_by_hand(features, labels, alpha, groups, weights):
     power=st.floats(-6, 4),
     seed=st.integers(0, 10**6),
 )
+# Two groups of two rows, of which the first and the last number are as far apart as four in a row.
+@example(
+    n=20, n_features=8, n_classes=2, n_groups=7, is_weighted=False, power=0.0, seed=20738
+)  # fmt: skip
 def test_every_score_is_that_of_a_fit_without_the_rows(
     n, n_features, n_classes, n_groups, is_weighted, power, seed
 ):
