@@ -44,7 +44,7 @@ def measure(preset: str, n_batches: int) -> dict[str, float]:
     from PIL import Image
 
     try:
-        from pipeline.finetuning.augmentation.augment import Augmentation
+        from pipeline.images.augmentation.augment import Augmentation
     except ImportError:
         from pipeline.finetuning.augment import Augmentation  # as it was up to 0.1.0
 

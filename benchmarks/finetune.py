@@ -127,12 +127,12 @@ def build_training(run, inputs, options, line: str, from_line: bool):
 def run_benchmark(folder: Path, n_images: int, n_rounds: int) -> dict:
     from pipeline.backbones.frost_lines import split_at
     from pipeline.classifier.build import load_classifier
-    from pipeline.finetuning.augmentation.augment import Augmentation
     from pipeline.finetuning.inputs import PixelInputs
     from pipeline.finetuning.options import FinetuneOptions
     from pipeline.finetuning.parent import open_parent
     from pipeline.finetuning.pixels import PixelStore
     from pipeline.finetuning.trunk.stage import TrunkStage
+    from pipeline.images.augmentation.augment import Augmentation
     from pipeline.runs.records import read_probes
 
     os.chdir(folder)

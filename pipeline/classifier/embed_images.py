@@ -6,8 +6,10 @@ from typing import Any, cast
 import numpy as np
 
 from pipeline.backbones.engines.embedder import Embedder
-from pipeline.classifier.sources import Source
+from pipeline.classifier.sources import Source, name_image
 from pipeline.features.embed import Embedded, embed_decoded
+from pipeline.images.augmentation.read_views import make_views
+from pipeline.images.augmentation.views import Views
 from pipeline.images.decoding.read_images import Limits
 from pipeline.recipe import Recipe
 
@@ -20,6 +22,7 @@ def embed_images(
     recipes: Sequence[Recipe],
     embedders: Sequence[Embedder],
     limits: Limits,
+    views: Views | None = None,
 ) -> Embedded:
     """Decodes and embeds one batch; an image is decoded once for all networks of one size.
 
@@ -27,10 +30,12 @@ def embed_images(
         recipes: of the networks.
         embedders: that run them, in the same order.
         limits: what an image may be at most.
+        views: of each image; None = the image as it is.
 
     Returns:
         (digest, reason or None) of each image, where one that any network cannot have has a
-        reason; and float32 (n_usable, n_features), the networks' features side by side.
+        reason; and float32 (n_usable, n_features), the networks' features side by side; with views
+        (n_usable, n_views, n_features).
 
     Raises:
         BackboneError: a network's output is not finite.
@@ -38,7 +43,9 @@ def embed_images(
     decoded: dict[tuple[Any, ...], _Decoded] = {}
     for recipe in recipes:
         if _how_decoded(recipe) not in decoded:
-            decoded[_how_decoded(recipe)] = [image.read(recipe, limits) for image in images]
+            decoded[_how_decoded(recipe)] = [
+                _read(image, recipe, limits, views) for image in images
+            ]
     outcomes = [_agree(forms) for forms in zip(*decoded.values(), strict=True)]
     is_usable = [reason is None for _, reason in outcomes]
     parts = []
@@ -48,7 +55,17 @@ def embed_images(
         stacked = np.stack(pixels) if pixels else None
         # Sources where files are expected: they are only named there.
         parts.append(embed_decoded(cast(Any, images), outcomes, stacked, embed)[1])
-    return outcomes, parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+    return outcomes, parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
+
+
+def _read(
+    image: Source, recipe: Recipe, limits: Limits, views: Views | None
+) -> tuple[np.ndarray, np.ndarray | str]:
+    """Digest and pixels of an image, or of all its views; or the reason why there are none."""
+    digest, pixels = image.read(recipe, limits)
+    if views is None or isinstance(pixels, str):
+        return digest, pixels
+    return digest, make_views(pixels, name_image(digest, pixels), views, range(views.number))
 
 
 def _how_decoded(recipe: Recipe) -> tuple[Any, ...]:

@@ -22,6 +22,7 @@ from pipeline.errors import DatasetError
 from pipeline.features.cached_rows import join_cached_rows, read_cached_rows
 from pipeline.features.question import Question
 from pipeline.heads.saved_head import load_head
+from pipeline.heads.tempered import predict_averaged
 from pipeline.images.dataset import Dataset, scan_dataset
 from pipeline.images.decoding.read_images import make_limits
 from pipeline.images.splits import TRAIN, UNLABELLED, VAL
@@ -246,13 +247,16 @@ def _predict_from_cache(
         first = Path(used.features.features_file)
         siblings = sorted(first.parent.glob("*.h5")) if first.parent.is_dir() else []
         files = [first, *(path for path in siblings if path != first)]
-        found.append(read_cached_rows(dataset, used.recipe, files))
+        found.append(read_cached_rows(dataset, used.recipe, files, run.manifest.tta))
     cached = found[0] if len(found) == 1 else join_cached_rows(found)
     if not len(cached.rows):
         return {}
     head = load_head(run)
     check_head(run, head.predict_proba)
-    probabilities = head.predict_proba(cached.features)
+    if cached.views is None:
+        probabilities = head.predict_proba(cached.features)
+    else:
+        probabilities = predict_averaged(head, cached.features, cached.views)
     on_note(
         f"The features of {len(cached.rows):,} of {len(dataset):,} images are in "
         f"{', '.join(map(str, cached.files))} already."

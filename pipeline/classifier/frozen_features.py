@@ -1,6 +1,5 @@
 """A frozen backbone as a scikit-learn transformer: images in, cached features out."""
 
-import hashlib
 import os
 import secrets
 from collections.abc import Iterable
@@ -14,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from pipeline.backbones.engines.device import require_device_name
 from pipeline.backbones.weights.resolve import ResolvedWeights
-from pipeline.classifier.sources import Source, list_images, make_source
+from pipeline.classifier.sources import Source, list_images, make_source, name_image
 from pipeline.errors import DatasetError, ParameterError
 from pipeline.features.embed import embed_files, make_embedder
 from pipeline.features.extract import make_recipe
@@ -229,10 +228,7 @@ def _identify(source: Source, recipe: Recipe) -> tuple[np.ndarray, str | None]:
     digest, pixels = source.read(recipe, DEFAULT_LIMITS)
     if isinstance(pixels, str):
         return digest, pixels
-    if digest.any():
-        return digest, None
-    found = hashlib.sha256(b"pixels " + np.ascontiguousarray(pixels).tobytes()).digest()
-    return np.frombuffer(found, np.uint8), None
+    return name_image(digest, pixels), None
 
 
 def _find_known(folder: Path, name: str, recipe: Recipe, engine: str | None) -> FinishedRows:

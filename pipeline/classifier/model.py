@@ -24,6 +24,8 @@ from pipeline.classifier.sources import Source, list_images, make_source
 from pipeline.errors import ParameterError, RunError, StorageError
 from pipeline.heads.head import Head
 from pipeline.heads.saved_head import require_model
+from pipeline.heads.tempered import predict_averaged
+from pipeline.images.augmentation.augment import AUGMENTATION_VERSION
 from pipeline.images.decoding.read_images import DEFAULT_LIMITS, Limits
 from pipeline.recipe import EngineRecord, Recipe
 from pipeline.runs.promise.guard import Guard, load_guard
@@ -117,12 +119,14 @@ def open_either(
     """A run, and its model where that is loaded already.
 
     Raises:
-        RunError: there is no run, or nothing to rebuild its model from.
+        RunError: there is no run, nothing to rebuild its model from, or it averages over views that
+            this Frostline does not make.
     """
     if isinstance(run, Classifier):
         return run.run, run
     opened = run if isinstance(run, Run) else open_run(as_path(run, "run"))
     require_model(opened)
+    _require_known_views(opened)
     return opened, None
 
 
@@ -204,7 +208,8 @@ class Classifier:
         Whatever form an image comes in, it gives what its file gives. (One exception: Pillow
         images and arrays hold all pixels of a photo, while a JPEG file that is four times larger
         than wanted is shrunk as it is decoded, which rounds differently. A Pillow image that was
-        opened and not used yet is read from its file.)
+        opened and not used yet is read from its file. And the views that a run averages over are
+        drawn by the file's digest, or by the pixels of an image that has none.)
 
         Args:
             images: each a path, the bytes of an image file, a Pillow image, or an RGB array,
@@ -253,9 +258,11 @@ class Classifier:
         self, batch: list[Source], engines: list[Embedder], limits: Limits
     ) -> list[Prediction]:
         recipes = [used.recipe for used in self.run.manifest.backbones]
-        outcomes, features = embed_images(batch, recipes, engines, limits)
+        views = self.run.manifest.tta
+        outcomes, features = embed_images(batch, recipes, engines, limits, views)
         probabilities = self._predict_rows(features) if len(features) else features
-        rows = iter(describe_rows(self.run, self.guard, features, probabilities))
+        plain = features[:, 0] if features.ndim == 3 else features  # view 0 of all views
+        rows = iter(describe_rows(self.run, self.guard, plain, probabilities))
         return [
             Prediction(source.path, None, None, reason, digest)
             if reason is not None
@@ -264,7 +271,11 @@ class Classifier:
         ]
 
     def _predict_rows(self, features: np.ndarray) -> np.ndarray:
-        probabilities = self.head.predict_proba(features)
+        """Probabilities of images, of whose features there are one row or one of each view."""
+        if self.run.manifest.tta is None:
+            probabilities = self.head.predict_proba(features)
+        else:
+            probabilities = predict_averaged(self.head, features[:, 0], features[:, 1:])
         if probabilities.shape != (len(features), len(self.class_names)):
             raise RunError(
                 f"The head does not fit. Expected probabilities of {len(self.class_names)} "
@@ -293,6 +304,18 @@ class Classifier:
                     self.notes += [note for note in engine.notes if note not in self.notes]
                 self._engines[batch_size] = opened
             return self._engines[batch_size]
+
+
+def _require_known_views(run: Run) -> None:
+    """Raises a RunError for a run that averages over views where others would be made now."""
+    views = run.manifest.tta
+    if views is not None and views.version != AUGMENTATION_VERSION:
+        raise RunError(
+            "This run averages over views that are made otherwise now. Expected version "
+            f"{AUGMENTATION_VERSION} of the augmentation. Received: version {views.version}, in "
+            f"{run.folder}\nExtract the views again and fit the head anew, or use the version of "
+            "Frostline that wrote the run."
+        )
 
 
 def describe_rows(

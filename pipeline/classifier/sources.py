@@ -1,5 +1,6 @@
 """Images in the forms that people have them in: files, bytes of files, Pillow's images, arrays."""
 
+import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,6 +89,16 @@ def make_source(image: Any, place: int) -> Source:
         return Source(name, None, lambda *how: read_image_bytes(data, *how))
     picture = Image.fromarray(image) if isinstance(image, np.ndarray) else image
     return Source(name, None, lambda *how: _read_picture(picture, *how))
+
+
+def name_image(digest: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+    """What an image is known by, uint8 (32,): its file's digest, or a hash of its pixels where it
+    came without a file.
+    """
+    if digest.any():
+        return digest
+    found = hashlib.sha256(b"pixels " + np.ascontiguousarray(pixels).tobytes()).digest()
+    return np.frombuffer(found, np.uint8)
 
 
 def _read_untouched(image: Any) -> bytes | None:

@@ -30,6 +30,7 @@ def extract(terminal: "Terminal", data: Path, output: Path | None, **options: An
       python cli.py extract photos
       python cli.py extract photos --weights my.weights.h5 --image-size 160
       python cli.py extract labels.csv --resize pad --background black
+      python cli.py extract photos --views 4 --augment light
       python cli.py extract pets --label-from '([a-z]+)[.][0-9]'
       python cli.py extract photos --backbone vgg16 --layer fc2 --pooling none
     """

@@ -103,7 +103,9 @@ def _write_parquet(terminal: "Terminal", path: Path, target: Path, *, force: boo
     from pipeline.features.parquet import to_parquet
 
     with terminal.progress() as on_progress:
-        written = to_parquet(path, target, force=force, on_progress=on_progress)
+        written = to_parquet(
+            path, target, force=force, on_progress=on_progress, on_note=terminal.say
+        )
     terminal.result(str(written))
 
 

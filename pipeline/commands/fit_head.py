@@ -24,7 +24,7 @@ from pipeline.commands.shared import (
 )
 from pipeline.features.options import SplitOptions
 from pipeline.features.question import QuestionOptions
-from pipeline.heads.options import FoldOptions
+from pipeline.heads.options import FoldOptions, ViewOptions
 from pipeline.runs.promise.options import PromiseOptions
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 @options_of(SplitOptions)
 @options_of(FoldOptions)
 @options_of(PromiseOptions)
+@options_of(ViewOptions)
 @option("--shots", help="Only tell how accuracy grows with the images of each class: 1,2,4,8,16. "
         "Writes a curve, and no run.")  # fmt: skip
 @option("--sweep", "grid", is_flag=False, flag_value="", type=GridFile(), metavar="[GRID.toml]",
@@ -78,6 +79,7 @@ def fit_head(
       python cli.py fit-head cache/photos-*.h5 --shots 1,2,4,8,16
       python cli.py fit-head cache/photos-*.h5 --sweep
       python cli.py fit-head cache/photos-*.h5 --head dense --hidden 0,128,256 --sweep
+      python cli.py fit-head cache/photos-*-views.h5 --tta
       python cli.py fit-head cache/photos-*.h5 --merge cats+dogs=pets --classes pets,horses
       python cli.py fit-head photos-224.h5 photos-288.h5 --join
     """

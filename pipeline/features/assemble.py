@@ -1,18 +1,22 @@
 """What the new feature file will say: its tables, from the data set and the old file."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 
 from pipeline.errors import DatasetError
 from pipeline.features.enter_images import enter_images
 from pipeline.features.entries import Entries, LabelledImages
-from pipeline.features.feature_file import Contents
-from pipeline.features.finished_rows import FinishedRows
+from pipeline.features.feature_file import Contents, write_features
+from pipeline.features.finished_rows import BLOCK_ROWS, FinishedRows
 from pipeline.features.identify import Identity
 from pipeline.features.image_table import ImageTable
 from pipeline.features.mixing import list_engines
+from pipeline.features.row_keys import RowKeys
+from pipeline.images.augmentation.views import Views
 from pipeline.images.dataset import Dataset
 from pipeline.images.decoding.read_images import NO_LIMITS, read_image
 from pipeline.images.split_rules import EXACT
@@ -32,6 +36,7 @@ def plan_contents(
     *,
     prune: bool,
     weights_source: str,
+    views: Views | None = None,
 ) -> Contents:
     """The new file's tables, without probes.
 
@@ -40,6 +45,7 @@ def plan_contents(
         old: the tables of the file so far.
         finished: all rows that there are.
         prune: forget the rows of images that are gone.
+        views: of each image; None = view 0 alone.
 
     Raises:
         DatasetError: not one image can be used.
@@ -54,7 +60,8 @@ def plan_contents(
     now = _count_extractions(arrivals, entries)
     retired = [] if old is None or prune else _find_retired(digests, old)
     retired_digests = np.frombuffer(b"".join(retired), np.uint8).reshape(-1, 32)
-    engines = list_engines(finished, np.concatenate([digests, retired_digests]))
+    keys = RowKeys(views).of_all(np.concatenate([digests, retired_digests]))
+    engines = list_engines(finished, keys)
     images = _images_at(dataset, identity, usable)
     labels, splits = dataset.labels[usable], dataset.splits[usable]
     found = LabelledImages(images.paths, digests, labels, splits, dataset.class_names)
@@ -78,6 +85,7 @@ def plan_contents(
         engines=engines,
         entries=enter_images(found, now, entries, None if old is None else old.labelled_images),
         split_rule=EXACT if old is None else old.split_rule,
+        views=views,
     )
 
 
@@ -126,6 +134,40 @@ def with_probes(contents: Contents, dataset: Dataset) -> Contents:
         contents,
         probe_rows=np.array(rows, np.int64),
         probe_pixels=np.stack(pixels) if pixels else np.zeros((0, side, side, 3), np.uint8),
+    )
+
+
+def write_contents(
+    target: Path, contents: Contents, finished: FinishedRows, blocks: Iterable[np.ndarray]
+) -> None:
+    """Writes the new feature file.
+
+    Args:
+        contents: with probes.
+        finished: has all rows.
+        blocks: of the features of the images, in their order.
+
+    Raises:
+        StorageError: it cannot be written; what was there before still is.
+    """
+
+    def gather_views(digests: np.ndarray) -> Iterator[np.ndarray]:
+        """(any number of images, n_views - 1, n_features) each."""
+        if contents.views is None:
+            return
+        n_augmented = len(contents.views.augmented)
+        block_rows = max(1, BLOCK_ROWS // n_augmented) * n_augmented
+        for block in finished.gather(RowKeys(contents.views).of_views(digests), block_rows):
+            yield block.reshape(-1, n_augmented, block.shape[1])
+
+    write_features(
+        target,
+        contents,
+        blocks,
+        finished.gather(contents.retired),
+        finished.count_features(),
+        view_blocks=gather_views(contents.images.digests),
+        retired_view_blocks=gather_views(contents.retired),
     )
 
 

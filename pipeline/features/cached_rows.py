@@ -9,6 +9,7 @@ import numpy as np
 from pipeline.errors import FeatureFileError
 from pipeline.features.feature_file import Contents, FeatureFile
 from pipeline.features.file_stamps import find_unchanged, read_stamps
+from pipeline.images.augmentation.views import Views
 from pipeline.images.dataset import Dataset
 from pipeline.recipe import Recipe
 
@@ -24,37 +25,46 @@ class CachedRows:
         digests: uint8 (n_cached, 32), of them.
         features: float32 (n_cached, n_features).
         files: that the rows came from.
+        views: float32 (n_cached, n_views - 1, n_features) of the augmented views, where they were
+            asked for.
     """
 
     rows: np.ndarray
     digests: np.ndarray
     features: np.ndarray
     files: list[Path]
+    views: np.ndarray | None = None
 
 
-def read_cached_rows(dataset: Dataset, recipe: Recipe, files: Iterable[Path]) -> CachedRows:
+def read_cached_rows(
+    dataset: Dataset, recipe: Recipe, files: Iterable[Path], views: Views | None = None
+) -> CachedRows:
     """Takes the rows of all images whose files are unchanged since a feature file recorded them.
 
     Args:
         recipe: that the rows must have been made by.
         files: feature files; the first that has an image gives its row. One that is not there, is
             damaged or of another recipe is passed over.
+        views: that are wanted besides; files with others, or none, are passed over then.
     """
     images = dataset.paths, dataset.sizes, dataset.mtimes
     wanted = {key: row for row, key in enumerate(_list_keys(dataset.root.resolve(), *images))}
-    rows, digests, features, used = [], [], [], []
+    rows, digests, features, of_views, used = [], [], [], [], []
     for path in files:
         if not wanted or not path.is_file():
             continue
         try:
             with FeatureFile(path) as file:
                 contents = file.contents
-                is_alike = contents.recipe == recipe
+                is_alike = contents.recipe == recipe and views in (None, contents.views)
                 found = _find_unchanged(wanted, dataset, contents) if is_alike else {}
                 if not found:
                     continue
                 here = np.fromiter(found.values(), np.int64, len(found))
-                features.append(file.read_rows(here).reshape(len(here), -1))
+                plain = file.read_rows(here).reshape(len(here), -1)
+                if views is not None and file.views is not None:
+                    of_views.append(file.views.read_images(here))
+                features.append(plain)
         except FeatureFileError:
             continue  # evaluating does without it; `features` says what is wrong with it
         digests.append(contents.images.digests[here])
@@ -66,6 +76,7 @@ def read_cached_rows(dataset: Dataset, recipe: Recipe, files: Iterable[Path]) ->
         np.concatenate(digests) if digests else np.zeros((0, 32), np.uint8),
         np.concatenate(features) if features else np.zeros((0, 0), np.float32),
         used,
+        np.concatenate(of_views) if of_views else None,
     )
 
 

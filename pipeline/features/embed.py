@@ -40,7 +40,11 @@ class Embed(Protocol):
 # From a batch size, None = what suits the device.
 MakeEmbedder = Callable[[int | None], Embed]
 
-# (digest, reason or None) of each file, and the features of those without a reason.
+# From the digest of an image, uint8 (32,), to what its rows are known by, uint8 (32,) each.
+NameRows = Callable[[np.ndarray], list[np.ndarray]]
+
+# (digest, reason or None) of each file, and the features of those without a reason: float32
+# (n_usable, n_features), where several views are read of each (n_usable, n_views, n_features).
 Embedded = tuple[list[tuple[np.ndarray, str | None]], np.ndarray]
 
 
@@ -132,6 +136,9 @@ def embed_into_parts(
     writer: PartWriter,
     on_failure: Callable[[Path, str], None],
     on_progress: OnProgress,
+    *,
+    n_views: int = 1,
+    name_rows: NameRows = lambda digest: [digest],
 ) -> list[tuple[int, np.ndarray, str]]:
     """Embeds images into parts; whatever ends it early, Ctrl-C too, finished rows are there.
 
@@ -139,6 +146,8 @@ def embed_into_parts(
         paths: taken as they are needed, since a million of them would fill the memory.
         n_paths: how many there are.
         on_failure: called with each image that cannot be used, and why.
+        n_views: that are read of each file.
+        name_rows: gives of an image's digest what its rows are known by, one for each view.
 
     Returns:
         Position in `paths`, digest (zeros where it cannot be read) and reason of each image that
@@ -148,12 +157,13 @@ def embed_into_parts(
     done = 0
     on_progress("Embedding", 0, n_paths)
     try:
-        batches = _in_batches(paths, files_to_rows.images_per_task)
+        batches = _in_batches(paths, max(1, files_to_rows.images_per_task // n_views))
         for batch, (outcomes, features) in files_to_rows.map(batches):
             rows = iter(features)
             for position, (digest, reason) in enumerate(outcomes):
                 if reason is None:
-                    writer.add(digest, next(rows))
+                    for name, row in zip(name_rows(digest), np.atleast_2d(next(rows)), strict=True):
+                        writer.add(name, row)
                 else:
                     failures.append((done + position, digest, reason))
                     on_failure(batch[position], reason)
@@ -200,15 +210,18 @@ def embed_decoded(
 
     Args:
         outcomes: (digest, reason or None) of each file.
-        pixels: uint8 RGB (n_usable, height, width, 3), None where no image can be used.
+        pixels: uint8 RGB (n_usable, height, width, 3), or (n_usable, n_views, height, width, 3);
+            None where no image can be used.
 
     Raises:
         BackboneError: the network's output is not finite.
     """
     if pixels is None or not len(pixels):
         return outcomes, np.zeros((0, embed.n_features), np.float32)
-    features = embed(pixels)
-    is_finite = np.isfinite(features).all(axis=1)
+    views = pixels.shape[1:-3]  # none, or how many
+    features = embed(pixels.reshape(-1, *pixels.shape[-3:]))
+    features = features.reshape(len(pixels), *views, features.shape[1])
+    is_finite = np.isfinite(features.reshape(len(pixels), -1)).all(axis=1)
     if not is_finite.all():
         usable = [path for path, (_, reason) in zip(paths, outcomes, strict=True) if reason is None]
         raise BackboneError(

@@ -33,7 +33,8 @@ class EmbedWithDecoders:
         self.batch_size = embed.batch_size
         self.images_per_task = embed.images_per_task
         self._embed = embed
-        self._decoders = DecoderProcesses(settings, n_decoders, n_staged, embed.images_per_task)
+        n_files = max(1, embed.images_per_task // settings.n_views)
+        self._decoders = DecoderProcesses(settings, n_decoders, n_staged, n_files)
         self._open = ExitStack()
 
     def __enter__(self) -> "EmbedWithDecoders":

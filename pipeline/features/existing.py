@@ -5,11 +5,18 @@ from pathlib import Path
 from pipeline.errors import FeatureFileError
 from pipeline.features.feature_file import Contents, FeatureFile
 from pipeline.features.spread.shard_number import Shard
+from pipeline.images.augmentation.views import Views, describe_differences
 from pipeline.recipe import Recipe
 
 
 def read_existing(
-    target: Path, recipe: Recipe, root: Path, *, is_moved: bool | None, shard: Shard | None = None
+    target: Path,
+    recipe: Recipe,
+    root: Path,
+    *,
+    is_moved: bool | None,
+    shard: Shard | None = None,
+    views: Views | None = None,
 ) -> Contents | None:
     """Its tables; None where there is none.
 
@@ -18,6 +25,7 @@ def read_existing(
         root: folder of its images.
         is_moved: that folder may be another than it was; None where nobody can say so.
         shard: what is to be made is that shard; None = it is whole.
+        views: of what is to be made; None = view 0 alone.
 
     Raises:
         FeatureFileError: it is damaged, or made of something else.
@@ -37,6 +45,12 @@ def read_existing(
             f"{target} was made by another recipe, and rows of two recipes are never mixed.\n"
             "What differs: " + "; ".join(old.recipe.differences(recipe)) + "\n"
             "Choose another `output`, or leave it out: the default name tells recipes apart."
+        )
+    if old.views != views:
+        raise FeatureFileError(
+            f"{target} was made with other views, and a file has one kind of them.\n"
+            "What differs: " + "; ".join(describe_differences(old.views, views)) + "\n"
+            "Choose another `output`, or leave it out: the default name tells views apart."
         )
     if Path(old.data_root) != root.resolve() and not is_moved:
         moved = "If the data set was moved there, say `moved=True`; if it is another one, choose "

@@ -21,6 +21,8 @@ from pipeline.features.spread.cluster_worker import make_on_worker
 from pipeline.features.spread.shard_number import Shard, parse_shard
 from pipeline.features.summary import write_skipped_csv
 from pipeline.features.update import UpdateOptions, update_features
+from pipeline.images.augmentation.augment import AUGMENTATION_VERSION
+from pipeline.images.augmentation.views import Views
 from pipeline.images.dataset import Dataset, scan_dataset
 from pipeline.images.decoding.decode import DECODER_VERSION
 from pipeline.images.decoding.read_images import make_limits
@@ -101,14 +103,17 @@ def extract(
     )
     chosen = None if output is None else as_path(output, "output")
     shard = None if wanted.shard is None else parse_shard(wanted.shard)
-    name_target = partial(default_target, dataset.name, shard=shard)
+    views = wanted.make_views(AUGMENTATION_VERSION)
+    if views is not None:
+        on_note(f"Making {views}; the first is the image as it is.")
+    name_target = partial(default_target, dataset.name, shard=shard, views=views)
     if wanted.depth == "auto":
         paths = [dataset.root / path for path in dataset.paths]
         limits = make_limits(wanted.max_pixels, wanted.max_bytes)
         recipe = settle_depth(recipe, paths, chosen, name_target, limits, on_progress, on_note)
     target = chosen or name_target(recipe)
     make = _choose_embedder(wanted, recipe, weights, is_alone=is_alone)
-    how = _update_options(wanted, weights.source, shard)
+    how = _update_options(wanted, weights.source, shard, views)
     summary = update_features(dataset, recipe, target, make, how, on_progress, on_note)
     if wanted.skipped_csv:
         on_note(f"Skipped images: {write_skipped_csv(summary.path, summary.skipped)}")
@@ -156,7 +161,7 @@ def _choose_embedder(
 
 
 def _update_options(
-    wanted: ExtractOptions, weights_source: str, shard: Shard | None
+    wanted: ExtractOptions, weights_source: str, shard: Shard | None, views: Views | None
 ) -> UpdateOptions:
     limits = None
     if wanted.max_pixels is not None or wanted.max_bytes is not None:
@@ -175,6 +180,7 @@ def _update_options(
         workers=Workers(wanted.parallel, wanted.jobs, wanted.scheduler),
         engine=wanted.engine,
         shard=shard,
+        views=views,
     )
 
 
@@ -217,10 +223,13 @@ def make_recipe(
     return recipe, resolved
 
 
-def default_target(name: str, recipe: Recipe, shard: Shard | None = None) -> Path:
+def default_target(
+    name: str, recipe: Recipe, shard: Shard | None = None, views: Views | None = None
+) -> Path:
     """`cache/DATA-BACKBONE-XXXXXXXX.h5`, X being the start of the recipe id.
 
-    A shard's ends with `-shard-2-of-3`.
+    With views it ends with `-4-light-views`, a shard's with `-shard-2-of-3`.
     """
-    end = "" if shard is None else f"-{shard.in_file_names}"
+    end = "" if views is None else f"-{views.in_file_names}"
+    end += "" if shard is None else f"-{shard.in_file_names}"
     return CACHE_FOLDER / f"{name}-{recipe.backbone_in_file_names}-{recipe.id[:8]}{end}.h5"

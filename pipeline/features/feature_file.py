@@ -33,6 +33,8 @@ from pipeline.features.file_contents import (
 )
 from pipeline.features.image_table import ImageTable, read_images, write_images
 from pipeline.features.spread.shards import ShardRecord, read_shard, write_shard
+from pipeline.features.view_table import ViewTable
+from pipeline.images.augmentation.views import Views
 from pipeline.images.split_rules import CHANCE
 from pipeline.recipe import EngineRecord, Recipe
 from pipeline.system.disk import OutputFile
@@ -79,6 +81,8 @@ class Contents:
     entries: Entries | None = None  # None in files from before they were kept
     split_rule: str = CHANCE  # by which splits are made, unless another is asked for
     shard: ShardRecord | None = None  # None where the file is no shard
+    views: Views | None = None  # None where there is view 0 alone
+    views_sha256: str = ""
 
     @property
     def engine(self) -> EngineRecord:
@@ -112,6 +116,7 @@ class Contents:
             and self.data_root == other.data_root
             and self.data_name == other.data_name
             and self.engines == other.engines
+            and self.views == other.views
             and (self.shard.equals(other.shard) if self.shard else other.shard is None)
         )
 
@@ -122,12 +127,17 @@ def write_features(
     blocks: Iterable[np.ndarray],
     retired_blocks: Iterable[np.ndarray],
     n_features: int,
+    *,
+    view_blocks: Iterable[np.ndarray] = (),
+    retired_view_blocks: Iterable[np.ndarray] = (),
 ) -> None:
     """Writes a whole feature file and gives it its name at the end.
 
     Args:
         blocks: float32 (any number of rows, n_features) each, all rows in order.
         retired_blocks: the same for the retired rows.
+        view_blocks, retired_view_blocks: float32 (any number of rows, n_views - 1, n_features), the
+            augmented views of the same rows; not used where the contents have none.
 
     Raises:
         StorageError: the file cannot be written; what was there before still is.
@@ -149,6 +159,15 @@ def write_features(
         write_rows(
             file, "retired/features", retired_blocks, (len(contents.retired), n_features), output
         )
+        if contents.views is not None:
+            of_row = (len(contents.views.augmented), n_features)
+            view_hasher = hashlib.sha256()
+            shape = (len(contents.images), *of_row)
+            write_rows(file, "views", view_blocks, shape, output, view_hasher)
+            shape = (len(contents.retired), *of_row)
+            write_rows(file, "retired/views", retired_view_blocks, shape, output)
+            file.attrs["views"] = json.dumps(asdict(contents.views))
+            file.attrs["views_sha256"] = view_hasher.hexdigest()
         if contents.entries is not None:
             write_entries(file, contents.entries)
         if contents.shard is not None:
@@ -262,6 +281,7 @@ class FeatureFile:
         shape: (n_samples, n_features).
         seal: sha256 of the file's bytes after the first 512, hex.
         contents: all but the features.
+        views: of the rows, None where there is view 0 alone.
 
     Raises:
         FeatureFileError: it is no feature file, of a newer format, or its tables are damaged.
@@ -277,7 +297,8 @@ class FeatureFile:
                 self.shape = lengths["n_samples"], lengths["n_features"]
                 self.seal = read_seal(self._file)
                 self.contents = _read_contents(self._file)
-                check_contents(self.contents, self.n_features)
+                check_contents(self.contents, lengths)
+                self.views = self._open_views()
         except FeatureFileError:
             self.close()
             raise
@@ -294,6 +315,11 @@ class FeatureFile:
     @property
     def n_features(self) -> int:
         return self.shape[1]
+
+    def _open_views(self) -> ViewTable | None:
+        if self.contents.views is None:
+            return None
+        return ViewTable(self.path, self._file["views"], self.contents.views_sha256)
 
     def read_all(self) -> np.ndarray:
         """All features, float32 (n_samples, n_features), checked against their sha256.
@@ -379,7 +405,15 @@ def _read_contents(file: h5py.File) -> Contents:
         entries=read_entries(file, file["label"][:], file["split"][:]),
         split_rule=read_split_rule(file),
         shard=read_shard(file, len(class_names)),
+        views=_read_views(file),
+        views_sha256=read_text(file, "views_sha256") if "views" in file.attrs else "",
     )
+
+
+def _read_views(file: h5py.File) -> Views | None:
+    if "views" not in file.attrs:
+        return None
+    return msgspec.convert(json.loads(read_text(file, "views")), Views)
 
 
 def _read_data_name(file: h5py.File) -> str:

@@ -29,6 +29,7 @@ def _tables_of_images(group: str, n_images: str, *, is_optional: bool = False) -
 
 FEATURE_TABLES = {
     "features": Table(np.float32, ("n_samples", "n_features")),
+    "views": Table(np.float32, ("n_samples", "n_augmented", "n_features"), is_optional=True),
     **_tables_of_images("", "n_samples"),
     "label": Table(np.int32, ("n_samples",)),
     "split": Table(np.int8, ("n_samples",)),
@@ -38,6 +39,9 @@ FEATURE_TABLES = {
     "retired/digest": Table(np.uint8, ("n_retired", 32)),
     "retired/arrival": Table(np.int32, ("n_retired",), is_optional=True),
     "retired/features": Table(np.float32, ("n_retired", "n_features")),
+    "retired/views": Table(
+        np.float32, ("n_retired", "n_augmented", "n_features"), is_optional=True
+    ),
     "entry/class_name": Table(None, ("n_entry_classes",), is_optional=True),
     "entry/class": Table(np.int32, ("n_samples",), is_optional=True),
     "entry/arrival": Table(np.int32, ("n_samples",), is_optional=True),
@@ -60,17 +64,27 @@ PART_TABLES = {
 }
 
 
-def check_contents(contents: "Contents", n_features: int) -> None:
+def check_contents(contents: "Contents", lengths: dict[str, int]) -> None:
     """Whether the values make sense: ranges, names, pictures of the recipe's size.
+
+    Args:
+        lengths: of the tables, by the names that `FEATURE_TABLES` has for them.
 
     Raises:
         ValueError: one does not.
     """
     n_samples, names = len(contents.images), contents.class_names
+    n_features = lengths["n_features"]
     if n_samples == 0 or n_features == 0:
         raise ValueError(f"there are no features: {n_samples} rows of {n_features}")
     if len(set(names)) != len(names) or not all(map(_is_name, names)):
         raise ValueError("`class_names` should be different names that can be written")
+    n_augmented = 0 if contents.views is None else len(contents.views.augmented)
+    if lengths.get("n_augmented", 0) != n_augmented:
+        raise ValueError(
+            f"there should be {n_augmented} augmented views of each image, and are "
+            f"{lengths.get('n_augmented', 0)}"
+        )
     _check_range("label", contents.labels, UNLABELLED, len(names) - 1)
     _check_range("split", contents.splits, NO_SPLIT, len(SPLITS) - 1)
     _check_range("arrival", contents.arrivals, 0, None)

@@ -21,7 +21,9 @@ from pipeline.features.feature_file import (
     read_part,
     write_part,
 )
+from pipeline.features.row_keys import RowKeys
 from pipeline.features.spread.shard_number import are_other_shards
+from pipeline.images.augmentation.views import Views
 from pipeline.recipe import EngineRecord, Recipe
 from pipeline.system import disk
 from pipeline.system.disk import storage_errors
@@ -49,7 +51,9 @@ class RowSource:
 
 
 class FinishedRows:
-    """All finished rows of a recipe, by digest; where two sources have one, the first wins."""
+    """All finished rows of a recipe, by digest (those of augmented views by their own keys); where
+    two sources have one, the first wins.
+    """
 
     def __init__(self, sources: list[RowSource]):
         self.sources = sources
@@ -143,23 +147,43 @@ def find_rows(
     *,
     reuse: bool,
     engine: str | None = None,
+    views: Views | None = None,
 ) -> Found:
-    """Finds every finished row of the recipe; `old` is what the target holds, if it exists."""
+    """Finds every finished row of the recipe; `old` is what the target holds, if it exists.
+
+    Args:
+        views: that are wanted; None = view 0 alone.
+    """
     found = Found()
     if old is not None:
-        found.sources += sources_of(target, old, "kept")
+        found.sources += sources_of(target, old, "kept", views)
     find_parts(parts_folder, recipe, found)
     if reuse:
-        _find_siblings(target, recipe, found, engine)
+        _find_siblings(target, recipe, found, engine, views)
     return found
 
 
-def sources_of(path: Path, contents: Contents, kind: str) -> list[RowSource]:
-    """The rows of a feature file: those of its images, and those whose image is gone."""
-    images, engines = contents.images, tuple(contents.engines)
+def sources_of(
+    path: Path, contents: Contents, kind: str, views: Views | None = None
+) -> list[RowSource]:
+    """The rows of a feature file: those of its images, and those whose image is gone.
+
+    Args:
+        views: that are wanted: the file's augmented views are there only if they are made alike.
+    """
+    digests, retired = contents.images.digests, contents.retired
+    engines = tuple(contents.engines)
+    sources = [
+        RowSource(path, "features", digests, kind, engines),
+        RowSource(path, "retired/features", retired, "reused", engines),
+    ]
+    if views is None or not views.are_made_like(contents.views):
+        return sources
+    keys = RowKeys(contents.views)
     return [
-        RowSource(path, "features", images.digests, kind, engines),
-        RowSource(path, "retired/features", contents.retired, "reused", engines),
+        *sources,
+        RowSource(path, "views", keys.of_views(digests), kind, engines),
+        RowSource(path, "retired/views", keys.of_views(retired), "reused", engines),
     ]
 
 
@@ -200,7 +224,9 @@ def _what_is_wrong(error: FeatureFileError) -> str:
     return str(error).partition("\n")[0]
 
 
-def _find_siblings(target: Path, recipe: Recipe, found: Found, engine: str | None) -> None:
+def _find_siblings(
+    target: Path, recipe: Recipe, found: Found, engine: str | None, views: Views | None
+) -> None:
     """Adds other feature files of the same recipe in the same folder.
 
     Where there are rows already, only files of the same engines: a mixture costs bits, and a row
@@ -220,7 +246,7 @@ def _find_siblings(target: Path, recipe: Recipe, found: Found, engine: str | Non
         is_of_those = not engines or set(contents.engines) <= set(engines)
         is_as_asked = engine is None or {record.name for record in contents.engines} == {engine}
         if contents.recipe == recipe and is_of_those and is_as_asked:
-            found.sources += sources_of(path, contents, "reused")
+            found.sources += sources_of(path, contents, "reused", views)
 
 
 class PartWriter:

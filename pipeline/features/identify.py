@@ -8,6 +8,7 @@ import numpy as np
 from pipeline.features.feature_file import Contents
 from pipeline.features.file_stamps import Stamps, find_unchanged, read_stamps
 from pipeline.features.finished_rows import FinishedRows
+from pipeline.features.row_keys import RowKeys
 from pipeline.images.dataset import Dataset
 from pipeline.images.decoding.read_images import Limits, hash_image_file
 from pipeline.system.parallel import map_batches
@@ -48,14 +49,15 @@ class Identity:
         else:
             self._forget(row, reason)
 
-    def skip_unfinished(self, finished: FinishedRows) -> None:
-        """Skips images that have neither a row nor a reason; the next run looks at them anew.
+    def skip_unfinished(self, finished: FinishedRows, keys: RowKeys) -> None:
+        """Skips images that lack a row and have no reason for it; the next run looks at them anew.
 
         Args:
-            finished: contains the digests that have a row.
+            finished: all rows that there are.
+            keys: what the rows of an image are known by.
         """
         for row, digest in enumerate(self.digests):
-            if row not in self.reasons and digest.tobytes() not in finished:
+            if row not in self.reasons and keys.find_missing(digest.tobytes(), finished):
                 self._forget(row, "it changed while it was being read; run extract again")
 
     def _forget(self, row: int, reason: str) -> None:

@@ -102,6 +102,18 @@ class Features:
         division = divide_images(contents, dividing)
         return Arrays(features, contents.labels, division.splits)
 
+    def views(self) -> np.ndarray | None:
+        """Features of the augmented views, float32 (n_samples, n_views - 1, n_features).
+
+        Returns:
+            None where the file has view 0 alone, whose features `arrays` gives.
+
+        Raises:
+            FeatureFileError: the file is damaged.
+        """
+        with FeatureFile(self.path) as file:
+            return None if file.views is None else file.views.read_all()
+
     def table(self) -> dict[str, list[Any]]:
         """What is known of each image: columns of equal length, in the order of the rows.
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pipeline.backbones.engines.registry import ENGINES
 from pipeline.errors import ParameterError
 from pipeline.features.spread.shard_number import parse_shard
+from pipeline.images.augmentation.views import MOST_VIEWS, PRESETS, Views
 from pipeline.images.split_rules import RULES
 from pipeline.recipe import FORMER_PRECISION_NAMES, PRECISION_NAMES
 from pipeline.system.options import check_options, option
@@ -35,7 +36,11 @@ class ExtractOptions:
             is `decoders` where a GPU computes, `threads` where a CPU does.
         precision: of the computation: `float32`; `tf32`, which a GPU multiplies with 10 bits;
             `float16` or `bfloat16` (`mixed_float16` and `mixed_bfloat16` are older names of these).
-        seed: of random weights.
+        seed: of random weights, and of views.
+        views: of each image; the first is the image as it is, the others are augmented. Heads train
+            on all views of their training images.
+        augment: how views are made: `light` or `strong`, as fine-tuning does, but for what `strong`
+            mixes of several images.
         rehash: read every image, even if it looks unchanged.
         retry_skipped: try images again that could not be decoded.
         reuse: take rows from other files of the same recipe in the folder.
@@ -102,7 +107,11 @@ class ExtractOptions:
         choices=PRECISION_NAMES,
         aliases=FORMER_PRECISION_NAMES,
     )
-    seed: int = option(0, help="Of random weights.", least=0, most=2**32 - 1)
+    seed: int = option(0, help="Of random weights, and of views.", least=0, most=2**32 - 1)
+    views: int = option(
+        1, help="Of each image: itself, and N-1 augmented ones.", least=1, most=MOST_VIEWS
+    )
+    augment: str = option("light", help="How views are made.", choices=PRESETS)
     rehash: bool = option(False, help="Read every image, even if it looks unchanged.")
     retry_skipped: bool = option(False, help="Try images again that could not be decoded.")
     reuse: bool = option(True, help="Take no rows from other files in the folder.")
@@ -181,6 +190,14 @@ class ExtractOptions:
         if self.shard is not None:
             parse_shard(self.shard)
 
+    def make_views(self, version: int) -> Views | None:
+        """How views are made; None where view 0 alone is wanted.
+
+        Args:
+            version: of the augmentation.
+        """
+        return None if self.views == 1 else Views(self.views, self.augment, self.seed, version)
+
     def _require_one_machine_and_writer(self) -> None:
         if self.parallel == "processes":
             raise ParameterError(
@@ -200,10 +217,15 @@ class ExtractOptions:
     def describe_idle(self) -> list[str]:
         """Names the options that were given and change nothing beside the others."""
         notes = []
-        if self.seed != ExtractOptions.seed and self.weights != "random":
+        if self.seed != ExtractOptions.seed and self.weights != "random" and self.views == 1:
             notes.append(
                 f"`seed={self.seed}` changes nothing: it draws random weights "
-                f"(`weights='random'`), and those asked for are {self.weights}."
+                f"(`weights='random'`) and views (`views=4`), and the weights asked for are "
+                f"{self.weights}."
+            )
+        if self.augment != ExtractOptions.augment and self.views == 1:
+            notes.append(
+                f"`augment={self.augment}` changes nothing without views: `views=4` makes some."
             )
         if self.scheduler is not None:
             notes += [

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,7 @@ def to_parquet(
     *,
     force: bool = False,
     on_progress: OnProgress = lambda stage, done, total: None,
+    on_note: Callable[[str], None] = lambda note: None,
 ) -> Path:
     """Writes the rows of a feature file as Parquet, a row group at a time.
 
@@ -44,6 +45,7 @@ def to_parquet(
         output: the Parquet file.
         force: overwrite what is there.
         on_progress: called with a stage, the number done and the number to do.
+        on_note: called with what people should know: the augmented views of a file are left out.
 
     Returns:
         The Parquet file.
@@ -61,6 +63,11 @@ def to_parquet(
             raise StorageError(
                 f"The output exists. Expected a new name. Received: {target}\n"
                 "Choose another name, or overwrite it with `force=True`."
+            )
+        if file.contents.views is not None:
+            on_note(
+                f"The file has {file.contents.views}; the rows of view 0, the images as they are, "
+                "are written."
             )
         schema = _make_schema(file)
         with (
@@ -121,6 +128,7 @@ def _describe(contents: Contents) -> dict[str, Any]:
         "created": contents.created,
         "software": contents.software,
         "features_sha256": contents.features_sha256,
+        "left_out_views": None if contents.views is None else asdict(contents.views),
     }
 
 

@@ -65,6 +65,11 @@ class FeatureRows:
         return self.shape[0]
 
     @property
+    def kept_bytes(self) -> int:
+        """Of the rows in memory."""
+        return self._kept.nbytes
+
+    @property
     def n_kept(self) -> int:
         """How many rows are in memory."""
         return len(self._kept)

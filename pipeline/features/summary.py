@@ -6,7 +6,10 @@ from pathlib import Path
 
 from pipeline.features.feature_file import Contents
 from pipeline.features.finished_rows import FinishedRows
+from pipeline.features.row_keys import RowKeys
 from pipeline.system.csv_files import write_csv
+
+_KINDS = ("kept", "reused", "resumed", "computed")  # of rows, by what they cost
 
 
 @dataclass
@@ -34,12 +37,17 @@ def count_images(
 ) -> None:
     """Counts into `summary` where the rows of the new file come from.
 
+    An image of which one view was computed was computed, whatever the others are.
+
     Args:
         contents: of the new file.
         old: of the file before, if there was one.
     """
     unique = {digest.tobytes() for digest in contents.images.digests}
-    counts = Counter(finished.kind_of(digest) for digest in unique)
+    keys = RowKeys(contents.views)
+    counts = Counter(
+        max(map(finished.kind_of, keys.of(digest)), key=_KINDS.index) for digest in unique
+    )
     summary.kept = counts["kept"]
     summary.resumed = counts["resumed"]
     summary.reused = counts["reused"]

@@ -7,14 +7,20 @@ survive a kill), assemble (one new feature file), in this order.
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from pipeline.errors import DatasetError
-from pipeline.features.assemble import N_PROBES, plan_contents, with_probes
+from pipeline.features.assemble import (
+    N_PROBES,
+    plan_contents,
+    with_probes,
+    write_contents,
+)
 from pipeline.features.depth import describe_brightness, describe_darkness
 from pipeline.features.embed import EmbedFiles, MakeEmbedder, embed_into_parts
 from pipeline.features.existing import read_existing
-from pipeline.features.feature_file import Contents, write_features
+from pipeline.features.feature_file import Contents
 from pipeline.features.finished_rows import (
     FinishedRows,
     Found,
@@ -35,10 +41,13 @@ from pipeline.features.mixing import (
 )
 from pipeline.features.open_embedding import Workers, open_embedding
 from pipeline.features.room import describe_room
+from pipeline.features.row_keys import RowKeys
 from pipeline.features.spread.shard_number import Shard
 from pipeline.features.spread.shards import ComparedRows
 from pipeline.features.spread.share import Share, read_whole, take_share
 from pipeline.features.summary import ExtractSummary, count_images
+from pipeline.images.augmentation.read_views import ReadViews
+from pipeline.images.augmentation.views import Views
 from pipeline.images.dataset import Dataset
 from pipeline.images.decoding.isolated_worker import ISOLATE_SECONDS
 from pipeline.images.decoding.measure_depth import Depths, measure_depths
@@ -78,6 +87,7 @@ class UpdateOptions:
         engine: that was asked for, None for none in particular; rows of another are then taken
             from no other file.
         shard: compute only the images that fall to it; None = all.
+        views: of each image; None = view 0 alone.
     """
 
     rehash: bool = False
@@ -94,6 +104,7 @@ class UpdateOptions:
     workers: Workers = field(default_factory=Workers)
     engine: str | None = None
     shard: Shard | None = None
+    views: Views | None = None
 
 
 @dataclass(frozen=True)
@@ -111,6 +122,10 @@ class _Job:
     @property
     def parts_folder(self) -> Path:
         return parts_folder_of(self.target)
+
+    @property
+    def keys(self) -> RowKeys:
+        return RowKeys(self.options.views)
 
     def path_of(self, row: int) -> Path:
         return self.dataset.root / self.dataset.paths[row]
@@ -179,7 +194,7 @@ def update_features(
             tell(share.dataset.notes[-1])
         computed = _compute(job, old, found, identity, share)
         finished = FinishedRows(found.sources + computed.sources)
-        identity.skip_unfinished(finished)
+        identity.skip_unfinished(finished, job.keys)
         for note in describe_brightness(identity.reasons.values()):
             tell(note)
         contents = plan_contents(
@@ -190,6 +205,7 @@ def update_features(
             finished,
             prune=options.prune,
             weights_source=options.weights_source,
+            views=options.views,
         )
         if share is not None and computed.compared is not None:
             contents = replace(
@@ -215,6 +231,7 @@ def _read_existing(job: _Job) -> Contents | None:
         job.dataset.root,
         is_moved=options.moved,
         shard=options.shard,
+        views=options.views,
     )
 
 
@@ -226,6 +243,7 @@ def _find_rows(job: _Job, old: Contents | None) -> Found:
         old,
         reuse=job.options.reuse,
         engine=job.options.engine,
+        views=job.options.views,
     )
     for note in found.notes:
         job.tell(note)
@@ -266,12 +284,12 @@ def _compute(
         limits = job.options.limits or DEFAULT_LIMITS
         return share.compare(job.recipe, limits, finished, old, embedding)
 
-    missing = _find_missing(identity, finished)
+    missing, numbers = job.keys.find_all_missing(identity.digests, identity.reasons, finished)
     kept = None if job.options.prune else old
     origins = find_origins(finished, identity.digests, kept)
     if not missing and len(origins) <= 1:
         return _Computed(compared=compare(None))
-    settings = _settle_reading(job)
+    settings = _settle_reading(job, numbers)
     if share is None and not origins and _give_all_up(job, missing, identity, settings):
         return _Computed()
     _say_if_dark(job, missing)
@@ -290,7 +308,7 @@ def _compute(
         compared = compare(embedding)
         if not missing:
             return _Computed(compared=compared)
-        computed = _embed(job, missing, identity, embedding, found.next_part)
+        computed = _embed(job, missing, numbers, identity, embedding, found.next_part)
         return replace(computed, compared=compared)
 
 
@@ -333,12 +351,18 @@ def _draw_sample(
 
 
 def _embed(
-    job: _Job, missing: list[int], identity: Identity, embedding: EmbedFiles, next_part: int
+    job: _Job,
+    missing: list[int],
+    numbers: list[int],
+    identity: Identity,
+    embedding: EmbedFiles,
+    next_part: int,
 ) -> _Computed:
-    n_features = embedding.n_features
     n_rows, side = len(job.dataset), job.recipe.image_size
     probe_bytes = 3 * side * side * min(N_PROBES, n_rows)
-    job.tell(describe_room(job.target, len(missing), n_rows, n_features, probe_bytes))
+    n_features, n_views = embedding.n_features, len(job.keys.numbers)
+    job.tell(describe_room(job.target, len(missing), n_rows, n_views * n_features, probe_bytes))
+
     writer = PartWriter(job.parts_folder, job.recipe, embedding.record, next_part)
     started = time.perf_counter()
     for position, digest, reason in embed_into_parts(
@@ -348,6 +372,8 @@ def _embed(
         writer,
         job.stop_if_asked,
         job.on_progress,
+        n_views=len(numbers),
+        name_rows=partial(job.keys.name, numbers=numbers),
     ):
         identity.give_up(missing[position], digest, reason)
     seconds = time.perf_counter() - started
@@ -358,35 +384,19 @@ def _embed(
 
 
 def _write(job: _Job, contents: Contents, finished: FinishedRows) -> None:
-    write_features(
-        job.target,
-        with_probes(contents, job.dataset),
-        finished.gather(contents.images.digests),
-        finished.gather(contents.retired),
-        finished.count_features(),
-    )
+    blocks = finished.gather(contents.images.digests)
+    write_contents(job.target, with_probes(contents, job.dataset), finished, blocks)
 
 
-def _find_missing(identity: Identity, finished: FinishedRows) -> list[int]:
-    """The first row of each image that must be computed."""
-    seen: set[bytes] = set()
-    missing = []
-    for row, digest in enumerate(identity.digests):
-        key = digest.tobytes()
-        if row not in identity.reasons and key not in finished and key not in seen:
-            seen.add(key)
-            missing.append(row)
-    return missing
-
-
-def _settle_reading(job: _Job) -> ReaderSettings:
+def _settle_reading(job: _Job, numbers: list[int]) -> ReaderSettings:
+    """How the views of these numbers are read."""
     suspects = read_notes(job.parts_folder)
     if suspects:
         job.tell(
             f"The last run ended while it decoded {count(len(suspects), 'image')}; each of them is "
             "decoded in a process of its own now."
         )
-    return ReaderSettings(
+    settings = ReaderSettings(
         job.recipe,
         job.options.limits or DEFAULT_LIMITS,
         job.parts_folder,
@@ -394,3 +404,7 @@ def _settle_reading(job: _Job) -> ReaderSettings:
         isolate=job.options.isolate,
         seconds=job.options.isolate_seconds,
     )
+    if job.options.views is None or not numbers:
+        return settings
+    read = ReadViews(job.options.views, tuple(numbers))
+    return replace(settings, read=read, shape=read.shape(job.recipe))

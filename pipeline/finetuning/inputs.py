@@ -4,9 +4,9 @@ from typing import Protocol
 
 import numpy as np
 
-from pipeline.finetuning.augmentation.augment import Augmentation
 from pipeline.finetuning.pixels import PixelStore
 from pipeline.finetuning.trunk.cache import TrunkCache, key_of
+from pipeline.images.augmentation.augment import Augmentation
 from pipeline.system.parallel import map_batches
 
 

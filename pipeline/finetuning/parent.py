@@ -53,12 +53,13 @@ def open_parent(
         data_root: where the images lie now, None for where they lay at extraction.
 
     Raises:
-        RunError: the run is damaged, its head was fitted on all images, or it takes the features
-            of several backbones.
+        RunError: the run is damaged, its head was fitted on all images or takes the features of
+            several backbones, or it averages over views.
         DatasetError: the images are not where they were.
         ParityError: they are others.
     """
     _require_one_backbone(run)
+    _require_one_view(run)
     history, before = read_history(run), read_predictions(run)
     _require_val(run, before)
     root = data_root or Path(run.manifest.data_root)
@@ -66,6 +67,17 @@ def open_parent(
     digests = hash_images(paths, on_progress)
     require_same_images(run, paths, digests)
     return Parent(run, weights, history, before, root, paths, digests)
+
+
+def _require_one_view(run: Run) -> None:
+    """Raises a RunError where an image's answer is the mean of many, which no network gives."""
+    if run.manifest.tta is not None:
+        raise RunError(
+            f"This run averages its answers over {run.manifest.tta}, and a fine-tuned network sees "
+            "one, so the two could not be compared. Expected a run without `tta`. Received: "
+            f"{run.folder}\nFit the head on the same features without `tta` and fine-tune that "
+            "run: fine-tuning draws augmented images of its own."
+        )
 
 
 def _require_one_backbone(run: Run) -> None:

@@ -10,7 +10,6 @@ import numpy as np
 from pipeline.backbones.engines.device import Device, choose_device, use_tf32
 from pipeline.backbones.keras_settings import keras_settings
 from pipeline.classifier.build import set_precision
-from pipeline.finetuning.augmentation.augment import Augmentation
 from pipeline.finetuning.checkpoint import State
 from pipeline.finetuning.final_model import make_final_model
 from pipeline.finetuning.finetune import FinetuneResult
@@ -27,6 +26,7 @@ from pipeline.finetuning.trunk.stage import TrunkStage
 from pipeline.finetuning.verdict import assess
 from pipeline.finetuning.watch import Watch
 from pipeline.finetuning.write_run import write_finetuned_run
+from pipeline.images.augmentation.augment import Augmentation
 from pipeline.recipe import PRECISIONS, TF32, keras_policy
 from pipeline.runs.predictions import Predictions
 from pipeline.system.keras_on_tensorflow import keras

@@ -15,7 +15,6 @@ from pipeline.backbones.safe_loading import load_keras_model_safely
 from pipeline.classifier.build import split_classifier
 from pipeline.classifier.parts import identify_finetuned
 from pipeline.errors import ParityError
-from pipeline.finetuning.augmentation.augment import Augmentation, number_images
 from pipeline.finetuning.checkpoint import State
 from pipeline.finetuning.parent import Parent
 from pipeline.finetuning.pixels import PixelStore
@@ -23,6 +22,7 @@ from pipeline.finetuning.replicas import place
 from pipeline.finetuning.verdict import Assessment
 from pipeline.heads.dense.arithmetic import find_arithmetic, save_arithmetic
 from pipeline.heads.saved_head import FINETUNED_MODEL
+from pipeline.images.augmentation.augment import Augmentation, number_images
 from pipeline.images.splits import TRAIN
 from pipeline.recipe import EngineRecord
 from pipeline.runs.binding import bind_names

@@ -9,7 +9,8 @@ from pipeline.heads.folds import assign_folds, hold_some_out
 from pipeline.heads.head import ChosenHead, FeatureArray, Head, TrainingRows
 from pipeline.heads.options import FoldOptions
 from pipeline.heads.registry import HeadKind
-from pipeline.heads.training_rows import check_rows, split_rows
+from pipeline.heads.training_rows import check_rows
+from pipeline.heads.view_rows import add_views, predict_rows
 from pipeline.runs.out_of_fold import OutOfFold
 from pipeline.system.progress import OnProgress
 
@@ -19,15 +20,28 @@ _INNER_PARTS = 4
 
 @dataclass(frozen=True)
 class Fitting:
-    """What is to be fitted again and again: a kind of head with its options."""
+    """What is to be fitted again and again: a kind of head with its options.
+
+    Args:
+        views: rows of the augmented views of all images, of which those of training images are
+            fitted, too; None = view 0 alone.
+        averages: predict by the mean of an image's views, not by view 0.
+    """
 
     kind: HeadKind
     options: Any
     seed: int
+    views: FeatureArray | None = None
+    averages: bool = False
 
     def fit(self, rows: TrainingRows, on_progress: OnProgress) -> ChosenHead:
-        """Fits a head on rows as they are divided."""
-        return self.kind.import_fit()(rows, self.options, seed=self.seed, on_progress=on_progress)
+        """Fits a head on rows of images as they are divided, and on their views."""
+        every = add_views(rows, self.views)
+        return self.kind.import_fit()(every, self.options, seed=self.seed, on_progress=on_progress)
+
+    def predict(self, head: Head, features: FeatureArray, numbers: np.ndarray) -> np.ndarray:
+        """Probabilities of some images, float32 `(n, n_classes)`."""
+        return predict_rows(head, features, numbers, self.views if self.averages else None)
 
     def fit_on_all(
         self, rows: TrainingRows, on_progress: OnProgress
@@ -94,15 +108,8 @@ def cross_fit(
             step = repeat * n_folds + number
             tell = _name_fold(on_progress, step, folds.repeats * n_folds)
             head = fitting.fit_on_all(others, tell)[0].head
-            probabilities[repeat, is_out] = predict_rows(head, rows.features, used[is_out])
+            probabilities[repeat, is_out] = fitting.predict(head, rows.features, used[is_out])
     return OutOfFold(used, np.stack(every), probabilities)
-
-
-def predict_rows(head: Head, features: FeatureArray, numbers: np.ndarray) -> np.ndarray:
-    """Probabilities of some rows, float32 `(n, n_classes)`, in blocks of a few megabytes."""
-    step = split_rows(features)[0].stop
-    parts = [numbers[start : start + step] for start in range(0, len(numbers), step)]
-    return np.concatenate([head.predict_proba(features[some]) for some in parts])
 
 
 def _number_units(rows: TrainingRows) -> np.ndarray:

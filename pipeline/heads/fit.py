@@ -17,6 +17,7 @@ from pipeline.heads.head import ChosenHead, FeatureArray, Head, TrainingRows
 from pipeline.heads.options import FoldOptions
 from pipeline.heads.registry import HEADS, HeadKind, find_head
 from pipeline.heads.training_rows import split_rows
+from pipeline.heads.view_rows import arrange_views
 from pipeline.images.splits import TRAIN
 from pipeline.runs.fold_scores import FoldScores
 from pipeline.runs.out_of_fold import OutOfFold, score_out_of_fold
@@ -81,6 +82,8 @@ def fit(
     groups: Sequence[Any] | np.ndarray | None = None,
     folds: int | None = None,
     repeats: int = 1,
+    views: Any = None,
+    tta: bool = False,
     seed: int = 0,
     on_progress: OnProgress = lambda stage, done, total: None,
     **options: Any,
@@ -101,6 +104,10 @@ def fit(
         folds: cross-validate the rows of train and val in so many folds, then fit the head on all
             of them; they count as train then. Rows of test stay apart. None = no folds.
         repeats: cross-validate so often, each time divided anew.
+        views: float32 `(n_samples, n_views - 1, n_features)`, features of augmented versions of
+            each image: the head is fitted on those of training images, too, each view counting a
+            share of an image. Rows that choose or are scored are those of `features` alone.
+        tta: what is said of an image is the mean of the probabilities of all its views.
         seed: decides all that the head leaves to chance.
         on_progress: called with a stage, the number done and the number to do.
         options: of the head's own, such as `C` of `logreg`; see `heads/options.py`.
@@ -120,7 +127,14 @@ def fit(
     folding = FoldOptions(folds=folds, repeats=repeats)
     check_folds(folding)
     rows, splits = arrange_rows(features, labels, split, class_names, groups)
-    fitting, names = Fitting(kind, settings, int(seed)), list(rows.class_names)
+    of_views = arrange_views(views, rows.features)
+    if tta and of_views is None:
+        raise ParameterError(
+            "There are no views to average over. Expected `views` with `tta=True`. Received: none",
+            "tta",
+        )
+    fitting = Fitting(kind, settings, int(seed), of_views, bool(tta))
+    names = list(rows.class_names)
     notes: list[str] = []
     out_of_fold, fold_scores, of_folds = None, None, {}
     if folding.folds is None:
@@ -131,7 +145,7 @@ def fit(
         fitted, is_train = fitting.fit_on_all(rows, on_progress)
         notes = _describe_training(kind, rows, is_train)
         splits = np.where(is_train, TRAIN, splits).astype(np.int8)
-    probabilities = _predict(fitted.head, rows.features, on_progress)
+    probabilities = _predict(fitting, fitted.head, rows.features, on_progress)
     metrics = {**score_splits(splits, rows.labels, probabilities, names), **of_folds}
     return Fit(
         kind=kind.name,
@@ -177,11 +191,16 @@ def _describe_training(kind: HeadKind, rows: TrainingRows, is_train: np.ndarray)
     ]
 
 
-def _predict(head: Head, features: FeatureArray, on_progress: OnProgress) -> np.ndarray:
+def _predict(
+    fitting: Fitting, head: Head, features: FeatureArray, on_progress: OnProgress
+) -> np.ndarray:
     """In blocks, so that a head gets plain arrays of a few megabytes whatever the features are."""
     parts = []
     for block in split_rows(features):
-        parts.append(head.predict_proba(features[block]))
+        if fitting.averages:
+            parts.append(fitting.predict(head, features, np.arange(block.start, block.stop)))
+        else:
+            parts.append(head.predict_proba(features[block]))
         on_progress("Predicting", block.stop, len(features))
     return np.concatenate(parts)
 

@@ -25,6 +25,7 @@ from pipeline.heads.fitted_files import describe_files
 from pipeline.heads.registry import find_head
 from pipeline.heads.selection import Selection
 from pipeline.heads.tempered import calibrate
+from pipeline.heads.views_of_file import describe_views, open_views
 from pipeline.heads.write_run import write_head_run
 from pipeline.images.splits import SPLITS, TEST, TRAIN, VAL
 from pipeline.runs.fold_scores import FoldScores
@@ -95,8 +96,8 @@ def fit_head(
         output: the run's folder, None for `runs/DATA-BACKBONE-HEAD-NUMBER`.
         force: overwrite what is there.
         on_progress: called with a stage, the number done and the number to do.
-        options: of `QuestionOptions`, `SplitOptions`, `FoldOptions`, `PromiseOptions`
-            and of the head's own; see
+        options: of `QuestionOptions`, `SplitOptions`, `FoldOptions`, `PromiseOptions`,
+            `ViewOptions` and of the head's own; see
             `features/question.py`, `features/options.py`, `runs/promise/options.py` and
             `heads/options.py`.
 
@@ -150,6 +151,7 @@ def fit_and_write(
         divided = divide_file(file.contents, file.path, checked, options)
         contents, division, dividing = divided.contents, divided.division, divided.dividing
         rows = FeatureRows(file, n_bytes)
+        views = open_views(file, n_bytes - rows.kept_bytes, checked.viewing)
         source, further = describe_files(file, rows, division.equal_images)
         joining = file.notes if isinstance(file, JoinedFeatures) else []
         seconds["read"] = time.perf_counter() - started
@@ -160,6 +162,8 @@ def fit_and_write(
             division,
             head,
             {**checked.of_head, **asdict(folding)},
+            views=views,
+            tta=checked.viewing.tta,
             seed=dividing.seed,
             on_progress=on_progress,
         )
@@ -170,13 +174,14 @@ def fit_and_write(
         guard = _make_guard(rows, fitted, division, promising)
         seconds["fit"] = time.perf_counter() - fit_started
         probe_features = rows[contents.probe_rows]
-    del rows  # what follows needs memory of its own
+    del rows, views  # what follows needs memory of its own
     n_images = count_images(fitted.splits, fitted.labels, len(fitted.class_names))
     idle = _describe_idle(head, options, checked, division, n_images)
+    viewed = describe_views(contents.views, checked.viewing)
     if force and output is None:
         idle.append("`force` changes nothing without `output`: a new run gets a new name.")
     small_classes = _describe_small_classes(n_images, fitted.class_names)
-    notes = [*joining, *divided.notes, *idle, *small_classes, *fitted.notes]
+    notes = [*joining, *divided.notes, *viewed, *idle, *small_classes, *fitted.notes]
     folder = write_head_run(
         fitted,
         contents,
@@ -188,6 +193,7 @@ def fit_and_write(
         probe_features,
         asking=checked.asking,
         question=divided.question,
+        viewing=checked.viewing,
         guard=guard,
         notes=notes,
         measure_seconds=lambda: {**seconds, "total": time.perf_counter() - started},
@@ -312,6 +318,8 @@ def _fit_rows(
     head: str,
     options: dict[str, Any],
     *,
+    views: FeatureRows | None,
+    tta: bool,
     seed: int,
     on_progress: OnProgress,
 ) -> Fit:
@@ -324,6 +332,8 @@ def _fit_rows(
             head=head,
             class_names=contents.class_names,
             groups=division.units,
+            views=views,
+            tta=tta,
             seed=seed,
             on_progress=on_progress,
             **options,

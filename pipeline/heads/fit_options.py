@@ -3,16 +3,23 @@
 from dataclasses import dataclass, fields
 from typing import Any
 
+from pipeline.errors import ParameterError
 from pipeline.features.options import SplitOptions
 from pipeline.features.question import QuestionOptions
 from pipeline.heads.fit import check_folds, make_options
-from pipeline.heads.options import FoldOptions
+from pipeline.heads.options import FoldOptions, ViewOptions
 from pipeline.heads.registry import find_head
 from pipeline.runs.promise.options import PromiseOptions
 from pipeline.system.options import check_options
 
 # What may be said of a fit, whichever head is fitted.
-SHARED_OPTIONS: tuple[type, ...] = (QuestionOptions, SplitOptions, FoldOptions, PromiseOptions)
+SHARED_OPTIONS: tuple[type, ...] = (
+    QuestionOptions,
+    SplitOptions,
+    FoldOptions,
+    PromiseOptions,
+    ViewOptions,
+)
 
 
 @dataclass(frozen=True)
@@ -23,6 +30,7 @@ class FitOptions:
     dividing: SplitOptions
     folding: FoldOptions
     promising: PromiseOptions
+    viewing: ViewOptions
     of_head: dict[str, Any]
 
 
@@ -38,9 +46,15 @@ def check_fit_options(head: str, options: dict[str, Any]) -> FitOptions:
     made = [kind(**_pick(shared, kind)) for kind in SHARED_OPTIONS]
     for some in made:
         check_options(some, "fit a head")
-    asking, dividing, folding, promising = made
+    asking, dividing, folding, promising, viewing = made
     check_folds(folding)
-    return FitOptions(asking, dividing, folding, promising, of_head)
+    if viewing.tta and not viewing.views:
+        raise ParameterError(
+            "Views that answers are averaged over are trained on, too. Expected `tta=True` without "
+            "`views=False`. Received: both",
+            "tta",
+        )
+    return FitOptions(asking, dividing, folding, promising, viewing, of_head)
 
 
 def sort_options(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

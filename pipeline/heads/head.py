@@ -81,6 +81,9 @@ class TrainingRows:
         class_names: in the order of the labels.
         units: int `(n_samples,)`, equal for equal images and those of one group: whoever leaves
             rows out leaves these out together. None = each row is its own.
+        n_views: rows of each training image, each of which counts one `n_views`-th of an image. The
+            first `n_images` rows are images as they are, and all others are augmented views of
+            these, image by image; those train and are never scored.
     """
 
     features: FeatureArray
@@ -89,6 +92,12 @@ class TrainingRows:
     is_val: np.ndarray
     class_names: Sequence[str]
     units: np.ndarray | None = None
+    n_views: int = 1
+
+    @property
+    def n_images(self) -> int:
+        """How many rows are images as they are."""
+        return len(self.labels) // self.n_views
 
 
 @dataclass(frozen=True)

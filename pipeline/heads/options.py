@@ -32,6 +32,20 @@ class FoldOptions:
 
 
 @dataclass(frozen=True)
+class ViewOptions:
+    """Of feature files with views, whatever the head.
+
+    Args:
+        views: fit on all views of the training images, where the file has some.
+        tta: what is said of an image is the mean of the probabilities of all its views, in the
+            run's scores and wherever it predicts.
+    """
+
+    views: bool = option(True, help="Train on images as they are, not on their views.")
+    tta: bool = option(False, help="Average the answers over all views of an image, always.")
+
+
+@dataclass(frozen=True)
 class LogregOptions:
     """Of the logistic regression.
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from pipeline.heads.fit import Fit, settle
 from pipeline.heads.head import Head
+from pipeline.heads.view_rows import average_views
 from pipeline.images.splits import VAL
 from pipeline.runs.calibration import apply_temperature, find_temperature, soften
 from pipeline.runs.scores import score_splits
@@ -46,6 +47,19 @@ class TemperedHead:
         layer = self.head.to_keras()
         soften(layer, self.temperature)
         return layer
+
+
+def predict_averaged(head: Head, plain: np.ndarray, views: np.ndarray) -> np.ndarray:
+    """Mean of the probabilities of all views, float32 `(n, n_classes)`, and then its temperature.
+
+    Args:
+        plain: features of view 0, `(n, n_features)`.
+        views: of the other views, `(n, n_augmented, n_features)`.
+    """
+    if not isinstance(head, TemperedHead):
+        return average_views(head.predict_proba, plain, views)
+    mean = average_views(head.head.predict_proba, plain, views)
+    return apply_temperature(mean, head.temperature).astype(np.float32)
 
 
 def temper(head: Head, temperature: float) -> Head:

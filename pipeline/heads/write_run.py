@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from pipeline.features.question import Question, QuestionOptions
 from pipeline.features.split_rows import Division
 from pipeline.heads.fit import Fit
 from pipeline.heads.fitted_files import FurtherFile
-from pipeline.heads.options import FoldOptions
+from pipeline.heads.options import FoldOptions, ViewOptions
 from pipeline.heads.registry import find_head
 from pipeline.heads.selection import Selection
 from pipeline.images.splits import NO_SPLIT, SPLITS, TRAIN
@@ -54,6 +55,7 @@ def write_head_run(
     *,
     asking: QuestionOptions,
     question: Question | None,
+    viewing: ViewOptions,
     guard: Guard | None,
     notes: list[str],
     measure_seconds: Callable[[], dict[str, float]],
@@ -76,6 +78,7 @@ def write_head_run(
         probe_features: float32 `(n_probes, n_features)`.
         asking: which question was asked for.
         question: which one it is, None for that of the feature file.
+        viewing: what was made of the feature file's views.
         guard: keeps the promise of the head, None where it makes none.
         notes: sentences for people.
         measure_seconds: seconds by stage, up to now.
@@ -100,7 +103,7 @@ def write_head_run(
         own = contents.probe_rows, contents.probe_pixels, probe_features
         others = [(one.probe_rows, one.probe_pixels, one.probe_features) for one in further]
         for place, probes in enumerate([own, *others]):
-            _write_probes(folder, contents.images.paths, fitted, *probes, place)
+            _write_probes(folder, contents.images.paths, fitted, *probes, place, viewing)
         _draw(folder / "plots", final.name, fitted)
         promise = None if guard is None else save_guard(folder, guard)
         manifest = Manifest(
@@ -120,6 +123,7 @@ def write_head_run(
                 **asdict(folding),
                 **asdict(promising),
                 **asdict(asking),
+                **_describe_views(contents, viewing),
             },
             chosen=fitted.chosen,
             chosen_by=fitted.chosen_by,
@@ -140,6 +144,8 @@ def write_head_run(
             promise=promise,
             question=question,
             selection=None if selection is None else selection.bias,
+            views=contents.views if viewing.views else None,
+            tta=contents.views if viewing.tta else None,
             further_backbones=[other.backbone for other in further],
         )
         if selection is not None:
@@ -147,6 +153,17 @@ def write_head_run(
         write_manifest(folder, manifest)
         write_confusion_matrices(folder, manifest)
     return final
+
+
+def _describe_views(contents: Contents, viewing: ViewOptions) -> dict[str, Any]:
+    """As parameters by which runs are told apart; of a file without views there are none."""
+    if contents.views is None:
+        return {}
+    return {
+        "views": contents.views.number if viewing.views else 1,
+        "augment": contents.views.augment,
+        "tta": viewing.tta,
+    }
 
 
 def _write_images(
@@ -174,9 +191,14 @@ def _write_probes(
     pixels: np.ndarray,
     features: np.ndarray,
     place: int,
+    viewing: ViewOptions,
 ) -> None:
+    """A head is proven by what it makes of view 0, also where its answers are averaged."""
     of_rows = [paths[row] for row in rows.tolist()]
-    write_probes(folder, Probes(of_rows, pixels, features, fitted.probabilities[rows]), place)
+    said = fitted.probabilities[rows]
+    if viewing.tta and len(rows):
+        said = fitted.head.predict_proba(features)
+    write_probes(folder, Probes(of_rows, pixels, features, said), place)
 
 
 def _identify_images(contents: Contents, fitted: Fit) -> dict[str, str]:

@@ -17,6 +17,7 @@ import numpy as np
 
 from pipeline.errors import RunError
 from pipeline.features.question import Question
+from pipeline.images.augmentation.views import Views
 from pipeline.images.split_rules import CHANCE
 from pipeline.recipe import EngineRecord, Recipe
 from pipeline.runs.fold_scores import FoldScores
@@ -192,6 +193,8 @@ class Manifest:
         promise: of the answers; None where every image gets one.
         question: what was asked, where it is not what the feature file's labels ask.
         selection: of the best of a sweep, by how much being chosen flatters it.
+        views: that the head was fitted on; None where it was on images as they are alone.
+        tta: views of an image whose probabilities are averaged; None where view 0 alone is asked.
         further_backbones: those whose features stand behind the first one's, in their order;
             empty where the head takes the features of one.
         version: of the format.
@@ -225,6 +228,8 @@ class Manifest:
     promise: PromisePart | None = None
     question: Question | None = None
     selection: SelectionBias | None = None
+    views: Views | None = None
+    tta: Views | None = None
     further_backbones: list[UsedBackbone] = field(default_factory=list)
     version: int = VERSION
 

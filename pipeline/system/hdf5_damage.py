@@ -13,7 +13,7 @@ from pipeline.system.child_process import ChildFailedError, ChildLostError, Help
 from pipeline.system.hdf5_trust import require_own_tables, require_plain_attributes
 
 ANYWHERE = "some part"
-_LARGE_DATASETS = {"features", "retired/features"}
+_LARGE_DATASETS = {"features", "retired/features", "views", "retired/views"}
 _DIAGNOSED_ROWS = 1024
 _DIAGNOSIS_SECONDS = 60.0
 _SLOW_DISK = 50e6  # bytes a second

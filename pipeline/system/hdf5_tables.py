@@ -1,5 +1,6 @@
 """Rows of floats and columns of text in HDF5: written as they come, read in any order."""
 
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -39,7 +40,8 @@ def check_tables(file: h5py.File, expected: Mapping[str, Table]) -> dict[str, in
 
 @contextmanager
 def open_rows(path: Path, name: str) -> Iterator[Callable[[np.ndarray], np.ndarray]]:
-    """Gives a function that reads rows of one data set of a feature file or part.
+    """Gives a function that reads rows of one data set of a feature file or part, those of views by
+    `read_flat_rows`.
 
     For whoever has checked the file before and now moves rows from it.
     """
@@ -48,7 +50,7 @@ def open_rows(path: Path, name: str) -> Iterator[Callable[[np.ndarray], np.ndarr
 
     def read(rows: np.ndarray) -> np.ndarray:
         with damage_named(path, f"the data set {name!r}"):
-            return require_finite(read_rows(file[name], rows))
+            return require_finite(read_flat_rows(file[name], rows))
 
     with file:
         yield read
@@ -58,25 +60,28 @@ def write_rows(
     file: h5py.File,
     name: str,
     blocks: Iterable[np.ndarray],
-    shape: tuple[int, int],
+    shape: tuple[int, ...],
     output: OutputFile,
     hasher: Hasher | None = None,
     dtype: type = np.float32,
 ) -> None:
     """Writes rows of floats as they come; the sum of the blocks' rows must be `shape[0]`.
 
+    Args:
+        shape: (n_rows, n_features); or (n_rows, n_views, n_features), each row a table of its own.
+
     Raises:
         OSError: the output failed; there is no sense in going on.
     """
-    n_rows, n_features = shape
-    row_bytes = np.dtype(dtype).itemsize * max(1, n_features)
+    n_rows, *of_row = shape
+    row_bytes = np.dtype(dtype).itemsize * max(1, math.prod(of_row))
     rows_per_chunk = max(1, min(n_rows, _CHUNK_BYTES // row_bytes))
     dataset = file.create_dataset(
         name,
         shape,
         dtype,
-        chunks=(rows_per_chunk, max(1, n_features)),
-        maxshape=(None, n_features),
+        chunks=(rows_per_chunk, *(max(1, length) for length in of_row)),
+        maxshape=(None, *of_row),
         fletcher32=True,
     )
     start = 0
@@ -114,6 +119,18 @@ def read_rows(dataset: h5py.Dataset, rows: np.ndarray) -> np.ndarray:
         unique, inverse = np.unique(rows, return_inverse=True)
         ordered = dataset[unique][inverse]
     return ordered
+
+
+def read_flat_rows(dataset: h5py.Dataset, rows: np.ndarray) -> np.ndarray:
+    """Rows in the order asked for; in a table with views of images, which has three dimensions, the
+    views are numbered one after another, image by image.
+    """
+    if dataset.ndim == 2:
+        return read_rows(dataset, rows)
+    images, of_image = np.divmod(np.asarray(rows, np.int64), max(1, dataset.shape[1]))
+    unique, places = np.unique(images, return_inverse=True)
+    found: np.ndarray = read_rows(dataset, unique)[places, of_image]
+    return found
 
 
 def require_finite(rows: np.ndarray) -> np.ndarray:

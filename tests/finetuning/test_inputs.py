@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from pipeline.finetuning.augmentation.augment import Augmentation
 from pipeline.finetuning.inputs import PixelInputs, TrunkInputs
 from pipeline.finetuning.trunk.cache import key_of
+from pipeline.images.augmentation.augment import Augmentation
 
 N_IMAGES = 40
 DIGESTS = np.random.default_rng(0).integers(0, 256, (N_IMAGES, 32), dtype=np.uint8)

@@ -45,7 +45,7 @@ def test_what_is_written_is_read_back_and_its_keys_are_those_of_version_1(tmp_pa
     values = json.loads((tmp_path / "new/manifest.json").read_text())
     added = {"engine", "names_and_head_sha256", "scored_images"}
     added |= {"temperature", "promise", "question", "folds", "data_name", "selection"}
-    added |= {"further_backbones"}
+    added |= {"further_backbones", "views", "tta"}
     assert set(values) == set(make_manifest()) | added
     assert values["version"] == 2
     assert values["engine"]["name"] == "litert"

@@ -440,6 +440,7 @@ class Terminal(Output):
             "path": str(file.path),
             "n_samples": len(contents.images),
             "n_features": file.n_features,
+            **({} if contents.views is None else {"views": asdict(contents.views)}),
             **({} if contents.shard is None else {"shard": contents.shard.describe()}),
             "classes": {
                 name: int(np.sum(contents.labels == label))

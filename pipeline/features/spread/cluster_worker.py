@@ -19,6 +19,7 @@ import numpy as np
 from pipeline.backbones.weights.resolve import resolve_recorded_weights
 from pipeline.errors import FrostlineError
 from pipeline.features.embed import Embed, Embedded, MakeEmbedder, embed_files, make_embedder
+from pipeline.images.decoding.isolated_worker import Read
 from pipeline.images.decoding.read_batches import BatchReader, ReaderSettings
 from pipeline.recipe import EngineRecord, Recipe
 from pipeline.system.versions import list_versions
@@ -168,7 +169,8 @@ class _Held:
 
     _lock = threading.RLock()
     _embedders: ClassVar[dict[str, Embed]] = {}
-    _passports: ClassVar[dict[tuple[str, tuple[Path, ...]], Passport]] = {}
+    # By network, probes, and what reads these: other views have other rows.
+    _passports: ClassVar[dict[tuple[str, tuple[Path, ...], Read], Passport]] = {}
 
     @classmethod
     def find_embedder(cls, job: ClusterJob) -> Embed:
@@ -184,7 +186,7 @@ class _Held:
     def find_passport(cls, job: ClusterJob, address: str) -> Passport:
         with cls._lock:
             embed = cls.find_embedder(job)
-            key = job.network, job.probes
+            key = job.network, job.probes, job.settings.read
             if key not in cls._passports:
                 outcomes, features = _embed(job, list(job.probes), embed)
                 cls._passports[key] = Passport(

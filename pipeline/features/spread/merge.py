@@ -12,14 +12,15 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.errors import FeatureFileError
-from pipeline.features.assemble import plan_contents
+from pipeline.features.assemble import plan_contents, write_contents
 from pipeline.features.existing import read_existing
 from pipeline.features.extract import default_target
-from pipeline.features.feature_file import Contents, write_features
+from pipeline.features.feature_file import Contents
 from pipeline.features.finished_rows import FinishedRows, RowSource, sources_of
 from pipeline.features.identify import Identity
 from pipeline.features.opened_file import Extraction
 from pipeline.features.room import describe_room
+from pipeline.features.row_keys import RowKeys
 from pipeline.features.spread.compare_shards import describe_engines
 from pipeline.features.spread.merged_probes import with_merged_probes
 from pipeline.features.spread.read_shards import ReadShards, read_shards
@@ -68,7 +69,7 @@ def merge(
     chosen = None if output is None else as_path(output, "output")
     shards = read_shards(paths, on_progress)
     first = shards.first
-    target = chosen or default_target(first.data_name, first.recipe)
+    target = chosen or default_target(first.data_name, first.recipe, views=first.views)
     dataset, identity = _restore(shards)
     summary = ExtractSummary(target, n_images=len(dataset))
 
@@ -79,7 +80,7 @@ def merge(
     for note in shards.notes:
         tell(note)
     with hold_lock(target):
-        old = read_existing(target, first.recipe, dataset.root, is_moved=None)
+        old = read_existing(target, first.recipe, dataset.root, is_moved=None, views=first.views)
         for note in describe_engines(shards, target, old):
             tell(note)
         finished = FinishedRows(_list_sources(shards, target, old))
@@ -92,6 +93,7 @@ def merge(
             finished,
             prune=False,
             weights_source=first.weights_source,
+            views=first.views,
         )
         summary.is_unchanged = old is not None and contents.says_the_same(old)
         if not summary.is_unchanged:
@@ -125,11 +127,15 @@ def _restore(shards: ReadShards) -> tuple[Dataset, Identity]:
 
 def _list_sources(shards: ReadShards, target: Path, old: Contents | None) -> list[RowSource]:
     """Rows of the file that is there come first, as when `extract` goes on with it."""
-    before = [] if old is None else sources_of(target, old, "kept")
-    return before + [
-        RowSource(part.path, "features", part.digests, "reused", tuple(part.engines))
-        for part in shards.parts
-    ]
+    views = shards.first.views
+    sources = [] if old is None else sources_of(target, old, "kept", views)
+    for part in shards.parts:
+        engines = tuple(part.engines)
+        sources.append(RowSource(part.path, "features", part.digests, "reused", engines))
+        if views is not None:
+            keys = RowKeys(views).of_views(part.digests)
+            sources.append(RowSource(part.path, "views", keys, "reused", engines))
+    return sources
 
 
 def _require_all_rows(identity: Identity, finished: FinishedRows, shards: ReadShards) -> None:
@@ -150,12 +156,12 @@ def _write(
     shards: ReadShards,
     on_progress: OnProgress,
 ) -> None:
-    n_features = finished.count_features()
+    row_length = finished.count_features() * len(RowKeys(contents.views).numbers)
     probe_bytes = contents.probe_pixels.nbytes
     # Raises where there is none.
-    describe_room(target, 0, len(contents.images), n_features, probe_bytes)
+    describe_room(target, 0, len(contents.images), row_length, probe_bytes)
     blocks = _watch(finished.gather(contents.images.digests), contents, shards, on_progress)
-    write_features(target, contents, blocks, finished.gather(contents.retired), n_features)
+    write_contents(target, contents, finished, blocks)
 
 
 def _watch(

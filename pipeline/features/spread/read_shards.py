@@ -11,6 +11,7 @@ from pipeline.errors import FeatureFileError, ParameterError
 from pipeline.features.feature_file import Contents, FeatureFile
 from pipeline.features.spread.shard_number import Shard
 from pipeline.features.spread.shards import ComparedRows, ShardRecord
+from pipeline.images.augmentation.views import describe_differences
 from pipeline.images.splits import SPLITS
 from pipeline.recipe import EngineRecord
 from pipeline.system.printable import name_some, printable
@@ -172,6 +173,11 @@ def _require_same_recipe(
             f"{part.path} was made by another recipe than {other.path}, and rows of two recipes "
             "are never mixed.\nWhat differs: "
             + "; ".join(first.recipe.differences(contents.recipe))
+        )
+    if contents.views != first.views:
+        raise FeatureFileError(
+            f"{part.path} was made with other views than {other.path}.\nWhat differs: "
+            + "; ".join(describe_differences(first.views, contents.views))
         )
     if part.n_features != other.n_features:
         raise FeatureFileError(

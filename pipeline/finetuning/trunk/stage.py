@@ -10,7 +10,6 @@ import tensorflow as tf
 from pipeline.backbones.frost_lines import find_frost_lines, split_at
 from pipeline.errors import FrostlineError, StorageError
 from pipeline.features.extract import CACHE_FOLDER
-from pipeline.finetuning.augmentation.augment import Augmentation
 from pipeline.finetuning.inputs import TrunkInputs
 from pipeline.finetuning.options import FinetuneOptions
 from pipeline.finetuning.parent import Parent
@@ -18,6 +17,7 @@ from pipeline.finetuning.trunk.cache import Trunk, TrunkCache
 from pipeline.finetuning.trunk.job import TrunkJob
 from pipeline.finetuning.trunk.plan import TrunkPlan, plan_trunk_cache
 from pipeline.finetuning.trunk.worker import TrunkWorker
+from pipeline.images.augmentation.augment import Augmentation
 from pipeline.images.dataset import shorten_name
 from pipeline.images.splits import TRAIN, VAL
 from pipeline.runs.records import read_probes

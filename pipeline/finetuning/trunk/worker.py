@@ -27,7 +27,6 @@ from pipeline.features.finished_rows import (
     parts_folder_of,
     remove_parts,
 )
-from pipeline.finetuning.augmentation.augment import Augmentation, number_images
 from pipeline.finetuning.trunk.cache import (
     block_rows,
     find_finished,
@@ -35,6 +34,7 @@ from pipeline.finetuning.trunk.cache import (
     write_trunk_cache,
 )
 from pipeline.finetuning.trunk.job import Missing, TrunkJob
+from pipeline.images.augmentation.augment import Augmentation, number_images
 from pipeline.images.decoding.read_images import NO_LIMITS, read_image
 from pipeline.system.child_process import ChildFailedError, ChildLostError, HelperProcess
 from pipeline.system.locks import hold_lock

@@ -102,7 +102,7 @@ def _fit(
         learning_rate=options.learning_rate,
         max_iter=MOST_ITERATIONS if options.iterations is None else options.iterations,
         # scikit-learn's 20 leave no room for a split where images are few.
-        min_samples_leaf=max(1, min(20, len(known.train) // _LEAVES_AT_LEAST)),
+        min_samples_leaf=known.n_views * max(1, min(20, known.n_images // _LEAVES_AT_LEAST)),
         class_weight=known.weight_of_class,
         early_stopping=is_open,
         n_iter_no_change=_PATIENCE,

@@ -15,6 +15,7 @@ from pipeline.heads.estimators.train_rows import RowsInMemory
 from pipeline.heads.folds import hold_out_in_turn
 from pipeline.heads.linear import LinearHead
 from pipeline.heads.sharpness import find_sharpness
+from pipeline.heads.view_rows import spread_over_views
 from pipeline.runs.scores import clip_losses, softmax
 
 N_PARTS = 3
@@ -41,20 +42,22 @@ def calibrate(fit: FitScores, rows: np.ndarray, known: RowsInMemory) -> float:
     """The factor that makes scores of rows that were held out the most honest.
 
     Args:
-        rows: float64 `(n_train, n_features)`, the train rows as `fit` takes them.
+        rows: float64 `(n_train, n_features)`, the train rows as `fit` takes them. Augmented views
+            are held out with their image, and not scored.
     """
-    scores = np.zeros((len(rows), len(known.class_names)))
-    is_scored = np.zeros(len(rows), bool)
-    weights = known.sample_weights
-    for is_held in hold_out_in_turn(known.labels, known.units, N_PARTS, seed=0):
-        kept = ~is_held
+    n_images, labels, weights = known.n_images, known.labels, known.sample_weights
+    scores = np.zeros((n_images, len(known.class_names)))
+    is_scored = np.zeros(n_images, bool)
+    for is_held in hold_out_in_turn(labels[:n_images], known.units[:n_images], N_PARTS, seed=0):
         if is_held.any():
-            found = fit(rows[kept], known.labels[kept], weights[kept])
-            scores[is_held] = found.score(rows[is_held])
+            kept = ~spread_over_views(is_held, known.n_views)
+            found = fit(rows[kept], labels[kept], weights[kept])
+            scores[is_held] = found.score(rows[:n_images][is_held])
             is_scored |= is_held
     if not is_scored.any():
         return 1.0
-    return find_sharpness(scores[is_scored], known.labels[is_scored], weights[is_scored])
+    scored = np.flatnonzero(is_scored)
+    return find_sharpness(scores[scored], labels[scored], weights[scored])
 
 
 def fold(found: LinearScores, factor: float, known: RowsInMemory, *, standard: bool) -> LinearHead:

@@ -38,6 +38,7 @@ _EXPECTED = {
     "labels": Table(np.int32, ("n_rows",)),
     "neighbours": Table(np.int64, ()),
     "temperature": Table(np.float64, ()),
+    "n_views": Table(np.int64, (), is_optional=True),  # not there in older runs
     "class_names": Table(np.str_, ()),
 }
 
@@ -52,6 +53,7 @@ class NeighboursHead:
         neighbours: how many vote, 1 to `n_rows`.
         temperature: above 0; the lower, the more the nearest count.
         class_names: in the order of the labels.
+        n_views: rows of each training image; a row's vote is one `n_views`-th.
     """
 
     features: np.ndarray
@@ -59,6 +61,7 @@ class NeighboursHead:
     neighbours: int
     temperature: float
     class_names: tuple[str, ...]
+    n_views: int = 1
 
     @cached_property
     def _classifier(self) -> "KNeighborsClassifier":
@@ -90,7 +93,8 @@ class NeighboursHead:
         for start in range(0, features.shape[0], _ROWS_PER_BLOCK):
             block = slice(start, start + _ROWS_PER_BLOCK)
             votes = self._classifier.predict_proba(to_unit_length(features[block]))
-            mixed = (self.neighbours * votes + self._shares) / (self.neighbours + 1)
+            n_votes = self.neighbours / self.n_views
+            mixed = (n_votes * votes + self._shares) / (n_votes + 1)
             probabilities[block] = mixed
         return probabilities
 
@@ -103,6 +107,7 @@ class NeighboursHead:
                 labels=self.labels.astype(np.int32),
                 neighbours=np.int64(self.neighbours),
                 temperature=np.float64(self.temperature),
+                n_views=np.int64(self.n_views),
                 class_names=np.array(json.dumps(list(self.class_names), ensure_ascii=False)),
             )
 
@@ -129,15 +134,21 @@ def fit_neighbours(
     features = to_unit_length(known.train)
 
     def make(neighbours: int) -> NeighboursHead:
+        """Of so many images, and so of several times as many views."""
         return NeighboursHead(
-            features, known.labels, neighbours, options.temperature, known.class_names
+            features,
+            known.labels,
+            neighbours * known.n_views,
+            options.temperature,
+            known.class_names,
+            known.n_views,
         )
 
     history: list[dict[str, Any]] = []
     if options.neighbours is not None:
-        chosen = min(options.neighbours, len(features))
+        chosen = min(options.neighbours, known.n_images)
     else:
-        tried = [number for number in TRIED if number <= len(features)]
+        tried = [number for number in TRIED if number <= known.n_images]
         for done, number in enumerate(tried, start=1):
             probabilities = make(number).predict_proba(known.val)
             history.append(
@@ -153,7 +164,7 @@ def fit_neighbours(
             on_progress("Choosing neighbours", done, len(tried))
         losses = [record["val_loss"] for record in history]
         chosen = tried[int(np.argmin(losses))]
-    too_many = options.neighbours is not None and options.neighbours > len(features)
+    too_many = options.neighbours is not None and options.neighbours > known.n_images
     return ChosenHead(
         head=make(chosen),
         chosen=f"neighbours = {chosen:,}",
@@ -161,7 +172,7 @@ def fit_neighbours(
         history=history,
         x="neighbours",
         best=chosen,
-        notes=[f"There are only {len(features):,} training images, and all vote."] * too_many,
+        notes=[f"There are only {known.n_images:,} training images, and all vote."] * too_many,
         settled={"neighbours": chosen},
     )
 
@@ -183,6 +194,7 @@ def load_neighbours(folder: Path, class_names: Sequence[str]) -> NeighboursHead:
             int(arrays["neighbours"]),
             float(arrays["temperature"]),
             tuple(map(str, names)),
+            int(arrays.get("n_views", 1)),
         )
         _require_sound(head)
     except (UnreadableError, ValueError, TypeError, RecursionError) as error:
@@ -197,6 +209,8 @@ def load_neighbours(folder: Path, class_names: Sequence[str]) -> NeighboursHead:
 def _require_sound(head: NeighboursHead) -> None:
     """Raises a ValueError for numbers that no head has."""
     n_rows, n_classes = len(head.features), len(head.class_names)
+    if not 1 <= head.n_views <= n_rows:
+        raise ValueError(f"{head.n_views} views of each image")
     if not 1 <= head.neighbours <= n_rows or not 0 < head.temperature < np.inf:
         raise ValueError(f"{head.neighbours} neighbours, temperature {head.temperature}")
     if set(head.labels.tolist()) != set(range(n_classes)):

@@ -63,7 +63,9 @@ def _fit(
     from sklearn.svm import LinearSVC
 
     machine = LinearSVC(
-        C=C,
+        # Of an image's n views each counts 1/n of it. (LinearSVC would weigh the class alone by its
+        # weight, and not the others against which it is fitted.)
+        C=C / known.n_views,
         dual=len(rows) < rows.shape[1],
         class_weight=known.weight_of_class,
         max_iter=MAX_ITERATIONS,

@@ -15,7 +15,8 @@ class RowsInMemory:
     """What an estimator is fitted on and judged by.
 
     Args:
-        train: float32 `(n_train, n_features)`, raw.
+        train: float32 `(n_train, n_features)`, raw: of images, and behind them of their augmented
+            views, image by image.
         labels: int `(n_train,)`.
         units: int `(n_train,)`, equal for rows that belong together.
         val: float32 `(n_val, n_features)`, raw.
@@ -24,6 +25,7 @@ class RowsInMemory:
         mean: float64 `(n_features,)`, of the train rows.
         scale: float64 `(n_features,)`, what centred features are divided by to have the spread 1.
         class_names: in the order of the labels.
+        n_views: rows of each training image, each of which counts one `n_views`-th.
     """
 
     train: np.ndarray
@@ -35,11 +37,17 @@ class RowsInMemory:
     mean: np.ndarray
     scale: np.ndarray
     class_names: tuple[str, ...]
+    n_views: int = 1
+
+    @property
+    def n_images(self) -> int:
+        """How many images train; their rows come first."""
+        return len(self.train) // self.n_views
 
     @property
     def sample_weights(self) -> np.ndarray:
         """What each train row counts, float64 `(n_train,)`."""
-        weights: np.ndarray = self.class_weights[self.labels]
+        weights: np.ndarray = self.class_weights[self.labels] / self.n_views
         return weights
 
     @property
@@ -79,4 +87,5 @@ def read_rows(
         mean=survey.mean,
         scale=np.maximum(scale, LEAST_RELATIVE_SPREAD * np.abs(survey.mean)),
         class_names=names,
+        n_views=rows.n_views,
     )

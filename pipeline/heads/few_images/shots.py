@@ -15,6 +15,7 @@ from pipeline.heads.divided_file import divide_file
 from pipeline.heads.fit import fit
 from pipeline.heads.fit_head import FeaturesToFit
 from pipeline.heads.fit_options import check_fit_options
+from pipeline.heads.views_of_file import open_views
 from pipeline.images.splits import NO_SPLIT, SPLITS, TEST, TRAIN, VAL
 from pipeline.recipe import name_backbones
 from pipeline.runs.run_folder import claim_output, new_run
@@ -128,6 +129,7 @@ def fit_shots(
         divided = divide_file(file.contents, file.path, checked, options)
         contents, division = divided.contents, divided.division
         rows = FeatureRows(file, max(1, available_bytes() // 2))
+        views = open_views(file, max(1, available_bytes() // 2), checked.viewing)
         of_head = dict(checked.of_head)
         joining = file.notes if isinstance(file, JoinedFeatures) else []
         notes = [*joining, *divided.notes]
@@ -154,6 +156,8 @@ def fit_shots(
                     head=head,
                     class_names=contents.class_names,
                     groups=division.units,
+                    views=views,
+                    tta=checked.viewing.tta,
                     seed=seed,
                     **of_head,
                 )
@@ -162,7 +166,7 @@ def fit_shots(
                 n_images = len(drawn)
                 on_progress("Drawing", len(found) * seeds + seed + 1, len(numbers) * seeds)
             found.append(Shot(number, n_images, accuracies))
-        del rows
+        del rows, views
         recipes = file.recipes if isinstance(file, JoinedFeatures) else [contents.recipe]
         stem = f"{contents.data_name}-{name_backbones(recipes)}-{head}-shots"
         folder = _write(stem, split, int(is_scored.sum()), found, target)

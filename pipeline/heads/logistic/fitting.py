@@ -12,7 +12,7 @@ import numpy as np
 
 from pipeline.errors import ParityError
 from pipeline.heads.blas_threads import one_blas_thread
-from pipeline.heads.class_weights import weigh_classes
+from pipeline.heads.class_weights import weigh_every_class
 from pipeline.heads.head import ChosenHead, FeatureArray, TrainingRows
 from pipeline.heads.linear import LinearHead
 from pipeline.heads.logistic.multinomial import Regression, Rows, State
@@ -69,9 +69,11 @@ def fit_logreg(
         rows.is_val,
         rows.class_names,
         C="auto" if options.C is None else options.C,
-        class_weight=weigh_classes(
-            options.class_weight, rows.labels[rows.is_train], list(rows.class_names)
-        ),
+        # Of an image's n views each counts 1/n of it: the penalty is that of images.
+        class_weight=weigh_every_class(
+            options.class_weight, rows.labels[rows.is_train], rows.class_names
+        )
+        / rows.n_views,
         random_state=seed,
         on_progress=on_progress,
     )
@@ -87,8 +89,7 @@ def fit_logreg_path(
         rows.features, rows.labels, rows.is_train, rows.is_val, rows.class_names, needs_val=False
     )
     labels = rows.labels[rows.is_train]
-    wanted = weigh_classes(options[0].class_weight, labels, list(rows.class_names))
-    weights = weigh_each_class(wanted, labels, rows.class_names)
+    weights = weigh_every_class(options[0].class_weight, labels, rows.class_names) / rows.n_views
     with one_blas_thread():
         start = _start(
             Rows(rows.features, rows.labels, rows.is_train, rows.is_val, weights), on_progress

@@ -32,12 +32,14 @@ class RidgeRows:
         labels: int `(n_samples,)`, indices of classes.
         is_used: bool `(n_samples,)`, the rows to fit.
         weights: float64 `(n_classes,)`, above 0: what a row of each class counts.
+        n_views: rows of each image, in the order of `TrainingRows`.
     """
 
     features: FeatureArray
     labels: np.ndarray
     is_used: np.ndarray
     weights: np.ndarray
+    n_views: int = 1
 
     def blocks(self, rows_per_block: int | None = None) -> list[np.ndarray]:
         """Numbers of the used rows in order, a few megabytes of features at a time."""

@@ -61,12 +61,13 @@ def fit_ridge(
         rows.features, rows.labels, rows.is_train, rows.is_val, rows.class_names, needs_val=False
     )
     weights = weigh_every_class(options.class_weight, rows.labels[rows.is_train], rows.class_names)
+    weights = weights / rows.n_views  # of an image's n views each counts 1/n of it
     units = rows.units
     if units is not None:
         require_two_units(units[rows.is_train])
     with one_blas_thread():
         survey = survey_rows(rows.features, rows.is_train, on_progress)
-        ridge_rows = RidgeRows(rows.features, rows.labels, rows.is_train, weights)
+        ridge_rows = RidgeRows(rows.features, rows.labels, rows.is_train, weights, rows.n_views)
         found = decompose(ridge_rows, survey.mean, on_progress)
         n_strengths = max(_LEAST_STRENGTHS, min(N_STRENGTHS, _MOST_SCORES // len(weights)))
         alphas = (
@@ -79,7 +80,7 @@ def fit_ridge(
         best = judged.best
         alpha = float(alphas[best])
         kernel, bias = found.fit(alpha)
-    labels = rows.labels[rows.is_train]
+    labels = rows.labels[: rows.n_images][rows.is_train[: rows.n_images]]
     sharpness = find_sharpness(chosen_scores, labels, weights[labels])
     head = LinearHead(
         (sharpness * kernel).astype(np.float32),
@@ -135,21 +136,25 @@ def judge_strengths(
 
     Returns:
         The judgement, and the scores of the used rows at the best strength, float64
-        `(n_used, n_classes)`.
+        `(n_used, n_classes)`. Augmented views are left out with their image, and not scored.
     """
+    n_images = len(rows.labels) // rows.n_views
+    weights = rows.weights * rows.n_views
     errors, hits = np.zeros(len(alphas)), np.zeros(len(alphas))
-    for numbers, scores in leave_units_out(rows, found, alphas, units, on_progress):
+    for some, of_some in leave_units_out(rows, found, alphas, units, on_progress):
+        is_image = some < n_images
+        numbers, scores = some[is_image], of_some[:, is_image]
         labels = rows.labels[numbers]
         missed = scores - rows.targets(numbers)
-        errors += np.einsum("anc,anc,n->a", missed, missed, rows.weights[labels], optimize=True)
+        errors += np.einsum("anc,anc,n->a", missed, missed, weights[labels], optimize=True)
         hits += (scores.argmax(axis=2) == labels).sum(axis=1)
-    n_used = int(rows.is_used.sum())
+    n_used = int(rows.is_used[:n_images].sum())
     judged = StrengthScores(alphas, errors / found.weight_sum, hits / n_used)
     best = alphas[[judged.best]]
     at_best = np.empty((len(rows.labels), len(rows.weights)))
     for numbers, scores in leave_units_out(rows, found, best, units):
         at_best[numbers] = scores[0]
-    return judged, at_best[rows.is_used]
+    return judged, at_best[:n_images][rows.is_used[:n_images]]
 
 
 def _describe(judged: StrengthScores) -> list[dict[str, Any]]:

@@ -20,6 +20,7 @@ from pipeline.heads.sweep.swept_files import (
     SweptFile,
     describe_files,
     describe_hidden,
+    describe_views,
     require_unchanged,
 )
 from pipeline.heads.sweep.tables import write_tables
@@ -131,7 +132,7 @@ def sweep_heads(
             outcomes = work.finish(read_back, on_progress, on_note)
             tried = rank(files, settings, outcomes)
             bias = _measure_bias(tried, divided)
-            notes = [*describe_hidden(divided.division.splits), *work.notes]
+            notes = [*describe_hidden(divided.division.splits), *describe_views(files), *work.notes]
             best = tried[0]
             selection = Selection(
                 "sweep",
@@ -147,7 +148,11 @@ def sweep_heads(
                 output=target,
                 force=force,
                 on_progress=on_progress,
-                options={**shared, **best.setting.options},
+                options={
+                    **shared,
+                    **best.setting.options,
+                    **({"views": False} if best.file.has_views else {}),
+                },
                 selection=selection,
             )
     seconds = time.perf_counter() - started
@@ -161,6 +166,12 @@ def _check(settings: list[Setting], shared: dict[str, Any], jobs: int | None) ->
             "A sweep chooses by validation images. Expected `grid` without `folds`. Received: both"
             "\nSweep first, then cross-validate the setting that was chosen.",
             "folds",
+        )
+    if checked.viewing.tta:
+        raise ParameterError(
+            "A sweep looks at the images as they are. Expected `grid` without `tta`. Received: both"
+            "\nSweep first, then fit the setting that was chosen with `tta=True`.",
+            "tta",
         )
     if jobs is not None and (isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 1):
         raise ParameterError(

@@ -30,6 +30,7 @@ class SweptFile:
         n_features: of each image.
         n_bytes: of the file.
         name: tells it from the other files of the sweep.
+        has_views: whether it has augmented views, which a sweep leaves out.
     """
 
     path: Path
@@ -39,6 +40,7 @@ class SweptFile:
     n_features: int
     n_bytes: int
     name: str
+    has_views: bool = False
 
 
 def describe_files(
@@ -69,6 +71,7 @@ def describe_files(
                 file.n_features,
                 path.stat().st_size,
                 "",
+                file.views is not None,
             )
         if first is None:
             first = divided
@@ -171,6 +174,16 @@ def _require_unchanged(file: FeatureFile, swept: SweptFile) -> None:
             f"began with. Received: another one at {swept.path}\nRun the same command again: it "
             "sweeps the new file."
         )
+
+
+def describe_views(files: Sequence[SweptFile]) -> list[str]:
+    """Says that no head of a sweep is trained on views."""
+    if not any(one.has_views for one in files):
+        return []
+    return [
+        "A sweep trains on the images as they are, so views are left out. "
+        "`frostline.fit_head(FEATURES)` with the chosen setting trains on them, too."
+    ]
 
 
 def describe_hidden(splits: np.ndarray) -> list[str]:

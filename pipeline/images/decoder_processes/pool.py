@@ -25,7 +25,8 @@ class DecodedBatch:
 
     Args:
         outcomes: digest of each, and the reason why it has no pixels, or None.
-        pixels: uint8 (n_usable, height, width, 3) of those without a reason, in their order.
+        pixels: uint8 (n_usable, height, width, 3) of those without a reason, in their order; with
+            views (n_usable, n_views, height, width, 3).
     """
 
     outcomes: list[Outcome]
@@ -39,7 +40,7 @@ class DecoderProcesses:
         settings: how images are read.
         n_processes: each starts when it is first needed.
         n_staged: batches that are used, or wait to be, while others are decoded.
-        batch_images: most images of a batch.
+        batch_images: most files of a batch.
 
     Example:
         with DecoderProcesses(settings, 8, 2, 128) as decoders, decoders.decode(paths) as batch:
@@ -50,11 +51,10 @@ class DecoderProcesses:
         self, settings: ReaderSettings, n_processes: int, n_staged: int, batch_images: int
     ):
         n_pieces = -(-batch_images // PIECE_IMAGES)
-        side = settings.recipe.image_size
         self.n_slots = n_staged + -(-PIECES_AHEAD * n_processes // n_pieces) + 1
         self.losses: list[str] = []
         self._settings = settings
-        self._layout = Layout(n_processes, (self.n_slots, batch_images, side, side, 3))
+        self._layout = Layout(n_processes, (self.n_slots, batch_images, *settings.pixel_shape))
         self._orders: queue.SimpleQueue[Order | None] = queue.SimpleQueue()
         self._idle: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._open = ExitStack()

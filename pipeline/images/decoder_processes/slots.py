@@ -19,11 +19,12 @@ class Layout:
 
     Args:
         n_processes: that decode.
-        shape: (n_slots, n_images, height, width, 3) of the pixels, uint8.
+        shape: (n_slots, n_images, height, width, 3) of the pixels, uint8; with views (n_slots,
+            n_images, n_views, height, width, 3).
     """
 
     n_processes: int
-    shape: tuple[int, int, int, int, int]
+    shape: tuple[int, ...]
 
     @property
     def n_bytes(self) -> int:
@@ -35,6 +36,6 @@ class Layout:
         return np.frombuffer(memory, np.int64, self.n_processes)
 
     def view_slots(self, memory: mmap.mmap) -> np.ndarray:
-        """uint8 (n_slots, n_images, height, width, 3)."""
+        """The pixels, uint8, of the layout's shape."""
         start = _BYTES_OF_A_NUMBER * self.n_processes
         return np.frombuffer(memory, np.uint8, math.prod(self.shape), start).reshape(self.shape)

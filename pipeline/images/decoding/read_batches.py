@@ -33,6 +33,8 @@ class ReaderSettings:
         isolate: decode all images so.
         seconds: an isolated image that takes longer is given up.
         read: what gives an image's digest and pixels.
+        shape: of the pixels that it gives, None for those of one image; (n_views, height, width, 3)
+            where it gives several views of each.
     """
 
     recipe: Recipe
@@ -42,6 +44,17 @@ class ReaderSettings:
     isolate: bool = False
     seconds: float = ISOLATE_SECONDS
     read: Read = read_image
+    shape: tuple[int, ...] | None = None
+
+    @property
+    def pixel_shape(self) -> tuple[int, ...]:
+        """Of what is read of a file."""
+        return self.shape or (self.recipe.image_size, self.recipe.image_size, 3)
+
+    @property
+    def n_views(self) -> int:
+        """Images that are read of a file."""
+        return self.pixel_shape[0] if len(self.pixel_shape) == 4 else 1
 
     @property
     def turnstile(self) -> Path:
@@ -68,6 +81,7 @@ class BatchReader:
                 n_workers,
                 seconds=settings.seconds,
                 read=settings.read,
+                shape=settings.pixel_shape,
             )
         )
 

@@ -35,6 +35,8 @@ from pipeline.features.spread.cluster_checks import (
 )
 from pipeline.features.spread.cluster_worker import Passport, describe_frostline, make_on_worker
 from pipeline.features.update import UpdateOptions, update_features
+from pipeline.images.augmentation.augment import AUGMENTATION_VERSION
+from pipeline.images.augmentation.views import Views
 from pipeline.images.dataset import scan_dataset
 from pipeline.images.decoding.read_images import DEFAULT_LIMITS
 from pipeline.recipe import EngineRecord
@@ -59,8 +61,10 @@ def many(tmp_path):
     return photos
 
 
-def extract_on(scheduler, photos, target, make=SlowStandIn, on_progress=lambda *_: None):
-    options = UpdateOptions(reuse=False, workers=Workers(scheduler=scheduler))
+def extract_on(
+    scheduler, photos, target, make=SlowStandIn, on_progress=lambda *_: None, views=None
+):
+    options = UpdateOptions(reuse=False, workers=Workers(scheduler=scheduler), views=views)
     dataset = scan_dataset(photos)
     return update_features(dataset, RECIPE, target, make, options, on_progress)
 
@@ -93,6 +97,17 @@ def test_file_is_the_same_when_the_driver_is_killed_three_times(
     extract(many, tmp_path / "whole.h5", reuse=False)
     assert_same_rows(target, tmp_path / "whole.h5")
     assert {path.name for path in tmp_path.glob("*killed*")} == {"killed.h5", ".killed.h5.lock"}
+
+
+def test_views_are_those_of_one_machine_after_another_extraction_of_the_same_images(
+    workers, photos, tmp_path, small_tasks
+):
+    """What workers were accepted by then is no proof of what they make of views."""
+    views = Views(3, "strong", 0, AUGMENTATION_VERSION)
+    extract_on(workers.address, photos, tmp_path / "plain.h5", StandIn)
+    extract_on(workers.address, photos, tmp_path / "cluster.h5", StandIn, views=views)
+    extract(photos, tmp_path / "whole.h5", reuse=False, views=views)
+    assert_same_rows(tmp_path / "cluster.h5", tmp_path / "whole.h5")
 
 
 def test_file_is_the_same_when_workers_are_killed_three_times_in_a_row(

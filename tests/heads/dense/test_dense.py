@@ -13,6 +13,7 @@ from pipeline.errors import ParameterError, RunError, SplitError
 from pipeline.heads.dense.graphs import call_in_training
 from pipeline.heads.dense.head import load_dense_head
 from pipeline.heads.dense.training import build_dense_head, fit_dense_head
+from pipeline.heads.fit import fit as fit_any
 
 
 def make_rows(n_samples=240, n_features=12, n_classes=3, spread=1.5, seed=0):
@@ -364,3 +365,17 @@ def test_a_file_that_is_missing_or_no_head_is_a_run_error(tmp_path):
     rewrite_config(tmp_path / "image.keras", lambda config: [1])
     with pytest.raises(RunError, match="holds a list"):
         load_dense_head(tmp_path / "image.keras")
+
+
+def test_views_of_training_images_train_the_head_and_are_not_scored():
+    """View 0 of the training images tells nothing of the class, their views tell all."""
+    labels = np.arange(40) % 2
+    features = np.zeros((40, 4), np.float32)
+    features[30:] = np.eye(2, 4)[labels[30:]]
+    views = np.repeat(np.eye(2, 4, dtype=np.float32)[labels][:, None], 2, axis=1)
+    split = np.where(np.arange(40) < 30, "train", "val")
+    found = fit_any(
+        features, labels, split=split, head="dense", views=views, epochs=5, learning_rate=0.1
+    )
+    assert found.metrics["val"].accuracy == 1.0
+    assert found.metrics["train"].accuracy == 0.5

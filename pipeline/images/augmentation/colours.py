@@ -79,12 +79,20 @@ def _equalize_channel(values: np.ndarray) -> np.ndarray:
 
 
 def fade(share: float) -> Change:
-    """Takes that share of the colour away."""
-    matrix = np.tile(np.array(_GREY)[:, None], (1, 3)) * share + np.eye(3) * (1 - share)
+    """Takes that share of the colour away.
+
+    Value by value: the last bits of a product of matrices depend on the threads that compute it.
+    """
+    red, green, blue = np.array(_GREY, np.float32)
 
     def change(pixels: np.ndarray) -> np.ndarray:
-        mixed = pixels.reshape(-1, 3).astype(np.float32) @ matrix.astype(np.float32)
-        return _cut(mixed).reshape(pixels.shape)
+        values = pixels.astype(np.float32)
+        grey = values[..., 0] * red
+        grey += values[..., 1] * green
+        grey += values[..., 2] * blue
+        values *= np.float32(1 - share)
+        values += (grey * np.float32(share))[..., None]
+        return _cut(values)
 
     return change
 

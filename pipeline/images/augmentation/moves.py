@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
-from pipeline.finetuning.augmentation.colours import Change
+from pipeline.images.augmentation.colours import Change
 
 # From (x, y, 1) in the new image to (x, y, 1) in the old one, pixels being at whole numbers.
 Matrix = np.ndarray

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 import PIL
 
-from pipeline.finetuning.augmentation.colours import (
+from pipeline.images.augmentation.colours import (
     Change,
     blur,
     brighten,
@@ -20,8 +20,8 @@ from pipeline.finetuning.augmentation.colours import (
     spread,
     stretch_contrast,
 )
-from pipeline.finetuning.augmentation.mix import cut_mix, mix_up
-from pipeline.finetuning.augmentation.moves import (
+from pipeline.images.augmentation.mix import cut_mix, mix_up
+from pipeline.images.augmentation.moves import (
     move_mirroring,
     shear,
     shift,
@@ -30,7 +30,7 @@ from pipeline.finetuning.augmentation.moves import (
 )
 
 # To be raised by hand whenever equal arguments would give other images than before.
-AUGMENTATION_VERSION = 2
+AUGMENTATION_VERSION = 3
 
 # Shares of the side, of the side, of a full turn, of the range of values.
 _SHIFT, _ZOOM, _TURN, _BRIGHTNESS = 0.08, 0.1, 0.02, 0.1

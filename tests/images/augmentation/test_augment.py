@@ -7,8 +7,8 @@ import PIL
 import pytest
 from PIL import Image
 
-from pipeline.finetuning.augmentation import augment as augment_module
-from pipeline.finetuning.augmentation.augment import Augmentation
+from pipeline.images.augmentation import augment as augment_module
+from pipeline.images.augmentation.augment import Augmentation
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 24, 24, 3), dtype=np.uint8)
 IDS = np.arange(6)

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from scipy.stats import chisquare, ks_2samp
 
-from pipeline.finetuning.augmentation import augment as augment_module
-from pipeline.finetuning.augmentation import colours, mix, moves
-from pipeline.finetuning.augmentation.augment import OPERATIONS, Augmentation
+from pipeline.images.augmentation import augment as augment_module
+from pipeline.images.augmentation import colours, mix, moves
+from pipeline.images.augmentation.augment import OPERATIONS, Augmentation
 
 SIDE = 48
 LAYERS = keras.layers

@@ -1,0 +1,95 @@
+"""What the rows of images are known by: one for each view that is kept of an image."""
+
+from collections.abc import Container
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from pipeline.images.augmentation.views import Views
+
+
+class KnownKeys(Protocol):
+    """Keys that have a row: `FinishedRows`, say."""
+
+    def __contains__(self, key: bytes, /) -> bool: ...
+
+
+@dataclass(frozen=True)
+class RowKeys:
+    """Names the rows of an image by its digest.
+
+    Args:
+        views: that are kept of each image; None = view 0 alone, whose row is known by the digest.
+    """
+
+    views: Views | None = None
+
+    @property
+    def numbers(self) -> range:
+        """Of the views that are kept."""
+        return range(1 if self.views is None else self.views.number)
+
+    def of(self, digest: bytes) -> list[bytes]:
+        """Of all views of an image, in order."""
+        if self.views is None:
+            return [digest]
+        return [self.views.key_of(digest, view) for view in self.numbers]
+
+    def name(self, digest: np.ndarray, numbers: list[int]) -> list[np.ndarray]:
+        """Of some views of an image, uint8 (32,) each, in the order of their numbers."""
+        keys = self.of(digest.tobytes())
+        return [np.frombuffer(keys[view], np.uint8) for view in numbers]
+
+    def of_views(self, digests: np.ndarray) -> np.ndarray:
+        """Of the augmented views of images, image by image: uint8 (n_images * n_augmented, 32).
+
+        Args:
+            digests: uint8 (n_images, 32).
+        """
+        if self.views is None:
+            return np.zeros((0, 32), np.uint8)
+        keys = np.empty((len(digests), len(self.views.augmented), 32), np.uint8)
+        for row, digest in enumerate(digests):
+            others = b"".join(self.of(digest.tobytes())[1:])
+            keys[row] = np.frombuffer(others, np.uint8).reshape(-1, 32)
+        return keys.reshape(-1, 32)
+
+    def of_all(self, digests: np.ndarray) -> np.ndarray:
+        """Of all views of images, view 0 of all first: uint8 (n_images * n_views, 32)."""
+        return np.concatenate([digests, self.of_views(digests)])
+
+    def find_missing(self, digest: bytes, finished: KnownKeys) -> list[int]:
+        """The numbers of an image's views that have no row."""
+        return [
+            view
+            for view, key in zip(self.numbers, self.of(digest), strict=True)
+            if key not in finished
+        ]
+
+    def find_all_missing(
+        self, digests: np.ndarray, skipped: Container[int], finished: KnownKeys
+    ) -> tuple[list[int], list[int]]:
+        """What must be computed.
+
+        Args:
+            digests: of the images, uint8 (n_images, 32).
+            skipped: row numbers of images that have no features.
+            finished: keys that have a row.
+
+        Returns:
+            The first row of each image that lacks a view, and the numbers of the views that one of
+            them lacks.
+        """
+        seen: set[bytes] = set()
+        missing: list[int] = []
+        numbers: set[int] = set()
+        for row, digest in enumerate(digests):
+            key = digest.tobytes()
+            if row in skipped or key in seen:
+                continue
+            if lacking := self.find_missing(key, finished):
+                seen.add(key)
+                missing.append(row)
+                numbers.update(lacking)
+        return missing, sorted(numbers)

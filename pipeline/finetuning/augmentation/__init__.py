@@ -1,1 +1,0 @@
-"""Augmentation: other versions of an image, drawn from (seed, epoch, image)."""

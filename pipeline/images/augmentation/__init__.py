@@ -1,0 +1,1 @@
+"""Augmentation: other versions of an image, drawn from (seed, epoch or view, image)."""
