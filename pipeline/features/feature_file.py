@@ -144,6 +144,13 @@ def write_features(
     """
 
     def fill(file: h5py.File, output: OutputFile) -> None:
+        if contents.views is not None:  # first: who watches the features has then seen all blocks
+            of_row = (len(contents.views.augmented), n_features)
+            view_hasher = hashlib.sha256()
+            shape = (len(contents.images), *of_row)
+            write_rows(file, "views", view_blocks, shape, output, view_hasher)
+            file.attrs["views"] = json.dumps(asdict(contents.views))
+            file.attrs["views_sha256"] = view_hasher.hexdigest()
         hasher = hashlib.sha256()
         write_rows(file, "features", blocks, (len(contents.images), n_features), output, hasher)
         write_images(file, contents.images)
@@ -160,14 +167,8 @@ def write_features(
             file, "retired/features", retired_blocks, (len(contents.retired), n_features), output
         )
         if contents.views is not None:
-            of_row = (len(contents.views.augmented), n_features)
-            view_hasher = hashlib.sha256()
-            shape = (len(contents.images), *of_row)
-            write_rows(file, "views", view_blocks, shape, output, view_hasher)
-            shape = (len(contents.retired), *of_row)
+            shape = (len(contents.retired), len(contents.views.augmented), n_features)
             write_rows(file, "retired/views", retired_view_blocks, shape, output)
-            file.attrs["views"] = json.dumps(asdict(contents.views))
-            file.attrs["views_sha256"] = view_hasher.hexdigest()
         if contents.entries is not None:
             write_entries(file, contents.entries)
         if contents.shard is not None:

@@ -260,7 +260,7 @@ def test_where_the_data_set_is_not_there_the_shards_own_probes_are_kept(photos, 
 
 def test_shard_that_is_written_anew_while_it_is_merged_is_an_error(photos, tmp_path, monkeypatch):
     shards = extract_shards(photos, tmp_path)
-    real = merging.write_features
+    real = merging.write_contents
 
     def replace_one(*arguments):
         copy = shards[1].with_suffix(".copy")
@@ -268,7 +268,7 @@ def test_shard_that_is_written_anew_while_it_is_merged_is_an_error(photos, tmp_p
         copy.rename(shards[1])
         real(*arguments)
 
-    monkeypatch.setattr(merging, "write_features", replace_one)
+    monkeypatch.setattr(merging, "write_contents", replace_one)
     with pytest.raises(FeatureFileError, match=f"{shards[1]} was written anew"):
         merge(shards, output=tmp_path / "merged.h5")
     assert not (tmp_path / "merged.h5").exists()
