@@ -34,6 +34,17 @@ def open_views(
     return FeatureRows(file.views, max(1, memory)) if options.views else None
 
 
+def require_no_views(file: FeatureFile, options: ViewOptions) -> None:
+    """Raises a FeatureFileError where a sweep would choose by other heads than it then writes."""
+    if options.tta or (file.views is not None and options.views):
+        raise FeatureFileError(
+            "A sweep tries heads on images as they are. Expected `views=False`, which fits its "
+            f"best on these, too, or a feature file without views. Received: {file.path}"
+            + (" with `tta=True`" if options.tta else "")
+            + "\nFit what it chose on the views by itself, without a sweep."
+        )
+
+
 def _require_no_views(joined: JoinedFeatures, options: ViewOptions) -> None:
     """Raises a FeatureFileError where views of joined files would be used."""
     viewed = [one.file.path for one in joined.files if one.file.views is not None]

@@ -237,3 +237,12 @@ def test_joined_files_are_fitted_without_views_or_not_at_all(few, tmp_path):
     assert not (tmp_path / "run").exists()
     run = frostline.fit_head(files, join=True, views=False, C=1.0, output=tmp_path / "run")
     assert frostline.open_run(run).manifest.views is None
+
+
+def test_a_sweep_says_that_it_tries_heads_without_views(few, tmp_path):
+    extract(few, tmp_path / "a.h5", views=THREE)
+    grid = {"ridge": {"alpha": [1.0, 10.0]}}
+    for options in ({}, {"tta": True}):
+        with pytest.raises(FeatureFileError, match=r"tries heads on images.*`views=False`.*a\.h5"):
+            frostline.sweep_heads(tmp_path / "a.h5", grid, output=tmp_path / "run", **options)
+    assert not (tmp_path / "run").exists()

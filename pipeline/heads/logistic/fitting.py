@@ -69,15 +69,19 @@ def fit_logreg(
         rows.is_val,
         rows.class_names,
         C="auto" if options.C is None else options.C,
-        # Of an image's n views each counts 1/n of it: the penalty is that of images.
-        class_weight=weigh_every_class(
-            options.class_weight, rows.labels[rows.is_train], rows.class_names
-        )
-        / rows.n_views,
+        class_weight=_weigh(rows, options),
         random_state=seed,
         on_progress=on_progress,
     )
     return _to_chosen_head(fit, "val" if options.C is None else "user")
+
+
+def _weigh(rows: TrainingRows, options: LogregOptions) -> np.ndarray:
+    """The weight of a row of each class: of an image's n views each counts 1/n of it, so that the
+    penalty is that of images.
+    """
+    labels = rows.labels[rows.is_train]
+    return weigh_every_class(options.class_weight, labels, rows.class_names) / rows.n_views
 
 
 def fit_logreg_path(
@@ -88,8 +92,7 @@ def fit_logreg_path(
     check_rows(
         rows.features, rows.labels, rows.is_train, rows.is_val, rows.class_names, needs_val=False
     )
-    labels = rows.labels[rows.is_train]
-    weights = weigh_every_class(options[0].class_weight, labels, rows.class_names) / rows.n_views
+    weights = _weigh(rows, options[0])
     with one_blas_thread():
         start = _start(
             Rows(rows.features, rows.labels, rows.is_train, rows.is_val, weights), on_progress

@@ -20,7 +20,6 @@ from pipeline.heads.sweep.swept_files import (
     SweptFile,
     describe_files,
     describe_hidden,
-    describe_views,
     require_unchanged,
 )
 from pipeline.heads.sweep.tables import write_tables
@@ -132,7 +131,7 @@ def sweep_heads(
             outcomes = work.finish(read_back, on_progress, on_note)
             tried = rank(files, settings, outcomes)
             bias = _measure_bias(tried, divided)
-            notes = [*describe_hidden(divided.division.splits), *describe_views(files), *work.notes]
+            notes = [*describe_hidden(divided.division.splits), *work.notes]
             best = tried[0]
             selection = Selection(
                 "sweep",
@@ -148,11 +147,7 @@ def sweep_heads(
                 output=target,
                 force=force,
                 on_progress=on_progress,
-                options={
-                    **shared,
-                    **best.setting.options,
-                    **({"views": False} if best.file.has_views else {}),
-                },
+                options={**shared, **best.setting.options},
                 selection=selection,
             )
     seconds = time.perf_counter() - started
@@ -166,12 +161,6 @@ def _check(settings: list[Setting], shared: dict[str, Any], jobs: int | None) ->
             "A sweep chooses by validation images. Expected `grid` without `folds`. Received: both"
             "\nSweep first, then cross-validate the setting that was chosen.",
             "folds",
-        )
-    if checked.viewing.tta:
-        raise ParameterError(
-            "A sweep looks at the images as they are. Expected `grid` without `tta`. Received: both"
-            "\nSweep first, then fit the setting that was chosen with `tta=True`.",
-            "tta",
         )
     if jobs is not None and (isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 1):
         raise ParameterError(

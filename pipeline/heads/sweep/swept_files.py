@@ -14,6 +14,7 @@ from pipeline.features.sliced_rows import FeatureRows
 from pipeline.heads.divided_file import DividedFile, divide_file
 from pipeline.heads.fit_options import FitOptions
 from pipeline.heads.head import TrainingRows
+from pipeline.heads.views_of_file import require_no_views
 from pipeline.images.splits import NO_SPLIT, SPLITS, TRAIN, VAL
 from pipeline.system.printable import count
 
@@ -30,7 +31,6 @@ class SweptFile:
         n_features: of each image.
         n_bytes: of the file.
         name: tells it from the other files of the sweep.
-        has_views: whether it has augmented views, which a sweep leaves out.
     """
 
     path: Path
@@ -40,7 +40,6 @@ class SweptFile:
     n_features: int
     n_bytes: int
     name: str
-    has_views: bool = False
 
 
 def describe_files(
@@ -61,6 +60,7 @@ def describe_files(
     first: DividedFile | None = None
     for path in paths:
         with FeatureFile(path) as file:
+            require_no_views(file, checked.viewing)
             divided = divide_file(file.contents, path, checked, given)
             recipe = file.contents.recipe
             swept = SweptFile(
@@ -71,7 +71,6 @@ def describe_files(
                 file.n_features,
                 path.stat().st_size,
                 "",
-                file.views is not None,
             )
         if first is None:
             first = divided
@@ -174,16 +173,6 @@ def _require_unchanged(file: FeatureFile, swept: SweptFile) -> None:
             f"began with. Received: another one at {swept.path}\nRun the same command again: it "
             "sweeps the new file."
         )
-
-
-def describe_views(files: Sequence[SweptFile]) -> list[str]:
-    """Says that no head of a sweep is trained on views."""
-    if not any(one.has_views for one in files):
-        return []
-    return [
-        "A sweep trains on the images as they are, so views are left out. "
-        "`frostline.fit_head(FEATURES)` with the chosen setting trains on them, too."
-    ]
 
 
 def describe_hidden(splits: np.ndarray) -> list[str]:

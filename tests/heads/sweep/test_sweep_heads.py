@@ -32,8 +32,6 @@ from pipeline.heads.sweep.jobs import make_jobs
 from pipeline.heads.sweep.settings import list_settings
 from pipeline.heads.sweep.swept_files import describe_files, open_rows
 from pipeline.heads.sweep.unfinished import identify_sweep, keep_unfinished
-from pipeline.images.augmentation.augment import AUGMENTATION_VERSION
-from pipeline.images.augmentation.views import Views
 from pipeline.images.splits import TEST, VAL
 from pipeline.runs.run_folder import open_run
 from pipeline.system.locks import hold_lock_for_now
@@ -297,20 +295,3 @@ def test_a_second_process_at_the_same_sweep_is_told_who_is_at_it(features, monke
     (kept,) = names_in()
     with hold_lock_for_now(Path("runs") / kept), pytest.raises(LockedError):
         frostline.sweep_heads(features, GRID, jobs=1)
-
-
-def test_a_sweep_looks_at_images_as_they_are_and_says_so(features, tmp_path):
-    with_views = tmp_path / "views.h5"
-    extract(
-        features.parent / "photos", with_views, views=Views(3, "light", 0, AUGMENTATION_VERSION)
-    )
-    grid = {"logreg": {"C": [0.01, 1.0]}}
-    found = frostline.sweep_heads(with_views, grid, jobs=1, output=tmp_path / "swept")
-    assert any("views are left out" in note for note in found.notes)
-    plain = frostline.sweep_heads(features, grid, jobs=1, output=tmp_path / "plain")
-    assert [one.outcome.log_loss for one in found.tried] == [
-        one.outcome.log_loss for one in plain.tried
-    ]
-    assert found.winner.metrics == plain.winner.metrics
-    with pytest.raises(ParameterError, match="without `tta`"):
-        frostline.sweep_heads(with_views, grid, tta=True)
