@@ -77,9 +77,9 @@ def fit_head(
       python cli.py fit-head cache/scans-*.h5 --group-by '(patient[0-9]+)'
       python cli.py fit-head cache/photos-*.h5 --promise 0.98
       python cli.py fit-head cache/photos-*.h5 --shots 1,2,4,8,16
-      python cli.py fit-head cache/photos-*-views.h5 --tta
       python cli.py fit-head cache/photos-*.h5 --sweep
       python cli.py fit-head cache/photos-*.h5 --head dense --hidden 0,128,256 --sweep
+      python cli.py fit-head cache/photos-*-views.h5 --tta
       python cli.py fit-head cache/photos-*.h5 --merge cats+dogs=pets --classes pets,horses
       python cli.py fit-head photos-224.h5 photos-288.h5 --join
     """

@@ -143,9 +143,9 @@ def write_head_run(
             temperature=fitted.temperature,
             promise=promise,
             question=question,
+            selection=None if selection is None else selection.bias,
             views=contents.views if viewing.views else None,
             tta=contents.views if viewing.tta else None,
-            selection=None if selection is None else selection.bias,
             further_backbones=[other.backbone for other in further],
         )
         if selection is not None:

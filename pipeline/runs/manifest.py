@@ -192,9 +192,9 @@ class Manifest:
         temperature: that the scores of the head in its files are divided by, 1 = they are left.
         promise: of the answers; None where every image gets one.
         question: what was asked, where it is not what the feature file's labels ask.
+        selection: of the best of a sweep, by how much being chosen flatters it.
         views: that the head was fitted on; None where it was on images as they are alone.
         tta: views of an image whose probabilities are averaged; None where view 0 alone is asked.
-        selection: of the best of a sweep, by how much being chosen flatters it.
         further_backbones: those whose features stand behind the first one's, in their order;
             empty where the head takes the features of one.
         version: of the format.
@@ -227,9 +227,9 @@ class Manifest:
     temperature: float = 1.0
     promise: PromisePart | None = None
     question: Question | None = None
+    selection: SelectionBias | None = None
     views: Views | None = None
     tta: Views | None = None
-    selection: SelectionBias | None = None
     further_backbones: list[UsedBackbone] = field(default_factory=list)
     version: int = VERSION
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.errors import FrostlineError
-from pipeline.heads.cross_fitting import predict_rows
 from pipeline.heads.head import ChosenHead, TrainingRows
 from pipeline.heads.sweep.outcomes import Outcome, make_failure, save_outcome
 from pipeline.heads.sweep.settings import Setting
+from pipeline.heads.view_rows import predict_rows
 from pipeline.runs.scores import log_losses
 from pipeline.system.progress import OnProgress
 

@@ -6,8 +6,10 @@ import zipfile
 import keras
 import numpy as np
 import pytest
+from conftest import call
 from sklearn.metrics import log_loss
 
+from benchmarks.stand_in import extract
 from pipeline.backbones.safe_loading import load_keras_model_safely
 from pipeline.errors import ParameterError, RunError, SplitError
 from pipeline.heads.dense.graphs import call_in_training
@@ -379,3 +381,16 @@ def test_views_of_training_images_train_the_head_and_are_not_scored():
     )
     assert found.metrics["val"].accuracy == 1.0
     assert found.metrics["train"].accuracy == 0.5
+
+
+def test_a_sweep_tries_it_like_any_other_head(photos, tmp_path):
+    """One that never gets far, so that it is not fitted a second time."""
+    extract(photos, tmp_path / "f.h5")
+    words = ("--head", "dense,class-mean", "--hidden", 4, "--epochs", 1, "--learning-rate", "1e-9")
+    outcome = call("fit-head", tmp_path / "f.h5", *words, "--jobs", 1, "--output", "swept")
+    assert outcome.exit_code == 0, outcome.stderr
+    best, dense = json.loads((tmp_path / "swept/sweep.json").read_text())["settings"]
+    assert (best["head"], dense["head"]) == ("class-mean", "dense")
+    assert dense["options"] == {"hidden_units": 4, "learning_rate": 1e-9, "epochs": 1}
+    assert dense["chosen"].startswith("epoch ")
+    assert dense["val_log_loss"] == pytest.approx(np.log(3), abs=1e-3)  # as good as a guess

@@ -241,18 +241,6 @@ def test_a_setting_that_fails_is_told_of_and_never_wins(features):
         frostline.sweep_heads(features, {"ridge": {"alpha": [1e-30, 1e-29]}}, jobs=1)
 
 
-def test_a_dense_head_is_swept_like_any_other(features):
-    """One that never gets far, so that it is not fitted a second time."""
-    words = ("--head", "dense,class-mean", "--hidden", 4, "--epochs", 1, "--learning-rate", "1e-9")
-    outcome = call("fit-head", features, *words, "--jobs", 1, "--output", "swept")
-    assert outcome.exit_code == 0, outcome.stderr
-    best, dense = read_settings("swept")
-    assert (best["head"], dense["head"]) == ("class-mean", "dense")
-    assert dense["options"] == {"hidden_units": 4, "learning_rate": 1e-9, "epochs": 1}
-    assert dense["chosen"].startswith("epoch ")
-    assert dense["val_log_loss"] == pytest.approx(np.log(3), abs=1e-3)  # as good as a guess
-
-
 @pytest.mark.parametrize(
     ("words", "said"),
     [
