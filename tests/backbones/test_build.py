@@ -69,7 +69,15 @@ def b0_files(keras_b0, tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("file", ["notop.h5", "model.h5", "model.weights.h5", "model.keras"])
+@pytest.mark.parametrize(
+    "file",
+    [
+        "notop.h5",
+        "model.keras",
+        pytest.param("model.h5", marks=pytest.mark.slow),
+        pytest.param("model.weights.h5", marks=pytest.mark.slow),
+    ],
+)
 def test_efficientnetb0_equals_what_keras_builds_from_the_same_file(file, b0_files):
     """Keras adds a Rescaling only where it believes that the weights are its own."""
     expected = np.asarray(_keras_b0_as_from_imagenet(b0_files / file)(random_images()))
@@ -107,7 +115,7 @@ def test_weights_in_keras_home_are_those_of_the_file(b0_files, tmp_path, monkeyp
     )
 
 
-@pytest.mark.parametrize("file", ["top.h5", "top.weights.h5"])
+@pytest.mark.parametrize("file", ["top.h5", pytest.param("top.weights.h5", marks=pytest.mark.slow)])
 def test_a_file_with_the_classifier_gives_the_same_features(file, b0_files):
     backbone = get_backbone("efficientnetb0")
     expected = features_of(
@@ -248,6 +256,7 @@ print(hashlib.sha256(b"".join(w.numpy().tobytes() for w in model.weights)).hexdi
 """
 
 
+@pytest.mark.slow
 def test_random_weights_are_the_same_in_a_new_process(capsys):
     result = subprocess.run(
         [sys.executable, "-c", HASH_OF_RANDOM_WEIGHTS],

@@ -204,6 +204,7 @@ def test_weights_that_lack_the_classifier_or_are_for_other_images_say_so(vgg16_w
         build_embedding_model(recipe, weights)
 
 
+@pytest.mark.slow
 def test_extract_takes_layer_and_pooling_and_its_recipe_has_them(tmp_path):
     for number in range(4):
         save_image(tmp_path / "photos" / "a" / f"{number}.png", seed=number)

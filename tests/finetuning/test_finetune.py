@@ -174,7 +174,7 @@ def test_too_high_a_rate_is_lowered_until_it_stops_and_is_never_worse(fitted, tm
     assert finetuned.log_loss <= frozen.log_loss + 1e-6
 
 
-@pytest.mark.parametrize("stage", ["validation", "the end"])
+@pytest.mark.parametrize("stage", ["the end", pytest.param("validation", marks=pytest.mark.slow)])
 def test_out_of_memory_says_which_batch_size_to_try(fitted, tmp_path, monkeypatch, stage):
     call = TrunkAndTop.call
 
@@ -442,6 +442,7 @@ def probabilities(run):
     return np.array([[float(row[name]) for name in ("blue", "green", "red")] for row in rows])
 
 
+@pytest.mark.slow
 def test_dense_head_that_learns_nothing_stays_as_it_was(extracted, tmp_path):
     fitting = ("fit-head", extracted / "features.h5", "--head", "dense", "--hidden", 8)
     outcome = call(*fitting, "--epochs", 10, "--output", tmp_path / "dense")
@@ -479,6 +480,7 @@ def test_a_winner_that_is_worse_as_the_model_that_is_kept_gives_way_to_the_froze
     np.testing.assert_allclose(probabilities(tmp_path / "run"), probabilities(finetuned), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_half_precision_features_are_fine_tuned_and_saved_in_float32(fitted, tmp_path):
     """And what was killed before its first checkpoint begins from the start."""
     shutil.copytree(fitted, tmp_path / "run")

@@ -12,7 +12,11 @@ from conftest import call
 
 ROOT = Path(__file__).resolve().parents[2]
 # What a shell starts in the background ignores Ctrl-C, and so do its children, these tests.
-HEAR = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+HEAR = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which nohup ignores
+"""
 PROGRAM = """
 import sys, time, click
 from pipeline.commands.shared import Command, Program

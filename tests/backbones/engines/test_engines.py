@@ -67,7 +67,9 @@ def test_bfloat16_is_as_near_as_eight_bits_can_be(model):
     assert has_units == (not any("no units for bfloat16" in note for note in embed.notes))
 
 
-@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize(
+    "precision", ["mixed_bfloat16", pytest.param("float32", marks=pytest.mark.slow)]
+)
 def test_equal_images_give_equal_bits_alone_in_any_batch_and_on_any_stream(model, precision):
     network = Network(lambda: model, precision)
     pixels = np.random.default_rng(1).integers(0, 256, (11, 32, 32, 3), np.uint8)

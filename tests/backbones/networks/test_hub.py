@@ -281,7 +281,7 @@ def test_extraction_from_a_preset_names_it_and_a_second_one_has_nothing_to_do(pr
     assert len(outcome.stdout.splitlines()) == 1 + 3
 
 
-@pytest.mark.parametrize("name", ["swin", "mit"])
+@pytest.mark.parametrize("name", ["swin", pytest.param("mit", marks=pytest.mark.slow)])
 def test_fine_tuning_what_cannot_be_saved_is_refused_before_it_starts(name, presets, tmp_path):
     photos = make_photos(tmp_path / "photos", n_per_class=6)
     outcome = call(
