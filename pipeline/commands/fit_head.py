@@ -49,6 +49,8 @@ if TYPE_CHECKING:
         "run. Commas in an option of heads are a sweep, too: --C 0.1,1,10.")  # fmt: skip
 @option("--jobs", type=whole_number(least=1), help="Processes of a sweep at once.",
         default_words="a core each, as far as memory goes")  # fmt: skip
+@option("--scheduler", metavar="ADDRESS", help="Of a sweep: address of a Dask scheduler, such as "
+        "tcp://10.0.0.1:8786: its workers fit the settings.")  # fmt: skip
 @option("--seeds", type=whole_number(least=1), default=5, help="Draws of each of --shots.")
 @output_option
 @force_option
@@ -63,6 +65,7 @@ def fit_head(
     seeds: int,
     grid: str | None,
     jobs: int | None,
+    scheduler: str | None,
     output: Path | None,
     force: bool,
     as_json: bool,
@@ -85,10 +88,11 @@ def fit_head(
     """
     options = options_of_heads(None if grid is not None else head)
     sweep = find_sweep(head, grid, options)
-    _refuse_what_does_not_go_together(sweep is not None, join, shots, jobs)
+    _refuse_what_does_not_go_together(sweep is not None, join, shots, jobs, scheduler)
     writing = {"memory": _parse_memory(memory), "output": output, "force": force}
     if sweep is not None:
-        _show_sweep(terminal, features, {**sweep, **options, **writing, "jobs": jobs}, as_json)
+        where = {"jobs": jobs, "scheduler": scheduler}
+        _show_sweep(terminal, features, {**sweep, **options, **writing, **where}, as_json)
     elif shots is not None:
         settings = {"join": join, "head": head[0], "output": output, **options}
         _show_shots(terminal, features, shots, {"seeds": seeds, **settings}, as_json)
@@ -97,7 +101,7 @@ def fit_head(
 
 
 def _refuse_what_does_not_go_together(
-    is_sweep: bool, join: bool, shots: str | None, jobs: int | None
+    is_sweep: bool, join: bool, shots: str | None, jobs: int | None, scheduler: str | None
 ) -> None:
     if is_sweep and join:
         raise click.UsageError(
@@ -105,8 +109,9 @@ def _refuse_what_does_not_go_together(
         )
     if is_sweep and shots is not None:
         raise click.UsageError("Few images choose nothing. Expected --shots without a sweep.")
-    if not is_sweep and jobs is not None:
-        raise click.UsageError("--jobs is of a sweep. Expected --sweep, or commas, with it.")
+    for flag, value in (("--jobs", jobs), ("--scheduler", scheduler)):
+        if not is_sweep and value is not None:
+            raise click.UsageError(f"{flag} is of a sweep. Expected --sweep, or commas, with it.")
 
 
 def _fit_one(

@@ -9,7 +9,7 @@ import pickle
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -17,10 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.errors import ClusterError, MissingExtraError
+from pipeline.errors import ClusterError
 from pipeline.features.embed import Embedded, MakeEmbedder
 from pipeline.features.spread.cluster_checks import (
-    describe_other_frostline,
     require_equal,
     require_visible,
 )
@@ -28,20 +27,18 @@ from pipeline.features.spread.cluster_worker import (
     Answer,
     ClusterJob,
     Passport,
-    describe_frostline,
     embed_on_worker,
     embed_pixels_on_worker,
     introduce,
 )
+from pipeline.features.spread.scheduler import GLANCE_SECONDS, Cluster, connect
 from pipeline.images.decoding.read_batches import ReaderSettings
 from pipeline.recipe import EngineRecord
 from pipeline.system.printable import printable
 
 IMAGES_PER_TASK = 64  # a task costs the scheduler about a millisecond
 N_PROBES = 16
-WAIT_SECONDS = 60.0  # for a scheduler to answer, and for a first or another worker
 _LOOK_AHEAD = 4  # batches for each thread of the workers
-_GLANCE_SECONDS = 2.0  # between looks at which workers there are
 
 
 class EmbedOnCluster:
@@ -64,21 +61,21 @@ class EmbedOnCluster:
         self._job = ClusterJob(pickle.dumps(make_embedder), batch_size, settings)
         self._scheduler = scheduler
         self._open = ExitStack()
-        self._client: Any = None
+        self._cluster: Cluster
         self._accepted: Passport | None = None  # each worker's must be like it
-        self._seen = -_GLANCE_SECONDS, 0  # when the threads were counted, and how many there were
+        self._seen = -GLANCE_SECONDS, 0  # when the threads were counted, and how many there were
         self.n_features = self.batch_size = self.images_per_task = 0
         self.record = EngineRecord()
         self.notes: list[str] = []
 
     def __enter__(self) -> "EmbedOnCluster":
         with ExitStack() as stack:
-            self._client = stack.enter_context(_connect(self._scheduler))
-            self._require_same_frostline()
+            self._cluster = stack.enter_context(connect(self._scheduler))
+            self._cluster.require_same_frostline()
             passport = self._compare_workers()
             self.n_features, self.batch_size, per_task = passport.numbers
             self.images_per_task = -(-IMAGES_PER_TASK // per_task) * per_task
-            n_workers, n_threads = self._count_workers()
+            n_workers, n_threads = self._cluster.count_workers()
             self.record = replace(passport.record, n_threads=n_threads)
             self.notes = [
                 f"{n_workers:,} worker(s) of {self._scheduler}, {n_threads:,} thread(s): "
@@ -118,8 +115,8 @@ class EmbedOnCluster:
 
     def embed(self, pixels: np.ndarray) -> np.ndarray:
         """Rows of decoded images, as a worker's network gives them."""
-        future = self._client.submit(embed_pixels_on_worker, self._job, pixels, pure=False)
-        rows: np.ndarray = self._wait_for(future)
+        future = self._cluster.client.submit(embed_pixels_on_worker, self._job, pixels, pure=False)
+        rows: np.ndarray = self._cluster.wait_for(future)
         return rows
 
     def advise(self) -> list[str]:
@@ -128,7 +125,7 @@ class EmbedOnCluster:
 
     def _submit(self, job: ClusterJob, batch: list[Path]) -> Any:
         expected = "" if self._accepted is None else self._accepted.seal
-        return self._client.submit(embed_on_worker, job, batch, expected, pure=False)
+        return self._cluster.client.submit(embed_on_worker, job, batch, expected, pure=False)
 
     def _take(self, batch: list[Path], future: Any) -> tuple[list[Path], Embedded]:
         """What became of a batch; one that workers died of is tried again, each image in a process
@@ -137,11 +134,11 @@ class EmbedOnCluster:
         from distributed import KilledWorker
 
         try:
-            answer: Answer = self._wait_for(future)
+            answer: Answer = self._cluster.wait_for(future)
         except KilledWorker:
             isolated = replace(self._job, settings=replace(self._job.settings, isolate=True))
             try:
-                answer = self._wait_for(self._submit(isolated, batch))
+                answer = self._cluster.wait_for(self._submit(isolated, batch))
             except KilledWorker as error:
                 raise ClusterError(
                     f"Workers died again and again of the same {len(batch):,} images. Expected "
@@ -168,116 +165,24 @@ class EmbedOnCluster:
             EngineError: one differs from the first.
         """
         asked = {
-            address: self._client.submit(
+            address: self._cluster.client.submit(
                 introduce, self._job, workers=[address], allow_other_workers=False, pure=False
             )
-            for address in sorted(self._list_workers())
+            for address in sorted(self._cluster.list_workers())
         }
         passports: list[Passport] = []
         for address, future in asked.items():
-            found = self._wait_for(future, needed=address)
+            found = self._cluster.wait_for(future, needed=address)
             if found is not None:
                 self._check(found, passports[0] if passports else None)
                 passports.append(found)
         if not passports:
-            raise ClusterError(self._say_that_no_worker("is left"))
+            raise self._cluster.no_worker("is left")
         return passports[0]
-
-    def _require_same_frostline(self) -> None:
-        deadline = time.monotonic() + WAIT_SECONDS
-        while not self._list_workers():
-            if time.monotonic() > deadline:
-                raise ClusterError(self._say_that_no_worker("has joined"))
-            time.sleep(0.2)
-        here = describe_frostline()
-        said = self._client.run(describe_frostline, on_error="return")
-        others = {address: found for address, found in said.items() if found != here}
-        if others:
-            raise ClusterError(describe_other_frostline(others))
-
-    def _wait_for(self, future: Any, needed: str | None = None) -> Any:
-        """What a task gives; whoever waits is told when there is nobody left to do it.
-
-        Args:
-            needed: the one worker that can; None comes back where it is gone.
-        """
-        from distributed import CancelledError
-
-        lonely_since: float | None = None
-        while True:
-            try:
-                return future.result(timeout=_GLANCE_SECONDS)
-            except CancelledError as error:
-                raise ClusterError(_describe_loss(self._scheduler)) from error
-            except TimeoutError:
-                if future.status == "error":  # the task's own
-                    raise
-                workers = self._list_workers()
-            if needed is not None and needed not in workers:
-                return None
-            now = time.monotonic()
-            lonely_since = None if workers else lonely_since or now
-            if lonely_since is not None and now - lonely_since > WAIT_SECONDS:
-                raise ClusterError(self._say_that_no_worker("is left"))
-
-    def _list_workers(self) -> dict[str, int]:
-        """Address and threads of each worker that is there now."""
-        with _loss_named(self._scheduler):
-            return dict(self._client.nthreads())
-
-    def _count_workers(self) -> tuple[int, int]:
-        workers = self._list_workers()
-        return len(workers), sum(workers.values())
 
     def _count_threads(self) -> int:
         then, n_threads = self._seen
-        if time.monotonic() - then >= _GLANCE_SECONDS:
-            n_threads = self._count_workers()[1]
+        if time.monotonic() - then >= GLANCE_SECONDS:
+            n_threads = self._cluster.count_workers()[1]
             self._seen = time.monotonic(), n_threads
         return n_threads
-
-    def _say_that_no_worker(self, what: str) -> str:
-        return (
-            f"No worker of {self._scheduler} {what}. Expected one within {WAIT_SECONDS:g} seconds."
-            f"\nStart some: dask worker {self._scheduler}\nWhat was finished is kept."
-        )
-
-
-@contextmanager
-def _connect(scheduler: str) -> Iterator[Any]:
-    """A client of the scheduler."""
-    try:
-        from distributed import Client
-    except ImportError:
-        raise MissingExtraError(
-            "A cluster needs the package distributed, which is not installed. Expected the extra "
-            f"`dask`. Received: `scheduler={scheduler}`\nInstall it: pip install '.[dask]'"
-        ) from None
-    try:
-        client = Client(scheduler, timeout=WAIT_SECONDS / 4, set_as_default=False)
-    except (OSError, ValueError, TimeoutError) as error:
-        raise ClusterError(
-            "No scheduler answers there. Expected the address that `dask scheduler` prints, such "
-            f"as tcp://10.0.0.1:8786. Received: `scheduler={scheduler}` ({error})\n"
-            "Is it started, and does a firewall let its port through?"
-        ) from error
-    try:
-        yield client
-    finally:
-        client.close(timeout=2)
-
-
-@contextmanager
-def _loss_named(scheduler: str) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, TimeoutError) as error:
-        raise ClusterError(_describe_loss(scheduler)) from error
-
-
-def _describe_loss(scheduler: str) -> str:
-    return (
-        f"The scheduler is lost. Expected it to answer to the end. Received: nothing more from "
-        f"{scheduler}\nWhat was finished is kept. Start it and its workers again, and then the "
-        "same command."
-    )

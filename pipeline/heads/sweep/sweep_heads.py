@@ -77,6 +77,7 @@ def sweep_heads(
     *,
     heads: Sequence[str] | None = None,
     jobs: int | None = None,
+    scheduler: str | None = None,
     memory: int | str | None = None,
     output: str | Path | None = None,
     force: bool = False,
@@ -96,6 +97,8 @@ def sweep_heads(
             such), each a value or a list of values, of which every combination is tried.
         heads: names of the heads to try, None = those of the grid.
         jobs: processes at once, None = a core each, as far as memory goes.
+        scheduler: address of a `dask.distributed` scheduler, whose workers fit the settings in
+            place of processes here (extra `dask`).
         memory: as of `fit_head`; the processes share it.
         output: the run's folder, None for `runs/DATA-BACKBONE-sweep-NUMBER`.
         force: overwrite what is there.
@@ -112,6 +115,7 @@ def sweep_heads(
         HeadError: no such head, or none of the settings could be fitted.
         DatasetError: several files do not hold the same images, or these have fewer than two
             classes.
+        ClusterError: no scheduler answers, no worker is left, or one has another Frostline.
         FeatureFileError, SplitError, PromiseError, RunError, LockedError: as of `fit_head`.
     """
     started = time.perf_counter()
@@ -119,14 +123,14 @@ def sweep_heads(
     paths = [Path(one) for one in several]
     shared, of_heads = sort_options(options)
     settings = list_settings(grid, heads, of_heads)
-    checked = _check(settings, shared, jobs)
+    checked = _check(settings, shared, jobs, scheduler)
     target = None if output is None else as_path(output, "output")
     with claim_output(target, force=force):
         require_memory(SCIPY_BYTES, "Fitting heads")
         files, divided = describe_files(paths, checked, shared)
         settings = _check_weights(settings, divided)
         with keep_unfinished(identify_sweep(files, settings, divided), target) as folder:
-            work = Work(files, settings, divided, jobs, memory, folder)
+            work = Work(files, settings, divided, jobs, memory, folder, scheduler)
             read_back = work.read_back()
             outcomes = work.finish(read_back, on_progress, on_note)
             tried = rank(files, settings, outcomes)
@@ -154,7 +158,9 @@ def sweep_heads(
     return Sweep(tried, bias, winner, files, len(read_back), notes, seconds)
 
 
-def _check(settings: list[Setting], shared: dict[str, Any], jobs: int | None) -> FitOptions:
+def _check(
+    settings: list[Setting], shared: dict[str, Any], jobs: int | None, scheduler: str | None
+) -> FitOptions:
     checked = check_fit_options(settings[0].head, shared | settings[0].options)
     if checked.folding.folds is not None:
         raise ParameterError(
@@ -165,6 +171,12 @@ def _check(settings: list[Setting], shared: dict[str, Any], jobs: int | None) ->
     if jobs is not None and (isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 1):
         raise ParameterError(
             f"Expected `jobs` to be a whole number, at least 1. Received: {jobs!r}", "jobs"
+        )
+    if jobs is not None and scheduler is not None:
+        raise ParameterError(
+            "Workers of a scheduler fit as many settings at once as they have threads. Expected "
+            f"`jobs` or `scheduler`. Received: `jobs={jobs}` and `scheduler={scheduler}`",
+            "jobs",
         )
     return checked
 

@@ -4,10 +4,12 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
 from pathlib import Path
 
+from pipeline.errors import ParameterError
 from pipeline.heads.divided_file import DividedFile
 from pipeline.heads.fit_head import count_bytes
 from pipeline.heads.sweep.in_parallel import count_processes, run_jobs
 from pipeline.heads.sweep.jobs import make_jobs
+from pipeline.heads.sweep.on_cluster import run_on_cluster
 from pipeline.heads.sweep.outcomes import Outcome, read_outcome
 from pipeline.heads.sweep.settings import Setting
 from pipeline.heads.sweep.swept_files import SweptFile, open_rows
@@ -28,11 +30,13 @@ class Work:
         n_jobs: int | None,
         memory: int | str | None,
         folder: Path,
+        scheduler: str | None = None,
     ):
         self._files, self._settings = files, settings
         self._divided = divided
         self._n_jobs, self._memory = n_jobs, count_bytes(memory)
         self._folder = folder
+        self._scheduler = scheduler
         self._n_all = len(files) * len(settings)
         self.notes: list[str] = []
 
@@ -71,7 +75,14 @@ class Work:
         if not left:
             return
         jobs = make_jobs(left)
+        seed = self._divided.dividing.seed
         with open_rows(file, self._divided, self._memory) as (rows, is_whole):
+            if self._scheduler is not None:
+                _require_whole(is_whole, file)
+                elsewhere = run_on_cluster(rows, jobs, self._scheduler, seed, self._folder)
+                with closing(elsewhere) as found:
+                    yield from found
+                return
             n_bytes = 4 * len(rows.labels) * file.n_features
             n_jobs = count_processes(jobs, self._n_jobs, n_bytes, self._memory) if is_whole else 1
             if not is_whole and len(jobs) > 1:
@@ -79,7 +90,6 @@ class Work:
                     f"The features of {file.name} take more memory than may be used, so its "
                     "settings were fitted one after another."
                 )
-            seed = self._divided.dividing.seed
             with closing(run_jobs(rows, jobs, n_jobs, seed, self._folder, on_progress)) as found:
                 yield from found
 
@@ -89,4 +99,14 @@ class Work:
         return (
             f"Best of {n_done:,} so far: {self._settings[number]}{where}, validation log-loss "
             f"{best.log_loss:.4f}, accuracy {best.accuracy:.4f}"
+        )
+
+
+def _require_whole(is_whole: bool, file: SweptFile) -> None:
+    """Raises a ParameterError where the features cannot be sent to workers in one piece."""
+    if not is_whole:
+        raise ParameterError(
+            "The workers of a scheduler are sent all features. Expected `memory` that holds those "
+            f"of {file.name}. Received: less\nSweep without `scheduler`, or allow more.",
+            "memory",
         )

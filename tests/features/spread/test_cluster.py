@@ -27,7 +27,7 @@ from benchmarks.stand_in import RECIPE, StandIn, extract
 from pipeline.errors import ClusterError, EngineError, MissingExtraError
 from pipeline.features import finished_rows
 from pipeline.features.open_embedding import Workers
-from pipeline.features.spread import cluster
+from pipeline.features.spread import cluster, scheduler
 from pipeline.features.spread.cluster_checks import (
     describe_other_frostline,
     require_equal,
@@ -183,7 +183,7 @@ def test_image_that_a_worker_cannot_see_is_named(workers, photos, tmp_path):
 
 
 def test_where_no_scheduler_answers_is_said(photos, tmp_path, monkeypatch):
-    monkeypatch.setattr(cluster, "WAIT_SECONDS", 1.0)
+    monkeypatch.setattr(scheduler, "WAIT_SECONDS", 1.0)
     for address in ("tcp://127.0.0.1:9", "nonsense", "ftp://127.0.0.1:9"):
         with pytest.raises(ClusterError, match="No scheduler answers there") as error:
             extract_on(address, photos, tmp_path / "a.h5")
