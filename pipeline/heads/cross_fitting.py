@@ -9,8 +9,8 @@ from pipeline.heads.folds import assign_folds, hold_some_out
 from pipeline.heads.head import ChosenHead, FeatureArray, Head, TrainingRows
 from pipeline.heads.options import FoldOptions
 from pipeline.heads.registry import HeadKind
-from pipeline.heads.training_rows import check_rows
-from pipeline.heads.view_rows import add_views, predict_rows
+from pipeline.heads.rows.training_rows import check_rows
+from pipeline.heads.rows.view_rows import add_views, predict_rows
 from pipeline.runs.out_of_fold import OutOfFold
 from pipeline.system.progress import OnProgress
 

@@ -11,13 +11,13 @@ import numpy as np
 
 from pipeline.errors import ParameterError
 from pipeline.features.options import SplitOptions
-from pipeline.heads.arrange_rows import arrange_rows
 from pipeline.heads.cross_fitting import Fitting, cross_fit
 from pipeline.heads.head import ChosenHead, FeatureArray, Head, TrainingRows
 from pipeline.heads.options import FoldOptions
 from pipeline.heads.registry import HEADS, HeadKind, find_head
-from pipeline.heads.training_rows import split_rows
-from pipeline.heads.view_rows import arrange_views
+from pipeline.heads.rows.arrange_rows import arrange_rows
+from pipeline.heads.rows.training_rows import split_rows
+from pipeline.heads.rows.view_rows import arrange_views
 from pipeline.images.splits import TRAIN
 from pipeline.runs.fold_scores import FoldScores
 from pipeline.runs.out_of_fold import OutOfFold, score_out_of_fold

@@ -18,14 +18,14 @@ from pipeline.features.sliced_rows import FeatureRows
 from pipeline.features.split_notes import describe_small_classes
 from pipeline.features.split_rows import Division, count_images
 from pipeline.heads.class_weights import BALANCED
-from pipeline.heads.divided_file import divide_file
 from pipeline.heads.fit import Fit, fit
 from pipeline.heads.fit_options import FitOptions, check_fit_options
-from pipeline.heads.fitted_files import describe_files
 from pipeline.heads.registry import find_head
+from pipeline.heads.rows.divided_file import divide_file
+from pipeline.heads.rows.fitted_files import describe_files
+from pipeline.heads.rows.views_of_file import describe_views, open_views
 from pipeline.heads.selection import Selection
 from pipeline.heads.tempered import calibrate
-from pipeline.heads.views_of_file import describe_views, open_views
 from pipeline.heads.write_run import write_head_run
 from pipeline.images.splits import SPLITS, TEST, TRAIN, VAL
 from pipeline.runs.fold_scores import FoldScores

@@ -12,7 +12,7 @@ import numpy as np
 
 from pipeline.heads.fit import Fit, settle
 from pipeline.heads.head import Head
-from pipeline.heads.view_rows import average_views
+from pipeline.heads.rows.view_rows import average_views
 from pipeline.images.splits import VAL
 from pipeline.runs.calibration import apply_temperature, find_temperature, soften
 from pipeline.runs.scores import score_splits

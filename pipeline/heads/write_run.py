@@ -12,9 +12,9 @@ from pipeline.features.options import SplitOptions
 from pipeline.features.question import Question, QuestionOptions
 from pipeline.features.split_rows import Division
 from pipeline.heads.fit import Fit
-from pipeline.heads.fitted_files import FurtherFile
 from pipeline.heads.options import FoldOptions, ViewOptions
 from pipeline.heads.registry import find_head
+from pipeline.heads.rows.fitted_files import FurtherFile
 from pipeline.heads.selection import Selection
 from pipeline.images.splits import NO_SPLIT, SPLITS, TRAIN
 from pipeline.recipe import name_backbones

@@ -238,7 +238,7 @@ def test_run_tells_of_the_file_that_was_opened_whatever_becomes_of_its_name(
             target.unlink()
         return divide_images(*arguments, **options)
 
-    monkeypatch.setattr("pipeline.heads.divided_file.divide_images", replace_and_divide)
+    monkeypatch.setattr("pipeline.heads.rows.divided_file.divide_images", replace_and_divide)
     result = fit_head(target, C=1.0, memory=1, output=tmp_path / "run")
     assert open_run(result).manifest.features.features_file_seal == seal
     assert read_probes(open_run(result)).features.shape[0] == 8

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from pipeline.backbones.keras_settings import keras_settings
 from pipeline.heads.head import FeatureArray
-from pipeline.heads.training_rows import split_rows
+from pipeline.heads.rows.training_rows import split_rows
 from pipeline.system.keras_on_tensorflow import keras
 
 

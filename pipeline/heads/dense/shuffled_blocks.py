@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from pipeline.heads.head import FeatureArray
-from pipeline.heads.training_rows import split_rows
+from pipeline.heads.rows.training_rows import split_rows
 
 # As large as the chunks of a feature file, so that none is read in vain.
 PIECE_BYTES = 128 * 1024

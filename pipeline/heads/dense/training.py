@@ -15,7 +15,7 @@ from pipeline.backbones.keras_settings import keras_settings
 from pipeline.heads.dense.graphs import compile_predict, compile_steps
 from pipeline.heads.dense.shuffled_blocks import draw_blocks
 from pipeline.heads.head import FeatureArray
-from pipeline.heads.training_rows import (
+from pipeline.heads.rows.training_rows import (
     LEAST_RELATIVE_SPREAD,
     check_rows,
     survey_rows,

@@ -14,8 +14,8 @@ import numpy as np
 from pipeline.heads.estimators.train_rows import RowsInMemory
 from pipeline.heads.folds import hold_out_in_turn
 from pipeline.heads.linear import LinearHead
+from pipeline.heads.rows.view_rows import spread_over_views
 from pipeline.heads.sharpness import find_sharpness
-from pipeline.heads.view_rows import spread_over_views
 from pipeline.runs.scores import clip_losses, softmax
 
 N_PARTS = 3

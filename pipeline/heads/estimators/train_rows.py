@@ -6,7 +6,7 @@ import numpy as np
 
 from pipeline.heads.class_weights import weigh_every_class
 from pipeline.heads.head import TrainingRows
-from pipeline.heads.training_rows import LEAST_RELATIVE_SPREAD, check_rows, survey_rows
+from pipeline.heads.rows.training_rows import LEAST_RELATIVE_SPREAD, check_rows, survey_rows
 from pipeline.system.progress import OnProgress
 
 

@@ -11,11 +11,11 @@ from pipeline.errors import ParameterError, SplitError
 from pipeline.features.feature_file import Contents
 from pipeline.features.joined_features import JoinedFeatures, open_features_to_fit
 from pipeline.features.sliced_rows import FeatureRows
-from pipeline.heads.divided_file import divide_file
 from pipeline.heads.fit import fit
 from pipeline.heads.fit_head import FeaturesToFit
 from pipeline.heads.fit_options import check_fit_options
-from pipeline.heads.views_of_file import open_views
+from pipeline.heads.rows.divided_file import divide_file
+from pipeline.heads.rows.views_of_file import open_views
 from pipeline.images.splits import NO_SPLIT, SPLITS, TEST, TRAIN, VAL
 from pipeline.recipe import name_backbones
 from pipeline.runs.run_folder import claim_output, new_run

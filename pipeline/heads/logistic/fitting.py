@@ -25,7 +25,7 @@ from pipeline.heads.logistic.strength_path import (
     search_strength,
 )
 from pipeline.heads.options import LogregOptions
-from pipeline.heads.training_rows import (
+from pipeline.heads.rows.training_rows import (
     LEAST_RELATIVE_SPREAD,
     Survey,
     check_rows,

@@ -13,7 +13,7 @@ import numpy as np
 from pipeline.heads.head import FeatureArray
 from pipeline.heads.logistic.curvature import Curvature, find_stretches
 from pipeline.heads.logistic.quasi_newton import Pairs, Value, minimise
-from pipeline.heads.training_rows import Survey, split_rows
+from pipeline.heads.rows.training_rows import Survey, split_rows
 from pipeline.runs.scores import clip_losses
 from pipeline.system.parallel import count_cores, map_batches
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from pipeline.errors import ParameterError
 from pipeline.heads.head import FeatureArray
-from pipeline.heads.training_rows import split_rows
+from pipeline.heads.rows.training_rows import split_rows
 from pipeline.system.parallel import count_cores, map_batches
 from pipeline.system.progress import OnProgress
 

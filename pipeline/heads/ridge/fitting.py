@@ -22,8 +22,8 @@ from pipeline.heads.ridge.decomposition import (
     decompose,
 )
 from pipeline.heads.ridge.left_out import leave_units_out
+from pipeline.heads.rows.training_rows import check_rows, survey_rows
 from pipeline.heads.sharpness import find_sharpness
-from pipeline.heads.training_rows import check_rows, survey_rows
 from pipeline.system.progress import OnProgress
 
 N_STRENGTHS = 100

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import ParameterError
-from pipeline.heads.arrange_rows import arrange_rows
 from pipeline.heads.blas_threads import one_blas_thread
 from pipeline.heads.class_weights import weigh_every_class
 from pipeline.heads.head import FeatureArray
@@ -15,8 +14,9 @@ from pipeline.heads.options import RidgeOptions
 from pipeline.heads.ridge.decomposition import RidgeRows, decompose
 from pipeline.heads.ridge.fitting import list_strengths, require_strengths, require_two_units
 from pipeline.heads.ridge.left_out import leave_units_out
+from pipeline.heads.rows.arrange_rows import arrange_rows
+from pipeline.heads.rows.training_rows import check_rows, survey_rows
 from pipeline.heads.sharpness import find_sharpness
-from pipeline.heads.training_rows import check_rows, survey_rows
 from pipeline.images.splits import UNLABELLED
 from pipeline.runs.scores import softmax
 from pipeline.system.options import check_options

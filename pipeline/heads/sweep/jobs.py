@@ -9,9 +9,9 @@ import numpy as np
 
 from pipeline.errors import FrostlineError
 from pipeline.heads.head import ChosenHead, TrainingRows
+from pipeline.heads.rows.view_rows import predict_rows
 from pipeline.heads.sweep.outcomes import Outcome, make_failure, save_outcome
 from pipeline.heads.sweep.settings import Setting
-from pipeline.heads.view_rows import predict_rows
 from pipeline.runs.scores import log_losses
 from pipeline.system.progress import OnProgress
 

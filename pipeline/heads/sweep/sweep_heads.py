@@ -11,9 +11,9 @@ import numpy as np
 
 from pipeline.errors import ParameterError
 from pipeline.heads.class_weights import weigh_classes
-from pipeline.heads.divided_file import DividedFile
 from pipeline.heads.fit_head import FitResult, fit_and_write
 from pipeline.heads.fit_options import FitOptions, check_fit_options, sort_options
+from pipeline.heads.rows.divided_file import DividedFile
 from pipeline.heads.selection import Selection
 from pipeline.heads.sweep.settings import Setting, drop_idle_weights, list_settings
 from pipeline.heads.sweep.swept_files import (

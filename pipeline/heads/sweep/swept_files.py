@@ -11,10 +11,10 @@ import numpy as np
 from pipeline.errors import DatasetError, FeatureFileError, SplitError
 from pipeline.features.feature_file import FeatureFile
 from pipeline.features.sliced_rows import FeatureRows
-from pipeline.heads.divided_file import DividedFile, divide_file
 from pipeline.heads.fit_options import FitOptions
 from pipeline.heads.head import TrainingRows
-from pipeline.heads.views_of_file import require_no_views
+from pipeline.heads.rows.divided_file import DividedFile, divide_file
+from pipeline.heads.rows.views_of_file import require_no_views
 from pipeline.images.splits import NO_SPLIT, SPLITS, TRAIN, VAL
 from pipeline.system.printable import count
 

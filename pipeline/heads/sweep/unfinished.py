@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.heads.class_weights import BALANCED
-from pipeline.heads.divided_file import DividedFile
+from pipeline.heads.rows.divided_file import DividedFile
 from pipeline.heads.sweep.settings import Setting
 from pipeline.heads.sweep.swept_files import SweptFile
 from pipeline.runs.run_folder import RUNS_FOLDER, describe_software

@@ -5,8 +5,8 @@ from contextlib import closing
 from pathlib import Path
 
 from pipeline.errors import ParameterError
-from pipeline.heads.divided_file import DividedFile
 from pipeline.heads.fit_head import count_bytes
+from pipeline.heads.rows.divided_file import DividedFile
 from pipeline.heads.sweep.in_parallel import count_processes, run_jobs
 from pipeline.heads.sweep.jobs import make_jobs
 from pipeline.heads.sweep.on_cluster import run_on_cluster

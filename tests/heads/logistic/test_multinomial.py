@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 from pipeline.heads import training_rows
 from pipeline.heads.logistic.fitting import fit_logistic_head
 from pipeline.heads.logistic.multinomial import Regression, Rows, _compare
-from pipeline.heads.training_rows import survey_rows
+from pipeline.heads.rows.training_rows import survey_rows
 
 
 @pytest.fixture(autouse=True)

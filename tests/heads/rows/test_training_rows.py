@@ -5,7 +5,7 @@ import pytest
 
 from pipeline.errors import ParameterError, SplitError
 from pipeline.heads import training_rows
-from pipeline.heads.training_rows import check_rows, split_rows, survey_rows
+from pipeline.heads.rows.training_rows import check_rows, split_rows, survey_rows
 
 
 @pytest.fixture

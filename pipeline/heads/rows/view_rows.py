@@ -12,7 +12,7 @@ import numpy as np
 
 from pipeline.errors import ParameterError
 from pipeline.heads.head import FeatureArray, Head, TrainingRows
-from pipeline.heads.training_rows import split_rows
+from pipeline.heads.rows.training_rows import split_rows
 
 
 class RowsAndViews:

@@ -16,8 +16,8 @@ from pipeline.heads.head import TrainingRows
 from pipeline.heads.options import RidgeOptions
 from pipeline.heads.registry import HEADS
 from pipeline.heads.ridge.fitting import fit_ridge
+from pipeline.heads.rows.view_rows import RowsAndViews, add_views
 from pipeline.heads.tempered import TemperedHead, predict_averaged
-from pipeline.heads.view_rows import RowsAndViews, add_views
 
 N_IMAGES, N_FEATURES, N_AUGMENTED = 60, 5, 3
 NAMES = ["cat", "dog", "hen"]
