@@ -14,8 +14,8 @@ from sklearn.preprocessing import StandardScaler
 from pipeline.errors import HeadError, ParameterError, SplitError
 from pipeline.features.feature_file import FeatureFile
 from pipeline.features.opened_file import Features as FeaturesOfFile
-from pipeline.heads import training_rows
 from pipeline.heads.fit import fit
+from pipeline.heads.rows import training_rows
 from pipeline.runs.predictions import read_predictions
 from pipeline.runs.run_folder import open_run
 

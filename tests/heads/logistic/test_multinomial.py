@@ -8,9 +8,9 @@ from sklearn.metrics import log_loss
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from pipeline.heads import training_rows
 from pipeline.heads.logistic.fitting import fit_logistic_head
 from pipeline.heads.logistic.multinomial import Regression, Rows, _compare
+from pipeline.heads.rows import training_rows
 from pipeline.heads.rows.training_rows import survey_rows
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pipeline.errors import ParameterError, SplitError
-from pipeline.heads import training_rows
+from pipeline.heads.rows import training_rows
 from pipeline.heads.rows.training_rows import check_rows, split_rows, survey_rows
 
 
