@@ -48,7 +48,7 @@ class FeatureRows:
     ndim = 2
 
     def __init__(self, file: RowFile, memory: int):
-        self._file = file
+        self._file, self._memory = file, memory
         self.shape = n_samples, n_features = file.shape
         dtype = file.read_span(0, 0).dtype
         row_bytes = dtype.itemsize * n_features
@@ -68,6 +68,12 @@ class FeatureRows:
     def kept_bytes(self) -> int:
         """Of the rows in memory."""
         return self._kept.nbytes
+
+    @property
+    def spare_bytes(self) -> int:
+        """What copies of rows may take of the memory; nothing where not all rows are in it."""
+        is_whole = self.n_kept == len(self)
+        return max(0, self._memory - self.kept_bytes) if is_whole else 0
 
     @property
     def n_kept(self) -> int:

@@ -13,7 +13,7 @@ import numpy as np
 from pipeline.heads.head import FeatureArray
 from pipeline.heads.logistic.curvature import Curvature, find_stretches
 from pipeline.heads.logistic.quasi_newton import Pairs, Value, minimise
-from pipeline.heads.rows.training_rows import Survey, split_rows
+from pipeline.heads.rows.training_rows import Survey, count_spare_bytes, split_rows
 from pipeline.runs.scores import clip_losses
 from pipeline.system.parallel import count_cores, map_batches
 
@@ -117,6 +117,10 @@ class Regression:
         self._mean, self._scale = survey.mean.astype(np.float32), scale
         self._stretches = find_stretches((survey.sample_rows - survey.mean) / scale)
         self._weight_sum = rows.weights[rows.labels[rows.is_train]].sum()
+        # Standardised train rows by the start of their block: half of a pass would go into them.
+        self._kept: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        n_bytes = 4 * int(rows.is_train.sum()) * len(scale)
+        self._keeps = n_bytes <= count_spare_bytes(rows.features)
         shape = (len(scale) + 1, len(rows.weights))
         self._pairs = Pairs(shape)
         self._stops: list[_Stop] = []  # the last two
@@ -222,7 +226,7 @@ class Regression:
         self, block: slice, point: np.ndarray, with_curvature: bool
     ) -> tuple[float, float, np.ndarray, np.ndarray]:
         """Sums over the train rows of a block: loss, curvature, both gradients."""
-        rows, labels = self._standardise(block, self._rows.is_train[block], point.dtype)
+        rows, labels = self._take_train_rows(block, point.dtype)
         weights = self._rows.weights[labels]
         residuals, losses, doubts = _compare(rows @ point[:-1] + point[-1], labels)
         curvature = 0.0
@@ -233,6 +237,15 @@ class Regression:
             curvature = float(weights @ spread) / (residuals.shape[1] - 1)
         residuals *= weights.astype(point.dtype)[:, None]
         return float(weights @ losses), curvature, rows.T @ residuals, residuals.sum(axis=0)
+
+    def _take_train_rows(self, block: slice, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
+        """Those of a block, standardised, and their labels; not to be written into."""
+        is_train = self._rows.is_train[block]
+        if dtype != np.float32 or not self._keeps:
+            return self._standardise(block, is_train, dtype)
+        if block.start not in self._kept:
+            self._kept[block.start] = self._standardise(block, is_train, dtype)
+        return self._kept[block.start]
 
     def _standardise(
         self, block: slice, is_used: np.ndarray, dtype: np.dtype

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.errors import ParameterError, SplitError
+from pipeline.features.sliced_rows import FeatureRows
 from pipeline.heads.class_weights import BALANCED, weigh_classes
 from pipeline.heads.head import FeatureArray
+from pipeline.system.memory import available_bytes
 from pipeline.system.parallel import count_cores, map_batches
 from pipeline.system.progress import OnProgress
 
@@ -129,6 +131,13 @@ class Survey:
     spread: np.ndarray
     sample: np.ndarray
     sample_rows: np.ndarray
+
+
+def count_spare_bytes(features: FeatureArray) -> int:
+    """What copies of rows may take in memory; nothing where rows are read again and again."""
+    if isinstance(features, FeatureRows):
+        return features.spare_bytes
+    return available_bytes() // 4 if isinstance(features, np.ndarray) else 0
 
 
 def survey_rows(
