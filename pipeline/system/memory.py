@@ -17,6 +17,7 @@ _UNITS = (
     }
     | {"B": 1}
 )
+_LEAST_BARE_NUMBER = 10**6  # of bytes, where no unit says so
 _ASSUMED_BYTES = 4 * 2**30  # where the system does not say
 # Of addresses, for scipy and scikit-learn; with 200 MB OpenBLAS was seen to spin for ever.
 SCIPY_BYTES = 500 * 10**6
@@ -46,7 +47,9 @@ def parse_memory(text: str) -> int:
         if unit == "%" and 0 < number <= 100:
             return int(number / 100 * available_bytes())
         scales = {name.lower(): scale for name, scale in _UNITS.items()}
-        if unit.lower() in scales and number > 0:
+        # `16` is meant in gigabytes by those who type it.
+        is_size = number > 0 if unit else number >= _LEAST_BARE_NUMBER
+        if unit.lower() in scales and is_size:
             return int(number * scales[unit.lower()])
     raise ValueError(
         "expected a size such as 2GB, 500MB or 1.5GiB, or a share of the memory that is free, "

@@ -27,6 +27,7 @@ from pipeline.system.hdf5_damage import (
 )
 from pipeline.system.hdf5_trust import require_own_tables, require_plain_attributes
 from pipeline.system.paths import denial, is_file, is_folder, is_pattern, open_regular_file
+from pipeline.system.printable import name_some
 
 VERSION = 1
 SEAL_BYTES = 512
@@ -187,6 +188,12 @@ def open_sealed(path: Path, expected_format: str) -> Iterator[h5py.File]:
 
 def _describe_missing(path: Path) -> str:
     if is_folder(path):
+        inside = sorted(str(file) for file in path.glob("*.h5"))
+        if inside:
+            return (
+                f"This is a folder. Expected a feature file. Received: {path}, which holds "
+                f"{name_some(inside)}\nName one of them."
+            )
         return (
             f"This is a folder. Expected a feature file. Received: {path}\n"
             "If it holds images, run extract first: "

@@ -1,6 +1,7 @@
 """The command features, and what other commands say where they expect a feature file."""
 
 import json
+import shutil
 
 from conftest import call, make_photos
 
@@ -45,6 +46,15 @@ def test_images_that_are_not_where_data_says_are_said_to_be_missing(extracted, f
         assert outcome.exit_code == 1
         assert "There is no such folder: nofolder." in outcome.stderr
         assert "Say where it is now with --data FOLDER." in outcome.stderr
+
+
+def test_a_folder_of_feature_files_is_told_apart_from_one_of_images(extracted, tmp_path):
+    shutil.copytree(extracted, tmp_path / "kept", ignore=shutil.ignore_patterns("photos"))
+    outcome = call("features", tmp_path / "kept")
+    assert outcome.exit_code == 1
+    assert f"which holds '{tmp_path}/kept/features.h5'" in outcome.stderr
+    assert "Name one of them." in outcome.stderr
+    assert "extract" not in outcome.stderr
 
 
 def test_fit_head_on_photos_says_to_run_extract_first(tmp_path):

@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
         ("1TiB", 1_099_511_627_776),
         ("3mib", 3_145_728),
         ("100B", 100),
-        ("4096", 4096),
+        ("4096000", 4_096_000),
     ],
 )
 def test_sizes_are_read_in_decimal_and_binary_units(text, n_bytes):
@@ -40,7 +40,9 @@ def test_a_share_is_one_of_what_is_available(monkeypatch):
     assert parse_memory("12.5 %") == 1000
 
 
-@pytest.mark.parametrize("text", ["", "much", "-2GB", "0", "0%", "101%", "2XB", "2 G B", "1e9"])
+@pytest.mark.parametrize(
+    "text", ["", "much", "-2GB", "0", "2", "4096", "0%", "101%", "2XB", "2 G B", "1e9"]
+)
 def test_what_is_no_size_is_wrong_usage(extracted, text):
     with pytest.raises(ValueError, match="expected a size such as 2GB"):
         parse_memory(text)
