@@ -33,6 +33,8 @@ PART_ROWS = 1024
 PART_BYTES = 64_000_000
 PART_SECONDS = 10.0
 BLOCK_ROWS = 1024
+_MOST_IN_A_DICT = 50_000  # rows; it takes some 200 bytes each, and finds one ten times as fast
+_NO_ROW = "a digest has no finished row"
 
 
 @dataclass(frozen=True)
@@ -63,8 +65,14 @@ class FinishedRows:
         starts = np.cumsum([0, *(len(source.digests) for source in sources)])
         self._numbers = (np.searchsorted(starts, firsts, side="right") - 1).astype(np.int32)
         self._rows = firsts - starts[self._numbers]
+        self._place_of: dict[bytes, int] | None = None
+        if len(self._keys) <= _MOST_IN_A_DICT:
+            raw = self._keys.tobytes()
+            self._place_of = {raw[32 * n : 32 * n + 32]: n for n in range(len(self._keys))}
 
     def __contains__(self, digest: bytes) -> bool:
+        if self._place_of is not None:
+            return digest in self._place_of
         key = np.frombuffer(digest, "S32")
         place = np.searchsorted(self._keys, key)[0]
         return bool(place < len(self._keys) and self._keys[place] == key[0])
@@ -75,7 +83,13 @@ class FinishedRows:
         Raises:
             KeyError: there is none.
         """
-        return self.sources[self._numbers[self._find(np.frombuffer(digest, "S32"))[0]]]
+        if self._place_of is None:
+            place = self._find(np.frombuffer(digest, "S32"))[0]
+        elif digest in self._place_of:
+            place = self._place_of[digest]
+        else:
+            raise KeyError(_NO_ROW)
+        return self.sources[self._numbers[place]]
 
     def kind_of(self, digest: bytes) -> str:
         return self.source_of(digest).kind
@@ -96,7 +110,7 @@ class FinishedRows:
     def _find(self, keys: np.ndarray) -> np.ndarray:
         places = np.searchsorted(self._keys, keys)
         if len(keys) and (places.max() == len(self._keys) or (self._keys[places] != keys).any()):
-            raise KeyError("a digest has no finished row")
+            raise KeyError(_NO_ROW)
         return places
 
     def _read(self, numbers: np.ndarray, rows: np.ndarray) -> np.ndarray:

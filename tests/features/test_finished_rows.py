@@ -19,13 +19,15 @@ def _source(name, digests):
     return RowSource(None, name, table, f"kind of {name}")
 
 
-@given(DIGESTS, DIGESTS, DIGESTS)
-def test_rows_are_found_as_in_a_dict(first, second, asked):
+@given(DIGESTS, DIGESTS, DIGESTS, st.sampled_from([0, 50_000]))
+def test_rows_are_found_as_in_a_dict(first, second, asked, most_in_a_dict):
     expected: dict[bytes, tuple[str, int]] = {}
     for name, digests in (("first", first), ("second", second)):
         for row, digest in enumerate(digests):
             expected.setdefault(digest.tobytes(), (name, row))
-    finished = FinishedRows([_source("first", first), _source("second", second)])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(finished_rows, "_MOST_IN_A_DICT", most_in_a_dict)
+        finished = FinishedRows([_source("first", first), _source("second", second)])
     taken = []
 
     def read(numbers, rows):

@@ -6,7 +6,7 @@ says nothing, the first bytes are read. What is a candidate ends as a row or as 
 
 import codecs
 import os
-from pathlib import Path, PurePath
+from pathlib import Path
 
 from pipeline.system.paths import is_file, open_regular_file
 
@@ -44,9 +44,15 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".") or name in _SYSTEM_NAMES
 
 
+def suffix_of(name: str) -> str:
+    """As `PurePath(name).suffix`, which takes ten times as long."""
+    place = name.rfind(".")
+    return name[place:] if 0 < place < len(name) - 1 else ""
+
+
 def may_be_image_by_name(name: str) -> bool:
     """Whether a file's extension, if it has one, is not known to be something else's."""
-    return PurePath(name).suffix.lower() not in _OTHER_EXTENSIONS
+    return suffix_of(name).lower() not in _OTHER_EXTENSIONS
 
 
 def find_reason_to_pass(entry: os.DirEntry[str]) -> str | None:
@@ -66,13 +72,13 @@ def find_reason_to_pass(entry: os.DirEntry[str]) -> str | None:
 
 def _may_be_image(entry: os.DirEntry[str]) -> bool:
     """Whether a file should end as a row or as a reason."""
-    if not PurePath(entry.name).suffix:
+    if not suffix_of(entry.name):
         return not _is_text(Path(entry.path))
     return may_be_image_by_name(entry.name) or _is_surely_image(Path(entry.path))
 
 
 def _describe_other_file(entry: os.DirEntry[str]) -> str:
-    extension = PurePath(entry.name).suffix.lower()
+    extension = suffix_of(entry.name).lower()
     return f"{extension or 'unnamed'} files, which are not images"
 
 
