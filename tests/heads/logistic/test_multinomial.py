@@ -56,6 +56,20 @@ def test_coefficients_are_those_of_scikit_learn(n_classes, C):
     np.testing.assert_allclose(intercept, expected.intercept_, atol=1e-3 * greatest)
 
 
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("C", [1e-3, 0.1, 10.0])
+def test_probabilities_at_a_tight_tolerance_are_those_of_scikit_learn(n_classes, C):
+    features, labels, is_train, is_val = make_rows(n_classes=n_classes)
+    regression = make_regression(features, labels, is_train, is_val, n_classes)
+    regression.fit(C, 1e-15, 10_000)
+    scaler = StandardScaler().fit(features[is_train].astype(np.float64))
+    scaled = scaler.transform(features.astype(np.float64))
+    solver = LogisticRegression(C=C, solver="newton-cholesky", tol=1e-12, max_iter=1000)
+    expected = solver.fit(scaled[is_train], labels[is_train]).predict_proba(scaled)
+    found = softmax(scaled @ regression.state.coef + regression.state.intercept, axis=1)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
 def test_small_blocks_give_the_probabilities_of_one_large_one(monkeypatch):
     features, labels, is_train, is_val = make_rows()
     rows = (features, labels, is_train, is_val, ["a", "b", "c"])
