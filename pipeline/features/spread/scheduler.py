@@ -55,7 +55,8 @@ class Cluster:
             try:
                 return future.result(timeout=GLANCE_SECONDS)
             except CancelledError as error:
-                raise ClusterError(_describe_loss(self.scheduler)) from error
+                loss = _describe_loss(self.scheduler, or_workers=True)
+                raise ClusterError(loss) from error
             except TimeoutError:
                 if future.status == "error":  # the task's own
                     raise
@@ -142,9 +143,10 @@ def _loss_named(scheduler: str) -> Iterator[None]:
         raise ClusterError(_describe_loss(scheduler)) from error
 
 
-def _describe_loss(scheduler: str) -> str:
+def _describe_loss(scheduler: str, *, or_workers: bool = False) -> str:
+    whom = ", or every worker that held what the work needs" if or_workers else ""
     return (
-        f"The scheduler is lost. Expected it to answer to the end. Received: nothing more from "
-        f"{scheduler}\nWhat was finished is kept. Start it and its workers again, and then the "
-        "same command."
+        f"The scheduler is lost{whom}. Expected it to answer to the end. Received: nothing more "
+        f"from {scheduler}\nWhat was finished is kept. Start it and its workers again, and then "
+        "the same command."
     )
