@@ -41,7 +41,7 @@ class Sweep:
     Args:
         tried: all settings on all files, the best first; those that failed last.
         bias: by how much being chosen flatters the best; None where there are too few validation
-            images to tell.
+            images to tell, or one setting only.
         winner: the run of the best, fitted once more; its folder holds the table and the plot.
         files: the feature files.
         n_read_back: settings that an earlier, interrupted call had finished.
@@ -196,6 +196,8 @@ def _check_weights(settings: list[Setting], divided: DividedFile) -> list[Settin
 
 def _measure_bias(tried: list[Tried], divided: DividedFile) -> SelectionBias | None:
     fitted = [one.outcome for one in tried if not one.outcome.failed]
+    if len(fitted) < 2:  # nothing was chosen
+        return None
     return measure_selection_bias(
         np.stack([outcome.losses for outcome in fitted]),
         np.stack([outcome.is_right for outcome in fitted]),

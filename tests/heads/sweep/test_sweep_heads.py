@@ -295,3 +295,10 @@ def test_a_second_process_at_the_same_sweep_is_told_who_is_at_it(features, monke
     (kept,) = names_in()
     with hold_lock_for_now(Path("runs") / kept), pytest.raises(LockedError):
         frostline.sweep_heads(features, GRID, jobs=1)
+
+
+def test_one_setting_was_not_chosen_and_flatters_nobody(features, tmp_path):
+    outcome = call("fit-head", features, "--C", "1,1,1", "--output", tmp_path / "run")
+    assert outcome.exit_code == 0, outcome.stderr
+    assert "flatters: accuracy" not in outcome.stdout
+    assert json.loads((tmp_path / "run/sweep.json").read_text())["bias"] is None
