@@ -30,10 +30,13 @@ def folder(tmp_path_factory) -> Path:
 
 
 def shell(folder: Path, command: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """What a command of the shell leaves; `frostline` in it is the program."""
-    program = f"'{sys.executable}' '{REPOSITORY / 'cli.py'}'"
+    """What a command of the shell leaves; `frostline` in it is the program.
+
+    A function, since a folder of the repository may be called so, too.
+    """
+    program = f"frostline() {{ '{sys.executable}' '{REPOSITORY / 'cli.py'}' \"$@\"; }}; "
     return subprocess.run(
-        ["bash", "-c", command.replace("frostline", program)],
+        ["bash", "-c", program + command],
         cwd=folder,
         env={**os.environ, **environment},
         capture_output=True,
