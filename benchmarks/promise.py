@@ -169,7 +169,7 @@ def leave_out(data: Data, n_divisions: int, share: float) -> dict[str, dict]:
 def plot(path: Path, results: dict, left_out: dict, share: float) -> None:
     from matplotlib.figure import Figure
 
-    from pipeline.report.figures import BLUE, GRID, INK, ORANGE, write_figure
+    from pipeline.runs.plots.figures import BLUE, GRID, INK, ORANGE, write_figure
 
     figure = Figure((11, 4.8))
     left, right = figure.subplots(

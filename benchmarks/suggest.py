@@ -81,7 +81,7 @@ def plot(path: Path, name: str, found: dict[str, np.ndarray]) -> None:
     from matplotlib.figure import Figure
     from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
 
-    from pipeline.report.figures import BLUE, GRID, ORANGE, write_figure
+    from pipeline.runs.plots.figures import BLUE, GRID, ORANGE, write_figure
 
     figure = Figure(figsize=(7.2, 4.4))
     ax = figure.subplots()

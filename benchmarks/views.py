@@ -141,7 +141,7 @@ def plot(path: Path, results: dict[str, dict[str, Any]]) -> None:
     from matplotlib.figure import Figure
     from matplotlib.ticker import PercentFormatter
 
-    from pipeline.report.figures import BLUE, GRID, ORANGE, QUIET, write_figure
+    from pipeline.runs.plots.figures import BLUE, GRID, ORANGE, QUIET, write_figure
 
     figure = Figure(figsize=(2.6 * len(HEADS) + 0.6, 2.6 * len(results) + 0.5))
     axes = figure.subplots(len(results), len(HEADS), sharex=True, sharey=True, squeeze=False)

@@ -16,7 +16,7 @@ PICTURE = ROOT / "docs" / "images" / "architecture.svg"
 
 # From the top; the same order as the import rule's in setup.cfg.
 FLOORS = (
-    *("commands", "finetuning", "classifier", "heads", "report", "runs"),
+    *("commands", "finetuning", "classifier", "report", "heads", "runs"),
     *("features", "backbones", "images", "system", "recipe", "errors"),
 )
 STAGES = {"features": "1", "heads": "2", "finetuning": "3"}

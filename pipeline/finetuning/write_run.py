@@ -216,9 +216,9 @@ def _draw(
     line: str,
     metrics: dict[str, Metrics],
 ) -> None:
-    from pipeline.report.confusion_matrix import plot_confusion_matrix
-    from pipeline.report.finetuning_plots import plot_learning_rate_sweep
-    from pipeline.report.learning_curves import plot_finetuning
+    from pipeline.runs.plots.confusion_matrix import plot_confusion_matrix
+    from pipeline.runs.plots.finetuning_plots import plot_learning_rate_sweep
+    from pipeline.runs.plots.learning_curves import plot_finetuning
 
     head = parent.run.manifest
     plot_finetuning(
@@ -248,7 +248,7 @@ def _draw_augmentation(
     folder: Path, augment: tuple[Augmentation, PixelStore] | None, parent: Parent, state: State
 ) -> None:
     """Sixteen images as the first epoch saw them; from the trunk cache, their first views."""
-    from pipeline.report.finetuning_plots import plot_augmented_images
+    from pipeline.runs.plots.finetuning_plots import plot_augmented_images
 
     if augment is None:
         return

@@ -218,8 +218,8 @@ def _identify_images(contents: Contents, fitted: Fit) -> dict[str, str]:
 
 
 def _draw(folder: Path, name: str, fitted: Fit) -> None:
-    from pipeline.report.confusion_matrix import plot_confusion_matrix
-    from pipeline.report.learning_curves import plot_learning_curve
+    from pipeline.runs.plots.confusion_matrix import plot_confusion_matrix
+    from pipeline.runs.plots.learning_curves import plot_learning_curve
 
     folder.mkdir()
     best = fitted.best if fitted.chosen_by in ("val", "leave-one-out") else None

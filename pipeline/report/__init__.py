@@ -1,1 +1,1 @@
-"""What people look at: plots and the HTML report."""
+"""What people look at after an experiment: the report of runs, the pages of an audit."""

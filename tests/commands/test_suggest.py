@@ -12,7 +12,7 @@ from conftest import call, make_photos
 from PIL import Image
 
 from benchmarks.stand_in import extract
-from pipeline.report.labelling_page import PageImage, make_labelling_page
+from pipeline.heads.few_images.labelling_page import PageImage, make_labelling_page
 
 
 @pytest.fixture(scope="module")

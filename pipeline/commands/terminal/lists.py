@@ -71,7 +71,7 @@ def backbones_table(backbones: list["Backbone"], width: int) -> Table:
 
 
 def _describe_backbone(backbone: "Backbone", separator: str) -> Row:
-    from pipeline.report.backbone_table import describe_numbers, name_source
+    from pipeline.backbones.backbone_table import describe_numbers, name_source
 
     pixels, n_features, parameters, multiply_adds, top1 = describe_numbers(backbone)
     aliases = f"{separator}({', '.join(backbone.aliases)})" if backbone.aliases else ""

@@ -232,7 +232,7 @@ def _write(
     shots: list[Shot],
     output: Path | None,
 ) -> Path:
-    from pipeline.report.shots_plot import plot_shots
+    from pipeline.runs.plots.shots_plot import plot_shots
 
     with new_run(output, stem) as (folder, final):
         write_csv(

@@ -162,7 +162,7 @@ def _read_pixels(
 def _write(
     contents: Contents, paths: list[str], pixels: list[np.ndarray], output: Path | None
 ) -> Path:
-    from pipeline.report.labelling_page import PageImage, make_labelling_page
+    from pipeline.heads.few_images.labelling_page import PageImage, make_labelling_page
 
     labels = contents.labels.tolist()
     known = {

@@ -76,7 +76,7 @@ def describe(one: Tried) -> dict[str, Any]:
 
 
 def _draw(path: Path, title: str, tried: Sequence[Tried], has_files: bool) -> None:
-    from pipeline.report.sweep_plot import SettingScores, plot_sweep
+    from pipeline.runs.plots.sweep_plot import SettingScores, plot_sweep
 
     scores = [
         SettingScores(

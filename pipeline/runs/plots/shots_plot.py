@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
 
-from pipeline.report.figures import BLUE, GRID, QUIET, write_figure
+from pipeline.runs.plots.figures import BLUE, GRID, QUIET, write_figure
 
 
 def plot_shots(

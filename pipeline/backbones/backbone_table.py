@@ -1,6 +1,6 @@
 """The table of backbones as Markdown, for docs/backbones.md and README.md.
 
-`python -m pipeline.report.backbone_table` writes it into both, between the marks.
+`python -m pipeline.backbones.backbone_table` writes it into both, between the marks.
 """
 
 import re
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pipeline.backbones.registry import BACKBONES, Backbone, Download, PackageFile
 
-START = "<!-- backbones: written by python -m pipeline.report.backbone_table -->"
+START = "<!-- backbones: written by python -m pipeline.backbones.backbone_table -->"
 END = "<!-- end of backbones -->"
 PAGES = ("README.md", "docs/backbones.md")
 HOSTS = {

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from pipeline.report.figures import (
+from pipeline.runs.plots.figures import (
     BLUE,
     GRID,
     INK,

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import blended_transform_factory
 from numpy.typing import ArrayLike
 
-from pipeline.report.figures import (
+from pipeline.runs.plots.figures import (
     BLUE,
     EMPTY,
     INK,

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from pipeline.report.figures import (
+from pipeline.runs.plots.figures import (
     BLUE,
     GRID,
     INK,

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.backbones.backbone_table import END, PAGES, START, format_backbones, write_table
 from pipeline.backbones.registry import BACKBONES, Preset
-from pipeline.report.backbone_table import END, PAGES, START, format_backbones, write_table
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def test_the_page_has_the_table_as_it_is_now(name):
     page = (ROOT / name).read_text()
     assert page.count(START) == page.count(END) == 1
-    assert page == write_table(page), "run: python -m pipeline.report.backbone_table"
+    assert page == write_table(page), "run: python -m pipeline.backbones.backbone_table"
 
 
 def test_every_backbone_is_a_row_with_its_published_numbers():

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from pipeline.report.figures import (
+from pipeline.runs.plots.figures import (
     BLUE,
     GRID,
     INK,

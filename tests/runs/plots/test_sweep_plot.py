@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.report.sweep_plot import SettingScores, plot_sweep
+from pipeline.runs.plots.sweep_plot import SettingScores, plot_sweep
 
 BLUE = (0, 114, 178)
 

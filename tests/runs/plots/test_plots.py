@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.report import figures
-from pipeline.report.confusion_matrix import plot_confusion_matrix
-from pipeline.report.finetuning_plots import plot_augmented_images, plot_learning_rate_sweep
-from pipeline.report.learning_curves import plot_finetuning, plot_learning_curve
+from pipeline.runs.plots import figures
+from pipeline.runs.plots.confusion_matrix import plot_confusion_matrix
+from pipeline.runs.plots.finetuning_plots import plot_augmented_images, plot_learning_rate_sweep
+from pipeline.runs.plots.learning_curves import plot_finetuning, plot_learning_curve
 
 BLUE, ORANGE = (0, 114, 178), (213, 94, 0)
 
@@ -226,7 +226,7 @@ def test_plots_drawn_in_threads_equal_those_drawn_alone(tmp_path):
 
 def test_drawing_loads_neither_pyplot_nor_tensorflow():
     code = (
-        "import sys, pipeline.report.confusion_matrix as p;"
+        "import sys, pipeline.runs.plots.confusion_matrix as p;"
         "p.plot_confusion_matrix('/dev/null', [[1, 0], [0, 1]], 'ab');"
         "print({'matplotlib.pyplot', 'tensorflow', 'keras'} & set(sys.modules))"
     )
