@@ -285,3 +285,66 @@ class ReportContents:
     findings: Sequence[Finding] | None = None
     comparisons: Sequence[Comparison] = ()
     notes: Sequence[str] = field(default_factory=tuple)
+
+
+@dataclass(frozen=True)
+class AuditItem:
+    """An image in a group of an audit's page, with boxes to relabel it and to leave it out.
+
+    Args:
+        image: which.
+        text: what is doubtful, in a few words.
+        suggested: the class that it may be; None for none.
+        leave_out: whether leaving it out is what the audit proposes.
+        related: images beside it, the nearest first.
+    """
+
+    image: int
+    text: str
+    suggested: int | None = None
+    leave_out: bool = False
+    related: Sequence[int] = ()
+
+
+@dataclass(frozen=True)
+class AuditGroup:
+    """What the audit found of one kind.
+
+    Args:
+        heading, text: for people.
+        items: the worst first; none where it is about no single image.
+        n_images: how many it is about, shown here or not.
+    """
+
+    heading: str
+    text: str
+    items: Sequence[AuditItem] = ()
+    n_images: int = 0
+
+
+@dataclass(frozen=True)
+class AuditContents:
+    """All that an audit's page says.
+
+    Args:
+        title: of the page.
+        made: when, in words.
+        summary: sentences.
+        class_names: printable.
+        images: those that anything here points at.
+        sheets: their thumbnails.
+        groups: the most important first.
+        table: of every image of the data set its path and label, as `fix.csv` is to have them: the
+            very bytes, not the printable form; surrogates for bytes that are no UTF-8.
+        notes: what the audit could not look at, and why.
+    """
+
+    title: str
+    made: str
+    summary: Sequence[str]
+    class_names: Sequence[str]
+    images: Sequence[ReportImage]
+    sheets: Sequence[Sheet]
+    groups: Sequence[AuditGroup]
+    table: Sequence[tuple[str, str]]
+    notes: Sequence[str] = field(default_factory=tuple)

@@ -1,0 +1,1 @@
+"""What is wrong with the data, from features and scores of heads that never saw the image."""
