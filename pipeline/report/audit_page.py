@@ -34,5 +34,5 @@ def _identify(contents: AuditContents) -> str:
     """Under what the browser keeps decisions: another table is another audit's."""
     identity = hashlib.sha256()
     for row in contents.table:
-        identity.update("\0".join(row).encode("utf-8", "surrogateescape") + b"\1")
+        identity.update("\0".join(row).encode("utf-8", "surrogatepass") + b"\1")
     return identity.hexdigest()[:32]

@@ -260,7 +260,8 @@ def make_audit(
                 "Their neighbours are of another class.",
                 [
                     AuditItem(i, "looks like another class (0.93)",
-                              (owners[i] + 1) % len(class_names), related=[1, 3, 5])
+                              (owners[i] + 1) % len(class_names),
+                              related=[(i + step) % len(images) for step in (1, 3, 5)])
                     for i in doubted
                 ],
                 len(doubted) + 3,

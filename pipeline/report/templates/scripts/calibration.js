@@ -19,5 +19,5 @@ function drawCalibration(run) {
     make("td", {}, percent(bin.accuracy))));
   const table = make("table", {}, make("thead", {}, make("tr", {},
     ...["Probability", "Images", "Right"].map(head => make("th", { scope: "col" }, head)))), make("tbody", {}, ...rows));
-  return make("div", { class: "plots" }, drawPlot(plot), make("div", { class: "scroll" }, table));
+  return make("div", { class: "plots" }, drawPlot(plot), make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Calibration by probability" }, table));
 }

@@ -59,6 +59,16 @@ function shapeMark(number) {
   return makeSvg("svg", { viewBox: "-1.4 -1.4 2.8 2.8", "aria-hidden": "true" }, mark);
 }
 
+// Paints first when the element is laid out, then whenever it gets wider or narrower.
+function whenWidthChanges(element, paint) {
+  let width = 0;
+  new ResizeObserver(() => {
+    if (element.clientWidth === width || element.clientWidth === 0) return;
+    width = element.clientWidth;
+    requestAnimationFrame(paint);
+  }).observe(element);
+}
+
 // A context in CSS pixels, sharp on any screen.
 function sizeCanvas(canvas, width, height) {
   const scale = devicePixelRatio || 1;

@@ -31,7 +31,7 @@ function factsOf(image) {
   const facts = [["Path", images.path[image]], ["Label", className(images.label[image])]];
   if (images.split[image]) facts.push(["Split", images.split[image]]);
   images.called[image].forEach((called, run) => {
-    if (called === null) return;
+    if (isNothing(called)) return;
     const name = images.called[image].length > 1 ? data.runs[run].name : "Taken for";
     facts.push([name, `${className(called)} (${percent(images.probability[image][run])})`]);
   });
@@ -66,7 +66,7 @@ function openImage(first, others, run) {
   back.addEventListener("click", () => turn(-1));
   on.addEventListener("click", () => turn(1));
   draw();
-  const pager = make("nav", { class: "pager", "aria-label": "Images" }, back, on, position);
+  const pager = make("div", { class: "pager", role: "group", "aria-label": "Images" }, back, on, position);
   pager.hidden = others.length < 2;
   const dialog = openDialog("Image", inside, pager);
   dialog.addEventListener("keydown", event => {

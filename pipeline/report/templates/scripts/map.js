@@ -110,23 +110,25 @@ function drawMap(map) {
   };
   const choose = found => {
     state.chosen = new Set(found);
-    listChosen(chosen, [...state.chosen], state.run, () => choose([]));
+    listChosen(chosen, [...state.chosen], state.run, () => { choose([]); over.focus(); });
     paintOver();
   };
   const go = (point, event) => {
     state.current = point;
     paintOver();
     if (!point) return hideTip();
-    const rectangle = box.getBoundingClientRect();
-    const [x, y] = positionOf(point, view);
     showTip([picture(point.image), named(verdictOf(point.image, state.run), "p"),
-      named(images.path[point.image], "p")], rectangle.left + x, rectangle.top + y);
+      named(images.path[point.image], "p")], () => {
+      const rectangle = box.getBoundingClientRect();
+      const [x, y] = positionOf(point, view);
+      return [rectangle.left + x, rectangle.top + y];
+    });
     if (!event) announce(verdictOf(point.image, state.run) + ": " + images.path[point.image]);
   };
   const parts = { points, view, state, isShown, over, box, go, choose, paint, paintOver };
   listenToPointer(parts);
   listenToKeys(parts);
-  new ResizeObserver(paint).observe(box);
+  whenWidthChanges(box, paint);
   whenColoursChange(box, paint);
   const element = make("div", {}, mapTools(parts), box, legendOfMap(points, hidden, paint),
     make("p", { class: "soft small" }, "Outlined points are mistakes. " + (map.note || "")), chosen);

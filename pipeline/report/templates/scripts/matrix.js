@@ -8,7 +8,7 @@ function imagesOfCell(run, wanted) {
   const split = data.runs[run].split;
   const found = [];
   images.called.forEach((called, image) => {
-    if (images.split[image] !== split || called[run] === null || images.label[image] === null) return;
+    if (images.split[image] !== split || isNothing(called[run]) || isNothing(images.label[image])) return;
     if (wanted(images.label[image], called[run])) found.push(image);
   });
   return found.sort((one, other) => images.probability[other][run] - images.probability[one][run]);
@@ -60,7 +60,7 @@ function drawMatrixTable(run) {
       const button = make(
         "button", { type: "button", class: kind, tabindex: buttons.length ? -1 : 0,
           "aria-label": cellWords(label, called, count), "data-cell": `${label} ${called}` },
-        count.toLocaleString("en"));
+        count ? count.toLocaleString("en") : "");
       if (count) button.style.setProperty("--share", (0.08 + 0.4 * Math.sqrt(cellShare(row, called))).toFixed(3));
       button.addEventListener("click", () => openCell(run, label, called));
       buttons.push(button);

@@ -43,7 +43,7 @@ function drawMistake(mistake, run, others) {
 
 function drawMistakes(run) {
   const { mistakes, n_mistakes: total, split } = data.runs[run];
-  if (total === 0) return make("p", {}, `None: every ${split} image is right.`.replace("  ", " "));
+  if (total === 0) return make("p", {}, `None: every ${split} image is right.`);
   const listed = new Set(mistakes.map(mistake => pairKey(mistake.image, run)));
   const pairs = confusedPairs(run).filter(([label, called]) => listed.has(label + ">" + called));
   const select = make(

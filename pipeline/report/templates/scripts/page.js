@@ -6,9 +6,9 @@ function make(tag, attributes, ...children) {
     if (name === "class") element.className = value;
     else if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
     else if (value === true) element.setAttribute(name, "");
-    else if (value !== false && value !== null && value !== undefined) element.setAttribute(name, value);
+    else if (value !== false && !isNothing(value)) element.setAttribute(name, value);
   }
-  element.append(...children.filter(child => child !== null && child !== undefined));
+  element.append(...children.filter(child => !isNothing(child)));
   return element;
 }
 
@@ -23,12 +23,16 @@ function named(text, tag = "span") {
   return make(tag, { class: "name", dir: "auto" }, text);
 }
 
+function isNothing(value) {
+  return value === null || value === undefined;
+}
+
 function percent(share, digits = 1) {
-  return share === null || share === undefined ? "–" : (100 * share).toFixed(digits) + "%";
+  return isNothing(share) ? "–" : (100 * share).toFixed(digits) + "%";
 }
 
 function interval(low, high) {
-  return low === null || low === undefined || high === null || high === undefined
+  return isNothing(low) || isNothing(high)
     ? "" : (100 * low).toFixed(1) + "–" + (100 * high).toFixed(1) + "%";
 }
 
@@ -39,7 +43,7 @@ function counted(number, word) {
 
 // At most four digits that count: 0.8123, 12.5, 1,500, 3.2e-5.
 function figure(value) {
-  if (value === null || value === undefined) return "–";
+  if (isNothing(value)) return "–";
   const size = Math.abs(value);
   if (size !== 0 && (size < 1e-3 || size >= 1e6)) return Number(value.toPrecision(3)).toExponential();
   return Number(value.toPrecision(4)).toLocaleString("en", { maximumFractionDigits: 6 });
@@ -77,6 +81,8 @@ function copyButton(words, textOf) {
   return button;
 }
 
+let contentsObserver = null;
+
 // Links to the sections that have something in them; the one in view is marked.
 function listContents() {
   const list = document.querySelector(".contents ol");
@@ -88,7 +94,8 @@ function listContents() {
   }));
   list.replaceChildren(...[...links.values()].map(link => make("li", {}, link)));
   const inView = new Set();
-  const observer = new IntersectionObserver(entries => {
+  if (contentsObserver) contentsObserver.disconnect();
+  contentsObserver = new IntersectionObserver(entries => {
     for (const entry of entries) {
       if (entry.isIntersecting) inView.add(entry.target); else inView.delete(entry.target);
     }
@@ -98,5 +105,5 @@ function listContents() {
       else link.removeAttribute("aria-current");
     }
   }, { rootMargin: "-10% 0px -70% 0px" });
-  sections.forEach(section => observer.observe(section));
+  sections.forEach(section => contentsObserver.observe(section));
 }

@@ -4,7 +4,7 @@ function paged(list, items, size, drawItem, word = "image") {
   const position = make("span", { "aria-live": "polite" });
   const back = make("button", { type: "button" }, "Previous");
   const on = make("button", { type: "button" }, "Next");
-  const pager = make("nav", { class: "pager", "aria-label": "Pages" }, back, on, position);
+  const pager = make("div", { class: "pager", role: "group", "aria-label": "Pages" }, back, on, position);
   let start = 0;
   const draw = () => {
     list.replaceChildren(...items.slice(start, start + size).map(drawItem));

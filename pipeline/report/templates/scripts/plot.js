@@ -27,7 +27,7 @@ function logTicks(low, high) {
 }
 
 function isNumber(value) {
-  return value !== null && value !== undefined && Number.isFinite(value);
+  return !isNothing(value) && Number.isFinite(value);
 }
 
 function rangeOf(values) {
@@ -216,7 +216,7 @@ function drawPlot(plot) {
     event.preventDefault();
     read(Math.max(0, Math.min(xs.length - 1, at + step)));
   });
-  new ResizeObserver(paint).observe(frame);
+  whenWidthChanges(frame, paint);
   whenColoursChange(frame, paint);
   return make("figure", { class: "plot" }, make("h3", {}, named(plot.heading)), drawLegend(plot), frame, reading,
     plot.note ? make("p", { class: "note" }, plot.note) : null, tableOfNumbers(plot));

@@ -30,8 +30,7 @@ function showRun(number, isScrolled) {
   document.querySelectorAll(".picker button").forEach((button, i) => button.setAttribute("aria-pressed", i === number));
   listContents();
   if (isScrolled) {
-    const picker = document.querySelector(".picker");
-    picker.nextElementSibling.parentNode.querySelector(`.summary[data-run="${number}"]`).scrollIntoView({ block: "center" });
+    document.querySelector(".picker").scrollIntoView();
     document.querySelectorAll(".picker button")[number].focus({ preventScroll: true });
   }
 }

@@ -9,7 +9,7 @@ function place(element, low, high) {
 function shareBar(share, low, high, kind = "") {
   const bar = make("div", { class: "bar " + kind, "aria-hidden": "true" });
   bar.append(place(make("span", { class: "fill" }), 0, share || 0));
-  if (low !== null && low !== undefined && high !== null && high !== undefined) {
+  if (!isNothing(low) && !isNothing(high)) {
     bar.append(place(make("span", { class: "whisker" }), low, high));
   }
   return bar;

@@ -37,14 +37,14 @@ function picture(image, attributes = {}) {
 }
 
 function className(number) {
-  return number === null || number === undefined ? "no label" : data.class_names[number];
+  return isNothing(number) ? "no label" : data.class_names[number];
 }
 
 // `tulips, taken for roses 98%`, or what of it is known.
 function verdictOf(image, run) {
   const label = images.label[image];
   const called = images.called[image][run];
-  if (called === null || called === undefined) return className(label);
+  if (isNothing(called)) return className(label);
   const sure = percent(images.probability[image][run], 0);
   if (label === null) return "called " + className(called) + " " + sure;
   return called === label ? className(label) + " " + sure
@@ -54,7 +54,7 @@ function verdictOf(image, run) {
 function isWrong(image, run) {
   const called = images.called[image][run];
   const label = images.label[image];
-  return label !== null && called !== null && called !== undefined && called !== label;
+  return !isNothing(label) && !isNothing(called) && called !== label;
 }
 
 // A picture that opens the image, and says what it is when pointed at or focused.

@@ -3,11 +3,19 @@
 const tip = make("div", { id: "tip", role: "tooltip", hidden: true });
 document.body.append(tip);
 
-function showTip(children, x, y) {
-  const host = document.querySelector("dialog[open]") || document.body; // above the dialog, too
+let whereTip = () => [0, 0]; // in the window, now: what is pointed at may scroll
+
+function showTip(children, whereOf) {
+  const host = [...document.querySelectorAll("dialog[open]")].at(-1) || document.body;
   if (tip.parentNode !== host) host.append(tip);
   tip.replaceChildren(...children);
   tip.hidden = false;
+  whereTip = whereOf;
+  placeTip();
+}
+
+function placeTip() {
+  const [x, y] = whereTip();
   const { width, height } = tip.getBoundingClientRect();
   const space = 12;
   const left = x + space + width > innerWidth ? x - space - width : x + space;
@@ -21,10 +29,10 @@ function hideTip() {
 }
 
 function tipFor(element, childrenOf) {
-  const show = () => {
+  const show = () => showTip(childrenOf(), () => {
     const box = element.getBoundingClientRect();
-    showTip(childrenOf(), box.left + box.width / 2, box.bottom - 6);
-  };
+    return [box.left + box.width / 2, box.bottom - 6];
+  });
   element.addEventListener("pointerenter", event => { if (event.pointerType === "mouse") show(); });
   element.addEventListener("pointerleave", hideTip);
   element.addEventListener("focus", () => { if (element.matches(":focus-visible")) show(); });
@@ -33,4 +41,4 @@ function tipFor(element, childrenOf) {
 }
 
 document.addEventListener("keydown", event => { if (event.key === "Escape") hideTip(); });
-document.addEventListener("scroll", hideTip, { passive: true });
+document.addEventListener("scroll", () => { if (!tip.hidden) placeTip(); }, { passive: true, capture: true });
