@@ -25,7 +25,7 @@ function tally() {
   const relabelled = all.filter(one => one.relabel !== undefined && !one.out).length;
   const out = all.filter(one => one.out).length;
   document.querySelector(".tally").textContent = relabelled + out === 0 ? "Nothing decided yet."
-    : `${relabelled.toLocaleString("en")} relabelled, ${out.toLocaleString("en")} left out.`;
+    : `${grouped(relabelled)} relabelled, ${grouped(out)} left out.`;
   document.querySelector(".undo").disabled = all.length === 0;
 }
 
@@ -58,12 +58,14 @@ function proposalOf(item) {
 
 function classSelect(item) {
   const label = images.label[item.image];
-  const rest = data.class_names.map((_, number) => number).filter(number => number !== label && number !== item.suggested);
+  const suggested = item.suggested === label ? null : item.suggested;
+  const rest = data.class_names.map((_, number) => number)
+    .filter(number => number !== label && number !== suggested);
   const option = (number, words) => make("option", { value: number }, words);
   return make(
     "select", { "aria-label": "Class of " + images.path[item.image] },
     make("option", { value: "" }, label === null ? "no label" : className(label)),
-    ...(item.suggested === null || item.suggested === label ? [] : [option(item.suggested, className(item.suggested) + " (suggested)")]),
+    suggested === null ? null : option(suggested, className(suggested) + " (suggested)"),
     ...rest.map(number => option(number, className(number))));
 }
 
@@ -106,13 +108,16 @@ function drawGroup(group) {
   const all = make("button", { type: "button", onclick: () => {
     proposed.forEach(item => decide(data.rows[item.image], proposalOf(item).change));
     decided();
-  } }, `Take all ${proposed.length.toLocaleString("en")} proposals`);
+  } }, `Take all ${grouped(proposed.length)} proposals`);
   const list = make("ol", { class: "cards" });
   const left = group.n_images - group.items.length;
+  const cards = group.items.length ? paged(list, group.items, 12, item => drawCard(item, others))
+    : make("p", { class: "soft" }, "About no single image.");
+  const more = `The worst ${counted(others.length, "image")} of ${grouped(group.n_images)} are here; `
+    + "audit.csv lists all.";
   return make(
-    "div", {}, proposed.length > 1 ? make("div", { class: "tools" }, all) : null,
-    group.items.length ? paged(list, group.items, 12, item => drawCard(item, others)) : make("p", { class: "soft" }, "About no single image."),
-    left > 0 && group.items.length ? make("p", { class: "soft small" }, `The worst ${counted(group.items.length, "image")} of ${group.n_images.toLocaleString("en")} are here; audit.csv lists all.`) : null);
+    "div", {}, proposed.length > 1 ? make("div", { class: "tools" }, all) : null, cards,
+    left > 0 && others.length ? make("p", { class: "soft small" }, more) : null);
 }
 
 function saveFix() {

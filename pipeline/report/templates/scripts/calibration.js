@@ -15,9 +15,8 @@ function drawCalibration(run) {
   const most = Math.max(...bins.map(bin => bin.n_images));
   const rows = bins.map(bin => make(
     "tr", {}, make("th", { scope: "row" }, interval(bin.low, bin.high).replaceAll(".0", "")),
-    make("td", {}, shareBar(most ? bin.n_images / most : 0, null, null, "recall"), " ", bin.n_images.toLocaleString("en")),
+    make("td", {}, shareBar(most ? bin.n_images / most : 0, null, null, "recall"), " ", grouped(bin.n_images)),
     make("td", {}, percent(bin.accuracy))));
-  const table = make("table", {}, make("thead", {}, make("tr", {},
-    ...["Probability", "Images", "Right"].map(head => make("th", { scope: "col" }, head)))), make("tbody", {}, ...rows));
-  return make("div", { class: "plots" }, drawPlot(plot), make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Calibration by probability" }, table));
+  const table = makeTable("Calibration by probability", ["Probability", "Images", "Right"], make("tbody", {}, ...rows));
+  return make("div", { class: "plots" }, drawPlot(plot), table);
 }

@@ -28,7 +28,7 @@ function drawClassRow(run, number) {
   });
   return make(
     "tr", {}, make("th", { scope: "row", class: "name" }, open),
-    make("td", {}, scores.n_images.toLocaleString("en")), make("td", {}, percent(scores.precision)),
+    make("td", {}, grouped(scores.n_images)), make("td", {}, percent(scores.precision)),
     make("td", {}, shareBar(scores.recall, scores.low, scores.high, "recall"), " ", percent(scores.recall),
       make("span", { class: "interval" }, interval(scores.low, scores.high))),
     make("td", {}, percent(scores.f1)));
@@ -48,7 +48,7 @@ function drawClasses(run) {
     });
     return make("th", { scope: "col" }, button);
   });
-  const table = make("table", { class: "sortable" }, make("thead", {}, make("tr", {}, ...headings)), body);
+  const table = makeTable("Scores of the classes", headings, body, "sortable");
   const draw = () => {
     headings.forEach((heading, number) => {
       if (number === column) heading.setAttribute("aria-sort", direction);
@@ -56,9 +56,9 @@ function drawClasses(run) {
     });
     const order = sortedClasses(classes, column, direction);
     const pages = paged(body, order, 50, number => drawClassRow(run, number), "class");
-    table.append(body);
+    table.firstChild.append(body);
     rest.replaceChildren(pages);
   };
   draw();
-  return make("div", {}, make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Scores of the classes" }, table), rest);
+  return make("div", {}, table, rest);
 }

@@ -2,8 +2,10 @@
 
 const SHAPES = ["circle", "triangle", "square", "diamond", "cross"];
 const CLASS_COLOURS = {
-  light: ["#2b6cb0", "#d0660c", "#2a8557", "#c4353c", "#7d55b5", "#8a5a3c", "#cc4f97", "#76781a", "#128594", "#66707b"],
-  dark: ["#6aa9ea", "#f39a4a", "#5cc48f", "#f2777c", "#b393e6", "#c99b7c", "#f08cc4", "#c0c255", "#4fc3d2", "#a9b3bd"],
+  light: ["#2b6cb0", "#d0660c", "#2a8557", "#c4353c", "#7d55b5",
+    "#8a5a3c", "#cc4f97", "#76781a", "#128594", "#66707b"],
+  dark: ["#6aa9ea", "#f39a4a", "#5cc48f", "#f2777c", "#b393e6",
+    "#c99b7c", "#f08cc4", "#c0c255", "#4fc3d2", "#a9b3bd"],
 };
 const darkness = matchMedia("(prefers-color-scheme: dark)");
 const repaints = new Map(); // by element; what has left the page is forgotten

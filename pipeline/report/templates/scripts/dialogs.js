@@ -57,7 +57,7 @@ function openImage(first, others, run) {
         ...(beside.length ? [make("h3", {}, "Most like it"), besideEach(beside, run)] : []))));
     back.disabled = place === 0;
     on.disabled = place === others.length - 1;
-    position.textContent = `${place + 1} of ${others.length.toLocaleString("en")}`;
+    position.textContent = `${place + 1} of ${grouped(others.length)}`;
   };
   const turn = step => {
     place = Math.max(0, Math.min(others.length - 1, place + step));

@@ -105,13 +105,14 @@ function listenToKeys({ points, view, state, isShown, over, go, choose, paint })
 function listChosen(place, points, run, forget) {
   if (points.length === 0) return place.replaceChildren();
   const own = points.map(point => point.image);
+  const paths = own.map(image => images.path[image]);
   const heading = counted(own.length, "image") + " chosen";
   place.replaceChildren(make(
     "div", { class: "chosen", role: "region", "aria-label": "Chosen images" }, make("h3", {}, heading),
     make(
-      "div", { class: "tools" }, copyButton("Copy the paths", () => own.map(image => images.path[image]).join("\n")),
+      "div", { class: "tools" }, copyButton("Copy the paths", () => paths.join("\n")),
       make("button", { type: "button", onclick: () => openImages(heading, own, run) }, "Look at them"),
       make("button", { type: "button", onclick: forget }, "Forget them")),
-    paged(make("ol"), own, 100, image => named(images.path[image], "li"))));
+    paged(make("ol"), paths, 100, path => named(path, "li"))));
   announce(heading);
 }

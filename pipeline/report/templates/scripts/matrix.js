@@ -3,12 +3,15 @@
 const MOST_CLASSES_IN_TABLE = 20;
 const PAIRS_BELOW_MATRIX = 12;
 
-// Scored images of a run that have a label and an answer for which `wanted` says yes.
+// Images of a run that have a label and an answer for which `wanted` says yes: those of the split
+// that was scored, or of all splits where each fold was scored by a head that had not seen it.
 function imagesOfCell(run, wanted) {
   const split = data.runs[run].split;
+  const isOneSplit = ["train", "val", "test"].includes(split);
   const found = [];
   images.called.forEach((called, image) => {
-    if (images.split[image] !== split || isNothing(called[run]) || isNothing(images.label[image])) return;
+    if (isOneSplit && images.split[image] !== split) return;
+    if (isNothing(called[run]) || isNothing(images.label[image])) return;
     if (wanted(images.label[image], called[run])) found.push(image);
   });
   return found.sort((one, other) => images.probability[other][run] - images.probability[one][run]);
@@ -16,14 +19,14 @@ function imagesOfCell(run, wanted) {
 
 function cellWords(label, called, n) {
   const what = label === called ? className(label) + ", recognised" : pairWords(label, called);
-  return what + ": " + n.toLocaleString("en");
+  return what + ": " + grouped(n);
 }
 
 function openCell(run, label, called) {
   const n = data.runs[run].matrix[label][called];
   const own = imagesOfCell(run, (a, b) => a === label && b === called);
-  const note = own.length < n ? `${own.length.toLocaleString("en")} of ${counted(n, "image")} are in this report.` : "";
-  openImages(cellWords(label, called, n), own, run, note);
+  const note = `${grouped(own.length)} of ${counted(n, "image")} are in this report.`;
+  openImages(cellWords(label, called, n), own, run, own.length < n ? note : "");
 }
 
 // How strong a cell's colour is: its share of its row.
@@ -36,14 +39,14 @@ function drawMatrix(run) {
   const { matrix } = data.runs[run];
   const grid = matrix.length <= MOST_CLASSES_IN_TABLE ? drawMatrixTable(run) : drawMatrixCanvas(run);
   const pairs = confusedPairs(run);
-  const list = make("ol", { class: "pairs" }, ...pairs.slice(0, PAIRS_BELOW_MATRIX).map(([label, called, n]) => {
+  const rows = pairs.slice(0, PAIRS_BELOW_MATRIX).map(([label, called, n]) => {
     const open = make("button", { type: "button", class: "link" },
       named(className(label)), " taken for ", named(className(called)));
     open.addEventListener("click", () => openCell(run, label, called));
-    return make("li", {}, open, make("span", {}, n.toLocaleString("en")));
-  }));
+    return make("li", {}, open, make("span", {}, grouped(n)));
+  });
   return make("div", { class: "matrix" }, grid, pairs.length && matrix.length > 2
-    ? make("div", {}, make("h3", {}, "Most frequent"), list) : null);
+    ? make("div", {}, make("h3", {}, "Most frequent"), make("ol", { class: "pairs" }, ...rows)) : null);
 }
 
 function drawMatrixTable(run) {
@@ -51,23 +54,26 @@ function drawMatrixTable(run) {
   const n = matrix.length;
   const buttons = [];
   const cell = Math.max(24, Math.min(n === 2 ? 88 : 56, Math.floor((sectionWidth() - 130) / n)));
-  const heads = matrix.map((_, called) => make(
-    "th", { scope: "col" }, make("span", { dir: "auto", title: className(called) }, className(called))));
+  const head = (number, scope) => make(
+    "th", { scope }, make("span", { dir: "auto", title: className(number) }, className(number)));
   const rows = matrix.map((row, label) => make(
-    "tr", {}, make("th", { scope: "row" }, make("span", { dir: "auto", title: className(label) }, className(label))),
+    "tr", {}, head(label, "row"),
     ...row.map((count, called) => {
       const kind = count === 0 ? "empty" : label === called ? "diagonal" : "";
       const button = make(
         "button", { type: "button", class: kind, tabindex: buttons.length ? -1 : 0,
           "aria-label": cellWords(label, called, count), "data-cell": `${label} ${called}` },
-        count ? count.toLocaleString("en") : "");
-      if (count) button.style.setProperty("--share", (0.08 + 0.4 * Math.sqrt(cellShare(row, called))).toFixed(3));
+        count ? grouped(count) : "");
+      const strength = 0.08 + 0.4 * Math.sqrt(cellShare(row, called));
+      if (count) button.style.setProperty("--share", strength.toFixed(3));
       button.addEventListener("click", () => openCell(run, label, called));
       buttons.push(button);
       return make("td", {}, button);
     })));
   const corner = make("td", { class: "small soft" }, "label ↓ taken for →");
-  const table = make("table", {}, make("thead", {}, make("tr", {}, corner, ...heads)), make("tbody", {}, ...rows));
+  const heads = matrix.map((_, called) => head(called, "col"));
+  const table = make(
+    "table", {}, make("thead", {}, make("tr", {}, corner, ...heads)), make("tbody", {}, ...rows));
   table.style.setProperty("--cell", cell + "px");
   table.addEventListener("keydown", event => {
     const now = buttons.indexOf(document.activeElement);
@@ -95,8 +101,10 @@ function drawMatrixCanvas(run) {
   const { matrix } = data.runs[run];
   const n = matrix.length;
   const canvas = make("canvas", { tabindex: 0, role: "application",
-    "aria-label": `Confusion matrix of ${n} classes. Arrow keys go from cell to cell, Enter opens its images.` });
-  const reading = make("p", { class: "reading soft", "aria-live": "polite" }, "Point at a cell, or go there with the arrow keys.");
+    "aria-label": `Confusion matrix of ${n} classes. Arrow keys go from cell to cell, `
+      + "Enter opens the images of one." });
+  const reading = make("p", { class: "reading soft", "aria-live": "polite" },
+    "Point at a cell, or go there with the arrow keys.");
   const width = sectionWidth();
   const margin = Math.min(130, Math.floor(width / 4));
   const isNamed = Math.floor((width - margin) / n) >= 10;
@@ -154,7 +162,8 @@ function paintMatrix(canvas, matrix, { side, offset, cursor, isNamed }) {
   if (cursor >= 0) {
     context.strokeStyle = ink;
     context.lineWidth = 2;
-    context.strokeRect(offset + (cursor % n) * side - 1, offset + Math.floor(cursor / n) * side - 1, side + 2, side + 2);
+    const [x, y] = [offset + (cursor % n) * side, offset + Math.floor(cursor / n) * side];
+    context.strokeRect(x - 1, y - 1, side + 2, side + 2);
   }
 }
 

@@ -42,12 +42,12 @@ function drawMistake(mistake, run, others) {
 }
 
 function drawMistakes(run) {
-  const { mistakes, n_mistakes: total, split } = data.runs[run];
-  if (total === 0) return make("p", {}, `None: every ${split} image is right.`);
+  const { mistakes, n_mistakes: total } = data.runs[run];
+  if (total === 0) return make("p", {}, "None: every image that was scored is right.");
   const listed = new Set(mistakes.map(mistake => pairKey(mistake.image, run)));
   const pairs = confusedPairs(run).filter(([label, called]) => listed.has(label + ">" + called));
   const select = make(
-    "select", {}, make("option", { value: "" }, `all (${total.toLocaleString("en")})`),
+    "select", {}, make("option", { value: "" }, `all (${grouped(total)})`),
     ...pairs.slice(0, PAIRS_LISTED).map(([label, called, n]) => make(
       "option", { value: label + ">" + called }, `${pairWords(label, called)} (${n})`)));
   const suspect = make("input", { type: "checkbox" });
@@ -75,7 +75,7 @@ function drawMistakes(run) {
     make("p", { class: "soft small" }, [
       mistakes.some(mistake => mistake.neighbours.length)
         ? "Underlined neighbours are of the class that the image was taken for." : "",
-      left > 0 ? `The ${mistakes.length.toLocaleString("en")} surest of ${counted(total, "mistake")} are here.` : "",
+      left > 0 ? `The ${grouped(mistakes.length)} surest of ${counted(total, "mistake")} are here.` : "",
     ].join(" ").trim()));
 }
 

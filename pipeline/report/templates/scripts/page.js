@@ -36,9 +36,14 @@ function interval(low, high) {
     ? "" : (100 * low).toFixed(1) + "–" + (100 * high).toFixed(1) + "%";
 }
 
+// 12345 as 12,345
+function grouped(number) {
+  return number.toLocaleString("en");
+}
+
 function counted(number, word) {
   const ending = number === 1 ? "" : word.endsWith("s") ? "es" : "s";
-  return number.toLocaleString("en") + " " + word + ending;
+  return grouped(number) + " " + word + ending;
 }
 
 // At most four digits that count: 0.8123, 12.5, 1,500, 3.2e-5.
@@ -79,6 +84,15 @@ function copyButton(words, textOf) {
     setTimeout(() => { button.textContent = words; }, 2000);
   });
   return button;
+}
+
+// A table that scrolls in its own box where the page is narrow. Headings: texts or elements.
+function makeTable(label, headings, body, kind = "") {
+  const cells = headings.map(heading => typeof heading === "string"
+    ? make("th", { scope: "col", class: "name" }, heading) : heading);
+  return make(
+    "div", { class: "scroll", tabindex: 0, role: "region", "aria-label": label },
+    make("table", { class: kind }, make("thead", {}, make("tr", {}, ...cells)), body));
 }
 
 let contentsObserver = null;

@@ -9,7 +9,7 @@ function paged(list, items, size, drawItem, word = "image") {
   const draw = () => {
     list.replaceChildren(...items.slice(start, start + size).map(drawItem));
     const end = Math.min(start + size, items.length);
-    position.textContent = `${(start + 1).toLocaleString("en")}–${end.toLocaleString("en")} of `
+    position.textContent = `${grouped(start + 1)}–${grouped(end)} of `
       + counted(items.length, word);
     back.disabled = start === 0;
     on.disabled = end === items.length;

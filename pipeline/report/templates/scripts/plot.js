@@ -136,7 +136,8 @@ function drawLegend(plot) {
     const paint = () => line.setAttribute("stroke", seriesColour(number));
     whenColoursChange(line, paint);
     paint();
-    return make("li", {}, makeSvg("svg", { viewBox: "0 0 22 10", "aria-hidden": "true" }, line), named(curve.name));
+    const swatch = makeSvg("svg", { viewBox: "0 0 22 10", "aria-hidden": "true" }, line);
+    return make("li", {}, swatch, named(curve.name));
   });
   return make("ul", { class: "legend" }, ...swatches);
 }
@@ -160,11 +161,8 @@ function tableOfNumbers(plot) {
     return make("td", {}, i < 0 ? "–" : figure(curve.y[i]));
   })));
   const heads = [plot.x_name, ...plot.curves.map(curve => curve.name)];
-  const table = make("table", {}, make("thead", {}, make("tr", {}, ...heads.map(
-    head => make("th", { scope: "col", class: "name" }, head)))), make("tbody", {}, ...rows));
-  const details = make("details", {}, make("summary", {}, "Numbers"),
-    make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Numbers of " + plot.heading }, table));
-  return details;
+  return make("details", {}, make("summary", {}, "Numbers"),
+    makeTable("Numbers of " + plot.heading, heads, make("tbody", {}, ...rows)));
 }
 
 function xsOf(plot) {
@@ -175,7 +173,7 @@ function drawPlot(plot) {
   const reading = make("p", { class: "reading", "aria-live": "polite" });
   const svg = makeSvg("svg", { "aria-hidden": "true" });
   const frame = make("div", { class: "frame-of-svg", tabindex: 0, role: "application",
-    "aria-label": `${plot.heading}: ${plot.y_name} over ${plot.x_name}. Arrow keys read the curves from point to point.` }, svg);
+    "aria-label": `${plot.heading}: ${plot.y_name} over ${plot.x_name}. Arrow keys read the curves.` }, svg);
   const xs = xsOf(plot);
   let at = -1;
   let scales = null;
@@ -186,7 +184,8 @@ function drawPlot(plot) {
     const height = Math.round(Math.max(200, Math.min(300, width * 0.6)));
     const margin = { left: 52, right: 12, top: 24, bottom: 42 };
     scales = scalesOf(plot, width, height, margin);
-    cross = makeSvg("line", { class: "cross", y1: margin.top, y2: height - margin.bottom, visibility: "hidden" });
+    cross = makeSvg("line", { class: "cross", y1: margin.top, y2: height - margin.bottom,
+      visibility: "hidden" });
     svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
     svg.setAttribute("height", height);
     svg.replaceChildren(
@@ -218,6 +217,7 @@ function drawPlot(plot) {
   });
   whenWidthChanges(frame, paint);
   whenColoursChange(frame, paint);
-  return make("figure", { class: "plot" }, make("h3", {}, named(plot.heading)), drawLegend(plot), frame, reading,
+  return make("figure", { class: "plot" },
+    make("h3", {}, named(plot.heading)), drawLegend(plot), frame, reading,
     plot.note ? make("p", { class: "note" }, plot.note) : null, tableOfNumbers(plot));
 }

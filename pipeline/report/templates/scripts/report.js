@@ -26,8 +26,12 @@ function showRun(number, isScrolled) {
   fill("curves", run.plots.length ? make("div", { class: "plots" }, ...run.plots.map(drawPlot)) : null);
   if (featureMap) featureMap.setRun(number);
   fill("findings", data.findings ? drawFindings(data.findings, number) : null);
-  document.querySelectorAll("[data-run]").forEach(part => { part.hidden = part.dataset.run !== String(number); });
-  document.querySelectorAll(".picker button").forEach((button, i) => button.setAttribute("aria-pressed", i === number));
+  document.querySelectorAll("[data-run]").forEach(part => {
+    part.hidden = part.dataset.run !== String(number);
+  });
+  document.querySelectorAll(".picker button").forEach((button, i) => {
+    button.setAttribute("aria-pressed", i === number);
+  });
   listContents();
   if (isScrolled) {
     document.querySelector(".picker").scrollIntoView();
@@ -38,11 +42,13 @@ function showRun(number, isScrolled) {
 function drawReport() {
   if (data.runs.length > 1) {
     fill("runs", drawRunsTable());
-    fill("comparisons", data.comparisons.length ? make("div", {}, ...data.comparisons.map(drawComparison)) : null);
+    const compared = data.comparisons.map(drawComparison);
+    fill("comparisons", compared.length ? make("div", {}, ...compared) : null);
     const overlaid = overlaidPlots();
     fill("overlaid", overlaid.length ? make("div", { class: "plots" }, ...overlaid.map(drawPlot)) : null);
     document.querySelector(".picker .choices").append(...data.runs.map((run, number) => make(
-      "button", { type: "button", "aria-pressed": "false", title: run.name, onclick: () => showRun(number, false) }, named(run.name))));
+      "button", { type: "button", title: run.name, onclick: () => showRun(number, false) },
+      named(run.name))));
   }
   featureMap = data.feature_map ? drawMap(data.feature_map) : null;
   fill("map", featureMap ? featureMap.element : null);

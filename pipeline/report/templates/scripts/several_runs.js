@@ -2,17 +2,17 @@
 
 function drawRunsTable() {
   const rows = data.runs.map((run, number) => {
-    const own = run.scores.find(score => score.is_own) || null;
-    const open = make("button", { type: "button", class: "link", onclick: () => showRun(number, true) }, named(run.name));
+    const own = run.scores.find(score => score.is_own);
+    const open = make(
+      "button", { type: "button", class: "link", onclick: () => showRun(number, true) }, named(run.name));
+    const accuracy = own ? [shareBar(own.accuracy, own.low, own.high, "recall"), " ", percent(own.accuracy),
+      make("span", { class: "interval" }, interval(own.low, own.high))] : ["–"];
     return make(
-      "tr", {}, make("th", { scope: "row", class: "name" }, open), make("td", {}, named(run.kind)), make("td", {}, run.split),
-      make("td", {}, own ? shareBar(own.accuracy, own.low, own.high, "recall") : "", " ", percent(own && own.accuracy),
-        make("span", { class: "interval" }, own ? interval(own.low, own.high) : "")),
-      make("td", {}, run.n_mistakes.toLocaleString("en")));
+      "tr", {}, make("th", { scope: "row", class: "name" }, open), make("td", {}, named(run.kind)),
+      make("td", {}, run.split), make("td", {}, ...accuracy), make("td", {}, grouped(run.n_mistakes)));
   });
-  const heads = ["Run", "Head", "Split", "Accuracy", "Mistakes"].map(head => make("th", { scope: "col" }, head));
-  return make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "The runs side by side" }, make(
-    "table", { class: "sortable" }, make("thead", {}, make("tr", {}, ...heads)), make("tbody", {}, ...rows)));
+  const heads = ["Run", "Head", "Split", "Accuracy", "Mistakes"];
+  return makeTable("The runs side by side", heads, make("tbody", {}, ...rows), "sortable");
 }
 
 function drawComparison(comparison) {
@@ -20,7 +20,7 @@ function drawComparison(comparison) {
   const disagreement = (winner, run, indices) => make(
     "button", { type: "button", disabled: indices.length === 0,
       onclick: () => openImages(`Only ${winner} has them right`, indices, run) },
-    `Only `, named(winner), ` right: ${indices.length.toLocaleString("en")}`);
+    `Only `, named(winner), ` right: ${grouped(indices.length)}`);
   return make(
     "div", { class: "comparison" }, make("h3", {}, named(first), " and ", named(second)),
     ...comparison.sentences.map(sentence => named(sentence, "p")),
@@ -38,6 +38,7 @@ function overlaidPlots() {
   }));
   return [...byHeading.values()].filter(found => found.length > 1).map(found => ({
     ...found[0][1], mark: null, note: "",
-    curves: found.flatMap(([run, plot]) => plot.curves.map(curve => ({ ...curve, name: `${run.name}: ${curve.name}` }))),
+    curves: found.flatMap(([run, plot]) => plot.curves.map(
+      curve => ({ ...curve, name: `${run.name}: ${curve.name}` }))),
   }));
 }
