@@ -223,7 +223,10 @@ def test_runs_stand_side_by_side_and_one_at_a_time(browser, pages):
             f"{run.name}: {curve.name}" for run in report.runs for curve in run.plots[0].curves
         ]
         page.locator(".picker button").nth(1).click()
-        assert page.locator(".summary:visible .sentence").inner_text() == report.runs[1].summary[0]
+        assert (
+            page.locator(".summary:visible .sentence").first.inner_text()
+            == report.runs[1].summary[0]
+        )
         assert report.runs[1].commands[1] in page.locator("#origin pre:visible").inner_text()
         comparison = report.comparisons[0]
         page.locator("#comparisons button").first.click()
