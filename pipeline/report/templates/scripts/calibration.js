@@ -15,8 +15,9 @@ function drawCalibration(run) {
   const most = Math.max(...bins.map(bin => bin.n_images));
   const rows = bins.map(bin => make(
     "tr", {}, make("th", { scope: "row" }, interval(bin.low, bin.high).replaceAll(".0", "")),
-    make("td", {}, shareBar(most ? bin.n_images / most : 0, null, null, "recall"), " ", grouped(bin.n_images)),
+    barCell(most ? bin.n_images / most : 0, grouped(bin.n_images), null, null, "recall many"),
     make("td", {}, percent(bin.accuracy))));
-  const table = makeTable("Calibration by probability", ["Probability", "Images", "Right"], make("tbody", {}, ...rows));
+  const heads = ["Probability", make("th", { scope: "col", class: "barred" }, "Images"), "Right"];
+  const table = makeTable("Calibration by probability", heads, make("tbody", {}, ...rows), "sortable");
   return make("div", { class: "plots" }, drawPlot(plot), table);
 }

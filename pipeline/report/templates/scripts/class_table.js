@@ -29,8 +29,7 @@ function drawClassRow(run, number) {
   return make(
     "tr", {}, make("th", { scope: "row", class: "name" }, open),
     make("td", {}, grouped(scores.n_images)), make("td", {}, percent(scores.precision)),
-    make("td", {}, shareBar(scores.recall, scores.low, scores.high, "recall"), " ", percent(scores.recall),
-      make("span", { class: "interval" }, interval(scores.low, scores.high))),
+    barCell(scores.recall, percent(scores.recall), scores.low, scores.high),
     make("td", {}, percent(scores.f1)));
 }
 
@@ -46,7 +45,7 @@ function drawClasses(run) {
       column = number;
       draw();
     });
-    return make("th", { scope: "col" }, button);
+    return make("th", { scope: "col", class: name === "Recall" ? "barred" : "" }, button);
   });
   const table = makeTable("Scores of the classes", headings, body, "sortable");
   const draw = () => {

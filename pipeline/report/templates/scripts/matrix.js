@@ -46,7 +46,7 @@ function drawMatrix(run) {
     return make("li", {}, open, make("span", {}, grouped(n)));
   });
   return make("div", { class: "matrix" }, grid, pairs.length && matrix.length > 2
-    ? make("div", {}, make("h3", {}, "Most frequent"), make("ol", { class: "pairs" }, ...rows)) : null);
+    ? make("div", { class: "most" }, make("h3", {}, "Most frequent"), make("ol", { class: "pairs" }, ...rows)) : null);
 }
 
 function drawMatrixTable(run) {
@@ -64,7 +64,7 @@ function drawMatrixTable(run) {
         "button", { type: "button", class: kind, tabindex: buttons.length ? -1 : 0,
           "aria-label": cellWords(label, called, count), "data-cell": `${label} ${called}` },
         count ? grouped(count) : "");
-      const strength = 0.08 + 0.4 * Math.sqrt(cellShare(row, called));
+      const strength = 0.12 + 0.36 * Math.sqrt(cellShare(row, called));
       if (count) button.style.setProperty("--share", strength.toFixed(3));
       button.addEventListener("click", () => openCell(run, label, called));
       buttons.push(button);

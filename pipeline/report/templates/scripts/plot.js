@@ -170,7 +170,8 @@ function xsOf(plot) {
 }
 
 function drawPlot(plot) {
-  const reading = make("p", { class: "reading", "aria-live": "polite" });
+  const reading = make("p", { class: "reading", "aria-live": "polite" },
+    "Point at the curves to read them.");
   const svg = makeSvg("svg", { "aria-hidden": "true" });
   const frame = make("div", { class: "frame-of-svg", tabindex: 0, role: "application",
     "aria-label": `${plot.heading}: ${plot.y_name} over ${plot.x_name}. Arrow keys read the curves.` }, svg);

@@ -15,6 +15,12 @@ function shareBar(share, low, high, kind = "") {
   return bar;
 }
 
+// A cell of a table: a bar, its number, and the interval.
+function barCell(share, words, low = null, high = null, kind = "recall") {
+  return make("td", { class: "barred" }, make("span", {}, shareBar(share, low, high, kind), make("b", {}, words),
+    isNothing(low) ? null : make("span", { class: "interval" }, interval(low, high))));
+}
+
 function drawScores(scores) {
   return make("div", { class: "scores", role: "list" }, ...scores.map(score => make(
     "div", { class: score.is_own ? "row own" : "row", role: "listitem" },

@@ -5,13 +5,12 @@ function drawRunsTable() {
     const own = run.scores.find(score => score.is_own);
     const open = make(
       "button", { type: "button", class: "link", onclick: () => showRun(number, true) }, named(run.name));
-    const accuracy = own ? [shareBar(own.accuracy, own.low, own.high, "recall"), " ", percent(own.accuracy),
-      make("span", { class: "interval" }, interval(own.low, own.high))] : ["–"];
+    const accuracy = own ? barCell(own.accuracy, percent(own.accuracy), own.low, own.high) : make("td", {}, "–");
     return make(
       "tr", {}, make("th", { scope: "row", class: "name" }, open), make("td", {}, named(run.kind)),
-      make("td", {}, run.split), make("td", {}, ...accuracy), make("td", {}, grouped(run.n_mistakes)));
+      make("td", {}, run.split), accuracy, make("td", {}, grouped(run.n_mistakes)));
   });
-  const heads = ["Run", "Head", "Split", "Accuracy", "Mistakes"];
+  const heads = ["Run", "Head", "Split", make("th", { scope: "col", class: "barred" }, "Accuracy"), "Mistakes"];
   return makeTable("The runs side by side", heads, make("tbody", {}, ...rows), "sortable");
 }
 
