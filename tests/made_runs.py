@@ -60,6 +60,7 @@ def make_features(
         ),
         labels=labels,
         splits=np.full(len(paths), -1, np.int8),
+        split_rule="exact",
         arrivals=np.zeros(len(paths), np.int32),
         class_names=names,
         skipped=ImageTable([], np.zeros((0, 32), np.uint8), nothing, nothing, no_stamps(0)),

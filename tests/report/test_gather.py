@@ -137,11 +137,13 @@ def test_the_first_sentences_say_how_good_it_is_and_what_that_is_worth(contents)
 def test_a_thumbnail_is_the_picture_of_its_image(contents):
     hue = {"blue": 0, "green": 1, "red": 2}
     large = {mistake.image for mistake in contents.runs[0].mistakes}
+    pictures = [
+        np.asarray(Image.open(io.BytesIO(base64.b64decode(sheet.url.partition(",")[2]))))
+        for sheet in contents.sheets
+    ]
     for number, image in enumerate(contents.images):
         sheet_number, place = image.thumbnail
-        sheet = contents.sheets[sheet_number]
-        data = base64.b64decode(sheet.url.partition(",")[2])
-        picture = np.asarray(Image.open(io.BytesIO(data)))
+        sheet, picture = contents.sheets[sheet_number], pictures[sheet_number]
         top, left = (sheet.tile * n for n in divmod(place, sheet.columns))
         mean = picture[top : top + sheet.tile, left : left + sheet.tile].mean(axis=(0, 1))
         assert mean.argmax() == hue[contents.class_names[image.label]]

@@ -177,7 +177,7 @@ def test_a_page_is_written_whole_or_not_at_all(made, tmp_path, monkeypatch):
 
     monkeypatch.setattr("pipeline.system.disk.rename", fail)
     outcome = call("report", run)
-    assert outcome.exit_code == 1 and "No space left" in outcome.stderr
+    assert outcome.exit_code == 1 and "the disk is full" in outcome.stderr
     assert (run / "report.html").read_text() == "before"
     assert np.unique([path.name for path in run.iterdir()]).tolist() == sorted(
         [*(path.name for path in (made / "one").iterdir()), "report.html"]

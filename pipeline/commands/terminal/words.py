@@ -66,16 +66,19 @@ def say_in_commands(text: str) -> str:
 
 
 def spell_step(step: "Step") -> str:
-    """A call of the library as the command that does it; what is as by default is left out."""
+    """A call of the library as the command that does it.
+
+    Left out is what is as by default, and what the library alone has a parameter for.
+    """
     context = click.get_current_context()
     command = _commands(context)[step.function.replace("_", "-")]
-    own = click.Context(command)
+    usual = command.make_context(command.name, ["--", *step.places], parent=context).params
     words = [context.find_root().info_name or "frostline", command.name or ""]
     words += [quote_for_shell(place) for place in step.places]
     options = {one.name: one for one in _parameters([command]) if isinstance(one, click.Option)}
     for name, value in step.options.items():
-        option = options[name]
-        if value != option.type_cast_value(own, option.get_default(own)):
+        option = options.get(name)
+        if option is not None and value != usual[name]:
             is_text = isinstance(value, str) and not value.isprintable()
             flag = max(option.opts, key=len)
             spelled = _spell(option, name, str(value), str) or flag
