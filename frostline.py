@@ -25,11 +25,13 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test compares it with
         list_networks,
     )
     from pipeline.backbones.registry import list_backbones
-    from pipeline.classifier.evaluate import Evaluation, evaluate
+    from pipeline.classifier.evaluation.evaluate import evaluate
+    from pipeline.classifier.evaluation.evaluation import Evaluation
     from pipeline.classifier.frozen_features import FrozenFeatures
-    from pipeline.classifier.model import Classifier, Prediction
-    from pipeline.classifier.model import load_run as load
+    from pipeline.classifier.load import load_run as load
+    from pipeline.classifier.model import Classifier
     from pipeline.classifier.predict import predict
+    from pipeline.classifier.prediction import Prediction
     from pipeline.errors import (
         BackboneError,
         BackendError,
@@ -76,7 +78,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test compares it with
 _PLACES = {
     "clear_networks": "pipeline.backbones.engines.network_store:clear_networks",
     "compare_runs": "pipeline.runs.compare:compare_runs",
-    "evaluate": "pipeline.classifier.evaluate:evaluate",
+    "evaluate": "pipeline.classifier.evaluation.evaluate:evaluate",
     "extract": "pipeline.features.extract:extract",
     "features": "pipeline.features.opened_file:open_features",
     "fetch": "pipeline.images.fetch:fetch",
@@ -89,7 +91,7 @@ _PLACES = {
     "list_features": "pipeline.features.opened_file:list_features",
     "list_networks": "pipeline.backbones.engines.network_store:list_networks",
     "list_runs": "pipeline.runs.listing:list_runs",
-    "load": "pipeline.classifier.model:load_run",
+    "load": "pipeline.classifier.load:load_run",
     "merge": "pipeline.features.spread.merge:merge",
     "predict": "pipeline.classifier.predict:predict",
     "recompute": "pipeline.features.verify:recompute",
@@ -99,7 +101,7 @@ _PLACES = {
     "open_run": "pipeline.runs.run_folder:open_run",
     "to_parquet": "pipeline.features.parquet:to_parquet",
     "Classifier": "pipeline.classifier.model:Classifier",
-    "Evaluation": "pipeline.classifier.evaluate:Evaluation",
+    "Evaluation": "pipeline.classifier.evaluation.evaluation:Evaluation",
     "Extraction": "pipeline.features.opened_file:Extraction",
     "Features": "pipeline.features.opened_file:Features",
     "Fetched": "pipeline.images.fetch:Fetched",
@@ -108,7 +110,7 @@ _PLACES = {
     "FitResult": "pipeline.heads.fit_head:FitResult",
     "FrozenFeatures": "pipeline.classifier.frozen_features:FrozenFeatures",
     "LeaveOneOut": "pipeline.heads.ridge.leave_one_out:LeaveOneOut",
-    "Prediction": "pipeline.classifier.model:Prediction",
+    "Prediction": "pipeline.classifier.prediction:Prediction",
     "Report": "pipeline.report.report:Report",
     "Run": "pipeline.runs.run_folder:Run",
     "StoredNetwork": "pipeline.backbones.engines.network_store:StoredNetwork",
