@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ from pipeline.report.gathering.run_features import RunFeatures, open_run_feature
 from pipeline.report.gathering.scored_run import ScoredRun, read_scored_run
 from pipeline.report.gathering.steps import IN_PYTHON, Wording, list_steps
 from pipeline.report.gathering.summary import list_scores, list_sections, summarise
-from pipeline.runs.run_folder import Run, now
+from pipeline.runs.run_folder import Run
 from pipeline.system.printable import count, printable, visible
 from pipeline.system.progress import OnProgress
 
@@ -87,9 +88,10 @@ def gather_contents(
         for row in run.rows.tolist():
             pool.number(number, row)
     comparisons, incomparable = compare_each_two(pool)
+    time = datetime.now(UTC)
     contents = ReportContents(
         title=_title(scored),
-        made=now(),
+        made=f"{time.day} {time:%B %Y, %H:%M} UTC",
         class_names=[visible(name) for name in names],
         images=[],
         sheets=[],
