@@ -6,6 +6,7 @@ import numpy as np
 
 from pipeline.images.splits import TRAIN
 from pipeline.report.contents import FeatureMap, Finding, Mistake, Plot, ReportRun
+from pipeline.report.gathering.ahead import plot_ahead
 from pipeline.report.gathering.audit_findings import find_audit, list_findings, list_suspects
 from pipeline.report.gathering.curves import plot_learning
 from pipeline.report.gathering.feature_map import FEWEST_POINTS, choose_points, draw_map
@@ -59,6 +60,7 @@ def gather_run(
     run = pool.runs[number]
     audit, unreadable = find_audit(run)
     plots, missing = plot_learning(run.run)
+    ahead, unknown = plot_ahead(run.run, on_progress)
     feature_map = None
     with open_run_features(run) as (features, gone):
         mistakes = _list_mistakes(pool, number, features, list_suspects(audit))
@@ -70,10 +72,10 @@ def gather_run(
         pool.number(number, row)
     findings = None if audit is None else list_findings(audit, pool, number)
     return RunParts(
-        _describe(pool, run, mistakes, uncertain, plots, wording),
+        _describe(pool, run, mistakes, uncertain, [*plots, *ahead], wording),
         feature_map,
         findings and [replace(one, text=wording.say(one.text)) for one in findings],
-        [*gone, *unreadable, *missing],
+        [*gone, *unreadable, *missing, *unknown],
     )
 
 
