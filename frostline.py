@@ -66,6 +66,8 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test compares it with
     from pipeline.heads.few_images.suggest import Suggestion, suggest
     from pipeline.heads.fit import Fit, fit
     from pipeline.heads.fit_head import FitResult, fit_head
+    from pipeline.heads.forecast.forecast import Forecast, forecast_accuracy
+    from pipeline.heads.forecast.of_run import forecast
     from pipeline.heads.ridge.leave_one_out import LeaveOneOut, leave_one_out
     from pipeline.heads.sweep.sweep_heads import Sweep, sweep_heads
     from pipeline.images.fetch import Fetched, fetch
@@ -86,6 +88,8 @@ _PLACES = {
     "fit": "pipeline.heads.fit:fit",
     "fit_head": "pipeline.heads.fit_head:fit_head",
     "fit_shots": "pipeline.heads.few_images.shots:fit_shots",
+    "forecast": "pipeline.heads.forecast.of_run:forecast",
+    "forecast_accuracy": "pipeline.heads.forecast.forecast:forecast_accuracy",
     "leave_one_out": "pipeline.heads.ridge.leave_one_out:leave_one_out",
     "list_backbones": "pipeline.backbones.registry:list_backbones",
     "list_features": "pipeline.features.opened_file:list_features",
@@ -108,6 +112,7 @@ _PLACES = {
     "FinetuneResult": "pipeline.finetuning.finetune:FinetuneResult",
     "Fit": "pipeline.heads.fit:Fit",
     "FitResult": "pipeline.heads.fit_head:FitResult",
+    "Forecast": "pipeline.heads.forecast.forecast:Forecast",
     "FrozenFeatures": "pipeline.classifier.frozen_features:FrozenFeatures",
     "LeaveOneOut": "pipeline.heads.ridge.leave_one_out:LeaveOneOut",
     "Prediction": "pipeline.classifier.prediction:Prediction",
