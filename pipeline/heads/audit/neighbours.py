@@ -1,7 +1,7 @@
 """The nearest other images of each image, by the cosine between their features.
 
-Features are centred first: what all images of a data set have in common would else make every two of
-them alike. Exact; the work grows with the square of the number of images, memory does not.
+Features are centred first: what all images of a data set have in common would else make every two
+of them alike. Exact; the work grows with the square of the number of images, memory does not.
 """
 
 from dataclasses import dataclass
