@@ -8,8 +8,11 @@ import numpy as np
 
 from pipeline.features.feature_file import Contents
 from pipeline.heads.audit.neighbours import Neighbours, find_neighbours
+from pipeline.heads.audit.out_of_sample import LeftOut, leave_each_out
 from pipeline.heads.head import FeatureArray
+from pipeline.images.decoding.looks import Look, look_at_file
 from pipeline.images.splits import UNLABELLED
+from pipeline.system.parallel import count_cores, map_batches
 from pipeline.system.progress import OnProgress
 
 
@@ -74,3 +77,27 @@ class AuditedRows:
     def neighbours(self) -> Neighbours:
         """The ten nearest other images of each; found when it is first asked for, and kept."""
         return find_neighbours(self.features, self.digests, self.on_progress)
+
+    @cached_property
+    def left_out(self) -> LeftOut | None:
+        """What each image with a label is taken for by heads that never saw it; None without two
+        classes.
+        """
+        n_classes = len(self.class_names)
+        return leave_each_out(self.features, self.labels, self.units, n_classes, self.on_progress)
+
+    @cached_property
+    def looks(self) -> list[Look | str]:
+        """How each image looks, or why that cannot be said; empty where they are not at hand."""
+        if self.root is None:
+            return []
+        root, recipe = self.root, self.contents.recipe
+
+        def look(row: int) -> Look | str:
+            return look_at_file(root / self.paths[row], recipe, self.digests[row].tobytes())
+
+        found = []
+        for seen in map_batches(look, range(len(self)), count_cores()):
+            found.append(seen)
+            self.on_progress("Looking at images", len(found), len(self))
+        return found
