@@ -336,6 +336,8 @@ class AuditContents:
         groups: the most important first.
         table: of every image of the data set its path and label, as `fix.csv` is to have them: the
             very bytes, not the printable form; surrogates for bytes that are no UTF-8.
+        rows: of each image of `images`, which row of the table it is.
+        labels: by class, its name as the table has it.
         notes: what the audit could not look at, and why.
     """
 
@@ -347,4 +349,6 @@ class AuditContents:
     sheets: Sequence[Sheet]
     groups: Sequence[AuditGroup]
     table: Sequence[tuple[str, str]]
+    rows: Sequence[int]
+    labels: Sequence[str]
     notes: Sequence[str] = field(default_factory=tuple)
