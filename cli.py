@@ -23,6 +23,7 @@ try:
         from pipeline.commands.finetune import finetune
         from pipeline.commands.fit_head import fit_head
         from pipeline.commands.predict import predict
+        from pipeline.commands.report import report
         from pipeline.commands.runs import runs
         from pipeline.commands.shared import Program
         from pipeline.commands.suggest import suggest
@@ -59,7 +60,7 @@ def main() -> None:
 
 
 for command in (
-    *(fetch, extract, fit_head, finetune, evaluate, predict),
+    *(fetch, extract, fit_head, finetune, evaluate, predict, report),
     *(audit, suggest, runs, backbones, features),
 ):
     main.add_command(command)

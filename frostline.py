@@ -67,6 +67,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test compares it with
     from pipeline.heads.ridge.leave_one_out import LeaveOneOut, leave_one_out
     from pipeline.heads.sweep.sweep_heads import Sweep, sweep_heads
     from pipeline.images.fetch import Fetched, fetch
+    from pipeline.report.report import Report, report
     from pipeline.report.write_audit import AuditResult, audit
     from pipeline.runs.compare import RunComparison, compare_runs
     from pipeline.runs.listing import list_runs
@@ -94,6 +95,7 @@ _PLACES = {
     "merge": "pipeline.features.spread.merge:merge",
     "predict": "pipeline.classifier.predict:predict",
     "recompute": "pipeline.features.verify:recompute",
+    "report": "pipeline.report.report:report",
     "sweep_heads": "pipeline.heads.sweep.sweep_heads:sweep_heads",
     "suggest": "pipeline.heads.few_images.suggest:suggest",
     "open_run": "pipeline.runs.run_folder:open_run",
@@ -110,6 +112,7 @@ _PLACES = {
     "FrozenFeatures": "pipeline.classifier.frozen_features:FrozenFeatures",
     "LeaveOneOut": "pipeline.heads.ridge.leave_one_out:LeaveOneOut",
     "Prediction": "pipeline.classifier.model:Prediction",
+    "Report": "pipeline.report.report:Report",
     "Run": "pipeline.runs.run_folder:Run",
     "StoredNetwork": "pipeline.backbones.engines.network_store:StoredNetwork",
     "RunComparison": "pipeline.runs.compare:RunComparison",

@@ -43,7 +43,8 @@ def audit(
     """Find what is wrong with the data in FEATURES: labels that are likely wrong, equal images,
     images of something else, poor pictures, classes and splits that are not as they should be.
 
-    Writes a folder with audit.csv and audit.json.
+    Writes a folder with audit.csv, audit.json and audit.html: a page on which to decide, that saves
+    fix.csv for --labels and --exclude of fit-head and extract.
 
     \b
     Examples:

@@ -14,8 +14,10 @@ from pipeline.heads.audit.audit import Audit, divide_as_usual, find_issues
 from pipeline.heads.audit.audited_rows import AuditedRows
 from pipeline.heads.fit_head import count_bytes
 from pipeline.images.dataset import require_data_root
+from pipeline.report.audit_contents import make_audit_contents
+from pipeline.report.audit_page import draw_audit_page
 from pipeline.runs.run_folder import claim_output, describe_software, new_run, now
-from pipeline.system.atomic_files import write_json
+from pipeline.system.atomic_files import write_json, write_text
 from pipeline.system.csv_files import write_csv
 from pipeline.system.memory import SCIPY_BYTES, require_memory
 from pipeline.system.options import check_options
@@ -23,7 +25,7 @@ from pipeline.system.paths import as_path, is_folder
 from pipeline.system.progress import OnProgress
 
 FORMAT, VERSION = "frostline-audit", 1
-LIST_NAME, JSON_NAME = "audit.csv", "audit.json"
+LIST_NAME, JSON_NAME, PAGE_NAME = "audit.csv", "audit.json", "audit.html"
 _MARK = (JSON_NAME, FORMAT)
 COLUMNS = ("path", "issue", "score", "suggestion", "related path")
 
@@ -73,7 +75,7 @@ class AuditResult:
     """What an audit found, and the folder that tells it.
 
     Args:
-        folder: with `audit.csv` and `audit.json`.
+        folder: with `audit.csv`, `audit.json`, and the page `audit.html`.
         n_images: in the feature file.
         issues: of single images; those of a kind follow each other, the surest first.
         findings: about the data, the most important first.
@@ -150,7 +152,9 @@ def audit(
         }
         said = len(rows), _name_issues(rows, found), _name_findings(rows, found), found.left_out
         record |= describe_found(*said)
-        folder = _write(record, file.contents.data_name, target, force=force)
+        contents = make_audit_contents(rows, found, lambda some: len(draw_audit_page(some)))
+        page = draw_audit_page(contents)
+        folder = _write(record, page, file.contents.data_name, target, force=force)
     return AuditResult(folder, *said, seconds=time.perf_counter() - started)
 
 
@@ -220,7 +224,9 @@ def _name_findings(rows: AuditedRows, found: Audit) -> list[AuditFinding]:
     ]
 
 
-def _write(record: dict[str, Any], name: str, output: Path | None, *, force: bool) -> Path:
+def _write(
+    record: dict[str, Any], page: str, name: str, output: Path | None, *, force: bool
+) -> Path:
     with new_run(output, f"{name}-audit", force=force, mark=_MARK) as (folder, final):
         lines = (
             (
@@ -235,6 +241,7 @@ def _write(record: dict[str, Any], name: str, output: Path | None, *, force: boo
         write_csv(folder / LIST_NAME, [COLUMNS, *lines])
         head = {"format": FORMAT, "version": VERSION, "created": now()}
         write_json(folder / JSON_NAME, {**head, **record, "software": describe_software()})
+        write_text(folder / PAGE_NAME, page)
     return final
 
 

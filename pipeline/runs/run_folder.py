@@ -15,6 +15,7 @@ from pipeline.recipe import Recipe
 from pipeline.runs.manifest import FORMAT, Manifest, read_manifest
 from pipeline.system.atomic_folder import atomic_folder
 from pipeline.system.disk import storage_errors
+from pipeline.system.html_tables import html_table
 from pipeline.system.leftovers import remove_leftovers
 from pipeline.system.locks import hold_lock_for_now
 from pipeline.system.paths import denial, is_file, is_folder
@@ -53,6 +54,24 @@ class Run:
     @property
     def class_names(self) -> list[str]:
         return self.manifest.class_names
+
+    def _repr_html_(self) -> str:
+        """In a notebook: what it is, and how good."""
+        manifest = self.manifest
+        scores = manifest.metrics[manifest.scored_split]
+        low, high = scores.accuracy_interval
+        recipes = [one.recipe for one in manifest.backbones]
+        facts = {
+            "kind": self.kind,
+            "backbone": "; ".join(f"{one.backbone}, {one.image_size} pixels" for one in recipes),
+            "classes": f"{len(self.class_names):,}",
+            "chosen": manifest.chosen,
+            "accuracy": f"{scores.accuracy:.4f} (95% {low:.3f}-{high:.3f})",
+            "of": f"{scores.n_samples:,} images ({manifest.scored_split})",
+            "created": manifest.created,
+            "folder": str(self.folder),
+        }
+        return html_table(f"Run {self.name}", facts)
 
 
 def open_run(folder: str | os.PathLike[str]) -> Run:

@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     from pipeline.heads.fit_head import FitResult
     from pipeline.heads.sweep.sweep_heads import Sweep
     from pipeline.images.dataset import Dataset
+    from pipeline.report.report import Report
     from pipeline.report.write_audit import AuditResult
     from pipeline.runs.compare import RunComparison
     from pipeline.runs.mistakes import Mistakes
@@ -304,6 +305,20 @@ class Terminal(Output):
         for line in comparison.describe():
             self.result(line)
 
+    def show_report(self, report: "Report", *, as_json: bool) -> None:
+        """How good the runs are, and where the page lies."""
+        for note in report.notes:
+            self.say(f"Note: {note}")
+        if as_json:
+            self.result_json(report.to_dict())
+            return
+        for run in report.contents.runs:
+            title = f"{run.name}: " if len(report.contents.runs) > 1 else ""
+            self.say(f"{title}{' '.join(run.summary[:2])}")
+        for comparison in report.contents.comparisons:
+            self.say(" ".join(comparison.sentences))
+        self.result(str(report.path))
+
     def show_suggestion(self, suggestion: "Suggestion", *, as_json: bool) -> None:
         """The images to label next, a path in each line, and where the page lies."""
         for note in suggestion.notes:
@@ -337,8 +352,9 @@ class Terminal(Output):
         for line in list_findings(result):
             self.result(line)
         self.say(
-            f"{count(result.n_images, 'image')} looked at in {result.seconds:.1f} s. All that was "
-            "found:"
+            f"{count(result.n_images, 'image')} looked at in {result.seconds:.1f} s. Decide in a "
+            "browser on audit.html, and give the fix.csv that it saves to "
+            "`frostline.fit_head(FEATURES, labels=fix.csv, exclude=fix.csv)`. All that was found:"
         )
         self.result(str(result.folder / "audit.csv"))
 
