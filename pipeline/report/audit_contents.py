@@ -76,8 +76,8 @@ def _summarise(rows: AuditedRows, found: Audit) -> list[str]:
     return [
         f"{said}, of which {count(n_doubtful, 'image')} "
         f"{'is' if n_doubtful == 1 else 'are'} doubtful.",
-        "Nothing is changed by itself: tick what is right, save fix.csv, and give it to fit-head or "
-        "extract, both as labels and as exclude.",
+        "Nothing is changed by itself: tick what is right, save fix.csv, and give it to fit-head "
+        "or extract, both as labels and as exclude.",
     ]
 
 
