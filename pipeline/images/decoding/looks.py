@@ -16,7 +16,7 @@ from pipeline.images.decoding.formats import open_image
 from pipeline.recipe import Recipe
 from pipeline.system.paths import open_regular_file
 
-_MOST_PIXELS = 224  # a side; what is blurred at this size is blurred to any network here
+_MOST_PIXELS = 224  # a side; what is blurred at this size is so to any network here
 _BLUR_WINDOW = 11  # pixels, as in the source
 _PARTS = 4  # a side
 _LUMA = np.array([77, 150, 29], np.uint16)  # ITU-R BT.601, times 256
@@ -111,7 +111,7 @@ def measure_blur(luma: np.ndarray) -> float:
         steps = np.abs(np.diff(luma, axis=axis))
         lost = np.maximum(0, steps - np.abs(np.diff(blurred, axis=axis)))
         shares.append((_sum_parts(steps), _sum_parts(lost)))
-    steps_of_parts = sum(steps for steps, _ in shares)
+    steps_of_parts = shares[0][0] + shares[1][0]
     if not np.any(steps_of_parts):
         return 1.0
     has_something = steps_of_parts >= steps_of_parts.mean()
