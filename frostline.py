@@ -72,12 +72,14 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test compares it with
     from pipeline.heads.sweep.sweep_heads import Sweep, sweep_heads
     from pipeline.images.fetch import Fetched, fetch
     from pipeline.report.report import Report, report
+    from pipeline.report.write_audit import AuditResult, audit
     from pipeline.runs.compare import RunComparison, compare_runs
     from pipeline.runs.listing import list_runs
     from pipeline.runs.run_folder import Run, open_run
 
 # Public name -> where it lies; imported when it is first used.
 _PLACES = {
+    "audit": "pipeline.report.write_audit:audit",
     "clear_networks": "pipeline.backbones.engines.network_store:clear_networks",
     "compare_runs": "pipeline.runs.compare:compare_runs",
     "evaluate": "pipeline.classifier.evaluation.evaluate:evaluate",
@@ -104,6 +106,7 @@ _PLACES = {
     "suggest": "pipeline.heads.few_images.suggest:suggest",
     "open_run": "pipeline.runs.run_folder:open_run",
     "to_parquet": "pipeline.features.parquet:to_parquet",
+    "AuditResult": "pipeline.report.write_audit:AuditResult",
     "Classifier": "pipeline.classifier.model:Classifier",
     "Evaluation": "pipeline.classifier.evaluation.evaluation:Evaluation",
     "Extraction": "pipeline.features.opened_file:Extraction",
