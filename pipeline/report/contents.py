@@ -195,7 +195,8 @@ class ReportRun:
     Args:
         name: of its folder.
         kind: its head, or `finetuned`.
-        split: which images were scored: `test`, or `val`, which flatters.
+        split: which images were scored: `test`; `folds`, out of cross-validation; `val`, which
+            flatters; or `train`, where nothing else was.
         summary: sentences: what it is, how good it is.
         scores: its own, then what to compare it with.
         matrix: counts `(n_classes, n_classes)`, rows are labels.
