@@ -5,8 +5,10 @@ import io
 
 import pytest
 from browser import find_overlaps, find_violations, open_chromium, open_file, tab_through
+from made_runs import make_run
 from page_contents import FLOWERS, make_audit, make_report
 
+import frostline
 from pipeline.report.audit_page import draw_audit_page
 from pipeline.report.report_page import draw_report_page
 from pipeline.system.printable import printable
@@ -91,6 +93,18 @@ def test_a_page_is_accessible_in_light_and_dark(browser, pages, name):
 def test_keys_reach_all_of_a_page_and_show_where_they_are(browser, pages, name):
     with open_file(browser, pages / f"{name}.html") as (page, _):
         assert tab_through(page) == []
+
+
+def test_the_report_of_a_real_run_opens_wide_and_narrow(browser, tmp_path):
+    make_run(tmp_path, "run", ("<b>blue", "שלום", "green 'n\" red"), 20, spread=2.0)
+    path = frostline.report(tmp_path / "run").path
+    for width in (1280, 390):
+        with open_file(browser, path, width) as (page, complaints):
+            page.wait_for_function("document.querySelector('canvas[data-drawn]')")
+            assert find_overlaps(page) == []
+            assert complaints.errors == []
+    with open_file(browser, path, color_scheme="dark") as (page, _):
+        assert find_violations(page) == []
 
 
 def test_a_cell_of_the_matrix_opens_its_images(five):
