@@ -14,6 +14,7 @@ try:
     with ending_at_once_when_told():  # for the moment that these imports take
         import click
 
+        from pipeline.commands.audit import audit
         from pipeline.commands.backbones import backbones
         from pipeline.commands.evaluate import evaluate
         from pipeline.commands.extract import extract
@@ -60,7 +61,7 @@ def main() -> None:
 
 for command in (
     *(fetch, extract, fit_head, finetune, evaluate, predict, report),
-    *(suggest, runs, backbones, features),
+    *(audit, suggest, runs, backbones, features),
 ):
     main.add_command(command)
 

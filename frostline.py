@@ -66,16 +66,20 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test compares it with
     from pipeline.heads.few_images.suggest import Suggestion, suggest
     from pipeline.heads.fit import Fit, fit
     from pipeline.heads.fit_head import FitResult, fit_head
+    from pipeline.heads.forecast.forecast import Forecast, forecast_accuracy
+    from pipeline.heads.forecast.of_run import forecast
     from pipeline.heads.ridge.leave_one_out import LeaveOneOut, leave_one_out
     from pipeline.heads.sweep.sweep_heads import Sweep, sweep_heads
     from pipeline.images.fetch import Fetched, fetch
     from pipeline.report.report import Report, report
+    from pipeline.report.write_audit import AuditResult, audit
     from pipeline.runs.compare import RunComparison, compare_runs
     from pipeline.runs.listing import list_runs
     from pipeline.runs.run_folder import Run, open_run
 
 # Public name -> where it lies; imported when it is first used.
 _PLACES = {
+    "audit": "pipeline.report.write_audit:audit",
     "clear_networks": "pipeline.backbones.engines.network_store:clear_networks",
     "compare_runs": "pipeline.runs.compare:compare_runs",
     "evaluate": "pipeline.classifier.evaluation.evaluate:evaluate",
@@ -86,6 +90,8 @@ _PLACES = {
     "fit": "pipeline.heads.fit:fit",
     "fit_head": "pipeline.heads.fit_head:fit_head",
     "fit_shots": "pipeline.heads.few_images.shots:fit_shots",
+    "forecast": "pipeline.heads.forecast.of_run:forecast",
+    "forecast_accuracy": "pipeline.heads.forecast.forecast:forecast_accuracy",
     "leave_one_out": "pipeline.heads.ridge.leave_one_out:leave_one_out",
     "list_backbones": "pipeline.backbones.registry:list_backbones",
     "list_features": "pipeline.features.opened_file:list_features",
@@ -100,6 +106,7 @@ _PLACES = {
     "suggest": "pipeline.heads.few_images.suggest:suggest",
     "open_run": "pipeline.runs.run_folder:open_run",
     "to_parquet": "pipeline.features.parquet:to_parquet",
+    "AuditResult": "pipeline.report.write_audit:AuditResult",
     "Classifier": "pipeline.classifier.model:Classifier",
     "Evaluation": "pipeline.classifier.evaluation.evaluation:Evaluation",
     "Extraction": "pipeline.features.opened_file:Extraction",
@@ -108,6 +115,7 @@ _PLACES = {
     "FinetuneResult": "pipeline.finetuning.finetune:FinetuneResult",
     "Fit": "pipeline.heads.fit:Fit",
     "FitResult": "pipeline.heads.fit_head:FitResult",
+    "Forecast": "pipeline.heads.forecast.forecast:Forecast",
     "FrozenFeatures": "pipeline.classifier.frozen_features:FrozenFeatures",
     "LeaveOneOut": "pipeline.heads.ridge.leave_one_out:LeaveOneOut",
     "Prediction": "pipeline.classifier.prediction:Prediction",

@@ -9,6 +9,7 @@ import numpy as np
 from rich.markup import escape
 from rich.table import Table
 
+from pipeline.commands.terminal.audit_lines import describe_audit, list_findings
 from pipeline.commands.terminal.class_chart import draw_class_chart
 from pipeline.commands.terminal.lists import backbones_table, feature_files_table, networks_table
 from pipeline.commands.terminal.output import Output
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
     from pipeline.heads.sweep.sweep_heads import Sweep
     from pipeline.images.dataset import Dataset
     from pipeline.report.report import Report
+    from pipeline.report.write_audit import AuditResult
     from pipeline.runs.compare import RunComparison
     from pipeline.runs.mistakes import Mistakes
 
@@ -343,6 +345,22 @@ class Terminal(Output):
             "labels.csv that it saves to `frostline.fit_head(FEATURES, labels=labels.csv)`:"
         )
         self.say(str(suggestion.folder / "label.html"))
+
+    def show_audit(self, result: "AuditResult", *, as_json: bool) -> None:
+        """What an audit found, and where all of it lies."""
+        for note in result.notes:
+            self.say(note)
+        if as_json:
+            self.result_json(describe_audit(result))
+            return
+        for line in list_findings(result):
+            self.result(line)
+        self.say(
+            f"{count(result.n_images, 'image')} looked at in {result.seconds:.1f} s. Decide in a "
+            "browser on audit.html, and give the fix.csv that it saves to "
+            "`frostline.fit_head(FEATURES, labels=fix.csv, exclude=fix.csv)`. All that was found:"
+        )
+        self.result(str(result.folder / "audit.csv"))
 
     def show_shots(self, found: "Shots", *, as_json: bool) -> None:
         """Accuracy by the number of images of each class."""
