@@ -5,7 +5,7 @@ import numpy as np
 from pipeline.classifier.evaluation.evaluation import Evaluation
 from pipeline.images.dataset import Dataset
 from pipeline.report.contents import Fact, Mistake, ReportContents, ReportRun, Score, Section
-from pipeline.report.gathering.gather import MOST_MISTAKES, N_UNCERTAIN
+from pipeline.report.gathering.gather_run import MOST_MISTAKES, N_UNCERTAIN
 from pipeline.report.gathering.image_pool import ImagePool
 from pipeline.report.gathering.measures import calibrate, count_confusions, score_classes
 from pipeline.report.gathering.pictures import add_pictures
