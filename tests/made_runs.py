@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +38,7 @@ def make_features(
     *,
     spread: float = 1.0,
     seed: int = 0,
-    data_name: str = "photos",
+    image_size: int = RECIPE.image_size,
 ) -> Path:
     """A feature file of images whose folder is their class: a cluster for each class."""
     names = sorted({name.split("/")[0] for name in paths})
@@ -50,7 +51,7 @@ def make_features(
     digests = [hashlib.sha256((root / name).read_bytes()).digest() for name in paths]
     nothing = np.zeros(0, np.int64)
     contents = Contents(
-        recipe=RECIPE,
+        recipe=replace(RECIPE, image_size=image_size),
         images=ImageTable(
             paths,
             np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 32),
@@ -67,13 +68,13 @@ def make_features(
         reasons=[],
         retired=np.zeros((0, 32), np.uint8),
         data_root=str(root),
-        data_name=data_name,
+        data_name="photos",
         weights_source="random",
         batch_size=8,
         created="2026-11-27T00:00:00+00:00",
         software={},
         probe_rows=np.arange(4),
-        probe_pixels=np.zeros((4, RECIPE.image_size, RECIPE.image_size, 3), np.uint8),
+        probe_pixels=np.zeros((4, image_size, image_size, 3), np.uint8),
     )
     write_features(path, contents, [features.astype(np.float32)], [], N_FEATURES)
     return path

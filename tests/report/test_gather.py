@@ -206,6 +206,36 @@ def test_a_run_with_folds_is_shown_as_its_folds_judged_it(tmp_path):
         assert mistake.image not in mistake.neighbours and len(mistake.neighbours) == 4
 
 
+def test_a_head_on_joined_features_has_neighbours_in_all_of_them(tmp_path):
+    paths = make_images(tmp_path / "photos", CLASSES, 20)
+    files = [
+        make_features(
+            *(tmp_path / f"{size}.h5", tmp_path / "photos", paths),
+            **{"spread": 2.5, "seed": size, "image_size": size},
+        )
+        for size in (8, 10)
+    ]
+    fit_head(files, join=True, output=tmp_path / "run", C=1.0)
+    found = _gather(tmp_path / "run")
+    parts = []
+    for path in files:
+        with FeatureFile(path) as file:
+            features, paths = file.read_all(), list(file.contents.images.paths)
+        features -= features.mean(axis=0)
+        parts.append(features / np.linalg.norm(features, axis=1, keepdims=True))
+    joined = np.hstack(parts)
+    train = [row["path"] for row in _read_rows(tmp_path / "run") if row["split"] == "train"]
+    of_train = joined[[paths.index(path) for path in train]]
+    assert len(found.runs[0].mistakes) > 2
+    for mistake in found.runs[0].mistakes:
+        alike = of_train @ joined[paths.index(found.images[mistake.image].path)]
+        nearest = [train[place] for place in np.argsort(-alike)[:4]]
+        assert [found.images[number].path for number in mistake.neighbours] == nearest
+    extracts, (fit,) = found.runs[0].commands[:2], found.runs[0].commands[2:]
+    assert ["image_size=8" in extracts[0], "image_size=10" in extracts[1]] == [True, True]
+    assert f"frostline.fit_head([{str(files[0])!r}, {str(files[1])!r}], join=True, C=1.0" in fit
+
+
 def test_validation_that_chose_is_said_to_flatter(tmp_path):
     make_run(tmp_path, "run", CLASSES, 20, C=None)
     (run,) = _gather(tmp_path / "run").runs

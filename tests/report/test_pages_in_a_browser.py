@@ -15,7 +15,7 @@ pytestmark = pytest.mark.browser
 
 EVIL = "<script>document.title='taken'</script> \" ' \n \u202egnp.exe \udcff &amp; </script>"
 REPORTS = {
-    "five": make_report(),
+    "five": make_report(wrong=0.4),
     "forty": make_report([f"class number {number}" for number in range(40)], n_per_class=8),
     "two": make_report(("cats", "dogs")),
     "three runs": make_report(n_runs=3),
