@@ -53,14 +53,14 @@ def _copy_what_is_shipped(target: Path) -> Path:
 def installed(tmp_path_factory) -> Path:
     """The Python of a new environment with Frostline in it; other packages are this one's."""
     folder = tmp_path_factory.mktemp("installed")
-    venv.create(folder / "venv", with_pip=True)
+    venv.create(folder / "venv", with_pip=False)
     python = folder / "venv" / "bin" / "python"
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     packages = folder / "venv" / "lib" / version / "site-packages"
     (packages / "others.pth").write_text(sysconfig.get_path("purelib") + "\n")
     subprocess.run(
-        [python, "-m", "pip", "install", "--quiet", "--no-deps", "--disable-pip-version-check",
-         _copy_what_is_shipped(folder / "source")],
+        [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-deps",
+         "--disable-pip-version-check", _copy_what_is_shipped(folder / "source")],
         check=True,
     )  # fmt: skip
     return python

@@ -37,6 +37,7 @@ def test_extract_writes_one_row_per_image_and_prints_the_file(extracted):
     assert "up to date" in outcome.stderr
 
 
+@pytest.mark.usefixtures("stand_in_backbone")
 def test_default_name_tells_recipes_apart(photos, tmp_path):
     for size in (32, 40):
         outcome = call(

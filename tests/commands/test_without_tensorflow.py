@@ -15,9 +15,11 @@ from conftest import call, make_photos, save_image
 
 from pipeline.backbones.frost_lines import find_frost_lines
 from pipeline.classifier.build import load_classifier
+from pipeline.classifier.load import load_run
 from pipeline.finetuning.trunk.cache import Trunk
 from pipeline.finetuning.trunk.worker import TrunkJob, embed_missing
 from pipeline.images.decoding.read_images import hash_image_file
+from pipeline.runs.predictions import read_predictions
 from pipeline.runs.run_folder import open_run
 
 CHILD = """
@@ -147,9 +149,15 @@ def test_the_trunk_cache_of_a_trunk_that_was_converted_before(made, tmp_path, na
 
 
 def test_what_is_said_without_tensorflow_is_what_is_said_with_it(made):
-    """From a store that is empty, the network is built by Keras; the answers are the same."""
+    """From a store that is empty, the network is built by Keras; the answers are the same, and
+    those that the run recorded.
+    """
     words = ["predict", made / "tuned", made / "photos", "--format", "json"]
     with_it = call(*words, "--no-network-store")
     without = call(*words)
     assert with_it.exit_code == without.exit_code == 0
     assert json.loads(with_it.stdout) == json.loads(without.stdout)
+    recorded = read_predictions(open_run(made / "tuned"))
+    answers = load_run(made / "tuned").predict([made / "photos" / path for path in recorded.paths])
+    found = np.stack([answer.probabilities for answer in answers])
+    np.testing.assert_allclose(found, recorded.probabilities, atol=1e-5)

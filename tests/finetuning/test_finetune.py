@@ -59,6 +59,17 @@ def manifest(folder):
     return json.loads((folder / "manifest.json").read_text())
 
 
+TWO_STEPS = {"batch_size": 16, "average_weights": 0.9}  # two steps an epoch
+
+
+@pytest.fixture(scope="module")
+def reference(fitted, tmp_path_factory):
+    """A run of TWO_STEPS without a cache and without a stop."""
+    output = tmp_path_factory.mktemp("reference") / "run"
+    tune(fitted, output, **TWO_STEPS)
+    return output
+
+
 def test_as_a_function_it_takes_a_path_prints_nothing_and_leaves_no_trace(fitted, tmp_path, capsys):
     random.seed(1)
     np.random.seed(1)
@@ -90,14 +101,13 @@ def test_an_option_that_there_is_not_is_named(fitted):
         finetune(fitted, epoch=1)
 
 
-def test_trunk_cache_gives_the_same_loss_curve(fitted, tmp_path):
+def test_trunk_cache_gives_the_same_loss_curve(fitted, reference, tmp_path):
     notes = []
-    tune(fitted, tmp_path / "without")
-    result = tune(fitted, tmp_path / "with", trunk_cache=True, notes=notes)
+    result = tune(fitted, tmp_path / "with", trunk_cache=True, notes=notes, **TWO_STEPS)
     assert result.used_trunk_cache
     for name in ("train_loss", "val_loss"):
         np.testing.assert_allclose(
-            history(tmp_path / "with", name), history(tmp_path / "without", name), atol=5e-3
+            history(tmp_path / "with", name), history(reference, name), atol=5e-3
         )
     assert any("Trunk cache used: 36 of 36 rows to compute" in note for note in notes)
     (cache,) = (tmp_path / "cache/trunk").glob("*.h5")
@@ -143,27 +153,42 @@ def test_strong_augmentation_with_everything_else_switched_on(fitted, tmp_path):
     assert outcome.exit_code == 0, outcome.stderr
 
 
-def test_divergence_takes_up_the_last_good_weights_with_a_lower_rate(fitted, tmp_path, monkeypatch):
-    step = Network.step
+def test_a_batch_in_parts_and_an_epoch_that_diverged_are_mended_said_and_recorded(
+    fitted, tmp_path, monkeypatch
+):
+    """Divergence takes up the last good weights, with a lower rate."""
+    step, divide = Network.step, Replicas.divide
     calls = []
+
+    def divide_a_few(self, *batch):
+        if len(batch[0]) > 8:
+            raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+        return divide(self, *batch)
 
     def poisoned(self, *batch_and_rate):
         calls.append(batch_and_rate)
-        if len(calls) == 3:
+        # The first was too large, and the two of epoch 1 followed.
+        if len(calls) == 4:
             self.weights = [value * float("nan") for value in self.weights]
         return step(self, *batch_and_rate)
 
+    monkeypatch.setattr(Replicas, "divide", divide_a_few)
     monkeypatch.setattr(Network, "step", poisoned)
     notes = []
     result = tune(fitted, tmp_path / "run", batch_size=16, notes=notes)
     assert result.last_epoch == 2
     assert np.isfinite(history(tmp_path / "run")).all()
-    assert len(result.notes) == 1, result.notes
-    (note,) = result.notes
-    assert "Epoch 2 diverged (the loss became nan)" in note
-    assert "weights after epoch 1" in note
-    assert "3e-06" in note
-    assert note in notes
+    of_parts, of_divergence = result.notes
+    assert of_parts.startswith("A batch of 16 images does not fit the device's memory")
+    assert "each step computes it in 2 parts" in of_parts
+    assert "Epoch 2 diverged (the loss became nan)" in of_divergence
+    assert "weights after epoch 1" in of_divergence
+    assert "3e-06" in of_divergence
+    facts = manifest(tmp_path / "run")
+    assert (facts["n_parts"], facts["parameters"]["batch_size"]) == (2, 16)
+    for note in result.notes:
+        assert note in notes
+        assert note in facts["notes"]
 
 
 @pytest.mark.slow
@@ -197,28 +222,6 @@ def test_out_of_memory_says_which_batch_size_to_try(fitted, tmp_path, monkeypatc
     with pytest.raises(DeviceError, match=wanted):
         tune(fitted, tmp_path / "run")
     assert not (tmp_path / "run").exists()
-
-
-def test_a_batch_that_fits_in_parts_is_trained_on_which_is_said_and_recorded(
-    fitted, tmp_path, monkeypatch
-):
-    divide = Replicas.divide
-
-    def divide_a_few(self, *batch):
-        if len(batch[0]) > 8:
-            raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
-        return divide(self, *batch)
-
-    monkeypatch.setattr(Replicas, "divide", divide_a_few)
-    notes = []
-    result = tune(fitted, tmp_path / "run", epochs=1, batch_size=16, notes=notes)
-    (note,) = [note for note in notes if "does not fit the device's memory" in note]
-    assert note.startswith("A batch of 16 images does not fit")
-    assert "each step computes it in 2 parts" in note
-    assert note in result.notes
-    facts = manifest(tmp_path / "run")
-    assert (facts["n_parts"], facts["parameters"]["batch_size"]) == (2, 16)
-    assert note in facts["notes"]
 
 
 SECOND_DEVICE = """
@@ -362,9 +365,7 @@ def check_killed_and_resumed(fitted, tmp_path, fatal_epochs):
     assert leftovers == []
 
 
-def test_interrupted_epoch_resumes_with_the_same_metrics(fitted, tmp_path, monkeypatch):
-    options = {"epochs": 3, "batch_size": 16, "average_weights": 0.9}
-    tune(fitted, tmp_path / "reference", **options)
+def test_interrupted_epoch_resumes_with_the_same_metrics(fitted, reference, tmp_path, monkeypatch):
     step, calls = Network.step, []
 
     def dying(self, *batch_and_rate):
@@ -376,12 +377,12 @@ def test_interrupted_epoch_resumes_with_the_same_metrics(fitted, tmp_path, monke
     with monkeypatch.context() as patched:
         patched.setattr(Network, "step", dying)
         with pytest.raises(KeyboardInterrupt):
-            tune(fitted, tmp_path / "run", **options)
+            tune(fitted, tmp_path / "run", **TWO_STEPS)
     notes = []
-    tune(fitted, tmp_path / "run", resume=True, notes=notes, **options)
+    tune(fitted, tmp_path / "run", resume=True, notes=notes, **TWO_STEPS)
     assert any("Resumed after epoch 1" in note for note in notes), notes
     for name in ("train_loss", "val_loss", "val_accuracy", "learning_rate"):
-        resumed, expected = (history(tmp_path / run, name) for run in ("run", "reference"))
+        resumed, expected = (history(run, name) for run in (tmp_path / "run", reference))
         np.testing.assert_allclose(resumed, expected, atol=1e-4)
     assert not list(tmp_path.glob(".*.checkpoint"))
 
