@@ -4,6 +4,9 @@ RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 INSTALLED_ALL := $(VENV)/.installed-all
 
+# Hundreds of tests start a Python of their own, which would compile every module anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: setup demo test test-all lint bench clean
 
 # A folder of this project's own, with the very versions of constraints.txt.

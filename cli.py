@@ -14,6 +14,7 @@ try:
     with ending_at_once_when_told():  # for the moment that these imports take
         import click
 
+        from pipeline.commands.audit import audit
         from pipeline.commands.backbones import backbones
         from pipeline.commands.evaluate import evaluate
         from pipeline.commands.extract import extract
@@ -22,6 +23,7 @@ try:
         from pipeline.commands.finetune import finetune
         from pipeline.commands.fit_head import fit_head
         from pipeline.commands.predict import predict
+        from pipeline.commands.report import report
         from pipeline.commands.runs import runs
         from pipeline.commands.shared import Program
         from pipeline.commands.suggest import suggest
@@ -58,8 +60,8 @@ def main() -> None:
 
 
 for command in (
-    *(fetch, extract, fit_head, finetune, evaluate, predict),
-    *(suggest, runs, backbones, features),
+    *(fetch, extract, fit_head, finetune, evaluate, predict, report),
+    *(audit, suggest, runs, backbones, features),
 ):
     main.add_command(command)
 

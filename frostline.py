@@ -25,11 +25,13 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test compares it with
         list_networks,
     )
     from pipeline.backbones.registry import list_backbones
-    from pipeline.classifier.evaluate import Evaluation, evaluate
+    from pipeline.classifier.evaluation.evaluate import evaluate
+    from pipeline.classifier.evaluation.evaluation import Evaluation
     from pipeline.classifier.frozen_features import FrozenFeatures
-    from pipeline.classifier.model import Classifier, Prediction
-    from pipeline.classifier.model import load_run as load
+    from pipeline.classifier.load import load_run as load
+    from pipeline.classifier.model import Classifier
     from pipeline.classifier.predict import predict
+    from pipeline.classifier.prediction import Prediction
     from pipeline.errors import (
         BackboneError,
         BackendError,
@@ -69,15 +71,18 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test compares it with
     from pipeline.heads.ridge.leave_one_out import LeaveOneOut, leave_one_out
     from pipeline.heads.sweep.sweep_heads import Sweep, sweep_heads
     from pipeline.images.fetch import Fetched, fetch
+    from pipeline.report.report import Report, report
+    from pipeline.report.write_audit import AuditResult, audit
     from pipeline.runs.compare import RunComparison, compare_runs
     from pipeline.runs.listing import list_runs
     from pipeline.runs.run_folder import Run, open_run
 
 # Public name -> where it lies; imported when it is first used.
 _PLACES = {
+    "audit": "pipeline.report.write_audit:audit",
     "clear_networks": "pipeline.backbones.engines.network_store:clear_networks",
     "compare_runs": "pipeline.runs.compare:compare_runs",
-    "evaluate": "pipeline.classifier.evaluate:evaluate",
+    "evaluate": "pipeline.classifier.evaluation.evaluate:evaluate",
     "extract": "pipeline.features.extract:extract",
     "features": "pipeline.features.opened_file:open_features",
     "fetch": "pipeline.images.fetch:fetch",
@@ -92,16 +97,18 @@ _PLACES = {
     "list_features": "pipeline.features.opened_file:list_features",
     "list_networks": "pipeline.backbones.engines.network_store:list_networks",
     "list_runs": "pipeline.runs.listing:list_runs",
-    "load": "pipeline.classifier.model:load_run",
+    "load": "pipeline.classifier.load:load_run",
     "merge": "pipeline.features.spread.merge:merge",
     "predict": "pipeline.classifier.predict:predict",
     "recompute": "pipeline.features.verify:recompute",
+    "report": "pipeline.report.report:report",
     "sweep_heads": "pipeline.heads.sweep.sweep_heads:sweep_heads",
     "suggest": "pipeline.heads.few_images.suggest:suggest",
     "open_run": "pipeline.runs.run_folder:open_run",
     "to_parquet": "pipeline.features.parquet:to_parquet",
+    "AuditResult": "pipeline.report.write_audit:AuditResult",
     "Classifier": "pipeline.classifier.model:Classifier",
-    "Evaluation": "pipeline.classifier.evaluate:Evaluation",
+    "Evaluation": "pipeline.classifier.evaluation.evaluation:Evaluation",
     "Extraction": "pipeline.features.opened_file:Extraction",
     "Features": "pipeline.features.opened_file:Features",
     "Fetched": "pipeline.images.fetch:Fetched",
@@ -111,7 +118,8 @@ _PLACES = {
     "Forecast": "pipeline.heads.forecast.forecast:Forecast",
     "FrozenFeatures": "pipeline.classifier.frozen_features:FrozenFeatures",
     "LeaveOneOut": "pipeline.heads.ridge.leave_one_out:LeaveOneOut",
-    "Prediction": "pipeline.classifier.model:Prediction",
+    "Prediction": "pipeline.classifier.prediction:Prediction",
+    "Report": "pipeline.report.report:Report",
     "Run": "pipeline.runs.run_folder:Run",
     "StoredNetwork": "pipeline.backbones.engines.network_store:StoredNetwork",
     "RunComparison": "pipeline.runs.compare:RunComparison",

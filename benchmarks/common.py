@@ -121,17 +121,24 @@ def write_results(path: Path | None, machine: dict, results) -> None:
 
 
 def run_process(command: list) -> Usage:
-    """Runs a whole process in the project's folder.
+    """Runs a whole process in the project's folder, as people's Python does: with compiled modules
+    kept, whatever the environment here says (without them each start costs 0.3 s more).
 
     Keep the calling process small: a child's peak is never below its parent's at its start.
 
     Raises:
         RuntimeError: it failed; with what it said.
     """
+    environment = {**os.environ}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     with tempfile.TemporaryFile() as said:
         start = time.perf_counter()
         process = subprocess.Popen(
-            [str(part) for part in command], cwd=ROOT, stdout=said, stderr=subprocess.STDOUT
+            [str(part) for part in command],
+            cwd=ROOT,
+            env=environment,
+            stdout=said,
+            stderr=subprocess.STDOUT,
         )
         _, status, used = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - start

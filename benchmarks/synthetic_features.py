@@ -1,7 +1,7 @@
 """Writes feature files with made-up but realistic features, block by block."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -32,12 +32,23 @@ def make_blocks(labels: np.ndarray, n_features: int, random_state: int) -> Itera
 
 
 def write_synthetic_features(
-    path: Path, n_samples: int, n_features: int = 1280, n_classes: int = 6, random_state: int = 0
+    path: Path,
+    n_samples: int,
+    n_features: int = 1280,
+    n_classes: int = 6,
+    random_state: int = 0,
+    make_image: Callable[[str], bytes] = str.encode,
+    data_root: str = "synthetic",
 ) -> None:
-    """Writes a feature file as `extract` would for folders of classes: rows of a class together."""
+    """Writes a feature file as `extract` would for folders of classes: rows of a class together.
+
+    Args:
+        make_image: called with each image's path; gives what is in its file.
+        data_root: where the images lie.
+    """
     labels = np.sort(np.arange(n_samples, dtype=np.int32) % n_classes)
     paths = [f"class-{label}/{row:07d}.jpg" for row, label in enumerate(labels.tolist())]
-    digests = [hashlib.sha256(name.encode()).digest() for name in paths]
+    digests = [hashlib.sha256(make_image(name)).digest() for name in paths]
     nothing = np.zeros(0, int)
     nobody = ImageTable([], np.zeros((0, 32), np.uint8), nothing, nothing, no_stamps(0))
     contents = Contents(
@@ -56,7 +67,7 @@ def write_synthetic_features(
         skipped=nobody,
         reasons=[],
         retired=np.zeros((0, 32), np.uint8),
-        data_root="synthetic",
+        data_root=data_root,
         weights_source="random",
         batch_size=8,
         created="",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from browser import find_chromium
 from click.testing import CliRunner
 from PIL import Image
 
@@ -22,6 +23,23 @@ class Outcome:
     exit_code: int
     stdout: str
     stderr: str
+
+
+def pytest_collection_modifyitems(config, items):
+    """Tests in a browser are left out where there is none; `pytest_terminal_summary` says so."""
+    if find_chromium() is None:
+        left_out = [item for item in items if item.get_closest_marker("browser")]
+        items[:] = [item for item in items if item not in left_out]
+        config.hook.pytest_deselected(items=left_out)
+
+
+def pytest_terminal_summary(terminalreporter):
+    if find_chromium() is None:
+        terminalreporter.write_line(
+            "The tests in a browser were left out: there is no Chromium here. On Debian: "
+            "apt-get install chromium",
+            yellow=True,
+        )
 
 
 @pytest.fixture(scope="session", autouse=True)

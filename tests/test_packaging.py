@@ -88,6 +88,16 @@ def test_the_example_runs_after_an_installation_from_another_folder(installed, t
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cache", "photos", "runs"]
 
 
+def test_pages_find_their_templates_after_an_installation(installed, tmp_path):
+    program = (
+        "from pipeline.report.audit_page import draw_audit_page as draw\n"
+        "from pipeline.report.contents import AuditContents\n"
+        "print(draw(AuditContents('t', '', [], [], [], [], [], [], [], [])).rstrip()[-7:])"
+    )
+    done = _call(installed, tmp_path, "-c", program)
+    assert (done.returncode, done.stdout) == (0, "</html>\n"), done.stderr
+
+
 def test_the_installed_command_says_its_own_name(installed, tmp_path):
     done = subprocess.run(
         [installed.with_name("frostline"), "predict", "nothing", "a.jpg"],

@@ -10,11 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.errors import DatasetError, ParameterError
+from pipeline.errors import ParameterError
 from pipeline.features.feature_file import Contents
 from pipeline.features.question import Question, QuestionOptions
-from pipeline.images.sources.csv_columns import choose_columns, is_header
-from pipeline.images.sources.csv_table import CsvTable
+from pipeline.images.sources.fixes import read_excluded, read_labels, refuse_strangers
 from pipeline.images.splits import UNLABELLED
 from pipeline.system.paths import sha256_of_file
 from pipeline.system.printable import name_some
@@ -39,6 +38,16 @@ def ask(
         contents, note = _label_by_file(contents, path)
         question = replace(
             question, labels_file=str(path.resolve()), labels_sha256=sha256_of_file(path)
+        )
+        notes.append(note)
+    if options.exclude is not None:
+        path = Path(options.exclude)
+        contents, n_excluded, note = _exclude(contents, path)
+        question = replace(
+            question,
+            exclude_file=str(path.resolve()),
+            exclude_sha256=sha256_of_file(path),
+            n_excluded=n_excluded,
         )
         notes.append(note)
     if options.merge is not None:
@@ -136,19 +145,33 @@ def _keep(contents: Contents, names: list[str]) -> tuple[Contents, list[str]]:
     return replace(contents, labels=labels, class_names=kept), left_out
 
 
+def _exclude(contents: Contents, path: Path) -> tuple[Contents, int, str]:
+    """The contents without the labels of images that a CSV leaves out, how many, and a note.
+
+    The others keep the splits that they have: those that are left out were there to be divided.
+    """
+    left_out, named = read_excluded(path)
+    paths = contents.images.paths
+    if paths and named.isdisjoint(paths):
+        raise refuse_strangers(path, paths[0], "of the feature file is")
+    is_out = np.array([one in left_out for one in paths], bool)
+    labels = np.where(is_out, UNLABELLED, contents.labels).astype(np.int32)
+    note = f"{int(is_out.sum()):,} of {len(paths):,} images are left out by {path}."
+    if n_strangers := len(named - set(paths)):
+        note += f" {n_strangers:,} of its lines name no image of the feature file."
+    return replace(contents, labels=labels), int(is_out.sum()), note
+
+
 def _label_by_file(contents: Contents, path: Path) -> tuple[Contents, str]:
     """Labels from a CSV; images that it does not name have none.
 
     Images are divided by these labels, so what the feature file knows of former classes is left.
     """
-    label_of = _read_labels(path)
+    label_of = read_labels(path)
     found = [label_of.pop(image, "") for image in contents.images.paths]
     names = sorted(set(found) - {""})
     if not names:
-        raise DatasetError(
-            f"Not one image of the feature file has a label in this list. Expected paths as the "
-            f"feature file has them, such as {contents.images.paths[0]!r}. Received: {path}"
-        )
+        raise refuse_strangers(path, contents.images.paths[0], "of the feature file has a label")
     number_of = {"": UNLABELLED} | {name: number for number, name in enumerate(names)}
     labels = np.array([number_of[name] for name in found], np.int32)
     n_labelled = int((labels != UNLABELLED).sum())
@@ -156,19 +179,3 @@ def _label_by_file(contents: Contents, path: Path) -> tuple[Contents, str]:
     if label_of:
         note += f" {len(label_of):,} of its lines name no image of the feature file."
     return replace(contents, labels=labels, class_names=names, entries=None), note
-
-
-def _read_labels(path: Path) -> dict[str, str]:
-    """Path -> label, empty for none."""
-    table = CsvTable(path, is_header)
-    columns = choose_columns(path, table.header, table.rows, needs_label=True)
-    label_of: dict[str, str] = {}
-    for line, values in table.rows():
-        label = "" if values is None or columns.label is None else values[columns.label].strip()
-        if values is None or label_of.setdefault(values[columns.path], label) != label:
-            what = "has not as many values as columns" if values is None else "has another label"
-            raise DatasetError(
-                f"Line {line} of this list {what}"
-                f"{'' if values is None else ' than a line before'}. Received: {path}"
-            )
-    return label_of

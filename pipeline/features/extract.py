@@ -20,13 +20,15 @@ from pipeline.features.options import ALL_DEVICES, ExtractOptions, parse_colour
 from pipeline.features.spread.cluster_worker import make_on_worker
 from pipeline.features.spread.shard_number import Shard, parse_shard
 from pipeline.features.summary import write_skipped_csv
-from pipeline.features.update import UpdateOptions, update_features
+from pipeline.features.update import update_features
+from pipeline.features.update_job import UpdateOptions
 from pipeline.images.augmentation.augment import AUGMENTATION_VERSION
 from pipeline.images.augmentation.views import Views
 from pipeline.images.dataset import Dataset, scan_dataset
 from pipeline.images.decoding.decode import DECODER_VERSION
 from pipeline.images.decoding.read_images import make_limits
 from pipeline.images.fetch import unpack_if_archive
+from pipeline.images.mend import mend
 from pipeline.recipe import PRECISIONS, Recipe
 from pipeline.system.options import build_options
 from pipeline.system.paths import as_path
@@ -72,8 +74,9 @@ def extract(
         >>> features = extract("photos", backbone="efficientnet-lite0")  # doctest: +SKIP
         >>> X, y, split = features.arrays()  # doctest: +SKIP
     """
-    if isinstance(options.get("weights"), os.PathLike):
-        options["weights"] = str(options["weights"])
+    for name in ("weights", "labels", "exclude"):
+        if isinstance(options.get(name), os.PathLike):
+            options[name] = os.fspath(options[name])
     wanted = build_options(ExtractOptions, options, "extract features")
     wanted.check()
     device = "gpu" if wanted.device == ALL_DEVICES else wanted.device
@@ -87,7 +90,7 @@ def extract(
     for note in [*wanted.describe_idle(), *describe_few_pixels(backbone, size), *notes]:
         on_note(note)
     dataset = scan_dataset(folder, wanted.class_depth, wanted.label_from, on_progress)
-    dataset = dataset.limited(wanted.limit)
+    dataset = mend(dataset, _path(wanted.labels), _path(wanted.exclude)).limited(wanted.limit)
     on_dataset(dataset)
     recipe, weights = make_recipe(
         wanted.backbone,
@@ -118,6 +121,10 @@ def extract(
     if wanted.skipped_csv:
         on_note(f"Skipped images: {write_skipped_csv(summary.path, summary.skipped)}")
     return Extraction(summary.path, summary)
+
+
+def _path(name: str | None) -> Path | None:
+    return None if name is None else Path(name)
 
 
 def _require_devices(wanted: ExtractOptions) -> None:

@@ -14,8 +14,10 @@ from pipeline.features.split_rows import divide_images
 from pipeline.features.summary import ExtractSummary
 from pipeline.images.splits import NO_SPLIT, SPLITS
 from pipeline.recipe import EngineRecord, Recipe
+from pipeline.system.html_tables import html_table
 from pipeline.system.options import check_options
 from pipeline.system.paths import as_path, denial, is_folder
+from pipeline.system.printable import name_some
 from pipeline.system.sealed_hdf5 import verify_seal
 
 
@@ -133,6 +135,21 @@ class Features:
             "digest": [digest.tobytes().hex() for digest in images.digests],
             "size": images.sizes.tolist(),
         }
+
+    def _repr_html_(self) -> str:
+        """In a notebook: what is in the file."""
+        with FeatureFile(self.path) as file:
+            contents, (n_samples, n_features) = file.contents, file.shape
+        n_labelled = int(np.sum(contents.labels >= 0))
+        facts = {
+            "backbone": f"{contents.recipe.backbone}, {contents.recipe.image_size} pixels",
+            "images": f"{n_samples:,}, {n_labelled:,} with a label",
+            "features": f"{n_features:,} of each",
+            "classes": f"{len(contents.class_names):,}: {name_some(contents.class_names, 5)}",
+            "made from": contents.data_root,
+            "file": str(self.path),
+        }
+        return html_table(f"Features of {contents.data_name}", facts)
 
     def _read_contents(self) -> Contents:
         with FeatureFile(self.path) as file:

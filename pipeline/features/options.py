@@ -49,6 +49,9 @@ class ExtractOptions:
         class_depth: how many folders down the classes are.
         label_from: a regular expression that finds the class in an image's path, None where
             folders or a column tell it.
+        labels: a CSV with the columns path and label, in place of the labels that DATA gives.
+        exclude: a CSV of images to leave out: those whose column `exclude` says yes, or without
+            such a column all that it names.
         resize: how images become square: `stretch`, `crop` or `pad`.
         background: a name or `#rrggbb`: behind transparent pixels and around padded images.
         truncated: `keep` uses what is there of an image that was cut short, `skip` does not.
@@ -122,6 +125,18 @@ class ExtractOptions:
         None,
         help="Regular expression that finds the class in an image's path, where no folder tells it:"
         " what its brackets hold. '([a-z]+)[.][0-9]+[.]jpg' finds cat in cat.0.jpg.",
+    )
+    labels: str | None = option(
+        None,
+        help="A CSV with the columns path and label, in place of the labels of DATA. To be given "
+        "each time.",
+        default_words="those of DATA",
+    )
+    exclude: str | None = option(
+        None,
+        help="A CSV of images to leave out: its column path, or where it has a column exclude, "
+        "those with yes in it. To be given each time.",
+        default_words="none",
     )
     resize: str = option(
         "stretch", help="How images become square.", choices=("stretch", "crop", "pad")

@@ -11,6 +11,8 @@ class QuestionOptions:
 
     Args:
         labels: a CSV with the columns path and label, in place of the labels of the feature file.
+        exclude: a CSV of images to leave out: those whose column `exclude` says yes, or without
+            such a column all that it names.
         merge: classes that are taken as one: `cats+dogs=pets`, several with commas between them.
         classes: only these, with commas between them, named as they are after `merge`.
     """
@@ -19,6 +21,12 @@ class QuestionOptions:
         None,
         help="A CSV with the columns path and label, in place of the labels in FEATURES.",
         default_words="those in FEATURES",
+    )
+    exclude: str | None = option(
+        None,
+        help="A CSV of images to leave out: its column path, or where it has a column exclude, "
+        "those with yes in it.",
+        default_words="none",
     )
     merge: str | None = option(
         None,
@@ -38,12 +46,18 @@ class Question:
         labels_sha256: of that file, hex.
         merged: the new name of each class that was taken as one with others.
         left_out: classes, by their new names, that were left out.
+        exclude_file: absolute path of the CSV of images that were left out; None = none were.
+        exclude_sha256: of that file, hex.
+        n_excluded: images that were left out by it.
     """
 
     labels_file: str | None = None
     labels_sha256: str | None = None
     merged: dict[str, str] = field(default_factory=dict)
     left_out: list[str] = field(default_factory=list)
+    exclude_file: str | None = None
+    exclude_sha256: str | None = None
+    n_excluded: int = 0
 
     def rename(self, name: str) -> str:
         """What a class of the data set is called in the run."""

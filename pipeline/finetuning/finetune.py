@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.backbones.engines.device import Device, require_device_name
-from pipeline.classifier.model import Classifier, open_either
+from pipeline.classifier.load import open_either
+from pipeline.classifier.model import Classifier
 from pipeline.errors import RunError
 from pipeline.finetuning.options import FinetuneOptions
 from pipeline.finetuning.parent import open_parent
 from pipeline.finetuning.watch import Watch
 from pipeline.heads.class_weights import weigh_classes
-from pipeline.runs.run_folder import Run, claim_output
+from pipeline.runs.run_folder import Run, claim_output, open_run
 from pipeline.system.options import build_options
 from pipeline.system.paths import as_path
 from pipeline.system.quiet_start import no_start_up_talk
@@ -53,6 +54,9 @@ class FinetuneResult:
 
     def __fspath__(self) -> str:
         return str(self.folder)
+
+    def _repr_html_(self) -> str:
+        return open_run(self.folder)._repr_html_()
 
 
 def finetune(

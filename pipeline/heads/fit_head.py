@@ -35,7 +35,7 @@ from pipeline.runs.promise.guard import Guard
 from pipeline.runs.promise.make_guard import make_guard
 from pipeline.runs.promise.options import PromiseOptions
 from pipeline.runs.promise.record import PromisePart
-from pipeline.runs.run_folder import claim_output
+from pipeline.runs.run_folder import claim_output, open_run
 from pipeline.runs.scores import FOLDS, SCORED_SPLITS, Metrics
 from pipeline.system.memory import SCIPY_BYTES, available_bytes, parse_memory, require_memory
 from pipeline.system.paths import as_path
@@ -66,6 +66,9 @@ class FitResult:
 
     def __fspath__(self) -> str:
         return str(self.folder)
+
+    def _repr_html_(self) -> str:
+        return open_run(self.folder)._repr_html_()
 
 
 # A feature file, or several that are joined.

@@ -195,7 +195,8 @@ class ReportRun:
     Args:
         name: of its folder.
         kind: its head, or `finetuned`.
-        split: which images were scored: `test`, or `val`, which flatters.
+        split: which images were scored: `test`; `folds`, out of cross-validation; `val`, which
+            flatters; or `train`, where nothing else was.
         summary: sentences: what it is, how good it is.
         scores: its own, then what to compare it with.
         matrix: counts `(n_classes, n_classes)`, rows are labels.
@@ -336,6 +337,8 @@ class AuditContents:
         groups: the most important first.
         table: of every image of the data set its path and label, as `fix.csv` is to have them: the
             very bytes, not the printable form; surrogates for bytes that are no UTF-8.
+        rows: of each image of `images`, which row of the table it is.
+        labels: by class, its name as the table has it.
         notes: what the audit could not look at, and why.
     """
 
@@ -347,4 +350,6 @@ class AuditContents:
     sheets: Sequence[Sheet]
     groups: Sequence[AuditGroup]
     table: Sequence[tuple[str, str]]
+    rows: Sequence[int]
+    labels: Sequence[str]
     notes: Sequence[str] = field(default_factory=tuple)

@@ -92,6 +92,25 @@ class RunComparison:
 _Judged = dict[bytes, tuple[int, str, bool]]  # by digest: split, label, whether the run is right
 
 
+@dataclass(frozen=True)
+class MatchedRuns:
+    """The images that two runs can be compared on.
+
+    Args:
+        runs: the two folders.
+        split: `test`, or `val` where the images are not in the test split of both.
+        digests: of the images, each different.
+        is_right: bool `(n_images, 2)`, whether A and B are.
+        n_other_labels: common images that were left out since they have another label in B.
+    """
+
+    runs: tuple[str, str]
+    split: str
+    digests: list[bytes]
+    is_right: np.ndarray
+    n_other_labels: int
+
+
 def compare_runs(a: Run | str | Path, b: Run | str | Path) -> RunComparison:
     """Compares two runs on the images that both have and that trained neither.
 
@@ -104,10 +123,19 @@ def compare_runs(a: Run | str | Path, b: Run | str | Path) -> RunComparison:
     Raises:
         RunError: there is no such run, it is damaged, or they have no such images.
     """
-    runs = [run if isinstance(run, Run) else open_run(run) for run in (a, b)]
-    first, second = (_judge(run) for run in runs)
+    first, second = (run if isinstance(run, Run) else open_run(run) for run in (a, b))
+    return count_matched(match_runs(first, second))
+
+
+def match_runs(a: Run, b: Run) -> MatchedRuns:
+    """Looks for the images that `compare_runs` compares two runs on.
+
+    Raises:
+        RunError: a run is damaged, or they have no such images.
+    """
+    first, second = _judge(a), _judge(b)
     common = [
-        (digest, split, *second[digest])
+        (digest, split, second[digest][0])
         for digest, (split, _, _) in first.items()
         if digest in second
     ]
@@ -118,29 +146,39 @@ def compare_runs(a: Run | str | Path, b: Run | str | Path) -> RunComparison:
         raise RunError(
             "These runs cannot be compared: no image was scored by both. Expected images in the "
             "validation or test split of one and the other. Received: "
-            f"{runs[0].folder} and {runs[1].folder}, with {len(common):,} images in common\n"
+            f"{a.folder} and {b.folder}, with {len(common):,} images in common\n"
             "Fit both on feature files of the same images, with the same `seed` and fractions."
         )
-    rows = [(first[digest], second[digest]) for digest, *_ in chosen]
-    same = [(one[2], other[2]) for one, other in rows if one[1] == other[1]]
-    if not same:
+    digests = [digest for digest, *_ in chosen if first[digest][1] == second[digest][1]]
+    if not digests:
         raise RunError(
-            f"These runs cannot be compared: the labels of all {len(rows):,} common images differ. "
-            f"Received: {runs[0].folder} and {runs[1].folder}"
+            f"These runs cannot be compared: the labels of all {len(chosen):,} common images "
+            f"differ. Received: {a.folder} and {b.folder}"
         )
-    is_right = np.array(same, bool)
+    return MatchedRuns(
+        runs=(str(a.folder), str(b.folder)),
+        split="test" if tested else "val",
+        digests=digests,
+        is_right=np.array([(first[one][2], second[one][2]) for one in digests], bool),
+        n_other_labels=len(chosen) - len(digests),
+    )
+
+
+def count_matched(matched: MatchedRuns) -> RunComparison:
+    """How many images which of the two has right, and whether that can be chance."""
+    is_right = matched.is_right
     only_a = int((is_right[:, 0] & ~is_right[:, 1]).sum())
     only_b = int((~is_right[:, 0] & is_right[:, 1]).sum())
     return RunComparison(
-        runs=(str(runs[0].folder), str(runs[1].folder)),
-        split="test" if tested else "val",
-        n_images=len(same),
+        runs=matched.runs,
+        split=matched.split,
+        n_images=len(is_right),
         both_right=int(is_right.all(axis=1).sum()),
         only_a_right=only_a,
         only_b_right=only_b,
         both_wrong=int((~is_right.any(axis=1)).sum()),
         p_value=mcnemar_p_value(only_a, only_b),
-        n_other_labels=len(rows) - len(same),
+        n_other_labels=matched.n_other_labels,
     )
 
 

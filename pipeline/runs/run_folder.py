@@ -15,6 +15,7 @@ from pipeline.recipe import Recipe
 from pipeline.runs.manifest import FORMAT, Manifest, read_manifest
 from pipeline.system.atomic_folder import atomic_folder
 from pipeline.system.disk import storage_errors
+from pipeline.system.html_tables import html_table
 from pipeline.system.leftovers import remove_leftovers
 from pipeline.system.locks import hold_lock_for_now
 from pipeline.system.paths import denial, is_file, is_folder
@@ -22,6 +23,8 @@ from pipeline.system.printable import printable
 from pipeline.system.versions import list_versions
 
 RUNS_FOLDER = Path("runs")
+# By what a folder is known for a run: a file, and a word that stands at its beginning.
+RUN_MARK = ("manifest.json", FORMAT)
 _MANIFEST_START = 200  # bytes
 
 
@@ -51,6 +54,24 @@ class Run:
     @property
     def class_names(self) -> list[str]:
         return self.manifest.class_names
+
+    def _repr_html_(self) -> str:
+        """In a notebook: what it is, and how good."""
+        manifest = self.manifest
+        scores = manifest.metrics[manifest.scored_split]
+        low, high = scores.accuracy_interval
+        recipes = [one.recipe for one in manifest.backbones]
+        facts = {
+            "kind": self.kind,
+            "backbone": "; ".join(f"{one.backbone}, {one.image_size} pixels" for one in recipes),
+            "classes": f"{len(self.class_names):,}",
+            "chosen": manifest.chosen,
+            "accuracy": f"{scores.accuracy:.4f} (95% {low:.3f}-{high:.3f})",
+            "of": f"{scores.n_samples:,} images ({manifest.scored_split})",
+            "created": manifest.created,
+            "folder": str(self.folder),
+        }
+        return html_table(f"Run {self.name}", facts)
 
 
 def open_run(folder: str | os.PathLike[str]) -> Run:
@@ -95,42 +116,52 @@ def find_run(folder: Path) -> Path:
 
 
 @contextmanager
-def claim_output(output: Path | None, *, force: bool) -> Iterator[None]:
+def claim_output(
+    output: Path | None, *, force: bool, mark: tuple[str, str] = RUN_MARK
+) -> Iterator[None]:
     """Holds the name of a run that is going to be written, from before the work that takes long.
 
     Args:
         output: the run's folder; None where a free name will be taken at the end.
         force: a run of that name may be replaced.
+        mark: what is written, where it is no run.
 
     Raises:
         RunError: there is a run, without `force`, or something else than a run.
         LockedError: another process is about to write it; the message says who.
         StorageError: nothing can be written there.
     """
-    require_free_output(output, force=force)
+    require_free_output(output, force=force, mark=mark)
     if output is None:
         yield
         return
     with hold_lock_for_now(output):
         with storage_errors(output):
             remove_leftovers(output)
-        require_free_output(output, force=force)  # another may have written it meanwhile
+        require_free_output(output, force=force, mark=mark)  # another may have written it meanwhile
         yield
 
 
 @contextmanager
-def new_run(output: Path | None, stem: str, *, force: bool = False) -> Iterator[tuple[Path, Path]]:
+def new_run(
+    output: Path | None, stem: str, *, force: bool = False, mark: tuple[str, str] = RUN_MARK
+) -> Iterator[tuple[Path, Path]]:
     """Gives (folder to write to, name it will have); it gets the name when all is written.
 
     Args:
         output: the run's folder, or None for `runs/STEM-NUMBER` with the next free number.
+        mark: what is written, where it is no run.
 
     Raises:
         RunError: the output exists and `force` is not set, or is no run.
     """
     with _hold_free_name(stem) if output is None else nullcontext(output) as target:
-        require_free_output(target, force=force)
-        with atomic_folder(target, may_replace=lambda there: force and _is_run(there)) as folder:
+        require_free_output(target, force=force, mark=mark)
+
+        def may_replace(there: Path) -> bool:
+            return force and _is_marked(there, mark)
+
+        with atomic_folder(target, may_replace=may_replace) as folder:
             yield folder, target
 
 
@@ -148,7 +179,9 @@ def _hold_free_name(stem: str) -> Iterator[Path]:
             return
 
 
-def require_free_output(output: Path | None, *, force: bool) -> None:
+def require_free_output(
+    output: Path | None, *, force: bool, mark: tuple[str, str] = RUN_MARK
+) -> None:
     """Whether a run may be written there; before work that takes long.
 
     Raises:
@@ -163,25 +196,28 @@ def require_free_output(output: Path | None, *, force: bool) -> None:
         )
     with storage_errors(output):
         is_empty = not any(output.iterdir())
-    if is_empty or (force and _is_run(output)):
+    is_ours = _is_marked(output, mark)
+    if is_empty or (force and is_ours):
         return
-    if _is_run(output):
+    if is_ours:
         raise RunError(
             f"This output exists already. Expected a new name. Received: `output={output}`\n"
             "Choose another name, or overwrite it with `force=True`."
         )
+    what = "a run" if mark == RUN_MARK else f"a folder with {mark[0]}"
     raise RunError(
-        f"This output is a folder that holds something else than a run. Expected a new name, or a "
-        f"run to overwrite. Received: `output={output}`\nIt is left as it is. Choose another name, "
-        "or move it away."
+        f"This output is a folder that holds something else than {what}. Expected a new name, or "
+        f"{what} to overwrite. Received: `output={output}`\nIt is left as it is. Choose another "
+        "name, or move it away."
     )
 
 
-def _is_run(folder: Path) -> bool:
+def _is_marked(folder: Path, mark: tuple[str, str]) -> bool:
     """Whether the manifest in a folder begins like a run's, be it damaged or of a newer version."""
+    name, word = mark
     try:
-        with (folder / "manifest.json").open("rb") as file:
-            return f'"{FORMAT}"'.encode() in file.read(_MANIFEST_START)
+        with (folder / name).open("rb") as file:
+            return f'"{word}"'.encode() in file.read(_MANIFEST_START)
     except OSError:
         return False
 

@@ -74,6 +74,12 @@ def test_predict_and_evaluate(made, run):
     )
 
 
+def test_report(made):
+    run_without_tensorflow(
+        ["report", made / "linear", made / "tuned", "--output", made / "report.html"]
+    )
+
+
 def test_extract_of_one_more_photo_and_recomputing(made):
     save_image(made / "photos" / "red" / "new.png", seed=99, colour=(210, 50, 40))
     again = ["extract", made / "photos", "--backbone", "efficientnet-lite0", "--image-size", "32",

@@ -16,9 +16,9 @@ from pipeline.images.splits import SPLITS
 from pipeline.system.printable import count, printable
 
 if TYPE_CHECKING:
+    from pipeline.backbones.backbone import Backbone
     from pipeline.backbones.engines.network_store import StoredNetwork
     from pipeline.backbones.frost_lines import FrostLine
-    from pipeline.backbones.registry import Backbone
     from pipeline.features.feature_file import Contents, FeatureFile
     from pipeline.features.verify import Recomputed
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipeline.commands.terminal.audit_lines import describe_audit, list_findings
 from pipeline.commands.terminal.class_chart import draw_class_chart
 from pipeline.commands.terminal.inventory import Inventory
 from pipeline.commands.terminal.predictions import (
@@ -47,8 +48,8 @@ from pipeline.system.csv_files import format_csv
 from pipeline.system.printable import count, printable
 
 if TYPE_CHECKING:
-    from pipeline.classifier.evaluate import Evaluation
-    from pipeline.classifier.model import Prediction
+    from pipeline.classifier.evaluation.evaluation import Evaluation
+    from pipeline.classifier.prediction import Prediction
     from pipeline.features.summary import ExtractSummary
     from pipeline.finetuning.finetune import FinetuneResult
     from pipeline.heads.few_images.shots import Shots
@@ -56,6 +57,8 @@ if TYPE_CHECKING:
     from pipeline.heads.fit_head import FitResult
     from pipeline.heads.sweep.sweep_heads import Sweep
     from pipeline.images.dataset import Dataset
+    from pipeline.report.report import Report
+    from pipeline.report.write_audit import AuditResult
     from pipeline.runs.compare import RunComparison
 
 
@@ -213,8 +216,12 @@ class Terminal(ScoreOutput, Inventory):
         self.print_scores(rows)
         self.print_classes(rows[fairest], fairest, "--json has them all")
         self.print_confusions(rows[fairest])
+        folder = evaluation.folder
+        all_of_them = (
+            "`predict RUN DATA --format csv`" if folder is None else str(folder / "predictions.csv")
+        )
         root = data if data.is_dir() else data.parent
-        self.print_mistakes(evaluation.mistakes, "`predict RUN DATA --format csv`", root)
+        self.print_mistakes(evaluation.mistakes, all_of_them, root)
         if evaluation.answers is not None:
             self.result(evaluation.answers.describe())
         for path, reason in skipped:
@@ -281,6 +288,20 @@ class Terminal(ScoreOutput, Inventory):
         for line in comparison.describe():
             self.result(line)
 
+    def show_report(self, report: "Report", *, as_json: bool) -> None:
+        """How good the runs are, and where the page lies."""
+        for note in report.notes:
+            self.say(f"Note: {note}")
+        if as_json:
+            self.result_json(report.to_dict())
+            return
+        for run in report.contents.runs:
+            title = f"{run.name}: " if len(report.contents.runs) > 1 else ""
+            self.say(f"{title}{' '.join(run.summary[:2])}")
+        for comparison in report.contents.comparisons:
+            self.say(" ".join(comparison.sentences))
+        self.result(str(report.path))
+
     def show_suggestion(self, suggestion: "Suggestion", *, as_json: bool) -> None:
         """The images to label next, a path in each line, and where the page lies."""
         for note in suggestion.notes:
@@ -303,6 +324,22 @@ class Terminal(ScoreOutput, Inventory):
             "labels.csv that it saves to `frostline.fit_head(FEATURES, labels=labels.csv)`:"
         )
         self.say(str(suggestion.folder / "label.html"))
+
+    def show_audit(self, result: "AuditResult", *, as_json: bool) -> None:
+        """What an audit found, and where all of it lies."""
+        for note in result.notes:
+            self.say(note)
+        if as_json:
+            self.result_json(describe_audit(result))
+            return
+        for line in list_findings(result):
+            self.result(line)
+        self.say(
+            f"{count(result.n_images, 'image')} looked at in {result.seconds:.1f} s. Decide in a "
+            "browser on audit.html, and give the fix.csv that it saves to "
+            "`frostline.fit_head(FEATURES, labels=fix.csv, exclude=fix.csv)`. All that was found:"
+        )
+        self.result(str(result.folder / "audit.csv"))
 
     def show_shots(self, found: "Shots", *, as_json: bool) -> None:
         """Accuracy by the number of images of each class."""

@@ -11,14 +11,18 @@ in quotes is left alone.
 """
 
 import ast
+import os
 import re
 import shlex
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import PurePath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from pipeline.report.gathering.steps import Step
 
 # Words stand apart; in photos/`seed`/1.jpg and in '`seed`' is the name of a folder or class.
 _APART = r"(?<![^\s(\[]){}(?![^\s.,:;!?)\]])"
@@ -59,6 +63,42 @@ def say_in_commands(text: str) -> str:
         return found[0] if shown is None else shown
 
     return put_back(_WORD.sub(translate, text))
+
+
+def spell_step(step: "Step") -> str:
+    """A call of the library as the command that does it.
+
+    Left out is what is as by default, and what the library alone has a parameter for.
+    """
+    context = click.get_current_context()
+    command = _commands(context)[step.function.replace("_", "-")]
+    usual = command.make_context(command.name, ["--", *step.places], parent=context).params
+    words = [context.find_root().info_name or "frostline", command.name or ""]
+    words += [quote_for_shell(place) for place in step.places]
+    options = {one.name: one for one in _parameters([command]) if isinstance(one, click.Option)}
+    for name, value in step.options.items():
+        option = options.get(name)
+        if option is not None and value != usual[name]:
+            is_text = isinstance(value, str) and not value.isprintable()
+            flag = max(option.opts, key=len)
+            spelled = _spell(option, name, str(value), str) or flag
+            words.append(f"{flag} {quote_for_shell(value)}" if is_text else spelled)
+    return " ".join(words)
+
+
+def quote_for_shell(text: str) -> str:
+    """A word as a shell takes it, in letters that can be shown: `$'...'` where it has others."""
+    if text.isprintable():
+        return shlex.quote(text)
+    return f"$'{''.join(map(_escape_for_shell, text))}'"
+
+
+def _escape_for_shell(letter: str) -> str:
+    if letter in "\\'":
+        return f"\\{letter}"
+    if letter.isprintable():
+        return letter
+    return "".join(f"\\x{byte:02x}" for byte in os.fsencode(letter))
 
 
 def _list_typed(values: Any) -> Iterator[str]:

@@ -128,12 +128,26 @@ def find_depth(data: bytes, *, max_pixels: int = MAX_PIXELS, truncated: str = "s
     Raises:
         ImageError: if there is no picture in `data`.
     """
+    greatest = find_greatest_value(data, max_pixels=max_pixels, truncated=truncated)
+    return 0 if greatest is None else depth_of(greatest)
+
+
+def find_greatest_value(
+    data: bytes, *, max_pixels: int = MAX_PIXELS, truncated: str = "skip"
+) -> int | None:
+    """The greatest value of the pixels of an image file of 16 bits, as `find_depth` goes by it.
+
+    Returns:
+        0..65535; None for all other images.
+
+    Raises:
+        ImageError: if there is no picture in `data`.
+    """
     with _opened(data, max_pixels) as (image, stream):
         if not is_deep(image, data):
-            return 0
+            return None
         load_pixels(image, stream, truncated)
-        greatest = find_greatest(image)
-        return 0 if greatest is None else depth_of(greatest)
+        return find_greatest(image)
 
 
 @contextlib.contextmanager

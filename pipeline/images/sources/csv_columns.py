@@ -80,10 +80,10 @@ class Columns:
         said: dict[int, bool] = {}
         for column, split in self.flags.items():
             word = values[column].strip()
-            if word and _parse_flag(word) is None:
+            if word and parse_flag(word) is None:
                 return f"{self.names[column]!r} is neither true nor false: {word!r}"
             if word:
-                said[split] = bool(_parse_flag(word))
+                said[split] = bool(parse_flag(word))
         return _decide(said)
 
 
@@ -264,13 +264,14 @@ def _decide(said: dict[int, bool]) -> int | str:
     return left[0] if left else "it is in no split"
 
 
-def _parse_flag(word: str) -> bool | None:
+def parse_flag(word: str) -> bool | None:
+    """Whether a word says yes or no; None where it says neither."""
     word = word.lower()
     return True if word in _TRUE else False if word in _FALSE else None
 
 
 def _is_flag(word: str) -> bool:
-    return _parse_flag(word) is not None
+    return parse_flag(word) is not None
 
 
 def _quote(name: str) -> str:

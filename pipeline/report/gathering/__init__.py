@@ -1,0 +1,1 @@
+"""What a report says, gathered from runs: reads, computes, and writes nothing."""
