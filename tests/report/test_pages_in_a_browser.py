@@ -269,6 +269,7 @@ def save_fix(page) -> bytes:
 def test_what_is_decided_about_an_audit_is_kept_and_saved(browser, pages):
     with open_file(browser, pages / "audit.html") as (page, complaints):
         cards = page.locator("#group-0 .cards > li")
+        assert "daisy, looks like dandelion" in cards.nth(0).inner_text()
         cards.nth(0).get_by_role("button", name="Relabel to dandelion").click()
         cards.nth(1).locator("select").select_option(label="tulips")
         cards.nth(2).get_by_label("Leave out daisy/0004.jpg").check()
