@@ -1,6 +1,6 @@
 """Images unlike all others: of something else, or the only ones of their kind.
 
-The distance is the mean over the three nearest other images of 1 - cosine, of centred features:
+The distance is the mean over the three nearest other images of 1 - cosine:
 see `runs/promise/distance.py` for why three. What is far is decided by the data's own distances.
 """
 
