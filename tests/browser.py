@@ -109,6 +109,14 @@ _OVERLAPS = """() => {
     if (box.width && !isClipped(parent) && (box.right > innerWidth + 1 || box.left < -1)) {
       found.push("out of the page: " + nameOf(parent));
     }
+    if (parent.matches("td, th")) {
+      for (const inner of parent.querySelectorAll("*")) {
+        const own = inner.getBoundingClientRect();
+        if (own.right > box.right + 1 || own.left < box.left - 1) {
+          found.push("out of its cell: " + nameOf(inner));
+        }
+      }
+    }
     const overflow = getComputedStyle(parent).overflowX;
     if (isShown(parent) && overflow === "visible" && parent.clientWidth
         && parent.scrollWidth > parent.clientWidth + 1 && !parent.closest("table")) {

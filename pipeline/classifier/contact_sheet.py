@@ -139,7 +139,7 @@ def _lay_out(
         sheets=[],
         groups=[_describe_group(group, predictions, places) for group in groups],
         skipped=[
-            (places.name(row), printable(one.reason))
+            (places.path(row), printable(one.reason))
             for row, one in enumerate(predictions)
             if one.reason is not None
         ],
@@ -204,8 +204,12 @@ class _Places:
         """The deepest folder that holds all files."""
         return Path(os.path.commonpath([path.parent for path in self.paths]))
 
-    def name(self, row: int) -> str:
+    def path(self, row: int) -> str:
+        """Below the root, printable."""
         return printable(str(self.paths[row].relative_to(self.root)))
+
+    def name(self, row: int) -> str:
+        return printable(self.paths[row].name)
 
     def link(self, row: int) -> str:
         """A relative URL; `:` is encoded, so that no folder's name can be a scheme."""
@@ -222,7 +226,9 @@ def _describe_group(
     group: _Group, predictions: Sequence[Prediction], places: _Places
 ) -> SheetGroup:
     images = [
-        SheetImage(places.name(row), places.link(row), _describe(predictions[row]))
+        SheetImage(
+            places.name(row), places.path(row), places.link(row), _describe(predictions[row])
+        )
         for row in group.rows
     ]
     return SheetGroup(group.heading, _NOTES.get(group.reason or "", ""), images)

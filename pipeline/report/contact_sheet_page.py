@@ -13,13 +13,15 @@ class SheetImage:
     """An image on a contact sheet.
 
     Args:
-        name: printable, what it is called on the page.
+        name: printable, of its file.
+        path: printable, below the folder that holds all images.
         link: relative URL of its file, percent-encoded.
         words: what is thought of it: a probability, and in a group of several classes the class.
         thumbnail: (sheet, number in it); None where there is none.
     """
 
     name: str
+    path: str
     link: str
     words: str
     thumbnail: tuple[int, int] | None = None

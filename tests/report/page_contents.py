@@ -88,7 +88,7 @@ def make_report(
     scored = np.flatnonzero(is_scored)
     runs = [
         _make_run(
-            f"flowers-logreg-{number + 1}",
+            f"flowers-efficientnet-lite0-logreg-finetuned-{number + 1}",
             *(labels[scored], called[scored, number], probability[scored, number], scored),
             *(np.flatnonzero(~is_scored), class_names),
         )

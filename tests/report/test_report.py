@@ -19,6 +19,15 @@ ARCHIVE = Path(__file__).parents[1] / "reference" / "made_by_0.1.0.tar.xz"
 DATA = re.compile(r'<script[^>]* type="application/json"[^>]*>(.*?)</script>', re.DOTALL)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _without_forecasts():
+    """They take half a second each; `test_ahead.py` has them."""
+    with pytest.MonkeyPatch.context() as patch:
+        place = "pipeline.report.gathering.gather_run.plot_ahead"
+        patch.setattr(place, lambda run, on_progress: ([], []))
+        yield
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory) -> Path:
     """The runs `one` and `two` on the same images, with `photos` beside them."""
