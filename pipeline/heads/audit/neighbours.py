@@ -52,7 +52,7 @@ def find_neighbours(
     distinct = np.sort(firsts)
     place = np.searchsorted(distinct, firsts)[which.ravel()]
     n_nearest = min(n_nearest, len(distinct) - 1)
-    mean = _find_mean(features)
+    mean = find_mean(features)
     blocks = [distinct[start : start + _ROWS_PER_BLOCK]
               for start in range(0, len(distinct), _ROWS_PER_BLOCK)]  # fmt: skip
     tiles = [distinct[start : start + _ROWS_PER_TILE]
@@ -95,7 +95,7 @@ def _merge(found: np.ndarray, cosines: np.ndarray, near: np.ndarray, tile: np.nd
     found[is_nearer] = np.take_along_axis(all_rows, kept, 1)
 
 
-def _find_mean(features: FeatureArray) -> np.ndarray:
+def find_mean(features: FeatureArray) -> np.ndarray:
     """Of all rows, float32 `(n_features,)`."""
     total = np.zeros(features.shape[1])
     for block in split_rows(features):
@@ -104,10 +104,15 @@ def _find_mean(features: FeatureArray) -> np.ndarray:
 
 
 def _read_directions(features: FeatureArray, rows: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """Centred rows of length 1, float32; one that is the mean stays zero."""
+    """Centred rows of length 1, float32 `(len(rows), n_features)`."""
     first, last = int(rows[0]), int(rows[-1]) + 1
     is_span = last - first == len(rows)
-    directions = (features[first:last] if is_span else features[rows]) - mean
+    return to_directions(features[first:last] if is_span else features[rows], mean)
+
+
+def to_directions(features: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """Rows `(n, n_features)` centred and of length 1, float32; one that is the mean stays zero."""
+    directions = features - mean
     lengths = np.linalg.norm(directions, axis=1, keepdims=True)
     directions /= np.maximum(lengths, np.finfo(np.float32).tiny)
     return directions
