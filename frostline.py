@@ -25,11 +25,13 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test compares it with
         list_networks,
     )
     from pipeline.backbones.registry import list_backbones
-    from pipeline.classifier.evaluate import Evaluation, evaluate
+    from pipeline.classifier.evaluation.evaluate import evaluate
+    from pipeline.classifier.evaluation.evaluation import Evaluation
     from pipeline.classifier.frozen_features import FrozenFeatures
-    from pipeline.classifier.model import Classifier, Prediction
-    from pipeline.classifier.model import load_run as load
+    from pipeline.classifier.load import load_run as load
+    from pipeline.classifier.model import Classifier
     from pipeline.classifier.predict import predict
+    from pipeline.classifier.prediction import Prediction
     from pipeline.errors import (
         BackboneError,
         BackendError,
@@ -64,6 +66,8 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test compares it with
     from pipeline.heads.few_images.suggest import Suggestion, suggest
     from pipeline.heads.fit import Fit, fit
     from pipeline.heads.fit_head import FitResult, fit_head
+    from pipeline.heads.forecast.forecast import Forecast, forecast_accuracy
+    from pipeline.heads.forecast.of_run import forecast
     from pipeline.heads.ridge.leave_one_out import LeaveOneOut, leave_one_out
     from pipeline.heads.sweep.sweep_heads import Sweep, sweep_heads
     from pipeline.images.fetch import Fetched, fetch
@@ -78,7 +82,7 @@ _PLACES = {
     "audit": "pipeline.report.write_audit:audit",
     "clear_networks": "pipeline.backbones.engines.network_store:clear_networks",
     "compare_runs": "pipeline.runs.compare:compare_runs",
-    "evaluate": "pipeline.classifier.evaluate:evaluate",
+    "evaluate": "pipeline.classifier.evaluation.evaluate:evaluate",
     "extract": "pipeline.features.extract:extract",
     "features": "pipeline.features.opened_file:open_features",
     "fetch": "pipeline.images.fetch:fetch",
@@ -86,12 +90,14 @@ _PLACES = {
     "fit": "pipeline.heads.fit:fit",
     "fit_head": "pipeline.heads.fit_head:fit_head",
     "fit_shots": "pipeline.heads.few_images.shots:fit_shots",
+    "forecast": "pipeline.heads.forecast.of_run:forecast",
+    "forecast_accuracy": "pipeline.heads.forecast.forecast:forecast_accuracy",
     "leave_one_out": "pipeline.heads.ridge.leave_one_out:leave_one_out",
     "list_backbones": "pipeline.backbones.registry:list_backbones",
     "list_features": "pipeline.features.opened_file:list_features",
     "list_networks": "pipeline.backbones.engines.network_store:list_networks",
     "list_runs": "pipeline.runs.listing:list_runs",
-    "load": "pipeline.classifier.model:load_run",
+    "load": "pipeline.classifier.load:load_run",
     "merge": "pipeline.features.spread.merge:merge",
     "predict": "pipeline.classifier.predict:predict",
     "recompute": "pipeline.features.verify:recompute",
@@ -102,16 +108,17 @@ _PLACES = {
     "to_parquet": "pipeline.features.parquet:to_parquet",
     "AuditResult": "pipeline.report.write_audit:AuditResult",
     "Classifier": "pipeline.classifier.model:Classifier",
-    "Evaluation": "pipeline.classifier.evaluate:Evaluation",
+    "Evaluation": "pipeline.classifier.evaluation.evaluation:Evaluation",
     "Extraction": "pipeline.features.opened_file:Extraction",
     "Features": "pipeline.features.opened_file:Features",
     "Fetched": "pipeline.images.fetch:Fetched",
     "FinetuneResult": "pipeline.finetuning.finetune:FinetuneResult",
     "Fit": "pipeline.heads.fit:Fit",
     "FitResult": "pipeline.heads.fit_head:FitResult",
+    "Forecast": "pipeline.heads.forecast.forecast:Forecast",
     "FrozenFeatures": "pipeline.classifier.frozen_features:FrozenFeatures",
     "LeaveOneOut": "pipeline.heads.ridge.leave_one_out:LeaveOneOut",
-    "Prediction": "pipeline.classifier.model:Prediction",
+    "Prediction": "pipeline.classifier.prediction:Prediction",
     "Report": "pipeline.report.report:Report",
     "Run": "pipeline.runs.run_folder:Run",
     "StoredNetwork": "pipeline.backbones.engines.network_store:StoredNetwork",

@@ -31,7 +31,8 @@ from benchmarks.stand_in import RECIPE, StandIn
 from pipeline.errors import LockedError
 from pipeline.features import finished_rows as rows
 from pipeline.features.feature_file import FeatureFile
-from pipeline.features.update import UpdateOptions, update_features
+from pipeline.features.update import update_features
+from pipeline.features.update_job import UpdateOptions
 from pipeline.images.dataset import scan_dataset
 from pipeline.system import disk
 from pipeline.system.sealed_hdf5 import verify_seal

@@ -85,7 +85,8 @@ def prepare(folder: Path, n_images: int):
     from pipeline.backbones.engines.device import choose_device
     from pipeline.backbones.engines.opening import open_model
     from pipeline.features.extract import make_recipe
-    from pipeline.features.update import UpdateOptions, update_features
+    from pipeline.features.update import update_features
+    from pipeline.features.update_job import UpdateOptions
     from pipeline.heads.fit_head import fit_head
     from pipeline.images.dataset import scan_dataset
     from pipeline.runs.run_folder import open_run

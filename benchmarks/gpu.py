@@ -114,7 +114,7 @@ def main() -> None:
         print(f"{arguments.write_reference.stat().st_size / 1e6:.2f} MB")
         return
     if arguments.part is not None:
-        from benchmarks.gpu_parts import measure_part
+        from benchmarks.gpu_parts.parts import measure_part
 
         sys.exit(measure_part(arguments.part, arguments))
     arguments.machine = describe_machine(PACKAGES)

@@ -207,7 +207,7 @@ def main() -> None:
     parser.add_argument("features", type=Path, nargs=2, help="two feature files of one recipe")
     parser.add_argument("--divisions", type=int, help="[default: 200; short: 10]")
     parser.add_argument("--seed", type=int, default=0, help="of the divisions")
-    parser.add_argument("--plot", type=Path, metavar="PNG", help="draw it here")
+    parser.add_argument("--plot", type=Path, metavar="STEM", help="draw STEM.png, .svg")
     arguments = parser.parse_args()
     n_divisions = arguments.divisions or (10 if arguments.short else 200)
     machine = describe_machine(("numpy", "scikit-learn", "scipy"))

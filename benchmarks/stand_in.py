@@ -5,7 +5,8 @@ import threading
 import numpy as np
 
 from pipeline.features.summary import ExtractSummary
-from pipeline.features.update import UpdateOptions, update_features
+from pipeline.features.update import update_features
+from pipeline.features.update_job import UpdateOptions
 from pipeline.images.dataset import scan_dataset
 from pipeline.recipe import EngineRecord, Recipe
 

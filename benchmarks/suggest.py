@@ -107,7 +107,7 @@ def main() -> None:
     parser = make_parser(__doc__)
     parser.add_argument("features", type=Path, help="a feature file with labels")
     parser.add_argument("--divisions", type=int, help="[default: 10; short: 2]")
-    parser.add_argument("--plot", type=Path, metavar="PNG", help="draw it here")
+    parser.add_argument("--plot", type=Path, metavar="STEM", help="draw STEM.png, .svg")
     arguments = parser.parse_args()
     n_divisions = arguments.divisions or (2 if arguments.short else 10)
     machine = describe_machine(("numpy", "scikit-learn"))

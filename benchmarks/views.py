@@ -139,13 +139,20 @@ def describe_gain(values: dict[str, list[float]], way: str) -> str:
 def plot(path: Path, results: dict[str, dict[str, Any]]) -> None:
     """Accuracies against the images of a class: a row for each file, a column for each head."""
     from matplotlib.figure import Figure
-    from matplotlib.ticker import PercentFormatter
 
-    from pipeline.runs.plots.figures import BLUE, GRID, ORANGE, QUIET, write_figure
+    from pipeline.runs.plots.figures import (
+        BLUE,
+        INK,
+        ORANGE,
+        QUIET,
+        show_percent,
+        style_axes,
+        write_figure,
+    )
 
     figure = Figure(figsize=(2.6 * len(HEADS) + 0.6, 2.6 * len(results) + 0.5))
     axes = figure.subplots(len(results), len(HEADS), sharex=True, sharey=True, squeeze=False)
-    figure.subplots_adjust(left=0.1, right=0.98, top=0.86, bottom=0.1, hspace=0.3, wspace=0.08)
+    figure.subplots_adjust(left=0.1, right=0.98, top=0.86, bottom=0.09, hspace=0.3, wspace=0.08)
     styles = {"alone": (QUIET, "o"), "views": (BLUE, "s"), "averaged": (ORANGE, "^")}
     places = np.arange(len(NUMBERS))
     for row, found in zip(axes, results.values(), strict=True):
@@ -159,13 +166,14 @@ def plot(path: Path, results: dict[str, dict[str, Any]]) -> None:
                 error = values.std(axis=1, ddof=1) / np.sqrt(values.shape[1])
                 ax.errorbar(places + shift, values.mean(axis=1), error, fmt=marker, color=colour,
                             ms=4, label=way)  # fmt: skip
-            ax.set_title(f"{head}, {found['views']['augment']} views", fontsize=9)
+            title = f"{head}, {found['views']['augment']} views"
+            ax.set_title(title, fontsize=9.5, color=INK, loc="left")
             ax.set_xticks(places, [str(number or "all") for number in NUMBERS])
-            ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-            ax.grid(axis="y", color=GRID)
-            ax.spines[["top", "right"]].set_visible(False)
+            style_axes(ax)
+            show_percent(ax)
+        row[0].set_ylabel("accuracy", fontsize=9, color=QUIET)
     axes[0, 0].legend(frameon=False, fontsize=8, loc="lower right")
-    axes[-1, len(HEADS) // 2].set_xlabel("training images of each class")
+    axes[-1, len(HEADS) // 2].set_xlabel("training images of each class", fontsize=9, color=QUIET)
     write_figure(
         figure, path, "Heads fitted on images alone, on views, and averaged over views", 0.1
     )
@@ -175,7 +183,7 @@ def main() -> None:
     parser = make_parser(__doc__)
     parser.add_argument("features", type=Path, nargs="+", help="feature files with views")
     parser.add_argument("--divisions", type=int, help="[default: 10; short: 2]")
-    parser.add_argument("--plot", type=Path, metavar="PNG", help="draw it here")
+    parser.add_argument("--plot", type=Path, metavar="STEM", help="draw STEM.png, .svg")
     arguments = parser.parse_args()
     n_divisions = arguments.divisions or (2 if arguments.short else 10)
     machine = describe_machine(("numpy", "scikit-learn"))

@@ -2,7 +2,9 @@
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 from PIL import Image
@@ -37,7 +39,7 @@ def make_features(
     *,
     spread: float = 1.0,
     seed: int = 0,
-    data_name: str = "photos",
+    image_size: int = RECIPE.image_size,
 ) -> Path:
     """A feature file of images whose folder is their class: a cluster for each class."""
     names = sorted({name.split("/")[0] for name in paths})
@@ -50,7 +52,7 @@ def make_features(
     digests = [hashlib.sha256((root / name).read_bytes()).digest() for name in paths]
     nothing = np.zeros(0, np.int64)
     contents = Contents(
-        recipe=RECIPE,
+        recipe=replace(RECIPE, image_size=image_size),
         images=ImageTable(
             paths,
             np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 32),
@@ -67,13 +69,13 @@ def make_features(
         reasons=[],
         retired=np.zeros((0, 32), np.uint8),
         data_root=str(root),
-        data_name=data_name,
+        data_name="photos",
         weights_source="random",
         batch_size=8,
         created="2026-11-27T00:00:00+00:00",
         software={},
         probe_rows=np.arange(4),
-        probe_pixels=np.zeros((4, RECIPE.image_size, RECIPE.image_size, 3), np.uint8),
+        probe_pixels=np.zeros((4, image_size, image_size, 3), np.uint8),
     )
     write_features(path, contents, [features.astype(np.float32)], [], N_FEATURES)
     return path
@@ -84,4 +86,10 @@ def make_run(folder: Path, name: str, class_names: Sequence[str], n_per_class: i
     made = {key: how.pop(key) for key in ("spread", "seed") if key in how}
     paths = make_images(folder / "photos", class_names, n_per_class)
     features = make_features(folder / f"{name}.h5", folder / "photos", paths, **made)
-    return fit_head(features, output=folder / name, **{"C": 1.0, **how}).folder
+    return fit_undrawn(features, folder / name, **how)
+
+
+def fit_undrawn(features: Path | list[Path], output: Path, **how) -> Path:
+    """A logistic head without the pictures in `plots/`, which take longer than all else."""
+    with patch("pipeline.heads.write_run._draw"):
+        return fit_head(features, output=output, **{"C": 1.0, **how}).folder

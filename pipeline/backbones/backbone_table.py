@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from pipeline.backbones.registry import BACKBONES, Backbone, Download, PackageFile
+from pipeline.backbones.backbone import Backbone, Download, PackageFile
+from pipeline.backbones.registry import BACKBONES
 
 START = "<!-- backbones: written by python -m pipeline.backbones.backbone_table -->"
 END = "<!-- end of backbones -->"

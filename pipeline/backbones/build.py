@@ -14,13 +14,13 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.backbones.backbone import Backbone, Preset
 from pipeline.backbones.feature_output import POOLINGS, require_layer_of, take_features
 from pipeline.backbones.keras_internals import layers_numbered_from_0
 from pipeline.backbones.keras_settings import keras_settings, seeded_weights
 from pipeline.backbones.networks.hub import build_preset
 from pipeline.backbones.networks.keras_efficientnet import complete_efficientnet
 from pipeline.backbones.presets import find_backbone, require_image_size
-from pipeline.backbones.registry import Backbone, Preset
 from pipeline.backbones.weights.keras_weights import load_keras_weights
 from pipeline.backbones.weights.resolve import TORCH_SUFFIXES, ResolvedWeights, resolve_weights
 from pipeline.backbones.weights.torch_checkpoints import read_state_dict

@@ -13,7 +13,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from pipeline.backbones.registry import Backbone, Preset, get_backbone
+from pipeline.backbones.backbone import Backbone, Preset
+from pipeline.backbones.registry import get_backbone
 from pipeline.errors import BackboneError, MissingExtraError, WeightsError
 from pipeline.recipe import GREATEST_IMAGE_SIZE
 from pipeline.system.paths import is_file, is_folder, sha256_of_file

@@ -7,19 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.backbones.engines.opening import require_device
-from pipeline.classifier.model import (
-    Classifier,
-    Prediction,
-    load_run,
-    open_either,
-    require_defaults,
-)
+from pipeline.classifier.contact_sheet import FILES, require_files, write_contact_sheet
+from pipeline.classifier.load import load_run, open_either, require_defaults
+from pipeline.classifier.model import Classifier
+from pipeline.classifier.prediction import Prediction
 from pipeline.classifier.sources import list_images, make_source
 from pipeline.errors import ImageError
 from pipeline.images.dataset import expand_images
 from pipeline.images.decoding.read_images import Limits, make_limits
 from pipeline.recipe import Recipe
+from pipeline.runs.outcome_folder import claim_outcome
 from pipeline.runs.run_folder import Run
+from pipeline.system.paths import as_path
 from pipeline.system.progress import OnProgress
 
 
@@ -33,6 +32,8 @@ def predict(
     device: str = "auto",
     engine: str | None = None,
     network_store: bool = True,
+    output: str | os.PathLike[str] | None = None,
+    force: bool = False,
     is_alone: bool = False,
     on_progress: OnProgress = lambda stage, done, total: None,
     on_note: Callable[[str], None] = lambda note: None,
@@ -51,6 +52,9 @@ def predict(
         engine: what runs the network, None for the one that made the run's features, where these
             were made on a device of the kind, and else what suits the device.
         network_store: see `load_run`.
+        output: a folder for a contact sheet, `contact-sheet.html` with thumbnails by class, and
+            `predictions.csv`; None to write nothing.
+        force: an older contact sheet of that name may be replaced.
         is_alone: see `load_run`.
         on_progress: called with a stage, the number done and the number to do.
         on_note: called with what people should know.
@@ -59,7 +63,8 @@ def predict(
         A `Prediction` for each image. Where not one can be used, no model is loaded to say so.
 
     Raises:
-        ParameterError: the device's name is none.
+        ParameterError: the device's name is none, or a contact sheet of images without files.
+        RunError: the output exists.
         DatasetError: there is no such file, or no image in a folder.
         RunError, ParityError, WeightsError, DeviceError, EngineError: there is no model to use.
     """
@@ -67,19 +72,34 @@ def predict(
     opened, model = open_either(run)
     if model is not None:
         require_defaults(weights, device, engine)
+    target = None if output is None else as_path(output, "output")
+    with claim_outcome(target, FILES, force=force):
+        found, notes = _find_images(images)
+        if target is not None:
+            require_files(found)
+        for note in notes:
+            on_note(note)
+        how = LoadOptions(weights, device, engine, network_store, is_alone)
+        limits = make_limits(max_pixels, max_bytes)
+        predictions = predict_or_refuse(opened, model, how, found, limits, on_progress, on_note)
+        if target is not None:
+            write_contact_sheet(target, predictions, opened, force=force, on_progress=on_progress)
+    return predictions
+
+
+def _find_images(images: Iterable[Any] | str | os.PathLike[str]) -> tuple[list[Any], list[str]]:
+    """The images, those in folders too, and what to say of them."""
     found: list[Any] = []
+    notes: list[str] = []
     given = [images] if isinstance(images, str | os.PathLike) else list_images(images)
     for image in given:
         if isinstance(image, str | os.PathLike):
-            expanded, notes = expand_images([Path(image)], may_be_list=len(given) == 1)
+            expanded, more = expand_images([Path(image)], may_be_list=len(given) == 1)
             found += expanded
-            for note in notes:
-                on_note(note)
+            notes += more
         else:
             found.append(image)
-    how = LoadOptions(weights, device, engine, network_store, is_alone)
-    limits = make_limits(max_pixels, max_bytes)
-    return predict_or_refuse(opened, model, how, found, limits, on_progress, on_note)
+    return found, notes
 
 
 @dataclass(frozen=True)

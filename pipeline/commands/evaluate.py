@@ -11,10 +11,12 @@ from pipeline.commands.shared import (
     command,
     device_option,
     engine_option,
+    force_option,
     json_option,
     label_from_option,
     limits_options,
     network_store_option,
+    option,
     weights_option,
 )
 
@@ -42,18 +44,28 @@ if TYPE_CHECKING:
     default=True,
     help="Embed images anew whose features a feature file has.",
 )
+@option(
+    "--output",
+    type=EXISTING,
+    help="A folder for the scores, all predictions, the confusion matrix and a report.",
+    default_words="nothing is written",
+)
+@force_option
 @json_option
 def evaluate(terminal: "Terminal", run: Path, data: Path, as_json: bool, **how: Any) -> None:
     """Score RUN on the labelled images in DATA, a folder or a CSV as `extract` takes it.
 
     \b
-    Example:
+    Examples:
       python cli.py evaluate runs/photos-efficientnet-lite0-logreg-1 new-photos
+      python cli.py evaluate photos-efficientnet-lite0-logreg-1 new-photos --output runs/new-photos
     """
-    from pipeline.classifier.evaluate import evaluate as score
+    from pipeline.classifier.evaluation.evaluate import evaluate as score
 
     with terminal.progress() as on_progress:
         evaluation = score(
             run, data, is_alone=True, on_progress=on_progress, on_note=terminal.say, **how
         )
     terminal.show_evaluation(evaluation, as_json=as_json)
+    if evaluation.folder is not None:
+        terminal.say(f"Report: {evaluation.folder / 'report.html'}")

@@ -12,6 +12,7 @@ from pipeline.commands.shared import (
     device_option,
     engine_option,
     expand_patterns,
+    force_option,
     json_option,
     limits_options,
     network_store_option,
@@ -40,6 +41,13 @@ if TYPE_CHECKING:
 @device_option
 @engine_option
 @network_store_option
+@option(
+    "--output",
+    type=EXISTING,
+    help="A folder for a contact sheet: a page of thumbnails by class, and a table.",
+    default_words="nothing is written",
+)
+@force_option
 def predict(
     terminal: "Terminal",
     run: Path,
@@ -47,6 +55,7 @@ def predict(
     top: int,
     form: str | None,
     as_json: bool,
+    output: Path | None,
     **how: Any,
 ) -> None:
     """Classify images, or all images in folders, with RUN's model.
@@ -63,6 +72,7 @@ def predict(
       python cli.py predict runs/photos-efficientnet-lite0-logreg-1 new.jpg
       python cli.py predict runs/photos-efficientnet-lite0-logreg-1 inbox --top 3 --format csv
       python cli.py predict photos-efficientnet-lite0-logreg-1 inbox --json
+      python cli.py predict photos-efficientnet-lite0-logreg-1 inbox --output inbox-sorted
     """
     if as_json and form not in (None, "json"):
         raise click.UsageError(f"Expected one of --json and --format {form}. Received: both")
@@ -73,9 +83,17 @@ def predict(
     opened = open_run(run)
     with terminal.progress() as on_progress:
         predictions = classify(
-            opened, paths, is_alone=True, on_progress=on_progress, on_note=terminal.say, **how
+            opened,
+            paths,
+            output=output,
+            is_alone=True,
+            on_progress=on_progress,
+            on_note=terminal.say,
+            **how,
         )
     form = "json" if as_json else form or "table"
     promises = opened.manifest.promise is not None
     terminal.show_predictions(predictions, opened.class_names, top, form, promises=promises)
+    if output is not None:
+        terminal.say(f"Contact sheet: {output / 'contact-sheet.html'}")
     require_some_usable(predictions)

@@ -20,7 +20,8 @@ from pipeline.features.options import ALL_DEVICES, ExtractOptions, parse_colour
 from pipeline.features.spread.cluster_worker import make_on_worker
 from pipeline.features.spread.shard_number import Shard, parse_shard
 from pipeline.features.summary import write_skipped_csv
-from pipeline.features.update import UpdateOptions, update_features
+from pipeline.features.update import update_features
+from pipeline.features.update_job import UpdateOptions
 from pipeline.images.augmentation.augment import AUGMENTATION_VERSION
 from pipeline.images.augmentation.views import Views
 from pipeline.images.dataset import Dataset, scan_dataset

@@ -9,7 +9,6 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 import h5py
 import msgspec
@@ -26,12 +25,12 @@ from pipeline.features.entries import (
 )
 from pipeline.features.file_contents import (
     FEATURE_TABLES,
-    PART_TABLES,
     check_contents,
     read_text,
     read_whole_number,
 )
 from pipeline.features.image_table import ImageTable, read_images, write_images
+from pipeline.features.part_file import read_engines
 from pipeline.features.spread.shards import ShardRecord, read_shard, write_shard
 from pipeline.features.view_table import ViewTable
 from pipeline.images.augmentation.views import Views
@@ -50,7 +49,6 @@ from pipeline.system.hdf5_tables import (
 from pipeline.system.sealed_hdf5 import VERSION, open_sealed, read_seal, write_sealed
 
 FORMAT = "frostline-features"
-PART_FORMAT = "frostline-part"
 _BLOCK_BYTES = 8 * 2**20
 
 
@@ -198,60 +196,6 @@ def write_features(
     write_sealed(target, fill)
 
 
-class RowIdentity(Protocol):
-    """What decides rows, besides what each is made of: a `Recipe`, or a trunk."""
-
-    @property
-    def id(self) -> str: ...
-
-
-def write_part(
-    target: Path,
-    identity: RowIdentity,
-    engine: EngineRecord,
-    digests: np.ndarray,
-    features: np.ndarray,
-) -> None:
-    """Writes finished rows of an extraction that still runs.
-
-    Args:
-        engine: what computed them.
-        digests: uint8 (n_rows, 32).
-        features: float32 (or float16, for a trunk cache) (n_rows, n_features).
-    """
-
-    def fill(file: h5py.File, output: OutputFile) -> None:
-        write_rows(file, "features", [features], features.shape, output, dtype=features.dtype.type)
-        file["digest"] = digests
-        file.attrs.update(
-            {
-                "format": PART_FORMAT,
-                "version": VERSION,
-                "recipe_id": identity.id,
-                "batch_size": engine.batch_size,
-                "engine": engine.to_json(),
-            }
-        )
-
-    write_sealed(target, fill)
-
-
-def read_part(path: Path, identity: RowIdentity) -> tuple[np.ndarray, EngineRecord, int]:
-    """Checks every byte of a part; returns its digests, engine and number of features.
-
-    Raises:
-        FeatureFileError: it is damaged, or belongs to another recipe.
-    """
-    with open_sealed(path, PART_FORMAT) as file:
-        with damage_named(path, "its tables"):
-            lengths = check_tables(file, PART_TABLES)
-            (engine,) = _read_engines(file)
-            digests = file["digest"][:]
-        if file.attrs.get("recipe_id") != identity.id:
-            raise FeatureFileError(f"{path} belongs to another recipe.")
-        return digests, engine, lengths["n_features"]
-
-
 def find_feature_files(folder: Path) -> tuple[list[tuple[Path, Contents, int]], list[str]]:
     """The feature files of a folder.
 
@@ -365,15 +309,6 @@ def _to_json(engines: list[EngineRecord]) -> str:
     return json.dumps([asdict(engine) for engine in engines], sort_keys=True)
 
 
-def _read_engines(file: h5py.File) -> list[EngineRecord]:
-    """A part has one. Files from before engines were recorded tell only the size of a batch."""
-    if "engines" in file.attrs:
-        return msgspec.json.decode(read_text(file, "engines"), type=list[EngineRecord])
-    if "engine" in file.attrs:
-        return [EngineRecord.from_json(read_text(file, "engine"))]
-    return [EngineRecord(batch_size=read_whole_number(file, "batch_size"))]
-
-
 def _read_contents(file: h5py.File) -> Contents:
     attributes = file.attrs
 
@@ -398,7 +333,7 @@ def _read_contents(file: h5py.File) -> Contents:
         batch_size=read_whole_number(file, "batch_size"),
         created=read_text(file, "created"),
         software=msgspec.json.decode(read_text(file, "software"), type=dict[str, str]),
-        engines=_read_engines(file),
+        engines=read_engines(file),
         probe_rows=file["probe/row"][:],
         probe_pixels=file["probe/pixels"][:],
         features_sha256=read_text(file, "features_sha256"),

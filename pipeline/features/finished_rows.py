@@ -14,13 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.errors import FeatureFileError
-from pipeline.features.feature_file import (
-    Contents,
-    FeatureFile,
-    RowIdentity,
-    read_part,
-    write_part,
-)
+from pipeline.features.feature_file import Contents, FeatureFile
+from pipeline.features.part_file import RowIdentity, read_part, write_part
 from pipeline.features.row_keys import RowKeys
 from pipeline.features.spread.shard_number import are_other_shards
 from pipeline.images.augmentation.views import Views

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.backbones.engines.device import Device, require_device_name
-from pipeline.classifier.model import Classifier, open_either
+from pipeline.classifier.load import open_either
+from pipeline.classifier.model import Classifier
 from pipeline.errors import RunError
 from pipeline.finetuning.options import FinetuneOptions
 from pipeline.finetuning.parent import open_parent

@@ -101,7 +101,8 @@ def write_finetuned_run(
         write_changed_sides(folder / CHANGED_SIDES, before, after, run.class_names)
         write_history(folder / "history.csv", state.history)
         (folder / "plots").mkdir()
-        _draw(folder / "plots", final.name, parent, state, line, assessment.finetuned)
+        is_augmented = augment is not None
+        _draw(folder / "plots", final.name, parent, state, line, assessment.finetuned, is_augmented)
         _draw_augmentation(folder / "plots", augment, parent, state)
         seconds = measure_seconds()
         manifest = _describe(parent, state, assessment, device, facts, seconds)
@@ -215,6 +216,7 @@ def _draw(
     state: State,
     line: str,
     metrics: dict[str, Metrics],
+    is_augmented: bool,
 ) -> None:
     from pipeline.runs.plots.confusion_matrix import plot_confusion_matrix
     from pipeline.runs.plots.finetuning_plots import plot_learning_rate_sweep
@@ -222,25 +224,26 @@ def _draw(
 
     head = parent.run.manifest
     plot_finetuning(
-        folder / "learning-curve.png",
+        folder / "learning-curve",
         parent.history,
         state.history,
         head_x=head.history.x,
         head_best=head.history.best if head.chosen_by == "val" else None,
         finetune_best=state.best_epoch,
         unfrozen_from=line,
+        is_augmented=is_augmented,
         title=name,
     )
     split = "test" if "test" in metrics else "val"
     plot_confusion_matrix(
-        folder / "confusion-matrix.png",
+        folder / "confusion-matrix",
         metrics[split].confusion_matrix,
         parent.run.class_names,
         title=f"{name}, {split} split",
     )
     if state.sweep:
         plot_learning_rate_sweep(
-            folder / "learning-rate.png", state.sweep, state.learning_rate, title=name
+            folder / "learning-rate", state.sweep, state.learning_rate, title=name
         )
 
 
@@ -260,4 +263,4 @@ def _draw_augmentation(
     numbers = number_images(parent.digests[rows]) if state.used_trunk_cache else rows
     images, _ = layers.mix(layers(store.read(rows), numbers, 1), targets, 1, 0)
     title = f"{N_PICTURED} training images, augmented ({layers.kind})"
-    plot_augmented_images(folder / "augmentation.png", images, title=title)
+    plot_augmented_images(folder / "augmentation", images, title=title)

@@ -224,11 +224,11 @@ def _draw(folder: Path, name: str, fitted: Fit) -> None:
     folder.mkdir()
     best = fitted.best if fitted.chosen_by in ("val", "leave-one-out") else None
     plot_learning_curve(
-        folder / "learning-curve.png", fitted.history, x=fitted.x, best=best, title=name
+        folder / "learning-curve", fitted.history, x=fitted.x, best=best, title=name
     )
     split = next(split for split in SCORED_SPLITS if split in fitted.metrics)
     plot_confusion_matrix(
-        folder / "confusion-matrix.png",
+        folder / "confusion-matrix",
         fitted.metrics[split].confusion_matrix,
         fitted.class_names,
         title=f"{name}, {'out of folds' if split == FOLDS else f'{split} split'}",

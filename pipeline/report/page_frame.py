@@ -52,6 +52,18 @@ def fill_page(
     )
 
 
+def fill_still_page(template: str, contents: object, styles: Sequence[str]) -> str:
+    """A page without any script, HTML; its template says its policy itself.
+
+    Args:
+        template: its file in `templates/`.
+        contents: what the template writes out; all of it is escaped.
+        styles: files of `templates/styles/` without their ending, in order.
+    """
+    style = Markup("".join(_read(f"styles/{name}.css") for name in styles))
+    return _environment().get_template(template).render(contents=contents, style=style)
+
+
 @functools.cache
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.backbones.backbone import Preset
 from pipeline.backbones.backbone_table import END, PAGES, START, format_backbones, write_table
-from pipeline.backbones.registry import BACKBONES, Preset
+from pipeline.backbones.registry import BACKBONES
 
 ROOT = Path(__file__).resolve().parents[2]
 

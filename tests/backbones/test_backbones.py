@@ -15,8 +15,9 @@ import pytest
 from conftest import call
 from keras.src.utils import file_utils
 
+from pipeline.backbones.backbone import Download, Preset
 from pipeline.backbones.build import preprocessing_layer
-from pipeline.backbones.registry import BACKBONES, Download, Preset, get_backbone
+from pipeline.backbones.registry import BACKBONES, get_backbone
 from pipeline.backbones.weights.resolve import pretrained_path, resolve_weights
 from pipeline.errors import BackboneError, WeightsError
 

@@ -14,7 +14,7 @@ from pipeline.backbones.engines import jax_engine
 from pipeline.backbones.engines.device import Device, describe_cpu
 from pipeline.backbones.engines.opening import find_device
 from pipeline.backbones.engines.registry import ENGINES, EngineKind
-from pipeline.classifier.model import load_run
+from pipeline.classifier.load import load_run
 from pipeline.errors import MissingExtraError, ParityError
 from pipeline.runs.predictions import read_predictions
 from pipeline.runs.run_folder import open_run

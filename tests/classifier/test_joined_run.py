@@ -10,8 +10,8 @@ import pytest
 from conftest import call, save_image
 
 from pipeline.classifier import predict as predict_module
-from pipeline.classifier.evaluate import evaluate
-from pipeline.classifier.model import load_run
+from pipeline.classifier.evaluation.evaluate import evaluate
+from pipeline.classifier.load import load_run
 from pipeline.classifier.parity import Rebuilt, check_parity
 from pipeline.errors import ParityError, RunError, WeightsError
 from pipeline.features.feature_file import FeatureFile

@@ -9,7 +9,7 @@ import pytest
 from conftest import call
 from PIL import Image
 
-from pipeline.classifier.model import load_run
+from pipeline.classifier.load import load_run
 from pipeline.errors import ParameterError, ParityError, RunError
 from pipeline.runs.predictions import read_predictions
 from pipeline.runs.run_folder import open_run

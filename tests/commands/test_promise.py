@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 import json
+import re
 import shutil
 from dataclasses import replace
 
@@ -70,6 +71,26 @@ def test_prediction_is_an_answer_or_says_why_it_is_none(made):
     for one in own:
         if one["no_answer"] == "unsure":
             assert one["classes"][0]["probability"] < least
+
+
+def test_a_contact_sheet_keeps_what_is_not_answered_apart(made, tmp_path):
+    photos = made / "photos"
+    outcome = call("predict", made / "run", photos, made / "stripes", "--json", "--output", "sheet")
+    answers = json.loads(outcome.stdout)
+    page = (tmp_path / "sheet/contact-sheet.html").read_text()
+    groups = {part.split(" <")[0]: part for part in re.split(r"<h2[^>]*>", page)[1:]}
+    assert list(groups)[-1] == "unlike anything seen"
+    for name, part in groups.items():
+        expected = [one for one in answers if name in (one["answer"], one["no_answer"])]
+        assert part.count("<li>") == len(expected)
+    assert len(groups) == len({one["answer"] or one["no_answer"] for one in answers})
+    assert groups["unlike anything seen"].count("? ") >= 4  # with what it would be taken for
+    n_answered = sum(one["answer"] is not None for one in answers)
+    assert f"{n_answered} of 124 are answered, of which at least 90% are right" in page
+    with (tmp_path / "sheet/predictions.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["answer"] or None for row in rows] == [one["answer"] for one in answers]
+    assert [row["no_answer"] or None for row in rows] == [one["no_answer"] for one in answers]
 
 
 def test_table_and_csv_say_it_too(made):

@@ -19,8 +19,10 @@ from benchmarks.crash import PART_ROWS, Trials
 from benchmarks.stand_in import RECIPE, StandIn, extract
 from pipeline.errors import LockedError, StorageError
 from pipeline.features import finished_rows as rows
-from pipeline.features.feature_file import FeatureFile, write_part
-from pipeline.features.update import UpdateOptions, update_features
+from pipeline.features.feature_file import FeatureFile
+from pipeline.features.part_file import write_part
+from pipeline.features.update import update_features
+from pipeline.features.update_job import UpdateOptions
 from pipeline.images.dataset import scan_dataset
 from pipeline.recipe import EngineRecord
 from pipeline.system import disk

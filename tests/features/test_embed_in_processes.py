@@ -12,7 +12,8 @@ from benchmarks.stand_in import RECIPE, StandIn, extract
 from pipeline.errors import DeviceError, FrostlineError
 from pipeline.features.feature_file import FeatureFile
 from pipeline.features.open_embedding import Workers
-from pipeline.features.update import UpdateOptions, update_features
+from pipeline.features.update import update_features
+from pipeline.features.update_job import UpdateOptions
 from pipeline.images.dataset import scan_dataset
 
 
@@ -102,7 +103,8 @@ def test_no_worker_outlives_an_extraction_that_is_killed(photos, tmp_path, end):
         "from pathlib import Path\n"
         "from benchmarks.stand_in import RECIPE\n"
         "from pipeline.features.open_embedding import Workers\n"
-        "from pipeline.features.update import UpdateOptions, update_features\n"
+        "from pipeline.features.update import update_features\n"
+        "from pipeline.features.update_job import UpdateOptions\n"
         "from pipeline.images.dataset import scan_dataset\n"
         "from slow import Slow\n"
         "dataset = scan_dataset(Path('photos'))\n"

@@ -21,7 +21,8 @@ from pipeline.features.device_process import count_gpus
 from pipeline.features.embed_on_devices import EmbedOnDevices, find_gpus
 from pipeline.features.feature_file import FeatureFile
 from pipeline.features.open_embedding import Workers
-from pipeline.features.update import UpdateOptions, update_features
+from pipeline.features.update import update_features
+from pipeline.features.update_job import UpdateOptions
 from pipeline.images.dataset import scan_dataset
 
 DEVICES = ["0", "GPU-5a"]

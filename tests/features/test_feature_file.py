@@ -9,7 +9,8 @@ from conftest import call
 
 from benchmarks.stand_in import RECIPE, extract
 from pipeline.errors import FeatureFileError
-from pipeline.features.feature_file import FeatureFile, read_part, write_part
+from pipeline.features.feature_file import FeatureFile
+from pipeline.features.part_file import read_part, write_part
 from pipeline.recipe import EngineRecord
 from pipeline.system.sealed_hdf5 import seal_again, verify_seal
 

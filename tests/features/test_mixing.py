@@ -8,9 +8,11 @@ from conftest import call, make_photos, save_image
 from benchmarks.stand_in import RECIPE, StandIn, extract
 from pipeline.errors import EngineError
 from pipeline.features import finished_rows
-from pipeline.features.feature_file import FeatureFile, read_part
+from pipeline.features.feature_file import FeatureFile
 from pipeline.features.open_embedding import find_batch_size
-from pipeline.features.update import UpdateOptions, update_features
+from pipeline.features.part_file import read_part
+from pipeline.features.update import update_features
+from pipeline.features.update_job import UpdateOptions
 from pipeline.images.dataset import scan_dataset
 from pipeline.recipe import EngineRecord
 from pipeline.system.sealed_hdf5 import write_sealed

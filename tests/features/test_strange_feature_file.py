@@ -30,8 +30,9 @@ from benchmarks.attacks.feature_edits import (
 from benchmarks.stand_in import RECIPE, StandIn, extract
 from pipeline.commands.terminal.terminal import Terminal
 from pipeline.errors import FeatureFileError, FrostlineError
-from pipeline.features.feature_file import FeatureFile, read_part, write_part
+from pipeline.features.feature_file import FeatureFile
 from pipeline.features.opened_file import Features
+from pipeline.features.part_file import read_part, write_part
 from pipeline.features.verify import recompute_rows
 from pipeline.images.splits import SPLITS
 from pipeline.recipe import EngineRecord

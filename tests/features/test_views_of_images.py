@@ -20,7 +20,8 @@ from pipeline.features.opened_file import open_features
 from pipeline.features.parquet import to_parquet
 from pipeline.features.spread.merge import merge
 from pipeline.features.spread.shard_number import Shard
-from pipeline.features.update import UpdateOptions, update_features
+from pipeline.features.update import update_features
+from pipeline.features.update_job import UpdateOptions
 from pipeline.images.augmentation.augment import AUGMENTATION_VERSION
 from pipeline.images.augmentation.read_views import make_views
 from pipeline.images.augmentation.views import Views

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import call
 
-from pipeline.classifier.model import load_run
+from pipeline.classifier.load import load_run
 from pipeline.errors import HeadError
 from pipeline.features.feature_file import FeatureFile
 from pipeline.heads.head import ChosenHead

@@ -9,15 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_runs import make_features, make_images, make_run
+from made_runs import fit_undrawn, make_features, make_images, make_run
 from PIL import Image
 from scipy.stats import binomtest
 from sklearn.calibration import calibration_curve
 from sklearn.neighbors import NearestNeighbors
 
+import frostline
 from pipeline.features.feature_file import FeatureFile
-from pipeline.heads.fit_head import fit_head
+from pipeline.heads.audit import wrong_labels
 from pipeline.report.contents import ReportContents
+from pipeline.report.gathering import audit_findings
 from pipeline.report.gathering.gather import gather_contents
 from pipeline.runs.run_folder import open_run
 
@@ -28,6 +30,16 @@ def _gather(*folders: Path, data: Path | None = None) -> ReportContents:
     runs = [open_run(folder) for folder in folders]
     roots = [data or Path(run.manifest.data_root) for run in runs]
     return gather_contents(runs, roots, count_bytes=lambda contents: 100_000)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _without_what_takes_long():
+    """Forecasts, which `test_ahead.py` has, and t-SNE of fewer than 100 images."""
+    with pytest.MonkeyPatch.context() as patch:
+        place = "pipeline.report.gathering.gather_run.plot_ahead"
+        patch.setattr(place, lambda run, on_progress: ([], []))
+        patch.setattr("pipeline.report.gathering.feature_map.FEWEST_POINTS", 100)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +172,7 @@ def test_the_map_has_every_image_and_is_the_same_each_time(made, contents):
 
 
 def test_clusters_stay_together_on_the_map(tmp_path):
-    make_run(tmp_path, "run", CLASSES, 30, spread=0.3)
+    make_run(tmp_path, "run", CLASSES, 34, spread=0.3)
     drawn = (contents := _gather(tmp_path / "run")).feature_map
     labels = np.array([contents.images[number].label for number in drawn.images])
     places = np.array([drawn.x, drawn.y]).T
@@ -206,6 +218,36 @@ def test_a_run_with_folds_is_shown_as_its_folds_judged_it(tmp_path):
         assert mistake.image not in mistake.neighbours and len(mistake.neighbours) == 4
 
 
+def test_a_head_on_joined_features_has_neighbours_in_all_of_them(tmp_path):
+    paths = make_images(tmp_path / "photos", CLASSES, 20)
+    files = [
+        make_features(
+            *(tmp_path / f"{size}.h5", tmp_path / "photos", paths),
+            **{"spread": 2.5, "seed": size, "image_size": size},
+        )
+        for size in (8, 10)
+    ]
+    fit_undrawn(files, tmp_path / "run", join=True)
+    found = _gather(tmp_path / "run")
+    parts = []
+    for path in files:
+        with FeatureFile(path) as file:
+            features, paths = file.read_all(), list(file.contents.images.paths)
+        features -= features.mean(axis=0)
+        parts.append(features / np.linalg.norm(features, axis=1, keepdims=True))
+    joined = np.hstack(parts)
+    train = [row["path"] for row in _read_rows(tmp_path / "run") if row["split"] == "train"]
+    of_train = joined[[paths.index(path) for path in train]]
+    assert len(found.runs[0].mistakes) > 2
+    for mistake in found.runs[0].mistakes:
+        alike = of_train @ joined[paths.index(found.images[mistake.image].path)]
+        nearest = [train[place] for place in np.argsort(-alike)[:4]]
+        assert [found.images[number].path for number in mistake.neighbours] == nearest
+    extracts, (fit,) = found.runs[0].commands[:2], found.runs[0].commands[2:]
+    assert ["image_size=8" in extracts[0], "image_size=10" in extracts[1]] == [True, True]
+    assert fit == "frostline.fit_head(['8.h5', '10.h5'], join=True, C=1.0)"
+
+
 def test_validation_that_chose_is_said_to_flatter(tmp_path):
     make_run(tmp_path, "run", CLASSES, 20, C=None)
     (run,) = _gather(tmp_path / "run").runs
@@ -223,7 +265,7 @@ def test_two_runs_show_the_images_on_which_they_disagree(made, tmp_path):
         spread=1.5,
         seed=5,
     )
-    fit_head(other, output=tmp_path / "other", C=0.1, test_fraction=0.4)
+    fit_undrawn(other, tmp_path / "other", C=0.1, test_fraction=0.4)
     first, second = (
         {row["path"]: row["label"] == row["predicted"] for row in _read_rows(run)
          if row["split"] == "test"}
@@ -258,7 +300,7 @@ def test_runs_of_other_images_stand_side_by_side_and_are_not_compared(made, tmp_
 def test_one_class_of_wide_features_and_few_images_has_a_map(tmp_path):
     paths = make_images(tmp_path / "photos", ("a", "b"), 4)
     features = make_features(tmp_path / "f.h5", tmp_path / "photos", paths)
-    fit_head(features, output=tmp_path / "run", C=1.0)
+    fit_undrawn(features, tmp_path / "run", C=1.0)
     drawn = _gather(tmp_path / "run").feature_map
     assert len(drawn.images) == 8 and np.isfinite([drawn.x, drawn.y]).all()
 
@@ -304,3 +346,11 @@ def test_the_newest_audit_of_the_feature_file_has_its_say(tmp_path):
     (tmp_path / "new" / "audit.json").write_text('{"format": "frostline-audit"')
     again = _gather(tmp_path / "run")
     assert again.findings == [] and "An audit cannot be read" in "".join(again.notes)
+
+
+def test_what_an_audit_writes_is_what_a_report_reads(tmp_path):
+    make_run(tmp_path, "run", CLASSES, 20, spread=0.3)
+    audit = frostline.audit(tmp_path / "run.h5", output=tmp_path / "audit")
+    found = _gather(tmp_path / "run")
+    assert [one.heading for one in found.findings] == [one.heading for one in audit.findings]
+    assert audit_findings.WRONG_LABEL == wrong_labels.KIND

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 
 import numpy as np
@@ -48,6 +49,14 @@ def test_command_lists_what_is_wrong_and_says_the_worst(made, tmp_path):
     assert written["format"] == "frostline-audit"
     assert [issue["path"] for issue in written["issues"]] == [row["path"] for row in rows]
     assert written["n_images"] == 46
+    page = (tmp_path / "out/audit.html").read_text("utf-8")
+    assert '<script>,"x"' not in page
+    (text,) = re.findall(r'<script id="data" type="application/json">(.*?)</script>', page)
+    data = json.loads(text)
+    assert [f"blue/{STRANGE}", "blue"] in data["table"]
+    assert len(data["table"]) == 46
+    headings = [group["heading"] for group in data["groups"]]
+    assert headings == [finding["heading"] for finding in written["findings"]]
 
 
 def test_library_gives_what_the_files_say(made, tmp_path):

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline.backbones.registry import Backbone, Download
+from pipeline.backbones.backbone import Backbone, Download
 from pipeline.errors import StorageError, WeightsError
 from pipeline.system.atomic_files import atomic_path, write_text
 from pipeline.system.paths import sha256_of_file

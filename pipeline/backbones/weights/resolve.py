@@ -8,8 +8,8 @@ import importlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.backbones.backbone import Backbone, Download, PackageFile, Preset
 from pipeline.backbones.presets import HUB_PREFIX, digest_preset, find_backbone, locate_preset
-from pipeline.backbones.registry import Backbone, Download, PackageFile, Preset
 from pipeline.backbones.weights.downloads import check_download, fetch_if_absent, target_of
 from pipeline.errors import WeightsError
 from pipeline.recipe import Recipe

@@ -17,8 +17,8 @@ from pipeline.commands.terminal.tables import make_table
 from pipeline.system.printable import printable
 
 if TYPE_CHECKING:
+    from pipeline.backbones.backbone import Backbone
     from pipeline.backbones.engines.network_store import StoredNetwork
-    from pipeline.backbones.registry import Backbone
 
 SETTINGS = "settings"  # the one column whose cells need no name in front
 

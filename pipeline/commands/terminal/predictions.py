@@ -10,7 +10,7 @@ from pipeline.commands.terminal.tables import long_table
 from pipeline.system.printable import printable, visible
 
 if TYPE_CHECKING:
-    from pipeline.classifier.model import Prediction
+    from pipeline.classifier.prediction import Prediction
 
 
 @dataclass(frozen=True)

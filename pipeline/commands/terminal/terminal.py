@@ -54,11 +54,11 @@ from pipeline.system.csv_files import format_csv
 from pipeline.system.printable import count, printable
 
 if TYPE_CHECKING:
+    from pipeline.backbones.backbone import Backbone
     from pipeline.backbones.engines.network_store import StoredNetwork
     from pipeline.backbones.frost_lines import FrostLine
-    from pipeline.backbones.registry import Backbone
-    from pipeline.classifier.evaluate import Evaluation
-    from pipeline.classifier.model import Prediction
+    from pipeline.classifier.evaluation.evaluation import Evaluation
+    from pipeline.classifier.prediction import Prediction
     from pipeline.features.feature_file import Contents, FeatureFile
     from pipeline.features.summary import ExtractSummary
     from pipeline.features.verify import Recomputed
@@ -238,7 +238,11 @@ class Terminal(Output):
         fairest = list(rows)[-1]
         self._print_scores(rows)
         self._print_classes(rows[fairest], fairest, "--json has them all")
-        self._print_mistakes(evaluation.mistakes, "`predict RUN DATA --format csv`")
+        folder = evaluation.folder
+        all_of_them = (
+            "`predict RUN DATA --format csv`" if folder is None else str(folder / "predictions.csv")
+        )
+        self._print_mistakes(evaluation.mistakes, all_of_them)
         if evaluation.answers is not None:
             self.result(evaluation.answers.describe())
         for path, reason in skipped:

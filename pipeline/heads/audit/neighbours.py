@@ -1,7 +1,7 @@
 """The nearest other images of each image, by the cosine between their features.
 
-Features are centred first: what all images of a data set have in common would else make every two
-of them alike. Exact; the work grows with the square of the number of images, memory does not.
+Exact; the work grows with the square of the number of images, memory does not. Features are taken
+as they are: centred first, they tell images of something else less well (docs/audit.md).
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,6 @@ import numpy as np
 
 from pipeline.heads.blas_threads import one_blas_thread
 from pipeline.heads.head import FeatureArray
-from pipeline.heads.rows.training_rows import split_rows
 from pipeline.system.parallel import count_cores, map_batches
 from pipeline.system.progress import OnProgress
 
@@ -26,7 +25,7 @@ class Neighbours:
     Args:
         rows: int64 `(n_samples, k)`, row numbers, the nearest first; of equal images the first one.
             k is 10, or less where there are fewer other images.
-        cosines: float32 `(n_samples, k)`, -1..1, falling, of the centred features.
+        cosines: float32 `(n_samples, k)`, -1..1, falling.
     """
 
     rows: np.ndarray
@@ -52,18 +51,17 @@ def find_neighbours(
     distinct = np.sort(firsts)
     place = np.searchsorted(distinct, firsts)[which.ravel()]
     n_nearest = min(n_nearest, len(distinct) - 1)
-    mean = find_mean(features)
     blocks = [distinct[start : start + _ROWS_PER_BLOCK]
               for start in range(0, len(distinct), _ROWS_PER_BLOCK)]  # fmt: skip
     tiles = [distinct[start : start + _ROWS_PER_TILE]
              for start in range(0, len(distinct), _ROWS_PER_TILE)]  # fmt: skip
 
     def compare(block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        ours = _read_directions(features, block, mean)
+        ours = _read_directions(features, block)
         found = np.zeros((len(block), n_nearest), np.int64)
         cosines = np.full((len(block), n_nearest), -np.inf, np.float32)
         for tile in tiles if n_nearest else ():
-            near = ours @ _read_directions(features, tile, mean).T
+            near = ours @ _read_directions(features, tile).T
             _, own, same = np.intersect1d(block, tile, assume_unique=True, return_indices=True)
             near[own, same] = -np.inf
             _merge(found, cosines, near, tile)
@@ -95,24 +93,14 @@ def _merge(found: np.ndarray, cosines: np.ndarray, near: np.ndarray, tile: np.nd
     found[is_nearer] = np.take_along_axis(all_rows, kept, 1)
 
 
-def find_mean(features: FeatureArray) -> np.ndarray:
-    """Of all rows, float32 `(n_features,)`."""
-    total = np.zeros(features.shape[1])
-    for block in split_rows(features):
-        total += features[block].sum(axis=0, dtype=np.float64)
-    return (total / max(1, len(features))).astype(np.float32)
-
-
-def _read_directions(features: FeatureArray, rows: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """Centred rows of length 1, float32 `(len(rows), n_features)`."""
+def _read_directions(features: FeatureArray, rows: np.ndarray) -> np.ndarray:
+    """Rows of length 1, float32; one of zeros stays so."""
     first, last = int(rows[0]), int(rows[-1]) + 1
     is_span = last - first == len(rows)
-    return to_directions(features[first:last] if is_span else features[rows], mean)
+    return to_directions(features[first:last] if is_span else features[rows])
 
 
-def to_directions(features: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """Rows `(n, n_features)` centred and of length 1, float32; one that is the mean stays zero."""
-    directions = features - mean
-    lengths = np.linalg.norm(directions, axis=1, keepdims=True)
-    directions /= np.maximum(lengths, np.finfo(np.float32).tiny)
-    return directions
+def to_directions(features: np.ndarray) -> np.ndarray:
+    """Rows `(n, n_features)` of length 1, float32; one of zeros stays so."""
+    lengths = np.linalg.norm(features, axis=1, keepdims=True)
+    return features / np.maximum(lengths, np.finfo(np.float32).tiny)

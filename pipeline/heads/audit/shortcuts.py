@@ -25,7 +25,8 @@ _SURPLUS = 0.2  # by which a class is more frequent than among all images
 _OF_CLASS = 0.1  # least share of the class that a claim is about
 _ALMOST_ALL = 0.9  # of a value's images, where it may be what the class looks like
 _LEAVES = 8
-_FEWEST = 5  # images of a leaf
+_FEWEST = 3  # images of a leaf
+_N_SHOWN = 3  # values or spans
 _MOST_VALUES = 50  # of a fact that is no number
 
 
@@ -115,9 +116,9 @@ def list_shortcuts(facts: Sequence[FileFacts], labels: np.ndarray, seed: int) ->
     """
     from scipy.stats import hypergeom
 
-    learn, judge = _halve(labels, seed)
-    if not len(judge) or len(np.unique(labels)) < 2:
+    if len(np.unique(labels)) < 2:
         return []
+    learn, judge = _halve(labels, seed)
     claims = [
         (fact, label, places, values)
         for fact in FACTS
@@ -138,7 +139,7 @@ def list_shortcuts(facts: Sequence[FileFacts], labels: np.ndarray, seed: int) ->
         is_clear = share >= base + _SURPLUS and n_right >= _OF_CLASS * n_class
         if p > _CHANCE or not is_clear or (fact.may_be_content and share < _ALMOST_ALL):
             continue
-        value = _describe_values([values[place] for place in places.tolist()], fact)
+        value = _describe_values(values, places, fact)
         made = Shortcut(fact, value, label, share, n, base, min(1.0, p), places)
         if (fact.name, label) not in found or p < found[fact.name, label].p:
             found[fact.name, label] = made
@@ -199,9 +200,8 @@ def _learn(
     ).fit(columns[learn], labels[learn])
     if tree.get_n_leaves() < 2:
         return []
-    leaves, said = tree.apply(columns), tree.predict(columns)
-    firsts = np.unique(leaves, return_index=True)[1]
-    return [(int(said[first]), np.flatnonzero(leaves == leaves[first])) for first in firsts]
+    said = tree.predict(columns)
+    return [(label, np.flatnonzero(said == label)) for label in np.unique(said).tolist()]
 
 
 def _to_columns(values: Sequence[float | str]) -> np.ndarray:
@@ -216,15 +216,36 @@ def _to_columns(values: Sequence[float | str]) -> np.ndarray:
     return np.stack([texts == name for name in kept], axis=1)
 
 
-def _describe_values(values: Sequence[float | str], fact: Fact) -> str:
-    """`of 259 pixels`, `from 1.2 to 1.4`, `JPEG quality 60`."""
+def _describe_values(values: Sequence[float | str], places: np.ndarray, fact: Fact) -> str:
+    """`259 pixels`, `1.2 to 1.4 or 2.1 to 2.2`, `JPEG quality 60`; the most frequent first three.
+
+    Args:
+        places: of the files that it is about, among all.
+    """
     if isinstance(values[0], str):
-        names, counts = np.unique(np.array(values), return_counts=True)
-        first = visible(str(names[counts.argmax()])) or "not told"
-        return first if len(names) == 1 else f"{first} and {len(names) - 1:,} others"
-    numbers = np.array(values, np.float64)
-    least, most = _shorten(numbers.min()), _shorten(numbers.max())
-    return f"{least}{fact.unit}" if least == most else f"{least} to {most}{fact.unit}"
+        names, counts = np.unique(np.array(values)[places], return_counts=True)
+        frequent = names[np.argsort(-counts, kind="stable")]
+        said = [visible(str(name)) or "not told" for name in frequent]
+    else:
+        said = _list_spans(np.array(values, np.float64), places)
+    more = len(said) - _N_SHOWN
+    rest = f" or {more:,} more" if more > 0 else ""
+    return f"{' or '.join(said[:_N_SHOWN])}{rest}{fact.unit}"
+
+
+def _list_spans(values: np.ndarray, places: np.ndarray) -> list[str]:
+    """Spans of values that these files have, and no others between them."""
+    is_ours = np.zeros(len(values), bool)
+    is_ours[places] = True
+    known, firsts = np.unique(values, return_index=True)  # one value is all ours, or not at all
+    ours = is_ours[firsts]
+    starts = np.flatnonzero(ours & ~np.concatenate([[False], ours[:-1]]))
+    ends = np.flatnonzero(ours & ~np.concatenate([ours[1:], [False]]))
+    spans = []
+    for start, end in zip(starts, ends, strict=True):
+        least, most = _shorten(known[start]), _shorten(known[end])
+        spans.append(least if least == most else f"{least} to {most}")
+    return spans
 
 
 def _shorten(number: float) -> str:

@@ -118,12 +118,9 @@ def fit_dense_head(
         dropout=dropout,
         random_state=random_state,
     )
-    optimizer = keras.optimizers.AdamW(learning_rate, weight_decay=weight_decay)
-    optimizer.exclude_from_weight_decay(var_names=["bias"])
-    optimizer.build(model.trainable_variables)
     train_block = compile_steps(
         model,
-        optimizer,
+        _make_optimizer(model, learning_rate, weight_decay),
         weights,
         label_smoothing=label_smoothing,
         batch_size=batch_size,
@@ -131,33 +128,41 @@ def fit_dense_head(
     )
     predict = compile_predict(model)
 
+    def score() -> dict[str, float]:
+        train = _score(predict(survey.sample_rows), labels[survey.sample])
+        val = _score(predict(features, is_val), labels[is_val])
+        names = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
+        return dict(zip(names, (*train, *val), strict=True))
+
     random = np.random.default_rng(random_state)
-    history, best, best_weights = [], 0, None
+    history: list[dict[str, Any]] = []
+    best, best_weights = 0, None
     for epoch in range(epochs + 1):
         start = time.perf_counter()
         if epoch:
             for rows, numbers in draw_blocks(features, is_train, random):
                 train_block(rows, labels[numbers])
-        train_loss, train_accuracy = _score(predict(survey.sample_rows), labels[survey.sample])
-        val_loss, val_accuracy = _score(predict(features, is_val), labels[is_val])
-        record = {
-            "epoch": epoch,
-            "train_loss": train_loss,
-            "train_accuracy": train_accuracy,
-            "val_loss": val_loss,
-            "val_accuracy": val_accuracy,
-            "learning_rate": learning_rate,
-            "seconds": time.perf_counter() - start,
-        }
+        record: dict[str, Any] = {"epoch": epoch, **score(), "learning_rate": learning_rate}
+        record["seconds"] = time.perf_counter() - start
         history.append(record)
         if on_epoch:
             on_epoch(record)
-        if best_weights is None or val_loss < history[best]["val_loss"]:
+        if best_weights is None or record["val_loss"] < history[best]["val_loss"]:
             best, best_weights = epoch, model.get_weights()
         elif epoch - best >= patience:
             break
     model.set_weights(best_weights)
     return DenseFit(model=model, history=history, best_epoch=best)
+
+
+def _make_optimizer(
+    model: keras.Model, learning_rate: float, weight_decay: float
+) -> keras.optimizers.Optimizer:
+    """AdamW, which lets biases be as large as they like."""
+    optimizer = keras.optimizers.AdamW(learning_rate, weight_decay=weight_decay)
+    optimizer.exclude_from_weight_decay(var_names=["bias"])
+    optimizer.build(model.trainable_variables)
+    return optimizer
 
 
 @keras_settings()

@@ -11,9 +11,10 @@ from pipeline.errors import ParameterError, SplitError
 from pipeline.features.feature_file import Contents
 from pipeline.features.joined_features import JoinedFeatures, open_features_to_fit
 from pipeline.features.sliced_rows import FeatureRows
+from pipeline.features.split_rows import Division
 from pipeline.heads.fit import fit
 from pipeline.heads.fit_head import FeaturesToFit
-from pipeline.heads.fit_options import check_fit_options
+from pipeline.heads.fit_options import FitOptions, check_fit_options
 from pipeline.heads.rows.divided_file import divide_file
 from pipeline.heads.rows.views_of_file import open_views
 from pipeline.images.splits import NO_SPLIT, SPLITS, TEST, TRAIN, VAL
@@ -26,7 +27,7 @@ from pipeline.system.paths import as_path
 from pipeline.system.progress import OnProgress
 
 FEW_IMAGES_C = 0.01  # of a logistic head without `C`: nothing chooses it, few images cannot
-CSV_NAME, JSON_NAME, PLOT_NAME = "shots.csv", "shots.json", "shots.png"
+CSV_NAME, JSON_NAME, PLOT_STEM = "shots.csv", "shots.json", "shots"
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Shots:
     """How accuracy grows with the images of each class.
 
     Args:
-        folder: with `shots.csv` (a row for each draw), `shots.json` and `shots.png`.
+        folder: with `shots.csv` (a row for each draw), `shots.json`, `shots.png` and `shots.svg`.
         split: the images that were scored, the same for all.
         n_scored: how many these are.
         shots: for each number of images a class.
@@ -112,65 +113,105 @@ def fit_shots(
     """
     numbers = _check(shots, seeds)
     checked = check_fit_options(head, options)
-    if checked.promising.promise is not None or checked.promising.calibrate:
-        raise ParameterError(
-            "Few images can promise nothing. Expected `shots` without `promise` and `calibrate`. "
-            "Received: both",
-            "shots",
-        )
-    if checked.folding.folds is not None:
-        raise ParameterError(
-            "Few images are drawn anew for each head already. Expected `shots` without `folds`. "
-            "Received: both",
-            "shots",
-        )
+    _require_no_promise(checked)
     target = None if output is None else as_path(output, "output")
     with claim_output(target, force=False), open_features_to_fit(features, join=join) as file:
         divided = divide_file(file.contents, file.path, checked, options)
-        contents, division = divided.contents, divided.division
-        rows = FeatureRows(file, max(1, available_bytes() // 2))
-        views = open_views(file, max(1, available_bytes() // 2), checked.viewing)
-        of_head = dict(checked.of_head)
+        contents = divided.contents
         joining = file.notes if isinstance(file, JoinedFeatures) else []
         notes = [*joining, *divided.notes]
+        of_head = dict(checked.of_head)
         if head == "logreg" and of_head.get("C") is None:
             of_head["C"] = FEW_IMAGES_C
             notes.append(
                 f"C = {FEW_IMAGES_C}, since few images cannot choose it: `C` sets another."
             )
-        is_scored, split = _find_scored(contents, division.splits)
+        is_scored, split = _find_scored(contents, divided.division.splits)
+        drawing = _Drawing(
+            rows=FeatureRows(file, max(1, available_bytes() // 2)),
+            views=open_views(file, max(1, available_bytes() // 2), checked.viewing),
+            tta=checked.viewing.tta,
+            contents=contents,
+            division=divided.division,
+            is_scored=is_scored,
+            head=head,
+            options=of_head,
+        )
         found: list[Shot] = []
         for number in numbers:
             accuracies: list[float] = []
-            n_images = 0
             for seed in range(seeds):
-                drawn = _draw(contents, division.splits, division.units, number, seed)
-                splits = np.where(is_scored, TEST, NO_SPLIT)
-                if "C" not in of_head:
-                    splits[division.splits == VAL] = VAL
-                splits[drawn] = TRAIN
-                fitted = fit(
-                    rows,
-                    contents.labels,
-                    split=splits,
-                    head=head,
-                    class_names=contents.class_names,
-                    groups=division.units,
-                    views=views,
-                    tta=checked.viewing.tta,
-                    seed=seed,
-                    **of_head,
-                )
-                scores = fitted.metrics["test" if "test" in fitted.metrics else "val"]
-                accuracies.append(scores.accuracy)
-                n_images = len(drawn)
+                n_images, accuracy = drawing.fit(number, seed)
+                accuracies.append(accuracy)
                 on_progress("Drawing", len(found) * seeds + seed + 1, len(numbers) * seeds)
             found.append(Shot(number, n_images, accuracies))
-        del rows, views
+        del drawing
         recipes = file.recipes if isinstance(file, JoinedFeatures) else [contents.recipe]
         stem = f"{contents.data_name}-{name_backbones(recipes)}-{head}-shots"
         folder = _write(stem, split, int(is_scored.sum()), found, target)
     return Shots(folder, split, int(is_scored.sum()), found, notes)
+
+
+@dataclass(frozen=True)
+class _Drawing:
+    """What all draws have in common: the rows, how they are divided, and the head.
+
+    Args:
+        rows, views: of the feature file.
+        tta: whether answers are averaged over the views.
+        contents: of the feature file.
+        division: of its images.
+        is_scored: bool `(n_samples,)`.
+        head: its name.
+        options: of the head.
+    """
+
+    rows: FeatureRows
+    views: FeatureRows | None
+    tta: bool
+    contents: Contents
+    division: Division
+    is_scored: np.ndarray
+    head: str
+    options: dict[str, Any]
+
+    def fit(self, n_per_class: int, seed: int) -> tuple[int, float]:
+        """How many images of the training split were drawn, and the accuracy that they gave."""
+        division = self.division
+        drawn = _draw(self.contents, division.splits, division.units, n_per_class, seed)
+        splits = np.where(self.is_scored, TEST, NO_SPLIT)
+        if "C" not in self.options:
+            splits[division.splits == VAL] = VAL
+        splits[drawn] = TRAIN
+        fitted = fit(
+            self.rows,
+            self.contents.labels,
+            split=splits,
+            head=self.head,
+            class_names=self.contents.class_names,
+            groups=division.units,
+            views=self.views,
+            tta=self.tta,
+            seed=seed,
+            **self.options,
+        )
+        scores = fitted.metrics["test" if "test" in fitted.metrics else "val"]
+        return len(drawn), scores.accuracy
+
+
+def _require_no_promise(options: FitOptions) -> None:
+    if options.promising.promise is not None or options.promising.calibrate:
+        raise ParameterError(
+            "Few images can promise nothing. Expected `shots` without `promise` and `calibrate`. "
+            "Received: both",
+            "shots",
+        )
+    if options.folding.folds is not None:
+        raise ParameterError(
+            "Few images are drawn anew for each head already. Expected `shots` without `folds`. "
+            "Received: both",
+            "shots",
+        )
 
 
 def parse_shots(text: str) -> list[int]:
@@ -252,7 +293,7 @@ def _write(
         )
         numbers = [shot.n_per_class for shot in shots]
         accuracies = [shot.accuracies for shot in shots]
-        plot_shots(folder / PLOT_NAME, numbers, accuracies, title=f"{final.name}, {split} split")
+        plot_shots(folder / PLOT_STEM, numbers, accuracies, title=f"{final.name}, {split} split")
     return final
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pipeline.heads.head import FeatureArray
-from pipeline.heads.logistic.curvature import Curvature, find_stretches
+from pipeline.heads.logistic.curvature import Curvature, Stretches, find_stretches
 from pipeline.heads.logistic.quasi_newton import Pairs, Value, minimise
 from pipeline.heads.rows.training_rows import Survey, count_spare_bytes, split_rows
 from pipeline.runs.scores import clip_losses
@@ -110,12 +110,21 @@ class Regression:
         rows: to fit and to be judged by.
         survey: of the train rows.
         scale: float64 `(n_features,)`, by which centred features are divided.
+        stretches: of the standardised features; None = those of the survey's sample.
     """
 
-    def __init__(self, rows: Rows, survey: Survey, scale: np.ndarray):
+    def __init__(
+        self,
+        rows: Rows,
+        survey: Survey,
+        scale: np.ndarray,
+        stretches: Stretches | None = None,
+    ):
         self._rows = rows
         self._mean, self._scale = survey.mean.astype(np.float32), scale
-        self._stretches = find_stretches((survey.sample_rows - survey.mean) / scale)
+        if stretches is None:
+            stretches = find_stretches((survey.sample_rows - survey.mean) / scale)
+        self._stretches = stretches
         self._weight_sum = rows.weights[rows.labels[rows.is_train]].sum()
         # Standardised train rows by the start of their block: half of a pass would go into them.
         self._kept: dict[int, tuple[np.ndarray, np.ndarray]] = {}

@@ -87,9 +87,9 @@ def sweep_heads(
 ) -> Sweep:
     """Fits many settings of heads, and writes the one with the lowest validation log-loss as a run.
 
-    The run's folder also holds `sweep.csv`, `sweep.json` and `plots/sweep.png`. No setting but the
-    chosen one ever meets a test image. What is finished is kept while it goes on: after an
-    interruption the same call does the rest.
+    The run's folder also holds `sweep.csv`, `sweep.json` and `plots/sweep.png` (and `.svg`). No
+    setting but the chosen one ever meets a test image. What is finished is kept while it goes on:
+    after an interruption the same call does the rest.
 
     Args:
         features: the feature file, or several of the same images, whose backbones are compared.

@@ -11,7 +11,7 @@ from pipeline.runs.selection_bias import SelectionBias
 from pipeline.system.atomic_files import write_json
 from pipeline.system.csv_files import write_csv
 
-CSV_NAME, JSON_NAME, PLOT_NAME = "sweep.csv", "sweep.json", "sweep.png"
+CSV_NAME, JSON_NAME, PLOT_STEM = "sweep.csv", "sweep.json", "sweep"
 
 
 def write_tables(
@@ -21,7 +21,7 @@ def write_tables(
     files: Sequence[SweptFile],
     bias: SelectionBias | None,
 ) -> None:
-    """Writes `sweep.csv`, `sweep.json` and `plots/sweep.png`.
+    """Writes `sweep.csv`, `sweep.json`, `plots/sweep.png` and `plots/sweep.svg`.
 
     Args:
         folder: of the run.
@@ -56,7 +56,7 @@ def write_tables(
             "settings": records,
         },
     )
-    _draw(folder / "plots" / PLOT_NAME, name, tried, len(files) > 1)
+    _draw(folder / "plots" / PLOT_STEM, name, tried, len(files) > 1)
 
 
 def describe(one: Tried) -> dict[str, Any]:

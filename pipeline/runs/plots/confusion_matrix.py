@@ -1,4 +1,4 @@
-"""The confusion matrix of a run as a PNG file."""
+"""The confusion matrix of a run as a picture."""
 
 import math
 from collections.abc import Sequence
@@ -18,7 +18,6 @@ from pipeline.runs.plots.figures import (
     INK,
     ORANGE,
     QUIET,
-    TITLE_SIZE,
     caption_style,
     name_style,
     shorten,
@@ -28,6 +27,7 @@ from pipeline.runs.plots.figures import (
 
 _NAME_LETTERS = 26
 _ROWS_TITLE = "class, its images"
+_LEAST_SIDE = 4.5  # inches
 
 
 def plot_confusion_matrix(
@@ -40,7 +40,7 @@ def plot_confusion_matrix(
     shades remain.
 
     Args:
-        path: PNG file to write.
+        path: of the PNG and the SVG file to write, without their endings.
         matrix: int `(n_classes, n_classes)`, counts; rows are labels, columns predictions.
         class_names: sequence of `n_classes` names, of any length.
         title: above the matrix.
@@ -51,6 +51,7 @@ def plot_confusion_matrix(
 
     # All in inches: the matrix sets the size, the names the margins.
     cell = float(np.clip(7.5 / n_classes, min(0.27, 12 / n_classes), 0.95))
+    cell = max(cell, _LEAST_SIDE / n_classes)  # two classes fill the room that a title needs
     is_legible = cell >= 0.13
     names = [shorten(str(name), _NAME_LETTERS) for name in class_names] if is_legible else []
     font_size = min(float(np.clip(cell * 22, 6.5, 10.5)), 0.75 * 72 * cell)
@@ -60,8 +61,7 @@ def plot_confusion_matrix(
     left = max(names_width + counts_width + 0.45, text_width(_ROWS_TITLE, 9) + 0.2)
     bottom = (0.75 * names_width if is_slanted else 0.2) + 0.4
     side, top = cell * n_classes, 0.8 if title else 0.45
-    title_width = min(text_width(shorten(title), TITLE_SIZE, "bold"), 4.5)
-    width, height = left + max(side, title_width) + 0.3, bottom + side + top
+    width, height = left + side + 0.3, bottom + side + top
 
     figure = Figure(figsize=(width, height))
     ax = figure.add_axes((left / width, bottom / height, side / width, side / height))
@@ -88,15 +88,19 @@ def _draw_grid(ax: Axes, n_classes: int, linewidth: float) -> None:
 
 def _write_cells(ax: Axes, matrix: np.ndarray, shares: np.ndarray, cell: float) -> None:
     has_room = cell >= 0.5
+    more = 5 * max(0, cell - 0.95)  # points, where there are few classes
+    share_size = 8.5 * min(1, cell / 0.7) + 0.7 * more
     for i, j in zip(*np.nonzero(matrix), strict=True):
         count = f"{matrix[i, j]:,}"
         style: dict[str, Any] = {"ha": "center", "va": "center"}
         style["color"] = "white" if _depth(shares[i, j]) > 0.7 else INK
-        font_size = min(12, 14 * cell if has_room else 20 * cell)
+        font_size = min(12 + more, 14 * cell if has_room else 20 * cell)
         font_size *= min(1, 0.88 * cell / text_width(count, font_size))
-        ax.text(j, i - 0.1 * has_room, count, fontsize=font_size, **style)
+        raised = 0.6 * font_size / 72 / cell if has_room else 0
+        ax.text(j, i - raised, count, fontsize=font_size, **style)
         if has_room:
-            ax.text(j, i + 0.23, _percent(shares[i, j]), fontsize=8.5 * min(1, cell / 0.7), **style)
+            lowered = 1.6 * share_size / 72 / cell
+            ax.text(j, i + lowered, _percent(shares[i, j]), fontsize=share_size, **style)
 
 
 def _name_classes(

@@ -1,4 +1,4 @@
-"""The learning curves of a run as PNG files: the head's, and those of a fine-tuning after it."""
+"""The learning curves of a run as pictures: the head's, and those of a fine-tuning after it."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,16 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from pipeline.runs.plots.figures import (
-    BLUE,
-    GRID,
-    INK,
-    ORANGE,
-    QUIET,
-    name_style,
-    shorten,
-    write_figure,
-)
+from pipeline.runs.plots import figures
+from pipeline.runs.plots.figures import BLUE, INK, ORANGE, QUIET, short_number
 
 LINES = {
     "train": ("training", ORANGE),
@@ -37,6 +29,9 @@ _X_LABELS = {
     "neighbours": "neighbours that vote",
     "iterations": "iterations",
 }
+
+_FROZEN = "epoch (0: the frozen head)"
+_AUGMENTED = "epoch (0: the frozen head, on images that are not augmented)"
 
 # The axis reaches this many times as far from perfect as what must be seen; a start further off
 # (chance, before the first step) is written beside the curve instead of flattening it.
@@ -58,7 +53,7 @@ def plot_learning_curve(
     """Draws loss and accuracy of training and validation side by side.
 
     Args:
-        path: PNG file to write.
+        path: of the PNG and the SVG file to write, without their endings.
         history: dicts, or objects with such attributes, of `train_loss`, `train_accuracy`,
             `val_loss`, `val_accuracy` (None where there is none) and the one named by `x`; or of
             `left_out_error` and `left_out_accuracy`.
@@ -78,7 +73,7 @@ def plot_learning_curve(
         _label_lines(ax, history, quantity)
         _mark_best(ax, history, x, best, quantity)
         ax.set_title(shown[quantity], loc="left", fontsize=10.5, color=INK, pad=9)
-    write_figure(figure, path, title, left=0.065)
+    figures.write_figure(figure, path, title, left=0.065)
 
 
 def plot_finetuning(
@@ -90,21 +85,25 @@ def plot_finetuning(
     head_best: float | None = None,
     finetune_best: int | None = None,
     unfrozen_from: str = "",
+    is_augmented: bool = False,
     title: str = "",
 ) -> None:
     """Draws the head's training and the fine-tuning after it, on one scale.
 
     The two stages have an x axis each, since an epoch of the one is no epoch of the other (for
     a logistic head the first is its path over C). The line between them is where the top thaws.
+    Epoch 0 is the frozen head: where training augments its images, the head's score on them as
+    they are is no point of that curve, so it is drawn hollow, and what leads on from it dotted.
 
     Args:
-        path: PNG file to write.
+        path: of the PNG and the SVG file to write, without their endings.
         head_history: as for `plot_learning_curve`, of the head alone on cached features.
         finetune_history: the same by epoch; epoch 0 is the frozen head.
         head_x: `"epoch"` or `"C"`: what the head's history goes over.
         head_best: the epoch or C that the head was taken from; None for none.
         finetune_best: the epoch that fine-tuning was taken from; None for none.
         unfrozen_from: name of the block from which on layers are trained.
+        is_augmented: whether training images were augmented from epoch 1 on.
         title: above all panels.
     """
     figure = Figure(figsize=(9.6, 6.4))
@@ -115,7 +114,7 @@ def plot_finetuning(
     essential = [*finetune_history, *([] if here is None else [head_history[here]])]
     for (left, right), quantity in zip(panels, PANELS, strict=True):
         _draw_curves(left, head_history, head_x, quantity)
-        _draw_curves(right, finetune_history, "epoch", quantity)
+        _draw_curves(right, finetune_history, "epoch", quantity, is_augmented=is_augmented)
         _style_x(left, head_history, head_x)
         _style_x(right, finetune_history, "epoch")
         _style_y(left, quantity, [head_history, finetune_history], essential)
@@ -126,11 +125,14 @@ def plot_finetuning(
         _mark_best(right, finetune_history, "epoch", finetune_best, quantity)
         left.set_title(PANELS[quantity], loc="left", fontsize=10.5, color=INK, pad=9)
         right.tick_params(axis="y", labelleft=False)
+        right.set_xlabel(_AUGMENTED if is_augmented else _FROZEN, fontsize=9, color=QUIET)
         right.spines["left"].set(visible=True, color=INK, linewidth=1.3, linestyle=(0, (4, 3)))
-    thawed = f", thawed from {shorten(unfrozen_from, _LINE_LETTERS)} up" if unfrozen_from else ""
+    thawed = (
+        f", thawed from {figures.shorten(unfrozen_from, _LINE_LETTERS)} up" if unfrozen_from else ""
+    )
     _name_stage(panels[0][0], 0.0, "1  Head on the frozen backbone")
     _name_stage(panels[0][1], 0.025, f"2  Fine-tuning{thawed}")
-    write_figure(figure, path, title, left=0.075)
+    figures.write_figure(figure, path, title, left=0.075)
 
 
 def _without_left_out(record: Any) -> Any:
@@ -140,13 +142,21 @@ def _without_left_out(record: Any) -> Any:
     return {name: value for name, value in record.items() if not name.startswith("left_out")}
 
 
-def _draw_curves(ax: Axes, history: History, x: str, quantity: str) -> None:
+def _draw_curves(
+    ax: Axes, history: History, x: str, quantity: str, *, is_augmented: bool = False
+) -> None:
+    positions = _column(history, x)
     for split, (_, color) in LINES.items():
         values = _column(history, f"{split}_{quantity}")
         n_points = int(np.isfinite(values).sum())
+        if not n_points:
+            continue
+        first = 1 if is_augmented and split == "train" and positions[0] == 0 else 0
+        if first:
+            ax.plot(positions[:2], values[:2], ":", color=color, linewidth=1.4)
+            ax.plot(positions[:1], values[:1], "o", color=color, markerfacecolor="white", zorder=4)
         markers: dict[str, Any] = {"marker": "o", "markersize": 3.5} if n_points <= 30 else {}
-        if n_points:
-            ax.plot(_column(history, x), values, color=color, linewidth=1.8, **markers)
+        ax.plot(positions[first:], values[first:], color=color, linewidth=1.8, **markers)
 
 
 def _style_x(ax: Axes, history: History, x: str) -> None:
@@ -161,12 +171,9 @@ def _style_x(ax: Axes, history: History, x: str) -> None:
         ax.set_xscale("log")
         ax.set_xlim(values.min() / pad, values.max() * pad)
         ax.xaxis.set_major_locator(LogLocator(numticks=9))
-        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short_number(value)))
         ax.xaxis.set_minor_locator(NullLocator())
     ax.set_xlabel(_X_LABELS.get(x, x), fontsize=9, color=QUIET)
-    ax.tick_params(axis="x", labelsize=9, length=3, color=GRID, labelcolor=QUIET)
-    ax.spines[["top", "right", "left"]].set_visible(False)
-    ax.spines["bottom"].set_color(QUIET)
 
 
 def _style_y(ax: Axes, quantity: str, histories: list[History], essential: History) -> None:
@@ -181,11 +188,8 @@ def _style_y(ax: Axes, quantity: str, histories: list[History], essential: Histo
         low = max(values.min(), 1 - REACH * (1 - shown.min()))
         low = max(0.0, math.floor(20 * (low - 0.01)) / 20)
         ax.set_ylim(low, 1 + 0.02 * (1 - low))
-        ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}%"))
-    ax.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
-    ax.tick_params(axis="y", labelsize=9, length=0, labelcolor=QUIET)
-    ax.grid(axis="y", color=GRID, linewidth=0.8)
-    ax.set_axisbelow(True)
+        figures.show_percent(ax)
+    figures.style_axes(ax)
 
 
 def _note_hidden_start(ax: Axes, history: History, x: str, quantity: str) -> None:
@@ -250,7 +254,7 @@ def _mark_best(
     left_out = _column(history, f"left_out_{quantity}")[here]
     value = left_out if np.isfinite(left_out) else _column(history, f"val_{quantity}")[here]
     ax.axvline(position, color=QUIET, linewidth=0.9, linestyle=(0, (2, 3)), zorder=1)
-    text = f"chosen: epoch {best:g}" if x == "epoch" else f"chosen: {x} = {_short(best)}"
+    text = f"chosen: epoch {best:g}" if x == "epoch" else f"chosen: {x} = {short_number(best)}"
     if np.isfinite(value):
         ring: dict[str, Any] = {
             "markerfacecolor": "white",
@@ -272,7 +276,7 @@ def _find_best(history: History, x: str, best: float | None) -> int | None:
 
 
 def _name_stage(ax: Axes, x: float, text: str) -> None:
-    style: dict[str, Any] = {"color": INK, "fontweight": "bold", **name_style()}
+    style: dict[str, Any] = {"color": INK, "fontweight": "bold", **figures.name_style()}
     ax.text(x, 1.2, text, transform=ax.transAxes, fontsize=10.5, **style)
 
 
@@ -289,10 +293,3 @@ def _values(history: History, quantity: str) -> np.ndarray:
     """All numbers of loss or accuracy, of training and validation, without the NaN."""
     values = np.concatenate([_column(history, f"{split}_{quantity}") for split in LINES])
     return values[np.isfinite(values)]
-
-
-def _short(value: float) -> str:
-    """Plain from 0.001 to 9999, else as people type it: 1e-5."""
-    if 1e-3 <= value < 1e4:
-        return f"{value:g}"
-    return np.format_float_scientific(value, precision=3, trim="-", exp_digits=1)

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
+from matplotlib.ticker import FixedLocator, NullLocator
 
-from pipeline.runs.plots.figures import BLUE, GRID, QUIET, write_figure
+from pipeline.runs.plots.figures import BLUE, INK, QUIET, show_percent, style_axes, write_figure
 
 
 def plot_shots(
@@ -16,7 +16,7 @@ def plot_shots(
     """Draws accuracy over the number of images a class, on a logarithmic axis.
 
     Args:
-        path: PNG file to write.
+        path: of the PNG and the SVG file to write, without their endings.
         numbers: images a class, increasing.
         accuracies: of each number those of its draws, 0..1.
         title: above the plot.
@@ -28,16 +28,16 @@ def plot_shots(
         ax.plot([number] * len(some), some, "o", color=BLUE, alpha=0.35, markersize=5)
     means = [float(np.mean(some)) for some in accuracies]
     ax.plot(numbers, means, "-", color=BLUE, linewidth=2)
-    for number, mean in zip(numbers, means, strict=True):
-        ax.annotate(f"{mean:.1%}", (number, mean), (0, 9), textcoords="offset points",
-                    ha="right", fontsize=9, color=QUIET)  # fmt: skip
+    for number, mean, some in zip(numbers, means, accuracies, strict=True):
+        place = (number, max(some))  # above all draws
+        ax.annotate(f"{mean:.1%}", place, (0, 7), textcoords="offset points", ha="center",
+                    fontsize=9, color=INK)  # fmt: skip
     ax.set_xscale("log", base=2)
     ax.xaxis.set_major_locator(FixedLocator(list(numbers)))
     ax.xaxis.set_minor_locator(NullLocator())
     ax.set_xticklabels([f"{number:,}" for number in numbers])
-    ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    ax.set_xlabel("training images of each class")
-    ax.set_ylabel("accuracy")
-    ax.grid(axis="y", color=GRID)
-    ax.spines[["top", "right"]].set_visible(False)
+    ax.set_xlabel("training images of each class", fontsize=9, color=QUIET)
+    ax.set_ylabel("accuracy", fontsize=9, color=QUIET)
+    style_axes(ax)
+    show_percent(ax)
     write_figure(figure, path, title, left=0.12)

@@ -8,16 +8,17 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from pipeline.runs.plots.figures import (
     BLUE,
-    GRID,
     INK,
     ORANGE,
     QUIET,
     name_style,
+    short_number,
     shorten,
+    show_percent,
+    style_axes,
     write_figure,
 )
 
@@ -66,7 +67,7 @@ def plot_sweep(path: Path, settings: Sequence[SettingScores], title: str = "") -
     """Draws log-loss above accuracy, a column of panels for each head.
 
     Args:
-        path: PNG file to write.
+        path: of the PNG and the SVG file to write, without their endings.
         settings: the best first, which is marked.
         title: above the plot.
     """
@@ -97,6 +98,7 @@ def plot_sweep(path: Path, settings: Sequence[SettingScores], title: str = "") -
         if len(panel.lines) > 1:
             _name_lines(axes[1, column], below_axes)
     _style_y(axes[0, 0], axes[1, 0], settings)
+    figure.align_ylabels(axes[:, 0])
     text = shorten(_describe_best(settings[0]), _LETTERS_AN_INCH * int(figure.get_figwidth()))
     place = left, 1 - 0.62 / height
     figure.text(*place, text, fontsize=9.5, color=BLUE, **name_style())
@@ -218,12 +220,7 @@ def _style_x(above: Axes, below: Axes, panel: _Panel) -> None:
     for ax in (above, below):
         ax.set_xlim(-0.6, n_positions - 0.4)
         ax.set_xticks(range(n_positions))
-        ax.spines[["top", "right", "left"]].set_visible(False)
-        ax.spines["bottom"].set_color(QUIET)
-        ax.tick_params(axis="x", length=3, color=GRID, labelcolor=QUIET, labelsize=9)
-        ax.tick_params(axis="y", length=0, labelcolor=QUIET, labelsize=9)
-        ax.grid(axis="y", color=GRID, linewidth=0.8)
-        ax.set_axisbelow(True)
+        style_axes(ax)
     above.set_xticklabels([])
     names = [shorten(position, _NAME_LETTERS) for position in panel.positions]
     below.set_xticklabels(names, rotation=45, ha="right", rotation_mode="anchor", **name_style())
@@ -261,10 +258,8 @@ def _style_y(losses: Axes, accuracies: Axes, settings: Sequence[SettingScores]) 
     accuracies.set_ylim(-best[1] - 1.08 * reach[1], -best[1] + 0.12 * reach[1])
     losses.set_ylabel("validation log-loss", fontsize=9.5, color=QUIET)
     accuracies.set_ylabel("validation accuracy", fontsize=9.5, color=QUIET)
-    accuracies.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}%"))
-    for ax in (losses, accuracies):
-        ax.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
+    show_percent(accuracies)
 
 
 def _short(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return short_number(value) if isinstance(value, float) else str(value)

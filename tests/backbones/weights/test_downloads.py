@@ -14,7 +14,8 @@ import keras
 import pytest
 from conftest import call
 
-from pipeline.backbones.registry import BACKBONES, Download, get_backbone
+from pipeline.backbones.backbone import Download
+from pipeline.backbones.registry import BACKBONES, get_backbone
 from pipeline.backbones.weights.resolve import pretrained_path, resolve_weights
 from pipeline.errors import WeightsError
 
@@ -181,7 +182,8 @@ def test_a_folder_that_cannot_be_written_is_no_hindrance_to_reading(server, home
 
 FETCH = """
 import dataclasses, json, sys
-from pipeline.backbones.registry import Download, get_backbone
+from pipeline.backbones.backbone import Download
+from pipeline.backbones.registry import get_backbone
 from pipeline.backbones.weights.resolve import resolve_weights
 source = Download(*json.loads(sys.argv[1]))
 backbone = dataclasses.replace(get_backbone("efficientnetb0"), weights=source)

@@ -17,7 +17,7 @@ from manifests import make_manifest, make_scores
 from rich.cells import cell_len
 
 from pipeline.backbones.registry import BACKBONES
-from pipeline.classifier.model import Prediction
+from pipeline.classifier.prediction import Prediction
 from pipeline.commands.terminal.run_lists import describe_settings
 from pipeline.commands.terminal.tables import describe_size, long_table, plain
 from pipeline.commands.terminal.terminal import Terminal

@@ -34,7 +34,8 @@ from pipeline.features.spread.cluster_checks import (
     require_visible,
 )
 from pipeline.features.spread.cluster_worker import Passport, describe_frostline, make_on_worker
-from pipeline.features.update import UpdateOptions, update_features
+from pipeline.features.update import update_features
+from pipeline.features.update_job import UpdateOptions
 from pipeline.images.augmentation.augment import AUGMENTATION_VERSION
 from pipeline.images.augmentation.views import Views
 from pipeline.images.dataset import scan_dataset

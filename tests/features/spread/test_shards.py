@@ -19,7 +19,8 @@ from pipeline.features.spread import merge as merging
 from pipeline.features.spread.merge import merge
 from pipeline.features.spread.shard_number import Shard, are_other_shards, parse_shard
 from pipeline.features.spread.shards import is_held
-from pipeline.features.update import UpdateOptions, update_features
+from pipeline.features.update import update_features
+from pipeline.features.update_job import UpdateOptions
 from pipeline.images.dataset import scan_dataset
 from pipeline.recipe import EngineRecord
 from pipeline.system.sealed_hdf5 import seal_again, verify_seal

@@ -13,7 +13,7 @@ from benchmarks import stand_in
 from pipeline.heads.audit.near_duplicates.calibrate import find_limit
 from pipeline.heads.audit.near_duplicates.check import find_near_duplicates
 
-N_PICTURES = 40
+N_PICTURES = 16
 RECIPE = replace(stand_in.RECIPE, image_size=64)
 
 
@@ -28,7 +28,7 @@ def make_picture(seed, side=96):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Forty pictures; the first is also there mirrored, and small; the second twice."""
+    """Sixteen pictures; the first is also there mirrored, and small; the second twice."""
     folder = tmp_path_factory.mktemp("near")
     for seed in range(N_PICTURES):
         make_picture(seed).save(folder / f"{seed:02d}.png")

@@ -21,17 +21,17 @@ def test_neighbours_are_those_of_a_plain_comparison_of_all_with_all(n, k, seed, 
         found = find_neighbours(features, digests, n_nearest=k)
     finally:
         module._ROWS_PER_BLOCK, module._ROWS_PER_TILE = before
-    centred = features.astype(np.float64) - features.mean(axis=0, dtype=np.float64)
-    centred /= np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-12)
+    units = features.astype(np.float64)
+    units /= np.maximum(np.linalg.norm(units, axis=1, keepdims=True), 1e-12)
     n_different = len(set(which.tolist()))
     assert found.rows.shape == found.cosines.shape == (n, min(k, n_different - 1))
     firsts = [which.tolist().index(one) for one in sorted(set(which.tolist()))]
     for row in range(n):
         others = [one for one in firsts if which[one] != which[row]]
-        expected = np.sort(centred[others] @ centred[row])[::-1][:k]
+        expected = np.sort(units[others] @ units[row])[::-1][:k]
         np.testing.assert_allclose(found.cosines[row], expected, atol=1e-4)
         assert set(found.rows[row].tolist()) <= set(others)
         assert len(set(found.rows[row].tolist())) == found.rows.shape[1]
         np.testing.assert_allclose(
-            centred[found.rows[row]] @ centred[row], found.cosines[row], atol=1e-4
+            units[found.rows[row]] @ units[row], found.cosines[row], atol=1e-4
         )

@@ -4,8 +4,6 @@ import io
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
 
 from benchmarks import stand_in
@@ -17,7 +15,7 @@ N_OF_CLASS = 40
 
 def save(seed, *, quality=90, wider=0, camera=None):
     random = np.random.default_rng(seed)
-    width, height = int(random.integers(40, 44)) * 4, int(random.integers(20, 40)) * 4
+    width, height = int(random.integers(40, 43)) * 4, int(random.integers(20, 40)) * 4
     rough = Image.fromarray(random.integers(0, 256, (6, 8, 3), np.uint8))
     stream = io.BytesIO()
     exif = Image.Exif()
@@ -41,7 +39,8 @@ def test_a_quality_and_a_width_are_found_and_named():
     found = {(one.fact.name, one.label): one for one in list_shortcuts(read(files), LABELS, seed=0)}
     assert found["compression", 1].value == "JPEG quality 60"
     assert found["compression", 1].share == 1
-    assert ("width", 2) in found
+    assert found["width", 2].value == "163 or 167 or 171 pixels"
+    assert found["width", 2].share == 1
 
 
 def test_a_camera_is_named_with_the_share_of_its_files():
@@ -66,8 +65,8 @@ def test_of_random_labels_nothing_is_claimed(usual, seed):
     assert list_shortcuts(usual, labels, seed=0) == []
 
 
-@given(n=st.integers(0, 12), n_classes=st.integers(1, 4))
-@settings(max_examples=20, deadline=None)
+@pytest.mark.parametrize("n_classes", [1, 2, 4])
+@pytest.mark.parametrize("n", [0, 1, 2, 5, 12])
 def test_few_files_claim_nothing_and_break_nothing(usual, n, n_classes):
     labels = (np.arange(n) % n_classes).astype(np.int32)
     assert list_shortcuts(usual[:n], labels, seed=0) == []

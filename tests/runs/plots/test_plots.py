@@ -4,7 +4,9 @@ import sys
 import warnings
 from subprocess import run
 from threading import Thread
+from xml.etree import ElementTree
 
+import matplotlib
 import numpy as np
 import pytest
 from PIL import Image
@@ -41,6 +43,12 @@ def pixels(path):
         return np.asarray(image.convert("RGB"))
 
 
+def drawing(path):
+    """The root of an SVG, and its text."""
+    text = path.read_text()
+    return ElementTree.fromstring(text), text
+
+
 def count(image, color):
     return int(is_color(image, color).sum())
 
@@ -62,7 +70,7 @@ def warnings_are_errors():
 
 def test_learning_curve_over_epochs_shows_both_lines_in_two_panels(tmp_path):
     plot_learning_curve(tmp_path / "curve", EPOCHS, best=9, title="flowers")
-    image = pixels(tmp_path / "curve")
+    image = pixels(tmp_path / "curve.png")
     assert image.shape == (600, 1440, 3)
     for half in (image[:, :720], image[:, 720:]):
         assert count(half, BLUE) > 500
@@ -70,7 +78,7 @@ def test_learning_curve_over_epochs_shows_both_lines_in_two_panels(tmp_path):
 
 
 def test_learning_curve_over_c_has_a_logarithmic_axis(tmp_path):
-    plot_learning_curve(tmp_path / "a.png", PATH, x="C", best=1e-2)
+    plot_learning_curve(tmp_path / "a", PATH, x="C", best=1e-2)
     columns = np.flatnonzero((pixels(tmp_path / "a.png")[:, :600] == ORANGE).all(-1).any(0))
     # Seven decades in equal steps leave no gap; on a linear axis all but two would be in one spot.
     assert columns.max() - columns.min() > 400
@@ -78,32 +86,32 @@ def test_learning_curve_over_c_has_a_logarithmic_axis(tmp_path):
 
 
 def test_the_chosen_epoch_changes_the_picture(tmp_path):
-    plot_learning_curve(tmp_path / "a.png", EPOCHS, best=3)
-    plot_learning_curve(tmp_path / "b.png", EPOCHS, best=9)
-    plot_learning_curve(tmp_path / "c.png", EPOCHS)
+    plot_learning_curve(tmp_path / "a", EPOCHS, best=3)
+    plot_learning_curve(tmp_path / "b", EPOCHS, best=9)
+    plot_learning_curve(tmp_path / "c", EPOCHS)
     a, b, c = (pixels(tmp_path / f"{name}.png") for name in "abc")
     assert not np.array_equal(a, b)
     assert not np.array_equal(a, c)
 
 
 def test_objects_draw_like_dicts(tmp_path):
-    plot_learning_curve(tmp_path / "a.png", EPOCHS, best=3)
+    plot_learning_curve(tmp_path / "a", EPOCHS, best=3)
     objects = [type("Record", (), values) for values in EPOCHS]
-    plot_learning_curve(tmp_path / "b.png", objects, best=3)
+    plot_learning_curve(tmp_path / "b", objects, best=3)
     assert np.array_equal(pixels(tmp_path / "a.png"), pixels(tmp_path / "b.png"))
 
 
 def test_a_single_point_without_validation_is_drawn(tmp_path):
-    plot_learning_curve(tmp_path / "a.png", [record(0.1, 0.9, 0.2, None, "C")], x="C", best=0.1)
+    plot_learning_curve(tmp_path / "a", [record(0.1, 0.9, 0.2, None, "C")], x="C", best=0.1)
     image = pixels(tmp_path / "a.png")
     assert count(image[120:500, 100:580], ORANGE) > 20
 
 
 def test_losses_that_are_not_finite_do_not_break_the_plot(tmp_path):
     diverged = [*EPOCHS[:3], record(3, 0.2, np.inf, np.nan), record(4, 0.2, np.nan, np.nan)]
-    plot_learning_curve(tmp_path / "a.png", diverged, best=2)
-    plot_learning_curve(tmp_path / "b.png", [record(0, np.nan, np.nan, np.nan)], best=0)
-    plot_finetuning(tmp_path / "c.png", EPOCHS, diverged, head_best=9, finetune_best=2)
+    plot_learning_curve(tmp_path / "a", diverged, best=2)
+    plot_learning_curve(tmp_path / "b", [record(0, np.nan, np.nan, np.nan)], best=0)
+    plot_finetuning(tmp_path / "c", EPOCHS, diverged, head_best=9, finetune_best=2)
     for name in ("a.png", "c.png"):  # the finite losses are drawn
         assert count(pixels(tmp_path / name), ORANGE) > 20
     assert count(pixels(tmp_path / "b.png"), ORANGE) < count(pixels(tmp_path / "a.png"), ORANGE)
@@ -113,7 +121,7 @@ def test_losses_that_are_not_finite_do_not_break_the_plot(tmp_path):
 def test_finetuning_shows_both_stages_with_both_lines(tmp_path, history, x, best):
     finetuned = [record(i, 0.9 + i / 100, 0.1, 0.3 - i / 50) for i in range(7)]
     plot_finetuning(
-        tmp_path / "a.png",
+        tmp_path / "a",
         history,
         finetuned,
         head_x=x,
@@ -131,11 +139,13 @@ def test_finetuning_shows_both_stages_with_both_lines(tmp_path, history, x, best
 
 
 def test_confusion_matrix_shades_hits_blue_and_mistakes_orange(tmp_path):
-    plot_confusion_matrix(tmp_path / "a.png", [[0, 9], [0, 7]], ["cats", "dogs"])
+    plot_confusion_matrix(tmp_path / "a", [[0, 9], [0, 7]], ["cats", "dogs"])
     image = pixels(tmp_path / "a.png")
+    height, width, _ = image.shape
     all_cats_are_called_dogs, all_dogs_are_found = count(image, ORANGE), count(image, BLUE)
     assert all_cats_are_called_dogs > 10_000
     assert all_dogs_are_found > 10_000
+    assert all_cats_are_called_dogs + all_dogs_are_found > 0.2 * height * width
     rows_of = [np.flatnonzero(is_color(image, color).any(1)) for color in (ORANGE, BLUE)]
     assert rows_of[0].max() < rows_of[1].min()
 
@@ -146,7 +156,7 @@ def test_confusion_matrix_shades_hits_blue_and_mistakes_orange(tmp_path):
 def test_nothing_runs_over_the_edge_of_a_confusion_matrix(tmp_path, n_classes, length):
     matrix = np.full((n_classes, n_classes), 12345)
     names = [f"{i}".ljust(length, "m") for i in range(n_classes)]
-    plot_confusion_matrix(tmp_path / "a.png", matrix, names, "a title that is quite long, really")
+    plot_confusion_matrix(tmp_path / "a", matrix, names, "a title that is quite long, really")
     image = pixels(tmp_path / "a.png")
     for edge in (image[:6], image[-6:], image[:, :6], image[:, -6:]):
         assert is_blank(edge)
@@ -154,7 +164,7 @@ def test_nothing_runs_over_the_edge_of_a_confusion_matrix(tmp_path, n_classes, l
 
 def test_a_thousand_classes_still_make_a_picture_of_reasonable_size(tmp_path):
     matrix = np.eye(1000, dtype=int)
-    plot_confusion_matrix(tmp_path / "a.png", matrix, [f"class {i}" for i in range(1000)])
+    plot_confusion_matrix(tmp_path / "a", matrix, [f"class {i}" for i in range(1000)])
     assert max(pixels(tmp_path / "a.png").shape) < 2500
 
 
@@ -172,19 +182,24 @@ NAMES = {
 @pytest.mark.parametrize("title", ["".join(NAMES.values()), "\u0301\ufe0f"])
 def test_any_name_is_drawn_in_every_picture_and_without_warnings(tmp_path, title):
     names = list(NAMES.values())
-    plot_confusion_matrix(tmp_path / "a.png", np.eye(len(names), dtype=int), names, title)
-    plot_learning_curve(tmp_path / "b.png", EPOCHS, best=9, title=title)
-    plot_finetuning(tmp_path / "c.png", PATH, EPOCHS, head_x="C", unfrozen_from=title, title=title)
-    plot_learning_rate_sweep(tmp_path / "d.png", [(1e-4, 2.0), (1e-3, 1.0)], 1e-3, title=title)
-    plot_augmented_images(tmp_path / "e.png", np.zeros((4, 8, 8, 3)), title=title)
+    plot_confusion_matrix(tmp_path / "a", np.eye(len(names), dtype=int), names, title)
+    plot_learning_curve(tmp_path / "b", EPOCHS, best=9, title=title)
+    plot_finetuning(tmp_path / "c", PATH, EPOCHS, head_x="C", unfrozen_from=title, title=title)
+    plot_learning_rate_sweep(tmp_path / "d", [(1e-4, 2.0), (1e-3, 1.0)], 1e-3, title=title)
+    plot_augmented_images(tmp_path / "e", np.zeros((4, 8, 8, 3)), title=title)
     for picture in "abcde":
         with Image.open(tmp_path / f"{picture}.png") as image:
             assert max(image.size) < 2000
+    for picture in "abcd":
+        root, text = drawing(tmp_path / f"{picture}.svg")
+        assert root.find("{*}title").text == figures.shorten(title)
+        assert "<text" not in text  # letters are outlines, so no name is more than a picture
+    assert not (tmp_path / "e.svg").exists()  # of photos there is nothing to draw with lines
 
 
 def test_a_name_that_is_no_utf8_is_drawn_as_a_terminal_shows_it(tmp_path):
-    plot_confusion_matrix(tmp_path / "a.png", np.eye(2, dtype=int), ["G\udce4nse", "b"])
-    plot_confusion_matrix(tmp_path / "b.png", np.eye(2, dtype=int), ["G\\udce4nse", "b"])
+    plot_confusion_matrix(tmp_path / "a", np.eye(2, dtype=int), ["G\udce4nse", "b"])
+    plot_confusion_matrix(tmp_path / "b", np.eye(2, dtype=int), ["G\\udce4nse", "b"])
     assert np.array_equal(pixels(tmp_path / "a.png"), pixels(tmp_path / "b.png"))
 
 
@@ -196,7 +211,7 @@ def test_a_letter_that_the_usual_font_lacks_is_drawn_with_another_that_is_instal
     for fonts in ((), ("No Such Font", "STIXGeneral")):
         monkeypatch.setattr(figures, "MORE_FONTS", fonts)
         figures.list_fonts.cache_clear()
-        plot_confusion_matrix(tmp_path / "a.png", np.eye(2, dtype=int), ["\u20dd" * 3, "b"])
+        plot_confusion_matrix(tmp_path / "a", np.eye(2, dtype=int), ["\u20dd" * 3, "b"])
         drawn.append(pixels(tmp_path / "a.png"))
     monkeypatch.undo()
     figures.list_fonts.cache_clear()
@@ -204,16 +219,50 @@ def test_a_letter_that_the_usual_font_lacks_is_drawn_with_another_that_is_instal
     assert "not found" not in caplog.text
 
 
+def test_no_name_becomes_part_of_the_drawing_s_code(tmp_path):
+    names = ["<script>alert(1)</script>", '"><image href="x"/>', "--><b>", "]]>&amp;"]
+    plot_confusion_matrix(tmp_path / "a", np.eye(4, dtype=int), names, "".join(names))
+    plot_finetuning(tmp_path / "b", EPOCHS, EPOCHS, unfrozen_from=names[0], title=names[2])
+    for picture in "ab":
+        root, _ = drawing(tmp_path / f"{picture}.svg")
+        used = {element.tag.rsplit("}", 1)[-1] for element in root.iter()}
+        assert not used & {"script", "b", "a", "foreignObject"}
+        links = [v for e in root.iter() for k, v in e.attrib.items() if k.endswith("href")]
+        assert all(link.startswith(("#", "data:image/png;base64,")) for link in links)
+
+
+def test_what_is_drawn_twice_is_the_same_file_and_settings_are_as_before(tmp_path):
+    settings = dict(matplotlib.rcParams)
+    for name in "ab":
+        plot_finetuning(tmp_path / name, PATH, EPOCHS, head_x="C", title="flowers")
+    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    assert dict(matplotlib.rcParams) == settings
+
+
+def test_epoch_0_of_an_augmented_training_is_drawn_hollow_and_what_leads_on_dotted(tmp_path):
+    """Its training score is of images as they are, so the step to epoch 1 is no drop."""
+    finetuned = [record(0, 0.99, 0.02, 0.3), *(record(i, 0.9, 0.25, 0.3) for i in range(1, 7))]
+    for name, is_augmented in (("plain", False), ("augmented", True)):
+        plot_finetuning(tmp_path / name, PATH, finetuned, head_x="C", is_augmented=is_augmented)
+    boundary = round(1440 * (0.075 + 0.83 / 2.25))
+    plain, augmented = (
+        count(pixels(tmp_path / f"{name}.png")[:490, boundary:], ORANGE)
+        for name in ("plain", "augmented")
+    )
+    assert 0.5 * plain < augmented < 0.95 * plain
+
+
 def test_a_class_without_images_is_drawn_empty(tmp_path):
-    plot_confusion_matrix(tmp_path / "a.png", np.zeros((2, 2), int), ["cats", "dogs"])
+    plot_confusion_matrix(tmp_path / "a", np.zeros((2, 2), int), ["cats", "dogs"])
     image = pixels(tmp_path / "a.png")
     assert count(image, BLUE) == count(image, ORANGE) == 0
 
 
 def test_plots_drawn_in_threads_equal_those_drawn_alone(tmp_path):
-    plot_learning_curve(tmp_path / "alone.png", EPOCHS, best=9)
+    plot_learning_curve(tmp_path / "alone", EPOCHS, best=9)
     threads = [
-        Thread(target=plot_learning_curve, args=(tmp_path / f"{i}.png", EPOCHS), kwargs={"best": 9})
+        Thread(target=plot_learning_curve, args=(tmp_path / f"{i}", EPOCHS), kwargs={"best": 9})
         for i in range(4)
     ]
     for thread in threads:
@@ -224,10 +273,10 @@ def test_plots_drawn_in_threads_equal_those_drawn_alone(tmp_path):
     assert all(np.array_equal(pixels(tmp_path / f"{i}.png"), alone) for i in range(4))
 
 
-def test_drawing_loads_neither_pyplot_nor_tensorflow():
+def test_drawing_loads_neither_pyplot_nor_tensorflow(tmp_path):
     code = (
-        "import sys, pipeline.runs.plots.confusion_matrix as p;"
-        "p.plot_confusion_matrix('/dev/null', [[1, 0], [0, 1]], 'ab');"
+        "import sys, pathlib, pipeline.runs.plots.confusion_matrix as p;"
+        f"p.plot_confusion_matrix(pathlib.Path({str(tmp_path / 'a')!r}), [[1, 0], [0, 1]], 'ab');"
         "print({'matplotlib.pyplot', 'tensorflow', 'keras'} & set(sys.modules))"
     )
     result = run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

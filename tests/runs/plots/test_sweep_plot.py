@@ -23,7 +23,8 @@ def scores(head, options=(), file="", loss=0.3, accuracy=0.9):
 
 
 def draw(path, *settings):
-    plot_sweep(path, settings, title="a sweep")
+    plot_sweep(path.with_suffix(""), settings, title="a sweep")
+    assert path.with_suffix(".svg").is_file()
     with Image.open(path) as image:
         return np.asarray(image.convert("RGB"))
 

@@ -17,7 +17,7 @@ from pipeline.errors import FrostlineError
 from pipeline.features.embed import make_embedder
 from pipeline.features.feature_file import Contents
 from pipeline.heads.audit.near_duplicates.pictures import read_original, read_pixels
-from pipeline.heads.audit.neighbours import Neighbours, find_mean, to_directions
+from pipeline.heads.audit.neighbours import Neighbours, to_directions
 from pipeline.heads.head import FeatureArray
 from pipeline.images.same_picture.alignment import SIDE, measure_likeness, prepare
 from pipeline.images.same_picture.copies import CHANGES, make_copies
@@ -85,10 +85,9 @@ def calibrate(
         return Limits(-1.0, likeness, {}, 0, n_others, reason)
     if not changed.rows:
         return Limits(-1.0, likeness, {}, 0, n_others, "No image could be read")
-    mean = find_mean(features)
-    ours = to_directions(features[np.array(changed.rows)], mean)
+    ours = to_directions(features[np.array(changed.rows)])
     cosines = {
-        name: (ours * to_directions(copies, mean)).sum(axis=1)
+        name: (ours * to_directions(copies)).sum(axis=1)
         for name, copies in changed.features.items()
     }
     limit = float(min(np.quantile(one, _LOST) for one in cosines.values()))

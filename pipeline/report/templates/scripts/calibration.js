@@ -17,7 +17,7 @@ function drawCalibration(run) {
     "tr", {}, make("th", { scope: "row" }, interval(bin.low, bin.high).replaceAll(".0", "")),
     barCell(most ? bin.n_images / most : 0, grouped(bin.n_images), null, null, "recall many"),
     make("td", {}, percent(bin.accuracy))));
-  const heads = ["Probability", make("th", { scope: "col", class: "barred" }, "Images"), "Right"];
+  const heads = ["Probability", make("th", { scope: "col", class: "left" }, "Images"), "Right"];
   const table = makeTable("Calibration by probability", heads, make("tbody", {}, ...rows), "sortable");
   return make("div", { class: "plots" }, drawPlot(plot), table);
 }

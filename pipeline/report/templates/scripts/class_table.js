@@ -45,7 +45,7 @@ function drawClasses(run) {
       column = number;
       draw();
     });
-    return make("th", { scope: "col", class: name === "Recall" ? "barred" : "" }, button);
+    return make("th", { scope: "col", class: name === "Recall" ? "left" : "" }, button);
   });
   const table = makeTable("Scores of the classes", headings, body, "sortable");
   const draw = () => {
@@ -54,7 +54,7 @@ function drawClasses(run) {
       else heading.removeAttribute("aria-sort");
     });
     const order = sortedClasses(classes, column, direction);
-    const pages = paged(body, order, 50, number => drawClassRow(run, number), "class");
+    const pages = paged(body, order, 25, number => drawClassRow(run, number), "class");
     table.firstChild.append(body);
     rest.replaceChildren(pages);
   };

@@ -83,8 +83,9 @@ function listenToKeys({ points, view, state, isShown, over, go, choose, paint })
     const current = state.current;
     const shown = points.filter(isShown);
     let next = null;
-    if (event.key.startsWith("Arrow") && current) next = pointTowards(points, current, event.key, view, isShown);
-    else if (event.key.toLowerCase() === "m") {
+    if (event.key.startsWith("Arrow") && current) {
+      next = pointTowards(points, current, event.key, view, isShown);
+    } else if (event.key.toLowerCase() === "m") {
       const wrong = shown.filter(point => isWrong(point.image, state.run));
       next = wrong[(wrong.indexOf(current) + 1) % wrong.length];
     } else if (event.key === " " && current) {
@@ -93,7 +94,10 @@ function listenToKeys({ points, view, state, isShown, over, go, choose, paint })
       event.preventDefault();
       choose(chosen);
       announce(counted(chosen.size, "image") + " chosen");
-    } else if (event.key === "Enter" && current) openImage(current.image, [current.image], state.run);
+    } else if (event.key === "Enter" && current) {
+      event.preventDefault(); // or the dialog's button, focused by then, would get it
+      openImage(current.image, [current.image], state.run);
+    }
     if (!next) return;
     event.preventDefault();
     showInView(next);

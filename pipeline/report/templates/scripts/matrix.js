@@ -134,7 +134,10 @@ function drawMatrixCanvas(run) {
   });
   canvas.addEventListener("focus", () => { if (cursor < 0) go(0); });
   canvas.addEventListener("keydown", event => {
-    if (event.key === "Enter" && cursor >= 0) openCell(run, Math.floor(cursor / n), cursor % n);
+    if (event.key === "Enter" && cursor >= 0) {
+      event.preventDefault(); // or the dialog's button, focused by then, would get it
+      openCell(run, Math.floor(cursor / n), cursor % n);
+    }
     const next = steppedCell(cursor, event.key, n);
     if (next === cursor) return;
     event.preventDefault();

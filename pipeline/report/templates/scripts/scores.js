@@ -17,7 +17,7 @@ function shareBar(share, low, high, kind = "") {
 
 // A cell of a table: a bar, its number, and the interval.
 function barCell(share, words, low = null, high = null, kind = "recall") {
-  return make("td", { class: "barred" }, make("span", {}, shareBar(share, low, high, kind), make("b", {}, words),
+  return make("td", { class: "left" }, make("span", {}, shareBar(share, low, high, kind), make("b", {}, words),
     isNothing(low) ? null : make("span", { class: "interval" }, interval(low, high))));
 }
 

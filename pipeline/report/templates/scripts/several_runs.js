@@ -7,10 +7,12 @@ function drawRunsTable() {
       "button", { type: "button", class: "link", onclick: () => showRun(number, true) }, named(run.name));
     const accuracy = own ? barCell(own.accuracy, percent(own.accuracy), own.low, own.high) : make("td", {}, "–");
     return make(
-      "tr", {}, make("th", { scope: "row", class: "name" }, open), make("td", {}, named(run.kind)),
-      make("td", {}, run.split), accuracy, make("td", {}, grouped(run.n_mistakes)));
+      "tr", {}, make("th", { scope: "row", class: "name" }, open), accuracy,
+      make("td", {}, grouped(run.n_mistakes)), make("td", { class: "left" }, run.split),
+      make("td", { class: "left" }, named(run.kind)));
   });
-  const heads = ["Run", "Head", "Split", make("th", { scope: "col", class: "barred" }, "Accuracy"), "Mistakes"];
+  const left = words => make("th", { scope: "col", class: "left" }, words);
+  const heads = ["Run", left("Accuracy"), "Mistakes", left("Scored on"), left("Head")];
   return makeTable("The runs side by side", heads, make("tbody", {}, ...rows), "sortable");
 }
 

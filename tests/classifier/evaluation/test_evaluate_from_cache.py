@@ -8,7 +8,7 @@ import pytest
 from conftest import call, make_photos, save_image
 
 from pipeline.classifier import predict as module
-from pipeline.classifier.evaluate import evaluate
+from pipeline.classifier.evaluation.evaluate import evaluate
 
 OPTIONS = ("--backbone", "efficientnet-lite0", "--image-size", 32)
 
