@@ -108,6 +108,17 @@ def _describe_left_out(rows: AuditedRows) -> list[str]:
             f"{count(len(unseen), 'picture')} could not be looked at, such as "
             f"{printable(rows.paths[row])}: {reason}."
         )
+    near = rows.near_duplicates
+    if near is not None and near.limits.reason:
+        notes.append(
+            "How near changed copies of an image are could not be measured, so near duplicates "
+            f"were looked for among the five nearest images of each: {near.limits.reason}"
+        )
+    if near is not None and near.n_candidates > near.n_compared:
+        notes.append(
+            f"{near.n_compared:,} of {near.n_candidates:,} pairs that may be near duplicates were "
+            "compared, the nearest of them."
+        )
     n_unlabelled = len(rows) - len(rows.labelled)
     if n_unlabelled and rows.left_out is not None:
         notes.append(f"{count(n_unlabelled, 'image')} without a label: only the pictures count.")

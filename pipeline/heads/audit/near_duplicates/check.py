@@ -16,13 +16,8 @@ _N_RELATED = 3
 def find_near_duplicates(rows: AuditedRows) -> tuple[list[Issue], list[DataFinding]]:
     """An issue for each image of a group but its first, and one finding."""
     found = rows.near_duplicates
-    if found is None:
+    if found is None or not found.groups:
         return [], []
-    if not found.groups:
-        # Who looked in vain is to know by what, where something kept the search from being whole.
-        notes = _describe_limits(found)
-        finding = DataFinding(KIND, "No near duplicates", notes)
-        return [], [finding] if found.limits.reason or not found.limits.n_others else []
     issues = []
     likeness: dict[int, float] = {}
     for pair in found.pairs:
