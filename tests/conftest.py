@@ -25,8 +25,18 @@ class Outcome:
     stderr: str
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
-    """Tests in a browser are left out where there is none; `pytest_terminal_summary` says so."""
+    """A file's tests stay on one worker; all files that ask for a fine-tuned run share one, since
+    that takes half a minute to make, and go first, since they take longest.
+
+    Tests in a browser are left out where there is none; `pytest_terminal_summary` says so.
+    """
+    asking = {item.path for item in items if "finetuned" in item.fixturenames}
+    items.sort(key=lambda item: item.path not in asking)
+    for item in items:
+        name = "fine-tuned" if item.path in asking else item.path.stem
+        item.add_marker(pytest.mark.xdist_group(name))
     if find_chromium() is None:
         left_out = [item for item in items if item.get_closest_marker("browser")]
         items[:] = [item for item in items if item not in left_out]

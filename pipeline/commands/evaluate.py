@@ -66,6 +66,6 @@ def evaluate(terminal: "Terminal", run: Path, data: Path, as_json: bool, **how: 
         evaluation = score(
             run, data, is_alone=True, on_progress=on_progress, on_note=terminal.say, **how
         )
-    terminal.show_evaluation(evaluation, as_json=as_json)
+    terminal.show_evaluation(evaluation, data, as_json=as_json)
     if evaluation.folder is not None:
         terminal.say(f"Report: {evaluation.folder / 'report.html'}")

@@ -9,6 +9,7 @@ import numpy as np
 
 from pipeline.errors import FeatureFileError
 from pipeline.features.feature_file import Contents, FeatureFile, find_feature_files
+from pipeline.features.near_duplicate_list import find_groups_to_keep
 from pipeline.features.options import SplitOptions
 from pipeline.features.split_rows import divide_images
 from pipeline.features.summary import ExtractSummary
@@ -75,6 +76,7 @@ class Features:
         seed: int = 0,
         group_by: str | None = None,
         split_rule: str | None = None,
+        near_duplicates: str | None = None,
     ) -> Arrays:
         """The features, the labels and a division of the images; `fit-head` makes the same one.
 
@@ -85,6 +87,8 @@ class Features:
             group_by: a regular expression that finds an image's group in its path; images of a
                 group are never divided.
             split_rule: `exact` or `chance`, None = that of the file.
+            near_duplicates: `together` in one split, as an audit found them, or `apart`; None =
+                together, where there is an audit.
 
         Raises:
             ParameterError: a value makes no sense.
@@ -96,12 +100,14 @@ class Features:
             test_fraction=test_fraction,
             group_by=group_by,
             split_rule=split_rule,
+            near_duplicates=near_duplicates,
             seed=seed,
         )
         check_options(dividing, "divide the images")
         with FeatureFile(self.path) as file:
             contents, features = file.contents, file.read_all()
-        division = divide_images(contents, dividing)
+        groups = find_groups_to_keep(self.path, near_duplicates)
+        division = divide_images(contents, dividing, near_duplicates=groups)
         return Arrays(features, contents.labels, division.splits)
 
     def views(self) -> np.ndarray | None:

@@ -15,6 +15,8 @@ from pipeline.recipe import FORMER_PRECISION_NAMES, PRECISION_NAMES
 from pipeline.system.options import check_options, option
 
 ALL_DEVICES = "all"
+TOGETHER, APART = "together", "apart"
+NEAR_DUPLICATES = (TOGETHER, APART)
 
 
 @dataclass(frozen=True)
@@ -262,6 +264,8 @@ class SplitOptions:
         split_rule: `exact` gives every class its shares to one image, `chance` only about; None =
             the rule of the feature file, which is `chance` in those of 0.1.0.
         drop_small: leave out classes with fewer different images, 0 = none.
+        near_duplicates: `together` keeps images that an audit of the feature file found to show one
+            picture in one split, `apart` does not; None = together, where there is an audit.
         seed: decides the splits, and what a head leaves to chance.
     """
 
@@ -283,6 +287,13 @@ class SplitOptions:
     )
     drop_small: int = option(
         0, help="Leave out classes with fewer than N different images.", least=0
+    )
+    near_duplicates: str | None = option(
+        None,
+        help="together: near duplicates that the command audit found share a split; apart: each "
+        "image is divided by itself.",
+        choices=NEAR_DUPLICATES,
+        default_words="together, where FEATURES were audited",
     )
     seed: int = option(0, help="Decides all that is left to chance.", least=0, most=2**32 - 1)
 

@@ -1,6 +1,6 @@
 """How the images of a feature file are divided into train, val and test."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,7 +18,12 @@ from pipeline.features.split_notes import (
     describe_sets,
     describe_shard,
 )
-from pipeline.images.division import assign_splits, find_missing_splits, is_divisible
+from pipeline.images.division import (
+    assign_splits,
+    find_missing_splits,
+    is_divisible,
+    require_training_images,
+)
 from pipeline.images.exact_rule import Roster
 from pipeline.images.groups import find_groups, make_group_keys
 from pipeline.images.splits import (
@@ -29,6 +34,8 @@ from pipeline.images.splits import (
     find_equal_images,
     find_straddlers,
 )
+from pipeline.images.together import join_units, keep_together
+from pipeline.system.printable import count
 
 
 @dataclass(frozen=True)
@@ -59,12 +66,15 @@ def divide_images(
     options: SplitOptions,
     *,
     asked: Collection[str] = (),
+    near_duplicates: Mapping[bytes, str] | None = None,
 ) -> Division:
     """Divides the images of a feature file.
 
     Args:
         options: how; `drop_small` has been done by `drop_small_classes`.
         asked: names of those options that were given, to be told of where they change nothing.
+        near_duplicates: group by digest, of images that are to share a split; None where nothing is
+            known of such, or they need not.
 
     Raises:
         SplitError: a class is too small, fractions make no sense, or no path has a group.
@@ -89,6 +99,9 @@ def divide_images(
         **fractions,
     )
     made = find_missing_splits(labels, given, **fractions)
+    units = np.unique(keys[: len(digests)], axis=0, return_inverse=True)[1].ravel()
+    alike = _gather(contents, splits, units, near_duplicates or {}, is_made=bool(made))
+    splits, units = alike.splits, alike.units
     counts = count_images(splits, labels, len(contents.class_names))
     notes = [
         *describe_shard(contents.shard, len(digests)),
@@ -113,7 +126,7 @@ def divide_images(
             ("group lies", "groups lie"),
             "in more than one of the splits that the source gives, so the scores flatter",
         )
-    notes += describe_idle_options(options, asked, made)
+    notes += [*alike.notes, *describe_idle_options(options, asked, made)]
     facts = {
         "rule": rule,
         "seed": options.seed,
@@ -122,9 +135,58 @@ def divide_images(
         "n_groups": None if groups is None else len(set(groups) - {None}),
         "given": sorted({SPLITS[split] for split in given.tolist() if split != NO_SPLIT}),
         "n_images": {name: int(np.sum(splits == split)) for split, name in enumerate(SPLITS)},
+        "n_near_duplicate_groups": None if near_duplicates is None else alike.n_groups,
+        "n_near_duplicates_moved": alike.n_moved,
     }
-    units = np.unique(keys[: len(digests)], axis=0, return_inverse=True)[1].ravel()
     return Division(splits, notes, facts, equal_images, frozenset(made), units)
+
+
+@dataclass(frozen=True)
+class _Gathered:
+    """A division in which near duplicates are on one side."""
+
+    splits: np.ndarray
+    units: np.ndarray
+    n_groups: int
+    n_moved: int
+    notes: list[str]
+
+
+def _gather(
+    contents: Contents,
+    splits: np.ndarray,
+    units: np.ndarray,
+    group_of: Mapping[bytes, str],
+    *,
+    is_made: bool,
+) -> _Gathered:
+    """Brings near duplicates together, where the source does not say where they belong."""
+    digests, labels = contents.images.digests, contents.labels
+    here = {digest.tobytes() for digest in digests} & group_of.keys()
+    if not here:
+        return _Gathered(splits, units, 0, 0, [])
+    joined = join_units(units, digests, group_of)
+    together, moved = keep_together(
+        splits, joined, digests, contents.arrivals, is_divisible(labels, contents.splits)
+    )
+    require_training_images(together, labels, contents.class_names, is_made=is_made)
+    groups = [
+        rows
+        for rows in find_straddlers(joined.astype(np.int64)[:, None], together)
+        if any(digests[row].tobytes() in here for row in rows)
+    ]
+    n_groups = len({group_of[digest] for digest in here})
+    paths = contents.images.paths
+    notes = [
+        f"{count(n_groups, 'group')} of near duplicates, by the audit of these features: each "
+        f"shares a split that is made here, for which {count(len(moved), 'image')} moved.",
+        *describe_sets(
+            [[paths[row] for row in rows] for rows in groups],
+            ("group of near duplicates lies", "groups of near duplicates lie"),
+            "in more than one of the splits that the source gives, so the scores flatter",
+        ),
+    ]
+    return _Gathered(together, joined, n_groups, len(moved), notes)
 
 
 def _find_keys(

@@ -103,7 +103,7 @@ def assign_splits(
             split_of = divide_exactly(here, fractions, seed)
         splits[rows] = [split_of[keys[row].tobytes()] for row in rows]
         _require_all_splits(here, split_of, class_names, needed)
-    _require_training_images(splits, labels, class_names, is_made=bool(fractions))
+    require_training_images(splits, labels, class_names, is_made=bool(fractions))
     return splits
 
 
@@ -167,9 +167,10 @@ def _require_all_splits(
             )
 
 
-def _require_training_images(
+def require_training_images(
     splits: np.ndarray, labels: np.ndarray, class_names: list[str], *, is_made: bool
 ) -> None:
+    """Raises a SplitError for the classes of which no image is left to train on."""
     present = np.unique(labels[labels != UNLABELLED])
     trained = np.unique(labels[(labels != UNLABELLED) & (splits == TRAIN)])
     lacking = np.setdiff1d(present, trained)

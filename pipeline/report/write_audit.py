@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import FeatureFileError, ParameterError
+from pipeline.errors import FeatureFileError, ParameterError, StorageError
 from pipeline.features.feature_file import FeatureFile
+from pipeline.features.near_duplicate_list import write_list
 from pipeline.features.options import SplitOptions
 from pipeline.features.sliced_rows import FeatureRows
 from pipeline.heads.audit.audit import Audit, divide_as_usual, find_issues
@@ -143,6 +144,7 @@ def audit(
     ):
         rows = _open_rows(file, n_bytes, data, group_by, seed, on_progress)
         found = _audit_rows(rows, file.path)
+        found = replace(found, left_out=[*found.left_out, *_leave_list(rows, file.path)])
         record: dict[str, Any] = {
             "features_file": str(file.path.resolve()),
             "features_file_seal": file.seal,
@@ -193,6 +195,17 @@ def _audit_rows(rows: AuditedRows, path: Path) -> Audit:
         if error.parameter != "features":
             raise
         raise FeatureFileError(f"{error}\nReceived: {path}. Extract the features again") from error
+
+
+def _leave_list(rows: AuditedRows, path: Path) -> list[str]:
+    """Leaves the near duplicates beside the feature file; what is to be said where it cannot."""
+    if rows.near_duplicates is None:
+        return []
+    try:
+        write_list(path, rows.digests, rows.near_duplicates.groups)
+    except StorageError as error:
+        return [f"`frostline.fit_head(FEATURES)` will not know of near duplicates. {error}"]
+    return []
 
 
 def _name_issues(rows: AuditedRows, found: Audit) -> list[AuditIssue]:

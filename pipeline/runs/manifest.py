@@ -51,6 +51,9 @@ class SplitFacts:
         given: names of the splits that the source gave.
         n_images: by name of the split.
         rule: by which they were divided: `exact`, or `chance` in runs of 0.1.0.
+        n_near_duplicate_groups: how many groups of near duplicates were kept together; None where
+            that was not asked for, or no audit had been made.
+        n_near_duplicates_moved: how many images have another split for that.
     """
 
     seed: int
@@ -61,6 +64,8 @@ class SplitFacts:
     given: list[str]
     n_images: dict[str, int]
     rule: str = CHANCE
+    n_near_duplicate_groups: int | None = None
+    n_near_duplicates_moved: int = 0
 
 
 @dataclass(frozen=True)

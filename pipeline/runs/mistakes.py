@@ -7,7 +7,7 @@ import numpy as np
 
 from pipeline.runs.predictions import Predictions
 
-N_WORST = 5
+N_WORST = 10
 
 
 @dataclass(frozen=True)

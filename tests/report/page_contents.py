@@ -259,7 +259,7 @@ def make_audit(
                 "Likely wrong labels",
                 "Their neighbours are of another class.",
                 [
-                    AuditItem(i, "looks like another class (0.93)",
+                    AuditItem(i, "0.93",
                               (owners[i] + 1) % len(class_names),
                               related=[(i + step) % len(images) for step in (1, 3, 5)])
                     for i in doubted

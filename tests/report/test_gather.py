@@ -9,15 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_runs import make_features, make_images, make_run
+from made_runs import fit_undrawn, make_features, make_images, make_run
 from PIL import Image
 from scipy.stats import binomtest
 from sklearn.calibration import calibration_curve
 from sklearn.neighbors import NearestNeighbors
 
+import frostline
 from pipeline.features.feature_file import FeatureFile
-from pipeline.heads.fit_head import fit_head
+from pipeline.heads.audit import wrong_labels
 from pipeline.report.contents import ReportContents
+from pipeline.report.gathering import audit_findings
 from pipeline.report.gathering.gather import gather_contents
 from pipeline.runs.run_folder import open_run
 
@@ -31,11 +33,12 @@ def _gather(*folders: Path, data: Path | None = None) -> ReportContents:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _without_forecasts():
-    """They take half a second each; `test_ahead.py` has them."""
+def _without_what_takes_long():
+    """Forecasts, which `test_ahead.py` has, and t-SNE of fewer than 100 images."""
     with pytest.MonkeyPatch.context() as patch:
         place = "pipeline.report.gathering.gather_run.plot_ahead"
         patch.setattr(place, lambda run, on_progress: ([], []))
+        patch.setattr("pipeline.report.gathering.feature_map.FEWEST_POINTS", 100)
         yield
 
 
@@ -169,7 +172,7 @@ def test_the_map_has_every_image_and_is_the_same_each_time(made, contents):
 
 
 def test_clusters_stay_together_on_the_map(tmp_path):
-    make_run(tmp_path, "run", CLASSES, 30, spread=0.3)
+    make_run(tmp_path, "run", CLASSES, 34, spread=0.3)
     drawn = (contents := _gather(tmp_path / "run")).feature_map
     labels = np.array([contents.images[number].label for number in drawn.images])
     places = np.array([drawn.x, drawn.y]).T
@@ -224,7 +227,7 @@ def test_a_head_on_joined_features_has_neighbours_in_all_of_them(tmp_path):
         )
         for size in (8, 10)
     ]
-    fit_head(files, join=True, output=tmp_path / "run", C=1.0)
+    fit_undrawn(files, tmp_path / "run", join=True)
     found = _gather(tmp_path / "run")
     parts = []
     for path in files:
@@ -262,7 +265,7 @@ def test_two_runs_show_the_images_on_which_they_disagree(made, tmp_path):
         spread=1.5,
         seed=5,
     )
-    fit_head(other, output=tmp_path / "other", C=0.1, test_fraction=0.4)
+    fit_undrawn(other, tmp_path / "other", C=0.1, test_fraction=0.4)
     first, second = (
         {row["path"]: row["label"] == row["predicted"] for row in _read_rows(run)
          if row["split"] == "test"}
@@ -297,7 +300,7 @@ def test_runs_of_other_images_stand_side_by_side_and_are_not_compared(made, tmp_
 def test_one_class_of_wide_features_and_few_images_has_a_map(tmp_path):
     paths = make_images(tmp_path / "photos", ("a", "b"), 4)
     features = make_features(tmp_path / "f.h5", tmp_path / "photos", paths)
-    fit_head(features, output=tmp_path / "run", C=1.0)
+    fit_undrawn(features, tmp_path / "run", C=1.0)
     drawn = _gather(tmp_path / "run").feature_map
     assert len(drawn.images) == 8 and np.isfinite([drawn.x, drawn.y]).all()
 
@@ -343,3 +346,11 @@ def test_the_newest_audit_of_the_feature_file_has_its_say(tmp_path):
     (tmp_path / "new" / "audit.json").write_text('{"format": "frostline-audit"')
     again = _gather(tmp_path / "run")
     assert again.findings == [] and "An audit cannot be read" in "".join(again.notes)
+
+
+def test_what_an_audit_writes_is_what_a_report_reads(tmp_path):
+    make_run(tmp_path, "run", CLASSES, 20, spread=0.3)
+    audit = frostline.audit(tmp_path / "run.h5", output=tmp_path / "audit")
+    found = _gather(tmp_path / "run")
+    assert [one.heading for one in found.findings] == [one.heading for one in audit.findings]
+    assert audit_findings.WRONG_LABEL == wrong_labels.KIND

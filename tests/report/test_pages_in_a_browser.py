@@ -84,9 +84,9 @@ def test_a_page_asks_for_nothing_and_complains_of_nothing_wide_and_narrow(browse
 @pytest.mark.parametrize("name", ["five", "forty", "two", "three runs", "audit"])
 def test_a_page_is_accessible_in_light_and_dark(browser, pages, name):
     with open_file(browser, pages / f"{name}.html") as (page, _):
-        for scheme in ("light", "dark"):
-            page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
-            assert find_violations(page) == [], scheme
+        assert find_violations(page) == []
+        page.emulate_media(color_scheme="dark", reduced_motion="reduce")
+        assert find_violations(page, ["color-contrast"]) == []
 
 
 @pytest.mark.parametrize("name", ["five", "forty", "audit"])
@@ -98,13 +98,12 @@ def test_keys_reach_all_of_a_page_and_show_where_they_are(browser, pages, name):
 def test_the_report_of_a_real_run_opens_wide_and_narrow(browser, tmp_path):
     make_run(tmp_path, "run", ("<b>blue", "שלום", "green 'n\" red"), 20, spread=2.0)
     path = frostline.report(tmp_path / "run").path
-    for width in (1280, 390):
-        with open_file(browser, path, width) as (page, complaints):
+    for width, scheme in ((1280, "light"), (390, "dark")):
+        with open_file(browser, path, width, color_scheme=scheme) as (page, complaints):
             page.wait_for_function("document.querySelector('canvas[data-drawn]')")
             assert find_overlaps(page) == []
+            assert find_violations(page, ["color-contrast"]) == []
             assert complaints.errors == []
-    with open_file(browser, path, color_scheme="dark") as (page, _):
-        assert find_violations(page) == []
 
 
 def test_a_cell_of_the_matrix_opens_its_images(five):
@@ -270,6 +269,7 @@ def save_fix(page) -> bytes:
 def test_what_is_decided_about_an_audit_is_kept_and_saved(browser, pages):
     with open_file(browser, pages / "audit.html") as (page, complaints):
         cards = page.locator("#group-0 .cards > li")
+        assert "daisy, looks like dandelion" in cards.nth(0).inner_text()
         cards.nth(0).get_by_role("button", name="Relabel to dandelion").click()
         cards.nth(1).locator("select").select_option(label="tulips")
         cards.nth(2).get_by_label("Leave out daisy/0004.jpg").check()

@@ -10,21 +10,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import call, make_photos
-from made_runs import make_features, make_run
+from made_runs import fit_undrawn, make_features, make_run
 
 import frostline
-from pipeline.heads.fit_head import fit_head
 
 ARCHIVE = Path(__file__).parents[1] / "reference" / "made_by_0.1.0.tar.xz"
 DATA = re.compile(r'<script[^>]* type="application/json"[^>]*>(.*?)</script>', re.DOTALL)
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _without_forecasts():
-    """They take half a second each; `test_ahead.py` has them."""
+def _without_what_takes_long():
+    """Forecasts, which `test_ahead.py` has, and t-SNE of fewer than 100 images."""
     with pytest.MonkeyPatch.context() as patch:
         place = "pipeline.report.gathering.gather_run.plot_ahead"
         patch.setattr(place, lambda run, on_progress: ([], []))
+        patch.setattr("pipeline.report.gathering.feature_map.FEWEST_POINTS", 100)
         yield
 
 
@@ -35,7 +35,7 @@ def made(tmp_path_factory) -> Path:
     make_run(folder, "one", ("blue", "green"), 20, spread=2.0, test_fraction=0.3)
     paths = [f"{name}/{i:03d}.png" for name in ("blue", "green") for i in range(20)]
     features = make_features(folder / "two.h5", folder / "photos", paths, spread=1.5, seed=3)
-    fit_head(features, output=folder / "two", C=0.3, test_fraction=0.3)
+    fit_undrawn(features, folder / "two", C=0.3, test_fraction=0.3)
     return folder
 
 
@@ -102,7 +102,7 @@ def test_json_has_what_a_script_would_want(made, tmp_path):
 
 def test_the_commands_of_a_report_make_the_same_run_again(made, tmp_path):
     how = {"C": 0.05, "class_weight": "balanced", "test_fraction": 0.25, "seed": 3}
-    run = fit_head(made / "one.h5", output=tmp_path / "run", **how).folder
+    run = fit_undrawn(made / "one.h5", tmp_path / "run", **how)
     said = json.loads(call("report", run, "--json").stdout)
     extract, fit = said["runs"][0]["commands"]
     assert extract.startswith(f"python cli.py extract {made / 'photos'} --backbone stand-in")
@@ -152,7 +152,7 @@ def test_whatever_names_are_in_it_a_page_stays_a_page(tmp_path, monkeypatch):
         str(path.relative_to(tmp_path / "photos")) for path in (tmp_path / "photos").rglob("*.png")
     ]
     features = make_features(tmp_path / "odd.h5", tmp_path / "photos", paths, spread=2.0)
-    run = fit_head(features, output=tmp_path / "o'dd <run>", C=1.0).folder
+    run = fit_undrawn(features, tmp_path / "o'dd <run>", C=1.0)
     outcome = call("report", run)
     assert outcome.exit_code == 0, outcome.stderr
     page = (run / "report.html").read_text("utf-8")

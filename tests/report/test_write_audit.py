@@ -51,9 +51,8 @@ def test_command_lists_what_is_wrong_and_says_the_worst(made, tmp_path):
     assert written["n_images"] == 46
     page = (tmp_path / "out/audit.html").read_text("utf-8")
     assert '<script>,"x"' not in page
-    data = json.loads(
-        re.search(r'<script id="data" type="application/json">(.*?)</script>', page)[1]
-    )
+    (text,) = re.findall(r'<script id="data" type="application/json">(.*?)</script>', page)
+    data = json.loads(text)
     assert [f"blue/{STRANGE}", "blue"] in data["table"]
     assert len(data["table"]) == 46
     headings = [group["heading"] for group in data["groups"]]

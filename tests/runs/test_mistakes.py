@@ -36,11 +36,11 @@ def test_the_surest_mistakes_of_a_split_come_first_and_others_do_not_count():
     ]
 
 
-def test_of_many_mistakes_five_are_shown_and_names_do_nothing_to_a_terminal():
-    said = say([0.9] * 8, [0] * 8, [VAL] * 8, ["a\x1b[31m.jpg"] * 8)
+def test_of_many_mistakes_ten_are_shown_and_names_do_nothing_to_a_terminal():
+    said = say([0.9] * 18, [0] * 18, [VAL] * 18, ["a\x1b[31m.jpg"] * 18)
     lines = describe_mistakes(find_mistakes(said, NAMES, VAL, "val"), "x")
-    assert lines[0] == "8 of 8 val images are wrong, the 5 surest of them:"
-    assert len(lines) == 7
+    assert lines[0] == "18 of 18 val images are wrong, the 10 surest of them:"
+    assert len(lines) == 12
     assert lines[1] == "  a\\x1b[31m.jpg: cats, taken for dogs (0.90)"
 
 
@@ -60,5 +60,5 @@ def test_fit_head_names_the_mistakes_that_predictions_csv_has(tmp_path):
     assert wrong.any()
     assert f"{wrong.sum()} of {is_val.sum()} val images" in outcome.stdout
     surest = max(np.flatnonzero(wrong), key=lambda row: said.probabilities[row].max())
-    assert f"  {said.paths[surest]}: " in outcome.stdout
+    assert f"  noise/{said.paths[surest]}: " in outcome.stdout
     assert "All predictions: run/predictions.csv" in outcome.stdout

@@ -22,6 +22,7 @@ from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
+from pipeline.commands.terminal.links import can_link, make_link
 from pipeline.commands.terminal.progress import progress_bar, progress_lines
 from pipeline.commands.terminal.words import say_in_commands
 from pipeline.errors import StorageError
@@ -68,6 +69,30 @@ class Output:
     def result(self, text: str) -> None:
         """A result, a line or more, on stdout: for a screen as `say`, else to the last byte."""
         self._write((printable_lines(text) if self._is_screen else text) + "\n")
+
+    def result_with_link(self, text: str, shown: str, file: Path | None) -> None:
+        """A result of which a part opens a file, on a screen that can.
+
+        Args:
+            shown: the part, printable; the first of the kind in the text is meant.
+            file: absolute; None = there is none.
+        """
+        if file is None or not self.links_files:
+            self.result(text)
+            return
+        before, _, after = text.partition(shown)
+        link = make_link(shown, file)
+        self._write(f"{printable_lines(before)}{link}{printable_lines(after)}\n")
+
+    @property
+    def links_files(self) -> bool:
+        """Whether a click on a name in stdout can open its file."""
+        return self._is_screen and can_link(os.environ)
+
+    @property
+    def draws_bars(self) -> bool:
+        """Whether stdout can hold characters that are no letters."""
+        return (sys.stdout.encoding or "").lower().startswith("utf")
 
     def tell(self, text: str) -> None:
         """A result in words of the library, for people."""

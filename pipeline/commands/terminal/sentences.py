@@ -1,5 +1,6 @@
 """What commands made, in lines of words: images that were skipped, a fine-tuning, given splits."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -49,12 +50,16 @@ def describe_choice(result: "FitResult") -> str:
     return f"{result.chosen}, as given." if result.chosen_by == "user" else f"{result.chosen}."
 
 
-def describe_mistakes(mistakes: "Mistakes", place: str) -> list[str]:
+def describe_mistakes(
+    mistakes: "Mistakes", place: str, names: Sequence[str] | None = None
+) -> list[str]:
     """The surest of the images that are wrong, a line each, and where all are.
 
     Args:
         place: where they all are.
+        names: what to call those images; None = by their paths.
     """
+    called = [one.path for one in mistakes.worst] if names is None else names
     if not mistakes.n_wrong:
         return []
     of = f"{mistakes.of} " if mistakes.of else ""
@@ -64,9 +69,9 @@ def describe_mistakes(mistakes: "Mistakes", place: str) -> list[str]:
     return [
         f"{mistakes.n_wrong:,} of {mistakes.n_images:,} {of}images {are} wrong{which}:",
         *(
-            f"  {printable(one.path)}: {visible(one.label)}, taken for "
+            f"  {printable(name)}: {visible(one.label)}, taken for "
             f"{visible(one.predicted)} ({one.probability:.2f})"
-            for one in mistakes.worst
+            for name, one in zip(called, mistakes.worst, strict=True)
         ),
         f"All predictions: {place}",
     ]

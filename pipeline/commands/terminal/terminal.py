@@ -1,18 +1,15 @@
 """What people see of each command's work."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from rich.markup import escape
-from rich.table import Table
 
 from pipeline.commands.terminal.audit_lines import describe_audit, list_findings
 from pipeline.commands.terminal.class_chart import draw_class_chart
-from pipeline.commands.terminal.lists import backbones_table, feature_files_table, networks_table
-from pipeline.commands.terminal.output import Output
+from pipeline.commands.terminal.inventory import Inventory
 from pipeline.commands.terminal.predictions import (
     list_best,
     predictions_csv,
@@ -21,13 +18,13 @@ from pipeline.commands.terminal.predictions import (
 )
 from pipeline.commands.terminal.progress import describe_rate
 from pipeline.commands.terminal.run_lists import run_tables
+from pipeline.commands.terminal.score_output import ScoreOutput
 from pipeline.commands.terminal.sentences import (
     count_given_splits,
     describe_choice,
     describe_finetuning,
     describe_fit,
     describe_folds,
-    describe_mistakes,
     describe_skipped,
 )
 from pipeline.commands.terminal.sweep_table import (
@@ -38,30 +35,22 @@ from pipeline.commands.terminal.sweep_table import (
 )
 from pipeline.commands.terminal.tables import (
     MOST_ROWS,
-    describe_other_classes,
     describe_size,
     make_table,
-    per_class_table,
-    plain,
-    score_table,
 )
 from pipeline.images.splits import SPLITS
 from pipeline.runs.out_of_fold import CSV_NAME as OUT_OF_FOLD_NAME
 from pipeline.runs.predictions import CSV_NAME
-from pipeline.runs.scores import FOLDS, SCORED_SPLITS, Metrics, describe_absent_classes
+from pipeline.runs.run_folder import open_run
+from pipeline.runs.scores import FOLDS, SCORED_SPLITS
 from pipeline.runs.significance import CHANGED_SIDES
 from pipeline.system.csv_files import format_csv
 from pipeline.system.printable import count, printable
 
 if TYPE_CHECKING:
-    from pipeline.backbones.backbone import Backbone
-    from pipeline.backbones.engines.network_store import StoredNetwork
-    from pipeline.backbones.frost_lines import FrostLine
     from pipeline.classifier.evaluation.evaluation import Evaluation
     from pipeline.classifier.prediction import Prediction
-    from pipeline.features.feature_file import Contents, FeatureFile
     from pipeline.features.summary import ExtractSummary
-    from pipeline.features.verify import Recomputed
     from pipeline.finetuning.finetune import FinetuneResult
     from pipeline.heads.few_images.shots import Shots
     from pipeline.heads.few_images.suggest import Suggestion
@@ -71,28 +60,10 @@ if TYPE_CHECKING:
     from pipeline.report.report import Report
     from pipeline.report.write_audit import AuditResult
     from pipeline.runs.compare import RunComparison
-    from pipeline.runs.mistakes import Mistakes
 
 
-class Terminal(Output):
+class Terminal(ScoreOutput, Inventory):
     """What each command shows of what it made."""
-
-    def _print_scores(
-        self, rows: Mapping[str, Metrics], splits: Mapping[str, Metrics] | None = None
-    ) -> None:
-        """The table of scores, and which classes its means leave out, said once for each split."""
-        self.print_table(score_table(rows))
-        for sentence in describe_absent_classes(rows if splits is None else splits):
-            self.result(sentence)
-
-    def _print_classes(self, metrics: Metrics, split: str, place: str) -> None:
-        self.print_table(per_class_table(metrics, split))
-        for sentence in describe_other_classes(metrics, place):
-            self.result(sentence)
-
-    def _print_mistakes(self, mistakes: "Mistakes", place: str) -> None:
-        for line in describe_mistakes(mistakes, place):
-            self.result(line)
 
     def show_dataset(self, dataset: "Dataset") -> None:
         """Images per class and split, and what was left out."""
@@ -165,12 +136,15 @@ class Terminal(Output):
         if as_json:
             self.result_json(describe_fit(result))
             return
-        self._print_scores(result.metrics)
+        self.print_scores(result.metrics)
         best = next(name for name in SCORED_SPLITS if name in result.metrics)
         place = f"{result.folder / 'manifest.json'}, metrics, {best}, per_class"
-        self._print_classes(result.metrics[best], best, place)
+        self.print_classes(result.metrics[best], best, place)
         csv_name = OUT_OF_FOLD_NAME if best == FOLDS else CSV_NAME
-        self._print_mistakes(result.mistakes, str(result.folder / csv_name))
+        run = open_run(result.folder)
+        self.print_confusions(result.metrics[best])
+        self.print_mistakes(result.mistakes, str(result.folder / csv_name), run.manifest.data_root)
+        self.print_curve(run)
         self.result(describe_choice(result))
         if result.folds is not None:
             self.result(describe_folds(result.folds, result.metrics[FOLDS]))
@@ -210,8 +184,11 @@ class Terminal(Output):
         for split in (name for name in SPLITS[::-1] if name in found.frozen):
             rows[f"{split}, frozen"] = found.frozen[split]
             rows[f"{split}, tuned"] = found.finetuned[split]
-        self._print_scores(rows, found.finetuned)
-        self._print_mistakes(found.mistakes, str(result.folder / CSV_NAME))
+        self.print_scores(rows, found.finetuned)
+        run = open_run(result.folder)
+        self.print_confusions(found.finetuned[found.comparison.split])
+        self.print_mistakes(found.mistakes, str(result.folder / CSV_NAME), run.manifest.data_root)
+        self.print_curve(run)
         self.tell(describe_finetuning(result))
         stages = ", ".join(
             f"{stage} {seconds:.1f}" for stage, seconds in result.seconds.items() if seconds >= 0.1
@@ -223,8 +200,8 @@ class Terminal(Output):
             self.result(f"{images} changed sides: {result.folder / CHANGED_SIDES}")
         self.result(f"Run: {result.folder}")
 
-    def show_evaluation(self, evaluation: "Evaluation", *, as_json: bool) -> None:
-        """The scores of a run on a labelled folder."""
+    def show_evaluation(self, evaluation: "Evaluation", data: Path, *, as_json: bool) -> None:
+        """The scores of a run on a labelled folder, or a list in one."""
         for note in evaluation.notes:
             self.say(note)
         skipped = [(str(p.path), p.reason) for p in evaluation.skipped]
@@ -236,13 +213,15 @@ class Terminal(Output):
         if overlap is not None and overlap.others is not None and overlap.n_trained_on:
             rows["not trained on"] = overlap.others
         fairest = list(rows)[-1]
-        self._print_scores(rows)
-        self._print_classes(rows[fairest], fairest, "--json has them all")
+        self.print_scores(rows)
+        self.print_classes(rows[fairest], fairest, "--json has them all")
+        self.print_confusions(rows[fairest])
         folder = evaluation.folder
         all_of_them = (
             "`predict RUN DATA --format csv`" if folder is None else str(folder / "predictions.csv")
         )
-        self._print_mistakes(evaluation.mistakes, all_of_them)
+        root = data if data.is_dir() else data.parent
+        self.print_mistakes(evaluation.mistakes, all_of_them, root)
         if evaluation.answers is not None:
             self.result(evaluation.answers.describe())
         for path, reason in skipped:
@@ -394,131 +373,3 @@ class Terminal(Output):
         draws = count(len(found.shots[0].accuracies), "draw")
         self.result(f"{draws} each, scored on {found.n_scored:,} images ({found.split} split).")
         self.result(f"Curve: {found.folder / 'shots.png'}")
-
-    def show_backbones(self, backbones: "list[Backbone]", *, as_json: bool) -> None:
-        """The table of backbones."""
-        if as_json:
-            self.result_json([asdict(backbone) for backbone in backbones])
-            return
-        self.print_whole_table(backbones_table(backbones, self.columns))
-
-    def show_frost_lines(
-        self, backbone: "Backbone", lines: "list[FrostLine]", *, as_json: bool
-    ) -> None:
-        """A backbone's frost lines from the top."""
-        if as_json:
-            self.result_json([asdict(line) for line in lines])
-            return
-        table = make_table(
-            "unfreeze from", "shape below", ">trainable above", ">work below", ">cache per image"
-        )
-        table.collapse_padding = True  # so that the usual names and shapes fit into 80 characters
-        for line in lines:
-            table.add_row(
-                escape(printable(line.name)),
-                " x ".join(str(size) for size in line.shape),
-                f"{line.trainable_parameters_above:,}",
-                f"{line.share_below:.1%}",
-                f"{line.bytes_per_image / 1e3:,.1f} kB",
-            )
-        self.result(f"{printable(backbone.name)}: frost lines from the top")
-        self.print_whole_table(table)
-
-    def show_feature_files(
-        self, files: "list[tuple[Path, Contents, int]]", problems: list[str], *, as_json: bool
-    ) -> None:
-        """The feature files of a folder; those that cannot be read are named."""
-        for problem in problems:
-            self.complain(f"Left out: {problem}")
-        entries = [
-            {
-                "path": str(path),
-                "n_samples": len(contents.images),
-                "n_features": n_features,
-                "backbone": contents.recipe.backbone,
-                "image_size": contents.recipe.image_size,
-                "created": contents.created,
-            }
-            for path, contents, n_features in files
-        ]
-        if as_json:
-            self.result_json(entries)
-            return
-        if not entries:
-            if not problems:
-                self.say("No feature files yet. `frostline.extract(DATA)` makes one.")
-            return
-        self.print_whole_table(feature_files_table(entries, self.columns))
-
-    def show_networks(self, networks: "list[StoredNetwork]", *, as_json: bool) -> None:
-        """The converted networks that are kept."""
-        if as_json:
-            self.result_json([{**asdict(one), "path": str(one.path)} for one in networks])
-        elif not networks:
-            self.say("No converted network is kept. The next `frostline.extract(DATA)` keeps one.")
-        else:
-            self.print_whole_table(networks_table(networks, self.columns))
-            self.result(f"in {printable(str(networks[0].path.parent))}")
-
-    def show_cleared(self, n_networks: int, *, as_json: bool) -> None:
-        """How many converted networks were deleted."""
-        if as_json:
-            self.result_json({"n_deleted": n_networks})
-        else:
-            self.result(f"{n_networks:,} converted network(s) deleted.")
-
-    def show_features(
-        self, file: "FeatureFile", recomputed: "Recomputed | None" = None, *, as_json: bool
-    ) -> None:
-        """What is in one feature file, and how far recomputed rows are from it."""
-        contents = file.contents
-        skipped = list(zip(contents.skipped.paths, contents.reasons, strict=True))
-        facts = {
-            "path": str(file.path),
-            "n_samples": len(contents.images),
-            "n_features": file.n_features,
-            **({} if contents.views is None else {"views": asdict(contents.views)}),
-            **({} if contents.shard is None else {"shard": contents.shard.describe()}),
-            "classes": {
-                name: int(np.sum(contents.labels == label))
-                for label, name in enumerate(contents.class_names)
-            },
-            "splits": {
-                name: int(np.sum(contents.splits == split)) for split, name in enumerate(SPLITS)
-            },
-            "split_rule": contents.split_rule,
-            "n_skipped": len(skipped),
-            "n_retired": len(contents.retired),
-            "data_root": contents.data_root,
-            "weights_source": contents.weights_source,
-            "batch_size": contents.batch_size,
-            "engines": [str(engine) for engine in contents.engines],
-            "created": contents.created,
-            "recipe_id": contents.recipe.id,
-            "recipe": asdict(contents.recipe),
-            "software": contents.software,
-        }
-        if as_json:
-            engines = [asdict(engine) for engine in contents.engines]
-            more = {} if recomputed is None else {"recomputed": asdict(recomputed)}
-            self.result_json({**facts, "engines": engines, "skipped": dict(skipped), **more})
-            return
-        table = Table(box=None, show_header=False, pad_edge=False)
-        table.add_column(no_wrap=True)
-        table.add_column(overflow="fold")
-        for name, value in facts.items():
-            table.add_row(name, escape(printable(plain(value))))
-        self.print_table(table)
-        for line in describe_skipped(skipped, n_shown=5):
-            self.result(line)
-        if recomputed is not None:
-            self._show_recomputed(recomputed)
-
-    def _show_recomputed(self, recomputed: "Recomputed") -> None:
-        for problem in recomputed.problems:
-            self.say(f"not compared: {problem}")
-        self.say(f"Embedded again by {recomputed.engine}.")
-        self.result(
-            f"{count(recomputed.n_rows, 'row')} embedded again, greatest difference "
-            f"{recomputed.greatest_difference:.2g} of the greatest feature."
-        )

@@ -15,8 +15,10 @@ from pipeline.heads.audit.classes.small import find_small_classes
 from pipeline.heads.audit.classes.two_groups import find_two_groups
 from pipeline.heads.audit.equal_images import find_equal
 from pipeline.heads.audit.issues import DataFinding, Issue
+from pipeline.heads.audit.near_duplicates.check import find_near_duplicates
 from pipeline.heads.audit.outliers import find_outliers
 from pipeline.heads.audit.pictures import find_odd_pictures
+from pipeline.heads.audit.shortcuts import find_shortcuts
 from pipeline.heads.audit.unlike_splits import find_unlike_splits
 from pipeline.heads.audit.wrong_labels import find_wrong_labels
 from pipeline.images.groups import find_groups, make_group_keys
@@ -28,6 +30,8 @@ Check = Callable[[AuditedRows], tuple[list[Issue], list[DataFinding]]]
 CHECKS: tuple[Check, ...] = (
     find_wrong_labels,
     find_equal,
+    find_near_duplicates,
+    find_shortcuts,
     find_unlike_splits,
     find_alike_classes,
     find_two_groups,
@@ -103,6 +107,17 @@ def _describe_left_out(rows: AuditedRows) -> list[str]:
         notes.append(
             f"{count(len(unseen), 'picture')} could not be looked at, such as "
             f"{printable(rows.paths[row])}: {reason}."
+        )
+    near = rows.near_duplicates
+    if near is not None and near.limits.reason:
+        notes.append(
+            "How near changed copies of an image are could not be measured, so near duplicates "
+            f"were looked for among the five nearest images of each: {near.limits.reason}"
+        )
+    if near is not None and near.n_candidates > near.n_compared:
+        notes.append(
+            f"{near.n_compared:,} of {near.n_candidates:,} pairs that may be near duplicates were "
+            "compared, the nearest of them."
         )
     n_unlabelled = len(rows) - len(rows.labelled)
     if n_unlabelled and rows.left_out is not None:

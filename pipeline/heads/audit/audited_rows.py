@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.features.feature_file import Contents
+from pipeline.heads.audit.near_duplicates.find import NearDuplicates, search_near_duplicates
 from pipeline.heads.audit.neighbours import Neighbours, find_neighbours
 from pipeline.heads.audit.out_of_sample import LeftOut, leave_each_out
 from pipeline.heads.head import FeatureArray
@@ -77,6 +78,15 @@ class AuditedRows:
     def neighbours(self) -> Neighbours:
         """The ten nearest other images of each; found when it is first asked for, and kept."""
         return find_neighbours(self.features, self.digests, self.on_progress)
+
+    @cached_property
+    def near_duplicates(self) -> NearDuplicates | None:
+        """Images that show one picture; None where the files are not at hand, or too few."""
+        if self.root is None:
+            return None
+        return search_near_duplicates(
+            self.features, self.contents, self.neighbours, self.root, self.seed, self.on_progress
+        )
 
     @cached_property
     def left_out(self) -> LeftOut | None:

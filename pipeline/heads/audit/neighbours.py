@@ -97,6 +97,10 @@ def _read_directions(features: FeatureArray, rows: np.ndarray) -> np.ndarray:
     """Rows of length 1, float32; one of zeros stays so."""
     first, last = int(rows[0]), int(rows[-1]) + 1
     is_span = last - first == len(rows)
-    directions = features[first:last] if is_span else features[rows]
-    lengths = np.linalg.norm(directions, axis=1, keepdims=True)
-    return directions / np.maximum(lengths, np.finfo(np.float32).tiny)
+    return to_directions(features[first:last] if is_span else features[rows])
+
+
+def to_directions(features: np.ndarray) -> np.ndarray:
+    """Rows `(n, n_features)` of length 1, float32; one of zeros stays so."""
+    lengths = np.linalg.norm(features, axis=1, keepdims=True)
+    return features / np.maximum(lengths, np.finfo(np.float32).tiny)

@@ -129,20 +129,41 @@ def fit_dense_head(
     predict = compile_predict(model)
 
     def score() -> dict[str, float]:
-        train = _score(predict(survey.sample_rows), labels[survey.sample])
-        val = _score(predict(features, is_val), labels[is_val])
-        names = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
-        return dict(zip(names, (*train, *val), strict=True))
+        of_train = _score(predict(survey.sample_rows), labels[survey.sample])
+        of_val = _score(predict(features, is_val), labels[is_val])
+        names = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "learning_rate")
+        return dict(zip(names, (*of_train, *of_val, learning_rate), strict=True))
 
     random = np.random.default_rng(random_state)
+
+    def train() -> None:
+        for rows, numbers in draw_blocks(features, is_train, random):
+            train_block(rows, labels[numbers])
+
+    return _run_epochs(model, train, score, epochs, patience, on_epoch)
+
+
+def _run_epochs(
+    model: keras.Model,
+    train: Callable[[], None],
+    score: Callable[[], dict[str, float]],
+    epochs: int,
+    patience: int,
+    on_epoch: Callable[[dict[str, Any]], None] | None,
+) -> DenseFit:
+    """Trains until validation has not become better for long, and goes back to where it was best.
+
+    Args:
+        train: one pass over the training rows.
+        score: what a record says of an epoch, `val_loss` among it.
+    """
     history: list[dict[str, Any]] = []
     best, best_weights = 0, None
     for epoch in range(epochs + 1):
         start = time.perf_counter()
         if epoch:
-            for rows, numbers in draw_blocks(features, is_train, random):
-                train_block(rows, labels[numbers])
-        record: dict[str, Any] = {"epoch": epoch, **score(), "learning_rate": learning_rate}
+            train()
+        record: dict[str, Any] = {"epoch": epoch, **score()}
         record["seconds"] = time.perf_counter() - start
         history.append(record)
         if on_epoch:

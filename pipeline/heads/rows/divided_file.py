@@ -7,6 +7,7 @@ from pathlib import Path
 from pipeline.errors import DatasetError, SplitError
 from pipeline.features.ask_question import ask
 from pipeline.features.feature_file import Contents
+from pipeline.features.near_duplicate_list import find_groups_to_keep
 from pipeline.features.options import SplitOptions
 from pipeline.features.question import Question
 from pipeline.features.split_rows import Division, divide_images, drop_small_classes
@@ -55,7 +56,12 @@ def divide_file(
     dividing = checked.dividing
     if checked.promising.promise is not None and "test_fraction" not in given:
         dividing = replace(dividing, test_fraction=TEST_FRACTION)
-    division = divide_images(contents, dividing, asked=given)
+    division = divide_images(
+        contents,
+        dividing,
+        asked=given,
+        near_duplicates=find_groups_to_keep(path, dividing.near_duplicates),
+    )
     notes = [*asked, *dropped, *division.notes]
     return DividedFile(contents, question, dividing, division, notes)
 

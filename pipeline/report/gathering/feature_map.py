@@ -17,8 +17,8 @@ MOST_POINTS = 20_000
 N_COMPONENTS = 50
 MOST_FEATURES = 2048  # of more, as many random directions of them are taken first
 FEWEST_POINTS = 20  # for t-SNE; fewer are shown by their principal components
-# 125 iterations of early exaggeration and 250 more, half of openTSNE's default: begun from the
-# principal components, 10,000 points keep as many of their neighbours as with all of them.
+# 125 iterations of early exaggeration and 250 more, half of openTSNE's default, which takes twice
+# the time and keeps hardly more neighbours together (docs/report.md).
 N_ROUNDS, _EARLY_ROUNDS, _ROUND = 15, 5, 25
 _PERPLEXITY = 30
 _MANY = 3000  # from so many points on, interpolation is faster than a tree

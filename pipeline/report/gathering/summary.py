@@ -43,7 +43,7 @@ def summarise(scored: ScoredRun) -> list[str]:
         sentences.append(manifest.selection.describe())
     sentences += describe_absent_classes({scored.split: scored.metrics})
     if manifest.promise is not None:
-        sentences += manifest.promise.describe().split("\n")
+        sentences.append(manifest.promise.describe())
     return [_one_line(sentence) for sentence in sentences if sentence]
 
 

@@ -90,14 +90,17 @@ def _write_cells(ax: Axes, matrix: np.ndarray, shares: np.ndarray, cell: float) 
     has_room = cell >= 0.5
     more = 5 * max(0, cell - 0.95)  # points, where there are few classes
     share_size = 8.5 * min(1, cell / 0.7) + 0.7 * more
+    largest = min(12 + more, 14 * cell if has_room else 20 * cell)
+    size_of = {
+        number: largest * min(1, 0.88 * cell / text_width(f"{number:,}", largest))
+        for number in np.unique(matrix).tolist()
+    }
     for i, j in zip(*np.nonzero(matrix), strict=True):
-        count = f"{matrix[i, j]:,}"
         style: dict[str, Any] = {"ha": "center", "va": "center"}
         style["color"] = "white" if _depth(shares[i, j]) > 0.7 else INK
-        font_size = min(12 + more, 14 * cell if has_room else 20 * cell)
-        font_size *= min(1, 0.88 * cell / text_width(count, font_size))
+        font_size = size_of[int(matrix[i, j])]
         raised = 0.6 * font_size / 72 / cell if has_room else 0
-        ax.text(j, i - raised, count, fontsize=font_size, **style)
+        ax.text(j, i - raised, f"{matrix[i, j]:,}", fontsize=font_size, **style)
         if has_room:
             lowered = 1.6 * share_size / 72 / cell
             ax.text(j, i + lowered, _percent(shares[i, j]), fontsize=share_size, **style)

@@ -154,7 +154,8 @@ def _draw_curves(
         first = 1 if is_augmented and split == "train" and positions[0] == 0 else 0
         if first:
             ax.plot(positions[:2], values[:2], ":", color=color, linewidth=1.4)
-            ax.plot(positions[:1], values[:1], "o", color=color, markerfacecolor="white", zorder=4)
+            hollow: dict[str, Any] = {"markerfacecolor": "white", "zorder": 4, "clip_on": False}
+            ax.plot(positions[:1], values[:1], "o", color=color, **hollow)
         markers: dict[str, Any] = {"marker": "o", "markersize": 3.5} if n_points <= 30 else {}
         ax.plot(positions[first:], values[first:], color=color, linewidth=1.8, **markers)
 
@@ -261,7 +262,7 @@ def _mark_best(
             "markeredgecolor": BLUE,
             "markeredgewidth": 2,
         }
-        ax.plot([position], [value], marker="o", markersize=8, zorder=5, **ring)
+        ax.plot([position], [value], marker="o", markersize=8, zorder=5, clip_on=False, **ring)
         text += f", {value:.3f}" if quantity != "accuracy" else f", {100 * value:.1f}%"
     text += "   " if pad_right else ""
     ax.set_title(text, loc="right", fontsize=9.5, color=BLUE, pad=9)

@@ -236,10 +236,10 @@ def score(n_classes, n_samples=1000, seed=0):
 def test_scores_fit_into_80_columns_and_no_digit_is_cut_off_on_a_narrow_screen(screen, monkeypatch):
     scores = dataclasses.replace(score(5), n_samples=123_456)
     rows = {f"{split}, {what}": scores for split in ("test", "val") for what in ("frozen", "tuned")}
-    wide = screen(lambda t: t._print_scores(rows))
+    wide = screen(lambda t: t.print_scores(rows))
     assert all(len(line) <= WIDTH for line in wide)
     monkeypatch.setenv("COLUMNS", "20")
-    narrow = screen(lambda t: t._print_scores(rows))
+    narrow = screen(lambda t: t.print_scores(rows))
     low, high = scores.accuracy_interval
     for lines in (wide, narrow):
         for row in rows:
@@ -256,7 +256,7 @@ def test_of_more_than_twenty_classes_the_worst_are_shown_and_where_the_others_ar
     screen, n_classes
 ):
     scores = score(n_classes, n_samples=2 * n_classes)
-    lines = screen(lambda t: t._print_classes(scores, "val", "in the manifest"))
+    lines = screen(lambda t: t.print_classes(scores, "val", "in the manifest"))
     shown = [" ".join(line.split()[:2]) for line in lines if line.startswith(" class ")][1:]
     assert len(shown) == 20
     f1 = {one.name: one.f1 for one in scores.per_class}

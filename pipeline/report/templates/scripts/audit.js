@@ -65,8 +65,17 @@ function classSelect(item) {
   return make(
     "select", { "aria-label": "Class of " + images.path[item.image] },
     make("option", { value: "" }, label === null ? "no label" : className(label)),
-    suggested === null ? null : option(suggested, className(suggested) + " (suggested)"),
+    suggested === null ? null : option(suggested, className(suggested)),
     ...rest.map(number => option(number, className(number))));
+}
+
+// `tulips, looks like daisy`, and what else is said of it.
+function doubtOf(item) {
+  const label = named(className(images.label[item.image]));
+  const isOther = item.suggested !== null && item.suggested !== images.label[item.image];
+  const looks = isOther ? [", looks like ", make("b", {}, named(className(item.suggested)))] : [];
+  return make("div", {}, make("p", { class: "verdict" }, label, ...looks),
+    item.text ? make("p", { class: "verdict small soft" }, named(item.text)) : null);
 }
 
 function drawCard(item, others) {
@@ -78,11 +87,10 @@ function drawCard(item, others) {
   const card = make(
     "li", { "data-path": images.path[item.image] }, thumbnail(item.image, { others, kind: "main" }),
     make(
-      "div", { class: "words" }, named(item.text, "p"),
+      "div", { class: "words" }, doubtOf(item),
       make("p", { class: "path", dir: "auto" }, images.path[item.image]),
       item.related.length ? besideEach(item.related, 0) : null,
       make("div", { class: "choice" }, take, select, make("label", { class: "check" }, out, "leave out"))));
-  card.querySelector(".words > p").classList.add("verdict");
   const show = () => {
     const { relabel, out: isOut } = decisions[row] || {};
     select.value = relabel === undefined ? "" : String(relabel);

@@ -1,0 +1,1 @@
+"""Pictures that are there more than once, changed: smaller, cropped, brighter, mirrored."""
