@@ -152,8 +152,8 @@ def _find_roots(runs: list[Run], data: Path | None) -> list[Path]:
         return recorded
     if not is_folder(data):
         raise DatasetError(
-            "There is no such folder. Expected the one with the images of the runs. Received: "
-            f"`data={data}`{denial(data)}"
+            "There is no such folder. Expected `data` to be the one with the images of the runs. "
+            f"Received: {data}{denial(data)}"
         )
     places = list(dict.fromkeys(recorded))
     if len(places) > 1:

@@ -61,7 +61,7 @@ def test_fit_head_writes_a_whole_run(fitted):
     assert facts["metrics"]["val"]["accuracy"] == 1.0
     assert facts["chosen_by"] == "val"
     assert json.loads((fitted / "classes.json").read_text()) == ["blue", "green", "red"]
-    for plot in (fitted / "plots").iterdir():
+    for plot in (fitted / "plots").glob("*.png"):
         assert Image.open(plot).size[0] > 500
 
 

@@ -125,7 +125,7 @@ def forecast_accuracy(
     as the next (or half as many, where there are many), down to five a class, ten times over (or
     five), and scored on the same other images. A piecewise power law is fitted to the errors and
     carried on, to four times the images at most, and no further ahead than smaller numbers reach
-    back. 4 seconds for 550 training images of 1,280 features.
+    back.
 
     Args:
         features: float32 `(n_samples, n_features)`, finite: an array, or anything sliced like one.
