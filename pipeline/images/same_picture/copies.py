@@ -45,18 +45,22 @@ CHANGES: dict[str, Change] = {
 }
 
 
-def make_copies(pixels: np.ndarray, side: int) -> dict[str, np.ndarray]:
-    """A copy by each change.
+def make_copies(pixels: np.ndarray, *sides: int) -> list[dict[str, np.ndarray]]:
+    """A copy by each change, at each of some sizes.
 
     Args:
         pixels: uint8 RGB `(height, width, 3)`, of more pixels than the copies have.
-        side: of the copies, in pixels.
+        sides: of the copies, in pixels.
 
     Returns:
-        uint8 RGB `(side, side, 3)` by name of the change.
+        For each size uint8 RGB `(side, side, 3)` by name of the change.
     """
     image = Image.fromarray(pixels)
-    return {
-        name: np.array(change(image).resize((side, side), Image.Resampling.BILINEAR))
-        for name, change in CHANGES.items()
-    }
+    changed = {name: change(image) for name, change in CHANGES.items()}
+    return [
+        {
+            name: np.array(copy.resize((side, side), Image.Resampling.BILINEAR))
+            for name, copy in changed.items()
+        }
+        for side in sides
+    ]

@@ -33,6 +33,20 @@ def test_two_classes_that_are_one_are_named_and_no_others():
     assert set(labels[list(findings[0].rows)].tolist()) <= {2, 3}
 
 
+def test_of_many_pairs_that_are_alike_five_are_told_of_and_the_others_are_summed_up():
+    random = np.random.default_rng(4)
+    features = random.standard_normal((600, 8)).astype(np.float32)
+    labels = random.integers(0, 5, 600).astype(np.int32)  # names that mean nothing: ten pairs
+    _, findings = find_alike_classes(make_rows(features, labels))
+    assert [finding.heading for finding in findings[5:]] == [
+        "5 further pairs of classes can hardly be told apart"
+    ]
+    told = [finding.heading for finding in findings[:5]]
+    pairs = {f"class {a} and class {b}" for a in range(5) for b in range(a + 1, 5)}
+    first = {heading.removesuffix(" can hardly be told apart") for heading in told}
+    assert first | set(findings[5].text.removesuffix(".").split("; ")) == pairs
+
+
 def test_of_few_images_nothing_is_claimed():
     random = np.random.default_rng(1)
     features, labels = make_classes(random, 1, 12, 1)

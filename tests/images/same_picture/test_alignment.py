@@ -27,7 +27,7 @@ def test_a_changed_copy_is_alike_and_another_picture_is_not(change):
     likeness = [
         measure_likeness(
             shrink(make_picture(seed)),
-            prepare(make_copies(np.array(make_picture(seed)), SIDE)[change]),
+            prepare(make_copies(np.array(make_picture(seed)), SIDE)[0][change]),
         )
         for seed in range(4)
     ]

@@ -12,7 +12,7 @@ import numpy as np
 from pipeline.heads.audit.audited_rows import AuditedRows
 from pipeline.heads.audit.issues import DataFinding
 from pipeline.heads.audit.out_of_sample import LeftOut
-from pipeline.system.printable import visible
+from pipeline.system.printable import count, visible
 
 KIND = "classes alike"
 _HARDLY = 0.8  # area below which two classes are hardly told apart; 0.5 is chance
@@ -20,6 +20,7 @@ _LEAST_IMAGES = 5
 _MOST_PAIRS = 20_000
 _CONFIDENCE = 0.95
 _N_SHOWN = 12
+_MOST_TOLD = 5  # pairs apart; the others are summed up
 
 
 def find_alike_classes(rows: AuditedRows) -> tuple[list, list[DataFinding]]:
@@ -33,7 +34,10 @@ def find_alike_classes(rows: AuditedRows) -> tuple[list, list[DataFinding]]:
         area, most = bound_area(left_out, first, second, len(pairs))
         if most < _HARDLY:
             found.append((area, first, second))
-    return [], [_describe(rows, left_out, *one) for one in sorted(found)]
+    found.sort()
+    told = [_describe(rows, left_out, *one) for one in found[:_MOST_TOLD]]
+    rest = [one[1:] for one in found[_MOST_TOLD:]]
+    return [], told + ([_sum_up(rows, rest)] if rest else [])
 
 
 def _choose_pairs(left_out: LeftOut, n_classes: int) -> list[tuple[int, int]]:
@@ -77,6 +81,18 @@ def bound_area(left_out: LeftOut, first: int, second: int, n_pairs: int) -> tupl
     )
     width = -float(ndtri((1 - _CONFIDENCE) / n_pairs)) * float(np.sqrt(max(variance, 0.0)))
     return area, middle + width
+
+
+def _sum_up(rows: AuditedRows, pairs: list[tuple[int, int]]) -> DataFinding:
+    """The pairs that are not told of one by one."""
+    named = [
+        " and ".join(visible(rows.class_names[label]) for label in pair)
+        for pair in pairs[:_N_SHOWN]
+    ]
+    more = f" and {len(pairs) - _N_SHOWN:,} more" if len(pairs) > _N_SHOWN else ""
+    heading = f"{count(len(pairs), 'further pair')} of classes can hardly be told apart"
+    n_rows = int(np.isin(rows.labels, list({label for pair in pairs for label in pair})).sum())
+    return DataFinding(KIND, heading, f"{'; '.join(named)}{more}.", n_rows=n_rows)
 
 
 def _describe(

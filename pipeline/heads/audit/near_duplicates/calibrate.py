@@ -123,13 +123,12 @@ def _embed_copies(
         pixels = read_original(contents, root, row)
         if pixels is None:
             return None
-        copies = make_copies(pixels, recipe.image_size)
+        copies, small = make_copies(pixels, recipe.image_size, SIDE)
         own = read_pixels(contents, root, row, SIDE)
-        small = make_copies(pixels, SIDE).values()
-        picture = None if own is None else prepare(own)
-        if picture is None:
+        if own is None:
             return None
-        alike = [measure_likeness(picture, prepare(copy)) for copy in small]
+        picture = prepare(own)
+        alike = [measure_likeness(picture, prepare(copy)) for copy in small.values()]
         return embed(np.stack(list(copies.values()))), alike
 
     rows, features, likeness = [], [], []

@@ -18,7 +18,7 @@ from pipeline.system.progress import OnProgress
 MOST_PAIRS = 5_000  # whose pictures are compared, the nearest first
 _N_NEAREST = 5  # of each image
 _FEWEST = 3  # different images
-_PAIRS_PER_BATCH = 1000  # whose pictures are in memory at once: 100 MB
+_PAIRS_PER_BATCH = 250  # whose pictures are in memory at once: 150 MB
 
 
 @dataclass(frozen=True)
