@@ -1,7 +1,8 @@
 """Runs made in a fraction of a second: tiny images, made-up features of them, a head."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
@@ -16,6 +17,17 @@ from pipeline.features.image_table import ImageTable
 from pipeline.heads.fit_head import fit_head
 
 N_FEATURES = 12
+
+
+@contextmanager
+def reports_without_what_takes_long() -> Iterator[None]:
+    """Forecasts, which `test_ahead.py` has, and t-SNE of fewer than 100 images."""
+    gathering = "pipeline.report.gathering"
+    with (
+        patch(f"{gathering}.gather_run.plot_ahead", lambda run, on_progress: ([], [])),
+        patch(f"{gathering}.feature_map.FEWEST_POINTS", 100),
+    ):
+        yield
 
 
 def make_images(root: Path, class_names: Sequence[str], n_per_class: int) -> list[str]:

@@ -9,7 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_runs import fit_undrawn, make_features, make_images, make_run
+from made_runs import (
+    fit_undrawn,
+    make_features,
+    make_images,
+    make_run,
+    reports_without_what_takes_long,
+)
 from PIL import Image
 from scipy.stats import binomtest
 from sklearn.calibration import calibration_curve
@@ -33,12 +39,8 @@ def _gather(*folders: Path, data: Path | None = None) -> ReportContents:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _without_what_takes_long():
-    """Forecasts, which `test_ahead.py` has, and t-SNE of fewer than 100 images."""
-    with pytest.MonkeyPatch.context() as patch:
-        place = "pipeline.report.gathering.gather_run.plot_ahead"
-        patch.setattr(place, lambda run, on_progress: ([], []))
-        patch.setattr("pipeline.report.gathering.feature_map.FEWEST_POINTS", 100)
+def _quick():
+    with reports_without_what_takes_long():
         yield
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import call, make_photos
-from made_runs import fit_undrawn, make_features, make_run
+from made_runs import fit_undrawn, make_features, make_run, reports_without_what_takes_long
 
 import frostline
 
@@ -19,12 +19,8 @@ DATA = re.compile(r'<script[^>]* type="application/json"[^>]*>(.*?)</script>', r
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _without_what_takes_long():
-    """Forecasts, which `test_ahead.py` has, and t-SNE of fewer than 100 images."""
-    with pytest.MonkeyPatch.context() as patch:
-        place = "pipeline.report.gathering.gather_run.plot_ahead"
-        patch.setattr(place, lambda run, on_progress: ([], []))
-        patch.setattr("pipeline.report.gathering.feature_map.FEWEST_POINTS", 100)
+def _quick():
+    with reports_without_what_takes_long():
         yield
 
 

@@ -11,9 +11,10 @@ function drawFindings(findings, run) {
         finding.images.length < finding.n_images
           ? `${finding.images.length} of ${counted(finding.n_images, "image")} are in this report.` : "") },
     `all ${finding.images.length}`);
+    const isCounted = /^\d/.test(finding.heading);
     return make(
       "div", { class: "finding" },
-      make("h3", {}, named(finding.heading), finding.n_images
+      make("h3", {}, named(finding.heading), finding.n_images && !isCounted
         ? make("span", { class: "soft small" }, " " + counted(finding.n_images, "image")) : null),
       ...finding.text.split("\n").map(line => named(line, "p")),
       shown.length ? besideEach(shown, run) : null,
