@@ -118,7 +118,7 @@ def _describe_files(contents: Contents) -> list[str]:
 def _describe_use(contents: Contents) -> list[str]:
     blocks = []
     for name, model in contents.models.items():
-        code = show_use(name, model.file, contents.input)
+        code = show_use(name, model, contents.input)
         if code is not None:
             blocks += [f"{name}, with `prepare` from above:", _code(code, "python")]
         else:
@@ -186,8 +186,8 @@ def _list_limits(run: Run, contents: Contents, scored: ScoredRun) -> list[str]:
             "arithmetic; in fewer bits (float16, bfloat16, int8) it was not shown."
         )
     limits.append(
-        f"Its scores hold for pictures like the {scored.split} images of its data set: other "
-        "cameras, light, backgrounds or shares of the classes change them."
+        f"Its scores hold for pictures like those that gave them ({scored.split}, of its own data "
+        "set): other cameras, light, backgrounds or shares of the classes change them."
     )
     limits.append(
         f"It sees {contents.input.width} x {contents.input.height} pixels: what is too small to "
