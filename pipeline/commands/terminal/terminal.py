@@ -309,7 +309,7 @@ class Terminal(ScoreOutput, Inventory):
         if as_json:
             self.result_json(exported.to_dict())
             return
-        for line in describe_export(exported.contents):
+        for line in describe_export(exported):
             self.say(line)
         self.result(str(exported.folder))
 
