@@ -3,6 +3,8 @@
 All of it comes from the run and from what was proven; a card says nothing that was not measured.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from pipeline.classifier.export.beside.snippets import show_preparing, show_use
@@ -247,7 +249,7 @@ def _list_software(run: Run, contents: Contents) -> list[str]:
     return ["\n".join(f"- {_cell(name)} {_cell(number)}" for name, number in versions.items())]
 
 
-def _table(head: list[str], rows: list[tuple[str, ...]]) -> str:
+def _table(head: list[str], rows: Sequence[tuple[str, ...]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 

@@ -198,9 +198,12 @@ def list_mistakes() -> Iterator[tuple[str, Change]]:
     """Each way in which pixels are often prepared wrongly."""
     yield from SCALES.items()
     yield from PLACES.items()
-    turn = PLACES[BGR]
     for name, scale in SCALES.items():
-        yield f"{name} and {BGR}", lambda pixels, scale=scale: turn(scale(pixels))
+        yield f"{name} and {BGR}", in_turn(scale, PLACES[BGR])
+
+
+def in_turn(first: Change, second: Change) -> Change:
+    return lambda pixels: second(first(pixels))
 
 
 def run_in_batches(run: Run, pixels: np.ndarray, size: int = 16) -> Outputs:
@@ -278,14 +281,14 @@ def explain_scores(
     elif differ(received, softmax(expected)) <= tolerance:
         twice = "The softmax is taken twice: once in the model, once behind it."
         return Fit(differ(received, softmax(expected)), [twice])
-    for words, table in readings:
+    for reasons, table in readings:
         difference = differ(table, expected)
         if difference <= tolerance:
-            return Fit(difference, words)
+            return Fit(difference, reasons)
         order = find_order(table, expected, tolerance)
         if order is not None:
             difference = differ(table, expected[:, order])
-            return Fit(difference, [*words, describe_order(order.tolist(), class_names)])
+            return Fit(difference, [*reasons, describe_order(order.tolist(), class_names)])
     return None
 
 
