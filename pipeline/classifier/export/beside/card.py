@@ -236,9 +236,9 @@ def _describe_check() -> list[str]:
         _code("python check.py", ""),
         "runs every model here whose runtime is installed on the images of `reference/` and "
         "compares; it needs numpy and that runtime. `python check.py /elsewhere/model.onnx` checks "
-        "a copy or a conversion; `python check.py --answers answers.json` what an app said to "
-        "`reference/pixels`, a list of probabilities for each. Where something differs it says "
-        "what it looks like: another order of classes, another scale, BGR, another size.",
+        "a copy or a conversion. It judges what an app said to `reference/pixels`, too: see "
+        "`python check.py -h`. Where something differs it says what it looks like: another order "
+        "of the classes, another scale, BGR, fewer bits.",
         "The reference images are of the data set: leave `reference/` out of what you hand on if "
         "they are not for everybody's eyes.",
     ]
