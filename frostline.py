@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test compares it with
     from pipeline.backbones.registry import list_backbones
     from pipeline.classifier.evaluation.evaluate import evaluate
     from pipeline.classifier.evaluation.evaluation import Evaluation
+    from pipeline.classifier.export.export import Exported, export
     from pipeline.classifier.frozen_features import FrozenFeatures
     from pipeline.classifier.load import load_run as load
     from pipeline.classifier.model import Classifier
@@ -40,6 +41,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test compares it with
         DatasetError,
         DeviceError,
         EngineError,
+        ExportError,
         FeatureFileError,
         FrostlineError,
         HeadError,
@@ -83,6 +85,7 @@ _PLACES = {
     "clear_networks": "pipeline.backbones.engines.network_store:clear_networks",
     "compare_runs": "pipeline.runs.compare:compare_runs",
     "evaluate": "pipeline.classifier.evaluation.evaluate:evaluate",
+    "export": "pipeline.classifier.export.export:export",
     "extract": "pipeline.features.extract:extract",
     "features": "pipeline.features.opened_file:open_features",
     "fetch": "pipeline.images.fetch:fetch",
@@ -109,6 +112,7 @@ _PLACES = {
     "AuditResult": "pipeline.report.write_audit:AuditResult",
     "Classifier": "pipeline.classifier.model:Classifier",
     "Evaluation": "pipeline.classifier.evaluation.evaluation:Evaluation",
+    "Exported": "pipeline.classifier.export.export:Exported",
     "Extraction": "pipeline.features.opened_file:Extraction",
     "Features": "pipeline.features.opened_file:Features",
     "Fetched": "pipeline.images.fetch:Fetched",
@@ -133,6 +137,7 @@ _PLACES = {
     "DatasetError": "pipeline.errors:DatasetError",
     "DeviceError": "pipeline.errors:DeviceError",
     "EngineError": "pipeline.errors:EngineError",
+    "ExportError": "pipeline.errors:ExportError",
     "FeatureFileError": "pipeline.errors:FeatureFileError",
     "FrostlineError": "pipeline.errors:FrostlineError",
     "HeadError": "pipeline.errors:HeadError",

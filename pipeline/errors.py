@@ -98,3 +98,7 @@ class BackendError(FrostlineError):
 
 class MissingExtraError(FrostlineError):
     """An optional package is not installed; the message names the extra."""
+
+
+class ExportError(FrostlineError):
+    """A run cannot be exported, or what was written is not the run's model."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from pipeline.commands.terminal.audit_lines import describe_audit, list_findings
 from pipeline.commands.terminal.class_chart import draw_class_chart
+from pipeline.commands.terminal.export_lines import describe_export
 from pipeline.commands.terminal.inventory import Inventory
 from pipeline.commands.terminal.predictions import (
     list_best,
@@ -48,6 +49,7 @@ from pipeline.system.printable import count, printable
 
 if TYPE_CHECKING:
     from pipeline.classifier.evaluation.evaluation import Evaluation
+    from pipeline.classifier.export.export import Exported
     from pipeline.classifier.prediction import Prediction
     from pipeline.features.summary import ExtractSummary
     from pipeline.finetuning.finetune import FinetuneResult
@@ -304,6 +306,15 @@ class Terminal(ScoreOutput, Inventory):
         for comparison in report.contents.comparisons:
             self.say(" ".join(comparison.sentences))
         self.result(str(report.path))
+
+    def show_export(self, exported: "Exported", *, as_json: bool) -> None:
+        """Each model and how it was proven, and where they lie."""
+        if as_json:
+            self.result_json(exported.to_dict())
+            return
+        for line in describe_export(exported.contents):
+            self.say(line)
+        self.result(str(exported.folder))
 
     def show_suggestion(self, suggestion: "Suggestion", *, as_json: bool) -> None:
         """The images to label next, a path in each line, and where the page lies."""
