@@ -30,7 +30,11 @@ def open_onnx(path: str) -> tuple[Run, str]:
 def open_openvino(path: str) -> tuple[Run, str]:
     import openvino
 
-    model = openvino.Core().compile_model(path, "CPU")
+    core = openvino.Core()
+    read = core.read_model(path)
+    hint = "INFERENCE_PRECISION_HINT"  # without it, bfloat16 on processors that have it
+    wanted = read.get_rt_info(["frostline", hint]).astype(str)
+    model = core.compile_model(read, "CPU", {hint: wanted})
 
     def run(pixels: np.ndarray) -> Outputs:
         found = model(pixels)
