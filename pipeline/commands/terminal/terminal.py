@@ -15,7 +15,6 @@ from pipeline.commands.terminal.inventory import Inventory
 from pipeline.commands.terminal.predictions import (
     list_best,
     predictions_csv,
-    predictions_json,
     predictions_lines,
 )
 from pipeline.commands.terminal.run_lists import run_tables
@@ -217,7 +216,11 @@ class Terminal(DataOutput, ScoreOutput, Inventory):
             text = format_csv(predictions_csv(rows, columns, promises=promises))
             self.result(text.rstrip("\n"))
         elif form == "json":
-            self.result_json(predictions_json(rows, promises=promises))
+            from pipeline.classifier.prediction import prediction_to_json
+
+            self.result_json(
+                [prediction_to_json(p, class_names, top, promises=promises) for p in predictions]
+            )
         else:
             for line in predictions_lines(rows, self.width, promises=promises):
                 self.result(line)
