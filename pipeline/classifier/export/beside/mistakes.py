@@ -5,7 +5,7 @@ for it, only what the app said.
 """
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -61,14 +61,14 @@ def answer_mistakes(network: "WholeNetwork", images: ImagesOfExport, recipe: Rec
     rows = np.unique(np.linspace(0, len(images) - 1, N_SEARCH).astype(np.int64))
     names, answers = [], []
     with keras_settings():
-        for name, pixels in _prepare_wrongly(images, rows, recipe):
+        for name, pixels in prepare_wrongly(images, rows, recipe):
             outputs = network.model(np.ascontiguousarray(pixels, np.float32), training=False)
             names.append(name)
             answers.append(np.asarray(outputs[PROBABILITIES], np.float32))
     return Mistaken(names, rows, np.stack(answers))
 
 
-def _prepare_wrongly(
+def prepare_wrongly(
     images: ImagesOfExport, rows: np.ndarray, recipe: Recipe
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Each mistake, and the pixels that it makes of the references: those that it changes."""
@@ -81,10 +81,9 @@ def _prepare_wrongly(
             pixels = np.stack([_decode(path, replace(recipe, resize=mode)) for path in paths])
             if _is_other(pixels, right):  # squares are the same in each
                 yield _OTHERWISE[mode], pixels
-    for name, resize in _RESIZERS.items():
-        pixels = np.stack([_resize_otherwise(path, recipe, resize) for path in paths])
-        if _is_other(pixels, right):  # nothing is averaged where pictures are small
-            yield name, pixels
+    pixels = np.stack([_resize_by_four(path, recipe) for path in paths])
+    if _is_other(pixels, right):  # nothing is averaged where pictures are small
+        yield "resized without antialiasing", pixels
 
 
 def _is_other(pixels: np.ndarray, right: np.ndarray) -> bool:
@@ -98,11 +97,10 @@ def _decode(path: Path, recipe: Recipe) -> np.ndarray:
     return pixels
 
 
-def _resize_otherwise(
-    path: Path, recipe: Recipe, resize: Callable[[Image.Image, int], Image.Image]
-) -> np.ndarray:
+def _resize_by_four(path: Path, recipe: Recipe) -> np.ndarray:
     """A picture as programs read it that know nothing of antialiasing: its whole pixels, upright,
-    or cropped or padded first as the recipe says.
+    cropped or padded first as the recipe says, then bilinear between the four pixels around each
+    place, as OpenCV's INTER_LINEAR.
     """
     data = path.read_bytes()
     with open_image(data, io.BytesIO(data)) as opened:
@@ -110,23 +108,8 @@ def _resize_otherwise(
     if recipe.resize == "crop":
         image = ImageOps.fit(image, (min(image.size),) * 2, Image.Resampling.NEAREST)
     elif recipe.resize == "pad":
-        side = max(image.size)
-        image = ImageOps.pad(image, (side, side), color=recipe.background)
-    return np.array(resize(image, recipe.image_size))
-
-
-def _take_nearest(image: Image.Image, side: int) -> Image.Image:
-    return image.resize((side, side), Image.Resampling.NEAREST)
-
-
-def _take_four(image: Image.Image, side: int) -> Image.Image:
-    """Bilinear between the four pixels around each place, as OpenCV's INTER_LINEAR."""
+        image = ImageOps.pad(image, (max(image.size),) * 2, color=recipe.background)
+    side = recipe.image_size
     matrix = (image.width / side, 0, 0, 0, image.height / side, 0)
     form, filter_ = Image.Transform.AFFINE, Image.Resampling.BILINEAR
-    return image.transform((side, side), form, matrix, filter_)
-
-
-_RESIZERS = {
-    "resized without antialiasing (bilinear)": _take_four,
-    "resized without antialiasing (nearest pixels)": _take_nearest,
-}
+    return np.array(image.transform((side, side), form, matrix, filter_))
