@@ -25,7 +25,7 @@ def listen(host: str, port: int) -> Iterator[socket.socket]:
         family, _, _, _, address = found[0]
         listener = socket.create_server(address, family=family, backlog=BACKLOG)
     except (OSError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
+        reason = (getattr(error, "strerror", None) or str(error)).partition(" (")[0]
         raise ServiceError(
             "The service cannot listen there. Expected an address of this machine and a port that "
             f"is free. Received: `host={host}` and `port={port}` ({reason})\n"
