@@ -60,13 +60,15 @@ def draw_photo(size: tuple[int, int], seed: int) -> bytes:
     return file.getvalue()
 
 
-def make_photos(folder: Path, size: tuple[int, int], n_images: int) -> None:
+def make_photos(
+    folder: Path, size: tuple[int, int], n_images: int, seeds: range = range(N_DRAWN)
+) -> None:
     """A data set of two classes.
 
-    Only a few are drawn; the others differ from them in a comment, so that each is another file
-    for Frostline and costs the same to decode.
+    Only one for each seed is drawn; the others differ from them in a comment, so that each is
+    another file for Frostline and costs the same to decode.
     """
-    drawn = [draw_photo(size, seed) for seed in range(min(n_images, N_DRAWN))]
+    drawn = [draw_photo(size, seed) for seed in seeds[:n_images]]
     for number in range(n_images):
         path = folder / f"class{number % 2}" / f"{number:06d}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)

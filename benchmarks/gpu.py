@@ -35,6 +35,8 @@ PARTS = {
     "parity": 150,
     "bits": 120,
     "extract": 150,
+    "predict": 150,
+    "together": 90,
     "kill": 120,
     "memory": 100,
     "rates": 200,
@@ -96,7 +98,9 @@ def parse_arguments():
         "--batch-size", type=int, default=128, help="of bits, extract, kill and device"
     )
     parser.add_argument("--batch-sizes", type=int, nargs="*", default=[256, 64, 1024, 32, 512, 128])
-    parser.add_argument("--photos", type=int, default=8192)
+    parser.add_argument("--photos", type=int, default=16384)
+    parser.add_argument("--predict", type=int, default=512, metavar="N", help="photos to predict")
+    parser.add_argument("--extractions", type=int, default=2, help="that run at once")
     parser.add_argument("--decoders", type=int, nargs="*", default=[8, 16])
     parser.add_argument("--openings", type=int, default=4, help="networks that are opened at once")
     parser.add_argument("--part", choices=list(PARTS), help="only this, in this process")

@@ -1,6 +1,7 @@
 """What all parts of one run share: the networks, the photos, and the table that grows."""
 
 import json
+import sys
 import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -12,6 +13,7 @@ from benchmarks.extract import SIZES, make_photos
 from benchmarks.gpu_reference import Reference, describe_network, make_images, read_reference
 
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+ROOT = Path(__file__).resolve().parents[2]
 BACKBONE = "efficientnetb0"  # of the parts that use one
 
 
@@ -53,17 +55,25 @@ class Bench:
             (self.folder / "photos-begun").rename(folder)
         return folder
 
-    def extraction(self, precision: str) -> dict:
+    def command(self, target: Path, precision: str, n_decoders: int) -> list[str]:
+        """`cli.py extract` of the photos as a process."""
+        words = [sys.executable, str(ROOT / "cli.py"), "extract", str(self.photos())]
+        for name, value in self.extraction(precision).items():
+            words += [f"--{name.replace('_', '-')}", str(value)] if name != "reuse" else []
+        return [*words, "--no-reuse", "--output", str(target), "--jobs", str(n_decoders)]
+
+    def extraction(self, precision: str, backbone: str = BACKBONE) -> dict:
         """Options of `extract` for the photos."""
-        _, weights = describe_network(self.reference, BACKBONE, self.folder, precision)
+        _, weights = describe_network(self.reference, backbone, self.folder, precision)
         return {
-            "backbone": BACKBONE,
+            "backbone": backbone,
             "weights": weights.source,
             "image_size": self.reference.image_size,
             "precision": precision,
             "batch_size": self.arguments.batch_size,
             "engine": self.arguments.engine,
             "device": self.arguments.device,
+            "parallel": "decoders" if self.arguments.device == "cpu" else "auto",
             "reuse": False,
         }
 

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from benchmarks.gpu_parts.bench import Bench, describe
 from pipeline.backbones.engines.opening import find_device
 
+SECONDS_A_LOOK = 0.25
+
 
 def measure_card(bench: Bench) -> None:
     """What the machine has, as the library sees it."""
@@ -27,7 +29,9 @@ def watch_card() -> Iterator[list[int]]:
         yield seen
         return
     command = ["nvidia-smi", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits"]
-    with subprocess.Popen([*command, "-lms", "250"], stdout=subprocess.PIPE, text=True) as watcher:
+    with subprocess.Popen(
+        [*command, "-lms", f"{1000 * SECONDS_A_LOOK:.0f}"], stdout=subprocess.PIPE, text=True
+    ) as watcher:
 
         def read() -> None:
             for line in watcher.stdout or ():

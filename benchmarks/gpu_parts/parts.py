@@ -7,8 +7,10 @@ from benchmarks.gpu_parts.bench import Bench, describe
 from benchmarks.gpu_parts.card import measure_card
 from benchmarks.gpu_parts.extractions import measure_extract, measure_kill
 from benchmarks.gpu_parts.memory import measure_memory
+from benchmarks.gpu_parts.predictions import measure_predict
 from benchmarks.gpu_parts.rates import measure_device, measure_rates
 from benchmarks.gpu_parts.rows import measure_bits, measure_parity
+from benchmarks.gpu_parts.together import measure_together
 from pipeline.backbones.engines.opening import find_device
 
 MEASURES: dict[str, Callable[[Bench], None]] = {
@@ -16,6 +18,8 @@ MEASURES: dict[str, Callable[[Bench], None]] = {
     "parity": measure_parity,
     "bits": measure_bits,
     "extract": measure_extract,
+    "predict": measure_predict,
+    "together": measure_together,
     "kill": measure_kill,
     "memory": measure_memory,
     "rates": measure_rates,

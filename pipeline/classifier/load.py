@@ -30,6 +30,7 @@ def load_run(
     engine: str | None = None,
     network_store: bool = True,
     is_alone: bool = False,
+    n_images: int = 1,
 ) -> Classifier:
     """Loads the model of a run, and checks that it is the one that the run recorded.
 
@@ -42,6 +43,9 @@ def load_run(
         network_store: keep the converted network for the next time, and take it from there.
         is_alone: this process does nothing but predict, so TensorFlow's threads may be set up for
             that for good.
+        n_images: that it is to take at once, at first: on a GPU a few are computed by a network
+            of small batches, many by one of large batches; what is not opened now is when it is
+            needed, which takes seconds.
 
     Returns:
         The `Classifier`.
@@ -63,7 +67,7 @@ def load_run(
     classifier = Classifier(
         opened, networks, head, chosen, engine, preferred=preferred, is_alone=is_alone
     )
-    classifier.open_engines(n_images=1)  # now, so that the first prediction is as quick as any
+    classifier.open_engines(n_images)  # now, so that the first prediction is as quick as any
     classifier.notes += _check_parity_once(classifier)
     return classifier
 

@@ -172,10 +172,13 @@ class Classifier:
         return probabilities
 
     def open_engines(self, n_images: int) -> list[Embedder]:
-        """An engine for each network, for so many images; they are opened once and kept."""
+        """An engine for each network, for so many images; they are opened once and kept.
+
+        Those for many images take a few, too, where they are open: compiling others takes longer.
+        """
         is_small = self.device.is_gpu and n_images <= SMALL_BATCH
-        batch_size = SMALL_BATCH if is_small else None
         with self._opening:
+            batch_size = SMALL_BATCH if is_small and None not in self._engines else None
             if batch_size not in self._engines:
                 opened = [
                     open_embedder(

@@ -112,8 +112,8 @@ class LoadOptions:
     network_store: bool
     is_alone: bool
 
-    def load(self, run: Run) -> Classifier:
-        """Loads it."""
+    def load(self, run: Run, n_images: int) -> Classifier:
+        """Loads it, for so many images."""
         return load_run(
             run,
             self.weights,
@@ -121,6 +121,7 @@ class LoadOptions:
             engine=self.engine,
             network_store=self.network_store,
             is_alone=self.is_alone,
+            n_images=n_images,
         )
 
 
@@ -144,7 +145,7 @@ def predict_or_refuse(
     refused = None if is_loaded else _find_all_refused(images, run.recipe, limits)
     if refused is not None:
         return refused
-    model = model or how.load(run)
+    model = model or how.load(run, len(images))
     predictions = model.predict(images, limits=limits, on_progress=on_progress)
     for note in () if is_loaded else model.notes:
         on_note(note)

@@ -193,6 +193,10 @@ class JaxEngine:
             raise too_little_memory(self.batch_size)
         raise ChildFailedError(value)
 
+    def advise(self) -> list[str]:
+        """Nothing is known that would be faster."""
+        return []
+
 
 def _require_portable(network: Network) -> None:
     """Raises a CannotRunError for a network that another process cannot build on JAX."""

@@ -3,12 +3,11 @@
 `check.py` reads it with nothing but Python, so it holds plain values.
 """
 
-import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline.system.atomic_files import write_text
+from pipeline.system.atomic_files import to_json, write_text
 
 FORMAT, VERSION = "frostline-export", 1
 FILE_NAME = "export.json"
@@ -110,4 +109,4 @@ class Contents:
 
 def write_contents(folder: Path, contents: Contents) -> None:
     """Writes `export.json`."""
-    write_text(folder / FILE_NAME, json.dumps(contents.to_dict(), indent=1, ensure_ascii=False))
+    write_text(folder / FILE_NAME, to_json(contents.to_dict()) + "\n")

@@ -12,15 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.classifier.export.beside.write_beside import LABELS_FILE, list_labels, write_beside
 from pipeline.classifier.export.contents import (
     FILE_NAME,
     FORMAT,
-    REFERENCE_FILE,
-    REFERENCE_FOLDER,
     Contents,
     ExportedModel,
     ModelInput,
-    write_contents,
 )
 from pipeline.classifier.export.formats.format import CannotExportError, Format, Settings
 from pipeline.classifier.export.formats.registry import find_formats
@@ -31,7 +29,7 @@ from pipeline.classifier.export.images import (
     choose_rows,
     read_rows,
 )
-from pipeline.classifier.export.prove import CHECK, compare, run_elsewhere
+from pipeline.classifier.export.prove import compare, run_elsewhere
 from pipeline.classifier.load import load_run
 from pipeline.classifier.model import Classifier
 from pipeline.errors import ExportError, MissingExtraError, ParameterError
@@ -170,7 +168,7 @@ def export(
                 refused=refused,
                 software=list_versions(_PACKAGES),
             )
-            _write_beside(folder, contents, material)
+            write_beside(folder, contents, material.classifier, network, material.reference)
     return Exported(final, contents, time.perf_counter() - started)
 
 
@@ -185,9 +183,11 @@ def _require_precision(precision: str) -> None:
 def _require_packages(form: Format) -> None:
     missing = [name for name in form.packages if importlib.util.find_spec(name) is None]
     if missing:
+        absent = ", ".join(missing)
         raise MissingExtraError(
-            f"The format {form.name} needs packages that are not installed: {', '.join(missing)}. "
-            f"Install them with `pip install 'frostline[{form.extra}]'`."
+            f"The format {form.name} needs packages that are not installed. Expected: an "
+            f"installation with them. Received: `formats={form.name}`, and no {absent}\n"
+            f"Run: pip install '.[{form.extra}]' in Frostline's folder"
         )
 
 
@@ -305,7 +305,7 @@ def _remove(folder: Path, form: Format) -> None:
 def _describe_inside(run: Run) -> dict[str, str]:
     """What a model's file says of itself."""
     return {
-        "labels.txt": "\n".join(run.class_names) + "\n",
+        LABELS_FILE: list_labels(run.class_names),
         "run.json": json.dumps({"run": run.name, "recipe": json.loads(run.recipe.to_json())}),
     }
 
@@ -314,20 +314,6 @@ def _describe_input(run: Run) -> ModelInput:
     recipe = run.recipe
     size = recipe.image_size
     return ModelInput(size, size, recipe.resize, recipe.background, "bilinear, antialiased")
-
-
-def _write_beside(folder: Path, contents: Contents, material: _Material) -> None:
-    """Writes all that goes with the models."""
-    (folder / "labels.txt").write_text("\n".join(contents.class_names) + "\n", "utf-8")
-    (folder / REFERENCE_FOLDER).mkdir()
-    reference = material.reference
-    np.savez_compressed(
-        folder / REFERENCE_FILE,
-        pixels=reference.pixels,
-        probabilities=_predict(material.classifier, reference.pixels),
-    )
-    shutil.copyfile(CHECK, folder / CHECK.name)
-    write_contents(folder, contents)
 
 
 def require_nothing_refused(exported: Exported) -> None:

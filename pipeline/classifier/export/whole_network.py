@@ -71,6 +71,10 @@ class WholeNetwork:
         """
         return freeze(self.function)
 
+    def call_frozen(self, image: Any) -> dict[str, Any]:
+        """What `function` gives, without a variable: for signatures of what is saved."""
+        return dict(zip(sorted(self.output_names), self.frozen(image), strict=True))
+
 
 @keras_settings()
 def build_whole_network(run: Run, weights: str | None = None) -> WholeNetwork:

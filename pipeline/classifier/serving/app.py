@@ -32,7 +32,7 @@ from pipeline.classifier.serving.service import Service
 from pipeline.classifier.serving.uploads import SILENT_SECONDS, Receiver
 from pipeline.errors import FrostlineError
 from pipeline.runs.run_folder import describe_software
-from pipeline.system.printable import count, printable, to_json
+from pipeline.system.printable import count, printable, to_json, without_nan
 
 _PAGES = {  # what the browser gets: the package, the file in it, and its kind
     "/": ("pipeline.classifier.serving", "page/index.html", "text/html"),
@@ -268,7 +268,7 @@ def _list_versions() -> dict[str, str]:
 
 
 def _json(value: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return Response(to_json(value), status, headers, "application/json")
+    return Response(to_json(without_nan(value)), status, headers, "application/json")
 
 
 def _make_page(path: str) -> Callable[[], Awaitable[Response]]:

@@ -1,5 +1,6 @@
 """The engines: one network, the same features; and what is said where one cannot run it."""
 
+import importlib
 import re
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from pipeline.backbones.engines import device as device_module
 from pipeline.backbones.engines import openvino_cpu
 from pipeline.backbones.engines.device import choose_device, describe_cpu, read_cpu_model
 from pipeline.backbones.engines.embedder import Embedder
-from pipeline.backbones.engines.engine import CannotRunError, Network
+from pipeline.backbones.engines.engine import CannotRunError, Engine, Network
 from pipeline.backbones.engines.opening import open_embedder
 from pipeline.backbones.engines.registry import ENGINES
 from pipeline.backbones.registry import get_backbone
@@ -238,3 +239,14 @@ def test_names_in_the_registry_are_those_that_the_engines_state():
         module, _, attribute = kind.opens.partition(":")
         engine = getattr(__import__(module, fromlist=[attribute]), attribute)
         assert (kind.name, engine.name) == (name, name)
+
+
+@pytest.mark.parametrize("kind", ENGINES.values(), ids=list(ENGINES))
+def test_every_engine_has_all_that_is_called_of_one(kind):
+    """They are looked up by name, where no type checker sees what is missing."""
+    module, _, name = kind.opens.partition(":")
+    engine = getattr(importlib.import_module(module), name)
+    methods = [name for name, value in vars(Engine).items() if callable(value)]
+    assert {"__call__", "advise"} <= {*methods}
+    missing = [name for name in methods if not name.startswith("_") and not hasattr(engine, name)]
+    assert not missing

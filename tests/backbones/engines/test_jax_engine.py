@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from jax_stand_in import DEATH, FAILURE, NO_MEMORY, SIDE, sums_of, write_package
 from networks import recipe_of
 
+from benchmarks.stand_in import RECIPE
 from pipeline.backbones.engines import device as device_module
 from pipeline.backbones.engines import jax_engine, jax_process
 from pipeline.backbones.engines.device import Device, describe_cpu, tells_of_memory
@@ -26,6 +27,11 @@ from pipeline.backbones.engines.opening import find_device, open_embedder
 from pipeline.backbones.engines.recipe_network import describe_network
 from pipeline.backbones.engines.registry import ENGINES
 from pipeline.errors import DeviceError, EngineError, MissingExtraError
+from pipeline.features import compute_missing
+from pipeline.features.feature_file import FeatureFile
+from pipeline.features.update import update_features
+from pipeline.images.dataset import scan_dataset
+from pipeline.images.decoding.read_images import read_images
 from pipeline.system.child_process import ChildFailedError
 
 GPU = Device("/GPU:0", "GPU 0, a stand-in, with JAX", "a stand-in", "9.0", seen_by="jax")
@@ -228,6 +234,25 @@ def test_what_goes_wrong_with_a_batch_is_said_and_the_next_batch_is_computed(sta
     with pytest.raises(ChildFailedError, match="the stand-in stumbles"):
         engine(pixels_that_begin_with(FAILURE))
     assert np.array_equal(engine(pixels_that_begin_with(3))[:, 1], [3, 3])
+
+
+def test_an_extraction_that_takes_long_enough_for_advice_ends_well(
+    stand_in, photos, tmp_path, monkeypatch
+):
+    """JAX had none to give, which ended every extraction of 20 seconds and more."""
+    monkeypatch.setattr(compute_missing, "_ADVISE_AFTER_SECONDS", 0.0)
+    recipe = replace(RECIPE, image_size=SIDE)
+    summary = update_features(
+        scan_dataset(photos),
+        recipe,
+        tmp_path / "f.h5",
+        lambda batch_size: Embedder(JaxEngine(NETWORK, describe_cpu(), batch_size)),
+    )
+    assert summary.computed == summary.n_images > 0
+    with FeatureFile(tmp_path / "f.h5") as file:
+        images = [photos / path for path in file.contents.images.paths]
+        pixels = np.stack([decoded for _, decoded in read_images(images, recipe)])
+        np.testing.assert_array_equal(file.read_all(), sums_of(pixels))
 
 
 def test_a_child_that_is_killed_is_an_error_for_all_who_wait_and_for_all_who_come(stand_in):

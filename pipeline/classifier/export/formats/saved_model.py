@@ -11,11 +11,13 @@ from pipeline.classifier.export.whole_network import WholeNetwork
 
 def write_saved_model(network: WholeNetwork, path: Path, settings: Settings) -> list[str]:
     """Writes the folder: signature `serving_default` from `image` to the outputs by name, and the
-    metadata as assets.
+    metadata as assets. Weights are constants of the graph, so that converters find no variables:
+    LiteRT's gave NaN where it met some.
     """
+    size = network.image_size
+    image = tf.TensorSpec((None, size, size, 3), tf.uint8, name="image")
     module = tf.Module()
-    module.model = network.model
-    module.serve = network.function
+    module.serve = tf.function(network.call_frozen, input_signature=[image])
     with tempfile.TemporaryDirectory() as folder:
         assets = []
         for key, value in settings.metadata.items():
@@ -23,5 +25,5 @@ def write_saved_model(network: WholeNetwork, path: Path, settings: Settings) -> 
             asset.write_text(value, "utf-8")
             assets.append(tf.saved_model.Asset(str(asset)))
         module.assets = assets
-        tf.saved_model.save(module, str(path), signatures={"serving_default": network.function})
+        tf.saved_model.save(module, str(path), signatures={"serving_default": module.serve})
     return []
