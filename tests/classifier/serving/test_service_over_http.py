@@ -14,6 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from made_runs import make_run
 from PIL import Image
 from starlette.testclient import TestClient
@@ -151,6 +153,23 @@ def test_what_is_wrong_with_a_request_is_said_as_json(client, how, status, words
     response = client.post("/predict", **how)
     assert response.status_code == status
     assert words in response.json()["detail"]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.binary(max_size=300),
+    st.sampled_from([f"{FORM}; boundary=b", f"{FORM}; boundary=", "image/png", "text/html", "a"]),
+    st.sampled_from(
+        [b"", b'--b\r\nContent-Disposition: form-data; name="f"; filename="a"\r\n\r\n']
+    ),
+    st.sampled_from([b"", b"\r\n--b--\r\n"]),
+)
+def test_whatever_is_sent_the_answer_is_json_and_no_surprise(client, body, kind, begin, end):
+    headers = {"content-type": kind}
+    response = client.post("/predict", content=begin + body + end, headers=headers)
+    assert response.status_code in {200, 400, 415}
+    found = response.json()
+    assert found["detail"] if response.status_code > 200 else found[0]["skipped"]
 
 
 def test_top_is_a_whole_number(client):
