@@ -102,3 +102,13 @@ class MissingExtraError(FrostlineError):
 
 class ExportError(FrostlineError):
     """A run cannot be exported, or what was written is not the run's model."""
+
+
+class TrackingError(FrostlineError):
+    """A run cannot be logged to MLflow.
+
+    `result` is what the function would have returned, whose run is written and whole; None where
+    the work had not begun.
+    """
+
+    result: object = None

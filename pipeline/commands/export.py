@@ -1,4 +1,4 @@
-"""`cli.py export`: a model for elsewhere, proven."""
+"""`cli.py export`: a run's model in files for elsewhere, each proven in its own runtime."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,24 +27,34 @@ if TYPE_CHECKING:
     type=click.Choice(list(FORMATS)),
     multiple=True,
     default=("onnx",),
-    help="What to write; several at once.",
+    help="What to write; may be given several times.",
 )
 @option(
     "--precision",
     type=click.Choice(["float32", "float16", "bfloat16"]),
     default="float32",
-    help="Of weights and computation.",
+    help="Of the weights and the computation; less takes half the room and is proven less closely.",
 )
-@click.option("--int8", is_flag=True, help="8 bits, calibrated on training images.")
-@click.option("--accept-loss", is_flag=True, help="Of int8, even more than one point of accuracy.")
-@click.option("--data", type=EXISTING, help="Where the images are now, if they were moved.")
+@click.option(
+    "--int8", is_flag=True, help="Weights and computation in 8 bits, calibrated on training images."
+)
+@click.option(
+    "--accept-loss",
+    is_flag=True,
+    help="Keep 8 bits even where they cost more than one point of accuracy.",
+)
+@click.option("--data", type=EXISTING, help="Where the run's images are now, if they were moved.")
 @weights_option
-@option("--output", type=EXISTING, help="The folder.", default_words="export in RUN")
+@option("--output", type=EXISTING, help="The folder to write.", default_words="export in RUN")
 @force_option
 @json_option
 def export(terminal: "Terminal", run: Path, as_json: bool, **how: Any) -> None:
-    """RUN's model for elsewhere: RGB 0..255 in, probabilities out, each file proven in its own
-    runtime.
+    """Write RUN's model for elsewhere: RGB 0..255 goes in, probabilities come out.
+
+    Resizing apart, all is inside: preprocessing, calibration, names of the classes. Each file is
+    run in its own runtime, in a new process, on up to 200 images of the run; one that says
+    something else is not left behind. Beside it: a card, labels, thresholds, reference images,
+    and check.py, which needs only numpy and the runtime and says whether it is the same elsewhere.
 
     \b
     Examples:

@@ -183,9 +183,11 @@ def _require_precision(precision: str) -> None:
 def _require_packages(form: Format) -> None:
     missing = [name for name in form.packages if importlib.util.find_spec(name) is None]
     if missing:
+        absent = ", ".join(missing)
         raise MissingExtraError(
-            f"The format {form.name} needs packages that are not installed: {', '.join(missing)}. "
-            f"Install them with `pip install 'frostline[{form.extra}]'`."
+            f"The format {form.name} needs packages that are not installed. Expected: an "
+            f"installation with them. Received: `formats={form.name}`, and no {absent}\n"
+            f"Run: pip install '.[{form.extra}]' in Frostline's folder"
         )
 
 

@@ -97,6 +97,8 @@ class Terminal(DataOutput, ScoreOutput, Inventory):
             self.show_talk(draw_class_chart(result.class_names, counts, columns))
         for note in result.notes:
             self.say(note)
+        if result.mlflow is not None:
+            self.say(result.mlflow.describe())
         if as_json:
             self.result_json(describe_fit(result))
             return
@@ -123,6 +125,8 @@ class Terminal(DataOutput, ScoreOutput, Inventory):
     def show_finetuning(self, result: "FinetuneResult", *, as_json: bool) -> None:
         """Frozen against fine-tuned, in a table and in words."""
         found = result.assessment
+        if result.mlflow is not None:
+            self.say(result.mlflow.describe())
         if as_json:
             self.result_json(
                 {
@@ -141,6 +145,7 @@ class Terminal(DataOutput, ScoreOutput, Inventory):
                     "seconds": result.seconds,
                     "frozen": {name: m.to_dict() for name, m in found.frozen.items()},
                     "finetuned": {name: m.to_dict() for name, m in found.finetuned.items()},
+                    **({} if result.mlflow is None else {"mlflow": asdict(result.mlflow)}),
                 }
             )
             return
@@ -275,7 +280,7 @@ class Terminal(DataOutput, ScoreOutput, Inventory):
         if as_json:
             self.result_json(exported.to_dict())
             return
-        for line in describe_export(exported.contents):
+        for line in describe_export(exported):
             self.say(line)
         self.result(str(exported.folder))
 

@@ -3,6 +3,8 @@
 All of it comes from the run and from what was proven; a card says nothing that was not measured.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from pipeline.classifier.export.beside.snippets import show_preparing, show_use
@@ -118,7 +120,7 @@ def _describe_files(contents: Contents) -> list[str]:
 def _describe_use(contents: Contents) -> list[str]:
     blocks = []
     for name, model in contents.models.items():
-        code = show_use(name, model.file, contents.input)
+        code = show_use(name, model, contents.input)
         if code is not None:
             blocks += [f"{name}, with `prepare` from above:", _code(code, "python")]
         else:
@@ -186,8 +188,8 @@ def _list_limits(run: Run, contents: Contents, scored: ScoredRun) -> list[str]:
             "arithmetic; in fewer bits (float16, bfloat16, int8) it was not shown."
         )
     limits.append(
-        f"Its scores hold for pictures like the {scored.split} images of its data set: other "
-        "cameras, light, backgrounds or shares of the classes change them."
+        f"Its scores hold for pictures like those that gave them ({scored.split}, of its own data "
+        "set): other cameras, light, backgrounds or shares of the classes change them."
     )
     limits.append(
         f"It sees {contents.input.width} x {contents.input.height} pixels: what is too small to "
@@ -234,9 +236,9 @@ def _describe_check() -> list[str]:
         _code("python check.py", ""),
         "runs every model here whose runtime is installed on the images of `reference/` and "
         "compares; it needs numpy and that runtime. `python check.py /elsewhere/model.onnx` checks "
-        "a copy or a conversion; `python check.py --answers answers.json` what an app said to "
-        "`reference/pixels`, a list of probabilities for each. Where something differs it says "
-        "what it looks like: another order of classes, another scale, BGR, another size.",
+        "a copy or a conversion. It judges what an app said to `reference/pixels`, too: see "
+        "`python check.py -h`. Where something differs it says what it looks like: another order "
+        "of the classes, another scale, BGR, fewer bits.",
         "The reference images are of the data set: leave `reference/` out of what you hand on if "
         "they are not for everybody's eyes.",
     ]
@@ -247,7 +249,7 @@ def _list_software(run: Run, contents: Contents) -> list[str]:
     return ["\n".join(f"- {_cell(name)} {_cell(number)}" for name, number in versions.items())]
 
 
-def _table(head: list[str], rows: list[tuple[str, ...]]) -> str:
+def _table(head: list[str], rows: Sequence[tuple[str, ...]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 

@@ -102,7 +102,7 @@ def write_reference(
             path,
             allow_pickle=False,
             pixels=images.pixels,
-            **answers,  # type: ignore[arg-type]
+            **answers,
             rows=mistaken.rows,
             mistakes=np.array(mistaken.names),
             mistaken=mistaken.probabilities,

@@ -1,6 +1,6 @@
 """Code for people to copy from a card: a picture's pixels as they go in, and each runtime's use."""
 
-from pipeline.classifier.export.contents import ModelInput
+from pipeline.classifier.export.contents import ExportedModel, ModelInput
 
 _BOXES = {
     "stretch": """\
@@ -41,8 +41,9 @@ def prepare(path):
     rgb = image.convert("RGB")
     if profile and image.mode == "RGB":
         colours = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        if "sRGB" not in ImageCms.getProfileDescription(colours):
-            rgb = ImageCms.profileToProfile(rgb, colours, ImageCms.createProfile("sRGB"))
+        srgb = ImageCms.profileToProfile(rgb, colours, ImageCms.createProfile("sRGB"))
+        if np.abs(np.array(srgb, int) - np.array(rgb, int)).max() > 2:  # most are sRGB already
+            rgb = srgb
     if alpha is not None:
         canvas = Image.new("RGB", rgb.size, BACKGROUND)
         canvas.paste(rgb, mask=alpha)
@@ -66,36 +67,42 @@ _PAD = """\
 _USES = {
     "onnx": """\
 import onnxruntime
-session = onnxruntime.InferenceSession("{file}", providers=["CPUExecutionProvider"])
+
+{begin}session = onnxruntime.InferenceSession("{file}", providers=["CPUExecutionProvider"])
 probabilities = session.run(["probabilities"], {{"image": pixels}})[0][0]
 """,
     "openvino": """\
 import openvino
-model = openvino.Core().compile_model("{file}", "CPU", {{"INFERENCE_PRECISION_HINT": "f32"}})
+
+{begin}hint = {{"INFERENCE_PRECISION_HINT": "{hint}"}}
+model = openvino.Core().compile_model("{file}", "CPU", hint)
 probabilities = model(pixels)["probabilities"][0]
 """,
     "litert": """\
 from ai_edge_litert.interpreter import Interpreter
-run = Interpreter("{file}").get_signature_runner("serving_default")
+
+{begin}run = Interpreter("{file}").get_signature_runner("serving_default")
 probabilities = run(image=pixels)["probabilities"][0]
 """,
     "saved-model": """\
 import tensorflow as tf
-model = tf.saved_model.load("{file}").signatures["serving_default"]
+
+{begin}model = tf.saved_model.load("{file}").signatures["serving_default"]
 probabilities = model(image=tf.constant(pixels))["probabilities"].numpy()[0]
 """,
     "keras": """\
 import keras
-model = keras.saving.load_model("{file}")
+
+{begin}model = keras.saving.load_model("{file}")
 probabilities = keras.ops.convert_to_numpy(model(pixels.astype("float32"))["probabilities"])[0]
 """,
 }
 
-BEGIN = """\
+_BEGIN = """\
 pixels = prepare("a.jpg")[None]  # uint8 (1, {side}, {side}, 3)
 labels = open("labels.txt", encoding="utf-8").read().splitlines()
 """
-END = "print(labels[probabilities.argmax()], probabilities.max())\n"
+_END = "print(labels[probabilities.argmax()], probabilities.max())\n"
 
 
 def show_preparing(into: ModelInput) -> str:
@@ -108,8 +115,10 @@ def show_preparing(into: ModelInput) -> str:
     )
 
 
-def show_use(form: str, file: str, into: ModelInput) -> str | None:
+def show_use(form: str, model: ExportedModel, into: ModelInput) -> str | None:
     """Python that asks a model; None of a format that no Python runs."""
     if form not in _USES:
         return None
-    return BEGIN.format(side=into.height) + _USES[form].format(file=file) + END
+    begin = _BEGIN.format(side=into.height)
+    hint = "bf16" if model.precision == "bfloat16" else "f32"
+    return _USES[form].format(begin=begin, file=model.file, hint=hint) + _END

@@ -46,7 +46,8 @@ def open_openvino(path: str) -> tuple[Run, str]:
     core = openvino.Core()
     read = core.read_model(path)
     hint = "INFERENCE_PRECISION_HINT"  # without it, bfloat16 on processors that have it
-    wanted = read.get_rt_info(["frostline", hint]).astype(str)
+    place = ["frostline", hint]
+    wanted = read.get_rt_info(place).astype(str) if read.has_rt_info(place) else "f32"
     model = core.compile_model(read, "CPU", {hint: wanted})
 
     def run(pixels: np.ndarray) -> Outputs:
@@ -108,7 +109,6 @@ OPENERS = {
 }
 
 
-HTML = "opens in a browser, which is where it is to be tried"
 PACKAGES = {
     "onnx": "onnxruntime",
     "openvino": "openvino",
@@ -198,9 +198,12 @@ def list_mistakes() -> Iterator[tuple[str, Change]]:
     """Each way in which pixels are often prepared wrongly."""
     yield from SCALES.items()
     yield from PLACES.items()
-    turn = PLACES[BGR]
     for name, scale in SCALES.items():
-        yield f"{name} and {BGR}", lambda pixels, scale=scale: turn(scale(pixels))
+        yield f"{name} and {BGR}", in_turn(scale, PLACES[BGR])
+
+
+def in_turn(first: Change, second: Change) -> Change:
+    return lambda pixels: second(first(pixels))
 
 
 def run_in_batches(run: Run, pixels: np.ndarray, size: int = 16) -> Outputs:
@@ -278,14 +281,14 @@ def explain_scores(
     elif differ(received, softmax(expected)) <= tolerance:
         twice = "The softmax is taken twice: once in the model, once behind it."
         return Fit(differ(received, softmax(expected)), [twice])
-    for words, table in readings:
+    for reasons, table in readings:
         difference = differ(table, expected)
         if difference <= tolerance:
-            return Fit(difference, words)
+            return Fit(difference, reasons)
         order = find_order(table, expected, tolerance)
         if order is not None:
             difference = differ(table, expected[:, order])
-            return Fit(difference, [*words, describe_order(order.tolist(), class_names)])
+            return Fit(difference, [*reasons, describe_order(order.tolist(), class_names)])
     return None
 
 
@@ -311,8 +314,8 @@ def explain_by_mistakes(received: np.ndarray, export: Export, tolerance: float) 
     for name, expected in export.mistakes.items():
         fit = explain_scores(received[export.rows], expected, export.class_names, tolerance)
         if fit is not None:
-            words = f"This is what the run says of pixels that are {name}."
-            advice = "Something before the model does that, and should not."
+            words = f"This is what the run says of pixels {name}."
+            advice = "Something in the model or before it does that, and should not."
             return Fit(fit.difference, [words, *fit.words, advice])
     return None
 
@@ -346,8 +349,8 @@ def explain_by_forms(run: Run, export: Export, tolerance: float) -> Fit | None:
             received, expected, export.class_names, tolerance
         )
         if fit:
-            words = f"It says what is expected if it is given pixels that are {name}."
-            advice = "It was exported for RGB 0..255, height by width by 3."
+            words = f"It says what is expected if it is given pixels {name}."
+            advice = "It was exported for RGB 0..255, height by width by 3: convert it anew so."
             return Fit(fit.difference, [words, *fit.words, advice])
     return None
 
@@ -355,7 +358,7 @@ def explain_by_forms(run: Run, export: Export, tolerance: float) -> Fit | None:
 def describe_unknown(received: np.ndarray, expected: np.ndarray, form: str) -> list[str]:
     """What can be said where no known mistake explains it."""
     if not np.isfinite(received).all():
-        return ["It gives numbers that are none (NaN, infinity)."]
+        return ["Some of its numbers are NaN or infinite."]
     same = int((received.argmax(axis=1) == expected.argmax(axis=1)).sum())
     n_images = len(expected)
     if same < _LEAST_ALIKE * n_images:
@@ -382,7 +385,7 @@ def judge(
     """Whether probabilities are as expected, how far they are, and why not."""
     expected = export.probabilities
     difference = differ(received, expected)
-    said = f"{len(expected)} images, probabilities differ by at most {difference:.1g}"
+    said = f"{len(expected)} images, probabilities differ by up to {difference:.1g}"
     said += f" (allowed: {tolerance:g})"
     if difference <= tolerance:
         return True, said, []
@@ -400,32 +403,37 @@ def check_model(path: Path, form: str, export: Export, tolerance: float) -> tupl
     """Runs a model on the references."""
     run, runtime = OPENERS[form](str(path))
     head = f"{form}: {path.name} in {runtime}"
-    notes = check_file(path, form, export)
-    is_right = True
-    labels = read_labels(path, form)
-    if labels is not None and labels != [one_line(name) for name in export.class_names]:
-        is_right = False
-        words = compare_names(labels, export.class_names)
-        notes.append(f"The names of the classes in the file are others. {words}")
+    names = check_names(path, form, export)
+    notes = [*names, *check_file(path, form, export)]
     try:
         outputs, kind = run_as_it_takes(run, export.pixels)
     except Exception as error:  # each runtime has its own
-        loose = max(tolerance, 1e-3)
-        fit = explain_by_forms(run, export, loose)
+        fit = explain_by_forms(run, export, max(tolerance, 1e-3))
         words = [f"It does not run on RGB 0..255: {shorten(error)}"] if fit is None else fit.words
         return False, [f"{head}: WRONG.", *words, *notes]
-    notes += [f"It takes {kind}, not uint8; the values are the same."] * (kind != "uint8")
     received = find_probabilities(outputs, len(export.class_names))
     if received is None:
         shapes = ", ".join(f"{name} {value.shape}" for name, value in outputs.items())
         n_classes = len(export.class_names)
-        words = f"It is another model: no output has {n_classes} numbers. Outputs: {shapes}"
-        return False, [f"{head}: WRONG.", words, *notes]
-    same, said, words = judge(received, export, tolerance, form, run)
-    if same and export.distance is not None:
-        same, words = check_distance(outputs, export.distance, tolerance)
-    is_right = is_right and same
+        words = [f"It is another model: no output has {n_classes} numbers. Outputs: {shapes}"]
+        return False, [f"{head}: WRONG.", *words, *notes]
+    is_right, said, words = judge(received, export, tolerance, form, run)
+    if is_right and kind != "uint8":
+        words = [f"It takes {kind} where it was exported for uint8; the values are the same."]
+    if is_right and export.distance is not None:
+        is_right, more = check_distance(outputs, export.distance, tolerance)
+        words = [*words, *more]
+    is_right = is_right and not names
     return is_right, [f"{head}: {'right' if is_right else 'WRONG'}. {said}.", *words, *notes]
+
+
+def check_names(path: Path, form: str, export: Export) -> list[str]:
+    """What is wrong with the names of the classes in a model's file."""
+    labels = read_labels(path, form)
+    if labels is None or labels == [one_line(name) for name in export.class_names]:
+        return []
+    words = compare_names(labels, export.class_names)
+    return [f"The classes have other names in the file, or another order of them. {words}"]
 
 
 def run_as_it_takes(run: Run, pixels: np.ndarray) -> tuple[Outputs, str]:
@@ -454,10 +462,11 @@ def check_file(path: Path, form: str, export: Export) -> list[str]:
     """Says whether it is the file that was exported."""
     known = export.models.get(form, {}).get("sha256", {})
     for name, sha256 in known.items():
-        file = path.joinpath(*Path(name).parts[1:]) if path.is_dir() else path.parent / name
+        inside = path.joinpath(*Path(name).parts[1:])
+        file = inside if path.is_dir() else path.with_suffix(Path(name).suffix)
         if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != sha256:
-            return [f"{file.name} is not the file that was exported: changed, or converted."]
-    return [] if known else ["The export has no model of this format to compare the file with."]
+            return [f"{file.name} is not what was exported: changed, converted or another."]
+    return []
 
 
 def one_line(name: str) -> str:
@@ -488,7 +497,7 @@ def check_all(
         model = export.models.get(form, {})
         allowed = model.get("proof", {}).get("tolerance", TOLERANCE)
         if form not in OPENERS:
-            yield None, [f"{form}: left out; it {HTML}."]
+            yield None, [f"{form or path.name}: left out; of no format that this program can run."]
             continue
         try:
             yield check_model(path, form, export, allowed if tolerance is None else tolerance)
