@@ -17,6 +17,7 @@ try:
         from pipeline.commands.audit import audit
         from pipeline.commands.backbones import backbones
         from pipeline.commands.evaluate import evaluate
+        from pipeline.commands.export import export
         from pipeline.commands.extract import extract
         from pipeline.commands.features import features
         from pipeline.commands.fetch import fetch
@@ -60,7 +61,7 @@ def main() -> None:
 
 
 for command in (
-    *(fetch, extract, fit_head, finetune, evaluate, predict, report),
+    *(fetch, extract, fit_head, finetune, evaluate, predict, report, export),
     *(audit, suggest, runs, backbones, features),
 ):
     main.add_command(command)

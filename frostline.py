@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test compares it with
     from pipeline.backbones.registry import list_backbones
     from pipeline.classifier.evaluation.evaluate import evaluate
     from pipeline.classifier.evaluation.evaluation import Evaluation
+    from pipeline.classifier.export.export import Exported, export
     from pipeline.classifier.frozen_features import FrozenFeatures
     from pipeline.classifier.load import load_run as load
     from pipeline.classifier.model import Classifier
@@ -40,6 +41,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test compares it with
         DatasetError,
         DeviceError,
         EngineError,
+        ExportError,
         FeatureFileError,
         FrostlineError,
         HeadError,
@@ -53,6 +55,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test compares it with
         RunError,
         SplitError,
         StorageError,
+        TrackingError,
         WeightsError,
     )
     from pipeline.features.extract import extract
@@ -76,6 +79,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test compares it with
     from pipeline.runs.compare import RunComparison, compare_runs
     from pipeline.runs.listing import list_runs
     from pipeline.runs.run_folder import Run, open_run
+    from pipeline.runs.tracking.log import MlflowRun, log_to_mlflow
 
 # Public name -> where it lies; imported when it is first used.
 _PLACES = {
@@ -83,6 +87,7 @@ _PLACES = {
     "clear_networks": "pipeline.backbones.engines.network_store:clear_networks",
     "compare_runs": "pipeline.runs.compare:compare_runs",
     "evaluate": "pipeline.classifier.evaluation.evaluate:evaluate",
+    "export": "pipeline.classifier.export.export:export",
     "extract": "pipeline.features.extract:extract",
     "features": "pipeline.features.opened_file:open_features",
     "fetch": "pipeline.images.fetch:fetch",
@@ -98,6 +103,7 @@ _PLACES = {
     "list_networks": "pipeline.backbones.engines.network_store:list_networks",
     "list_runs": "pipeline.runs.listing:list_runs",
     "load": "pipeline.classifier.load:load_run",
+    "log_to_mlflow": "pipeline.runs.tracking.log:log_to_mlflow",
     "merge": "pipeline.features.spread.merge:merge",
     "predict": "pipeline.classifier.predict:predict",
     "recompute": "pipeline.features.verify:recompute",
@@ -109,6 +115,7 @@ _PLACES = {
     "AuditResult": "pipeline.report.write_audit:AuditResult",
     "Classifier": "pipeline.classifier.model:Classifier",
     "Evaluation": "pipeline.classifier.evaluation.evaluation:Evaluation",
+    "Exported": "pipeline.classifier.export.export:Exported",
     "Extraction": "pipeline.features.opened_file:Extraction",
     "Features": "pipeline.features.opened_file:Features",
     "Fetched": "pipeline.images.fetch:Fetched",
@@ -118,6 +125,7 @@ _PLACES = {
     "Forecast": "pipeline.heads.forecast.forecast:Forecast",
     "FrozenFeatures": "pipeline.classifier.frozen_features:FrozenFeatures",
     "LeaveOneOut": "pipeline.heads.ridge.leave_one_out:LeaveOneOut",
+    "MlflowRun": "pipeline.runs.tracking.log:MlflowRun",
     "Prediction": "pipeline.classifier.prediction:Prediction",
     "Report": "pipeline.report.report:Report",
     "Run": "pipeline.runs.run_folder:Run",
@@ -133,6 +141,7 @@ _PLACES = {
     "DatasetError": "pipeline.errors:DatasetError",
     "DeviceError": "pipeline.errors:DeviceError",
     "EngineError": "pipeline.errors:EngineError",
+    "ExportError": "pipeline.errors:ExportError",
     "FeatureFileError": "pipeline.errors:FeatureFileError",
     "FrostlineError": "pipeline.errors:FrostlineError",
     "HeadError": "pipeline.errors:HeadError",
@@ -146,8 +155,11 @@ _PLACES = {
     "RunError": "pipeline.errors:RunError",
     "SplitError": "pipeline.errors:SplitError",
     "StorageError": "pipeline.errors:StorageError",
+    "TrackingError": "pipeline.errors:TrackingError",
     "WeightsError": "pipeline.errors:WeightsError",
 }
+# What MLflow asks a model's `loader_module` for, which of a run's is this module.
+_FOR_MLFLOW = {"_load_pyfunc": "pipeline.classifier.mlflow_model:load_pyfunc"}
 
 __all__ = list(_PLACES)
 
@@ -157,9 +169,10 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("frostline")
-    if name not in _PLACES:
+    place = _PLACES.get(name) or _FOR_MLFLOW.get(name)
+    if place is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module, _, attribute = _PLACES[name].partition(":")
+    module, _, attribute = place.partition(":")
     found = getattr(importlib.import_module(module), attribute)
     globals()[name] = found
     return found

@@ -98,3 +98,17 @@ class BackendError(FrostlineError):
 
 class MissingExtraError(FrostlineError):
     """An optional package is not installed; the message names the extra."""
+
+
+class ExportError(FrostlineError):
+    """A run cannot be exported, or what was written is not the run's model."""
+
+
+class TrackingError(FrostlineError):
+    """A run cannot be logged to MLflow.
+
+    `result` is what the function would have returned, whose run is written and whole; None where
+    the work had not begun.
+    """
+
+    result: object = None

@@ -60,10 +60,10 @@ def networks_of_the_tests(tmp_path_factory):
     os.environ["XDG_DATA_HOME"] = str(folder / "data")
 
 
-def call(*arguments, program: str = "python cli.py") -> Outcome:
+def call(*arguments, program: str = "python cli.py", stdin: bytes = b"") -> Outcome:
     """Runs the command line in this process."""
     words = [str(argument) for argument in arguments]
-    result = CliRunner().invoke(main, words, prog_name=program)
+    result = CliRunner().invoke(main, words, input=stdin, prog_name=program)
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return Outcome(result.exit_code, result.stdout, result.stderr)

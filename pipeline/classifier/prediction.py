@@ -1,7 +1,9 @@
 """What a model says of an image."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -35,6 +37,13 @@ class Prediction:
         """The label, where there is one and the run's promise, if it makes one, covers it."""
         return self.label if self.no_answer is None else None
 
+    def list_best(self, class_names: Sequence[str], top: int) -> list[tuple[str, float]]:
+        """The `top` most probable classes with their probabilities; none of an image without."""
+        if self.probabilities is None:
+            return []
+        order = np.argsort(-self.probabilities, kind="stable")[:top]
+        return [(class_names[i], float(self.probabilities[i])) for i in order]
+
 
 def describe_rows(
     run: Run, guard: Guard | None, features: np.ndarray, probabilities: np.ndarray
@@ -52,3 +61,21 @@ def describe_rows(
         Prediction(None, row, run.class_names[int(row.argmax())], None, unknown, no_answer)
         for row, no_answer in zip(probabilities, no_answers, strict=True)
     ]
+
+
+def prediction_to_json(
+    prediction: Prediction, class_names: Sequence[str], top: int, *, promises: bool
+) -> dict[str, Any]:
+    """A prediction as scripts get it, whoever gives it to them.
+
+    Args:
+        class_names: in the order of the probabilities.
+        top: so many classes, the most probable first.
+        promises: of a run that makes a promise there are `answer` and `no_answer`, too.
+    """
+    path = None if prediction.path is None else str(prediction.path)
+    if prediction.reason is not None:
+        return {"path": path, "skipped": prediction.reason}
+    answer = {"answer": prediction.answer, "no_answer": prediction.no_answer} if promises else {}
+    best = prediction.list_best(class_names, top)
+    return {"path": path, **answer, "classes": [{"name": n, "probability": p} for n, p in best]}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline.commands.options import options_of
-from pipeline.commands.shared import EXISTING, command, option
+from pipeline.commands.shared import EXISTING, command, json_option, option
 from pipeline.features.options import ExtractOptions
 
 if TYPE_CHECKING:
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 @click.argument("data", type=EXISTING)
 @options_of(ExtractOptions)
 @option("--output", type=EXISTING, help="Feature file.", default_words="a name in cache/")
-def extract(terminal: "Terminal", data: Path, output: Path | None, **options: Any) -> None:
+@json_option
+def extract(
+    terminal: "Terminal", data: Path, output: Path | None, as_json: bool, **options: Any
+) -> None:
     """Stage one: run a frozen backbone over the images in DATA and cache the features.
 
     DATA holds a folder per class, or train, val and test folders with a folder per class in
@@ -46,5 +49,4 @@ def extract(terminal: "Terminal", data: Path, output: Path | None, **options: An
             on_note=terminal.say,
             **options,
         )
-    terminal.show_extraction(extraction.summary)
-    terminal.result(str(extraction.path))
+    terminal.show_extraction(extraction.summary, as_json=as_json)

@@ -74,9 +74,10 @@ def features(
     if networks:
         _show_networks(terminal, clear=clear, as_json=options["as_json"])
     elif merge:
-        _merge(terminal, paths, output)
+        _merge(terminal, paths, output, as_json=options["as_json"])
     elif to_parquet is not None:
-        _write_parquet(terminal, paths[0], to_parquet, force=force)
+        how = {"force": force, "as_json": options["as_json"]}
+        _write_parquet(terminal, paths[0], to_parquet, **how)
     else:
         _show(terminal, paths[0] if paths else None, **options)
 
@@ -90,23 +91,26 @@ def _show_networks(terminal: "Terminal", *, clear: bool, as_json: bool) -> None:
         terminal.show_networks(list_networks(), as_json=as_json)
 
 
-def _merge(terminal: "Terminal", paths: tuple[Path, ...], output: Path | None) -> None:
+def _merge(
+    terminal: "Terminal", paths: tuple[Path, ...], output: Path | None, *, as_json: bool
+) -> None:
     from pipeline.features.spread.merge import merge
 
     with terminal.progress() as on_progress:
         merged = merge(paths, output=output, on_progress=on_progress, on_note=terminal.say)
-    terminal.show_extraction(merged.summary)
-    terminal.result(str(merged.path))
+    terminal.show_extraction(merged.summary, as_json=as_json)
 
 
-def _write_parquet(terminal: "Terminal", path: Path, target: Path, *, force: bool) -> None:
+def _write_parquet(
+    terminal: "Terminal", path: Path, target: Path, *, force: bool, as_json: bool
+) -> None:
     from pipeline.features.parquet import to_parquet
 
     with terminal.progress() as on_progress:
         written = to_parquet(
             path, target, force=force, on_progress=on_progress, on_note=terminal.say
         )
-    terminal.result(str(written))
+    terminal.show_parquet(written, as_json=as_json)
 
 
 def _show(
@@ -160,9 +164,7 @@ def _require_what_it_is_for(paths: tuple[Path, ...], *, merge: bool) -> None:
             f"Received: {len(paths):,} of them"
         )
     for task in _WHOLE_TASKS:
-        others = set(given) & {"verify", "recompute", "as_json", *_WHOLE_TASKS} - {task}
-        if task == "networks":
-            others -= {"as_json"}
+        others = set(given) & {"verify", "recompute", *_WHOLE_TASKS} - {task}
         if task in given and others:
             raise click.UsageError(
                 f"{_spell(task)} is done by itself. Expected no other task beside it. "
@@ -171,4 +173,4 @@ def _require_what_it_is_for(paths: tuple[Path, ...], *, merge: bool) -> None:
 
 
 def _spell(name: str) -> str:
-    return "--" + name.removeprefix("as_").replace("_", "-")
+    return "--" + name.replace("_", "-")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pipeline.commands.options import whole_number
-from pipeline.commands.shared import command, force_option, option, output_option
+from pipeline.commands.shared import command, force_option, json_option, option, output_option
 
 if TYPE_CHECKING:
     from pipeline.commands.terminal.terminal import Terminal
@@ -18,8 +18,14 @@ if TYPE_CHECKING:
          "that expands to more.")  # fmt: skip
 @output_option
 @force_option
+@json_option
 def fetch(
-    terminal: "Terminal", source: str, output: Path | None, force: bool, max_bytes: int
+    terminal: "Terminal",
+    source: str,
+    output: Path | None,
+    force: bool,
+    max_bytes: int,
+    as_json: bool,
 ) -> None:
     """Make a data set under data/.
 
@@ -39,7 +45,4 @@ def fetch(
     from pipeline.images.fetch import fetch as fetch_source
 
     fetched = fetch_source(source, output, force=force, max_bytes=max_bytes)
-    for note in fetched.notes:
-        terminal.say(note)
-    terminal.say(f"Wrote {fetched.n_files:,} files to {fetched.folder}/")
-    terminal.result(str(fetched.folder))
+    terminal.show_fetched(fetched, as_json=as_json)

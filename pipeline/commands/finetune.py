@@ -1,5 +1,6 @@
 """`cli.py finetune`: stage three."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,9 @@ from pipeline.commands.shared import (
     device_option,
     force_option,
     json_option,
+    mlflow_option,
     output_option,
+    showing_what_was_written,
     weights_option,
 )
 from pipeline.finetuning.options import FinetuneOptions
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
 @options_of(FinetuneOptions, leave_out=("warmup",))
 @click.option("--resume", is_flag=True, help="Go on after an interruption of the same command.")
 @click.option("--tensorboard", type=EXISTING, help="Folder for TensorBoard's logs.")
+@mlflow_option
 @click.option("--data", type=EXISTING, help="Where the images are now.")
 @weights_option
 @device_option
@@ -45,7 +49,8 @@ def finetune(terminal: "Terminal", run: Path, as_json: bool, **options: Any) -> 
     """
     from pipeline.finetuning.finetune import finetune as tune
 
-    with terminal.progress() as on_progress:
+    show = partial(terminal.show_finetuning, as_json=as_json)
+    with showing_what_was_written(show), terminal.progress() as on_progress:
         result = tune(
             run,
             on_progress=on_progress,
@@ -53,4 +58,4 @@ def finetune(terminal: "Terminal", run: Path, as_json: bool, **options: Any) -> 
             on_note=terminal.say,
             **options,
         )
-    terminal.show_finetuning(result, as_json=as_json)
+    show(result)

@@ -1,5 +1,6 @@
 """`cli.py fit-head`: stage two."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +20,10 @@ from pipeline.commands.shared import (
     expand_patterns,
     force_option,
     json_option,
+    mlflow_option,
     option,
     output_option,
+    showing_what_was_written,
 )
 from pipeline.features.options import SplitOptions
 from pipeline.features.question import QuestionOptions
@@ -52,6 +55,7 @@ if TYPE_CHECKING:
 @option("--scheduler", metavar="ADDRESS", help="Of a sweep: address of a Dask scheduler, such as "
         "tcp://10.0.0.1:8786: its workers fit the settings.")  # fmt: skip
 @option("--seeds", type=whole_number(least=1), default=5, help="Draws of each of --shots.")
+@mlflow_option
 @output_option
 @force_option
 @json_option
@@ -66,6 +70,7 @@ def fit_head(
     grid: str | None,
     jobs: int | None,
     scheduler: str | None,
+    mlflow: str | None,
     output: Path | None,
     force: bool,
     as_json: bool,
@@ -89,7 +94,10 @@ def fit_head(
     options = options_of_heads(None if grid is not None else head)
     sweep = find_sweep(head, grid, options)
     _refuse_what_does_not_go_together(sweep is not None, join, shots, jobs, scheduler)
-    writing = {"memory": _parse_memory(memory), "output": output, "force": force}
+    if shots is not None and mlflow is not None:
+        raise click.UsageError("--shots writes no run to log. Expected --mlflow without --shots.")
+    memory_bytes = _parse_memory(memory)
+    writing = {"memory": memory_bytes, "output": output, "force": force, "mlflow": mlflow}
     if sweep is not None:
         where = {"jobs": jobs, "scheduler": scheduler}
         _show_sweep(terminal, features, {**sweep, **options, **writing, **where}, as_json)
@@ -128,9 +136,10 @@ def _fit_one(
 
     check_fit_options(head, options)  # before the slow start of TensorFlow
     find_head(head).import_fit()  # TensorFlow's start, out of sight
-    with terminal.progress() as on_progress:
+    show = partial(terminal.show_fit, as_json=as_json)
+    with showing_what_was_written(show), terminal.progress() as on_progress:
         result = fit(features, head=head, on_progress=on_progress, **options, **writing)
-    terminal.show_fit(result, as_json=as_json)
+    show(result)
 
 
 def _show_sweep(
@@ -141,9 +150,10 @@ def _show_sweep(
     click.get_current_context().meta[AFTER_STOP] = (
         "What was finished is kept: run the same command again to continue."
     )
-    with terminal.progress() as on_progress:
+    show = partial(terminal.show_sweep, as_json=as_json)
+    with showing_what_was_written(show), terminal.progress() as on_progress:
         found = sweep_heads(features, on_progress=on_progress, on_note=terminal.say, **settings)
-    terminal.show_sweep(found, as_json=as_json)
+    show(found)
 
 
 def _show_shots(

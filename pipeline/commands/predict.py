@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pipeline.commands.image_paths import IMAGES, STDIN, expand_images, name_stdin, read_stdin
 from pipeline.commands.options import whole_number
 from pipeline.commands.shared import (
     EXISTING,
     command,
     device_option,
     engine_option,
-    expand_patterns,
     force_option,
     json_option,
     limits_options,
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @command("predict")
 @click.argument("run", type=EXISTING)
-@click.argument("paths", type=EXISTING, nargs=-1, required=True, callback=expand_patterns)
+@click.argument("paths", type=IMAGES, nargs=-1, required=True, callback=expand_images)
 @option("--top", default=1, type=whole_number(least=1), help="So many classes per image.")
 @option(
     "--format",
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 def predict(
     terminal: "Terminal",
     run: Path,
-    paths: tuple[Path, ...],
+    paths: tuple[Path | str, ...],
     top: int,
     form: str | None,
     as_json: bool,
@@ -61,9 +61,9 @@ def predict(
     """Classify images, or all images in folders, with RUN's model.
 
     RUN is a run's folder, or its name in runs/. PATHS may be a list of images, too, a CSV as
-    `extract` takes it. The answer is always one of the run's classes, whatever an image shows,
-    unless the run was fitted with `fit-head --promise`. The exit code is 1 where not one image can
-    be used.
+    `extract` takes it; - among them stands for the image file that stdin holds. The answer is
+    always one of the run's classes, whatever an image shows, unless the run was fitted with
+    `fit-head --promise`. The exit code is 1 where not one image can be used.
     A run that was fitted with --promise answers where the promise covers it; else it says "unsure"
     or "unlike anything seen".
 
@@ -72,25 +72,30 @@ def predict(
       python cli.py predict runs/photos-efficientnet-lite0-logreg-1 new.jpg
       python cli.py predict runs/photos-efficientnet-lite0-logreg-1 inbox --top 3 --format csv
       python cli.py predict photos-efficientnet-lite0-logreg-1 inbox --json
+      cat new.jpg | python cli.py predict photos-efficientnet-lite0-logreg-1 - --json
       python cli.py predict photos-efficientnet-lite0-logreg-1 inbox --output inbox-sorted
     """
     if as_json and form not in (None, "json"):
         raise click.UsageError(f"Expected one of --json and --format {form}. Received: both")
+    if output is not None and STDIN in paths:
+        raise click.UsageError("A contact sheet leads to files. Expected --output without -")
     from pipeline.classifier.predict import predict as classify
     from pipeline.classifier.predict import require_some_usable
     from pipeline.runs.run_folder import open_run
 
     opened = open_run(run)
+    images = [read_stdin(how["max_bytes"]) if path == STDIN else path for path in paths]
     with terminal.progress() as on_progress:
         predictions = classify(
             opened,
-            paths,
+            images,
             output=output,
             is_alone=True,
             on_progress=on_progress,
             on_note=terminal.say,
             **how,
         )
+    predictions = [name_stdin(prediction) for prediction in predictions]
     form = "json" if as_json else form or "table"
     promises = opened.manifest.promise is not None
     terminal.show_predictions(predictions, opened.class_names, top, form, promises=promises)

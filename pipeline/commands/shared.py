@@ -1,7 +1,8 @@
 """What the commands share: printing an error, options that several have, small conversions."""
 
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -157,6 +158,23 @@ def expand_patterns(
     return tuple(found for path in paths for found in expand_pattern(path))
 
 
+@contextmanager
+def showing_what_was_written(show: Callable[[Any], None]) -> Iterator[None]:
+    """For what also logs the run that it writes: where it cannot, people see the run all the same.
+
+    Args:
+        show: is called with the result before the error goes on.
+    """
+    from pipeline.errors import TrackingError
+
+    try:
+        yield
+    except TrackingError as error:
+        if error.result is not None:
+            show(error.result)
+        raise
+
+
 def option(*names: str, **settings: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """A click option whose default is shown, in words where it has `default_words`."""
     settings.setdefault("show_default", True)
@@ -168,6 +186,9 @@ output_option = option(
 )
 force_option = click.option("--force", is_flag=True, help="Overwrite what is there.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
+mlflow_option = option(
+    "--mlflow", metavar="URI", help="Log the run to this MLflow server: http://localhost:5000"
+)
 device_option = options_of(ExtractOptions, only=("device",))
 engine_option = options_of(ExtractOptions, only=("engine",))
 network_store_option = options_of(ExtractOptions, only=("network_store",))

@@ -19,6 +19,7 @@ from pipeline.finetuning.parent import open_parent
 from pipeline.finetuning.watch import Watch
 from pipeline.heads.class_weights import weigh_classes
 from pipeline.runs.run_folder import Run, claim_output, open_run
+from pipeline.runs.tracking.log import MlflowRun, log_result, require_tracking
 from pipeline.system.options import build_options
 from pipeline.system.paths import as_path
 from pipeline.system.quiet_start import no_start_up_talk
@@ -39,6 +40,7 @@ class FinetuneResult:
             relative to the greatest feature.
         notes: what people should know of the training.
         seconds: of each stage, and in all.
+        mlflow: where the run was logged, None where that was not asked for.
     """
 
     folder: Path
@@ -51,6 +53,7 @@ class FinetuneResult:
     used_trunk_cache: bool
     notes: list[str]
     seconds: dict[str, float]
+    mlflow: MlflowRun | None = None
 
     def __fspath__(self) -> str:
         return str(self.folder)
@@ -70,6 +73,7 @@ def finetune(
     force: bool = False,
     resume: bool = False,
     tensorboard: str | os.PathLike[str] | None = None,
+    mlflow: str | None = None,
     on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
     on_epoch: Callable[[dict[str, float]], None] = lambda record: None,
     on_note: Callable[[str], None] = lambda note: None,
@@ -88,6 +92,7 @@ def finetune(
         resume: go on from the checkpoint that the same call left when it was interrupted; where
             no run of this parent was interrupted it begins from the start, and says so.
         tensorboard: folder for TensorBoard's logs.
+        mlflow: address of the MLflow server to which the run is logged once it is written.
         on_progress: called with a stage, the number done and the number to do.
         on_epoch: called with the record of an epoch, as in `history.csv`.
         on_note: called with what people should know while they wait.
@@ -105,6 +110,9 @@ def finetune(
         ParityError: the rebuilt model or the images are not those that the run recorded.
         BackboneError: no such frost line.
         DeviceError: the batch does not fit the device's memory, or there is no such device.
+        MissingExtraError: MLflow is not installed.
+        TrackingError: the run cannot be logged to MLflow. If that was known before, nothing was
+            done; else the run is written, and the error's `result` is the `FinetuneResult`.
     """
     wanted = build_options(FinetuneOptions, settings, "fine-tune", base=options)
     wanted.check()
@@ -117,6 +125,8 @@ def finetune(
         watch = watch.with_tensorboard(as_path(tensorboard, "tensorboard"))
     root = None if data is None else as_path(data, "data")
     source = None if weights is None else str(weights)
+    if mlflow is not None:
+        require_tracking(mlflow)
     with claim_output(target, force=force):
         _require_other_folder(opened, target)
         started = time.perf_counter()
@@ -125,7 +135,7 @@ def finetune(
         seconds = time.perf_counter() - started
         with no_start_up_talk():
             from pipeline.finetuning.stages import run_stages
-        return run_stages(
+        result = run_stages(
             parent,
             wanted,
             device,
@@ -136,6 +146,7 @@ def finetune(
             resume=resume,
             watch=watch,
         )
+    return result if mlflow is None else log_result(result, mlflow, on_progress)
 
 
 def _require_other_folder(run: Run, output: Path | None) -> None:

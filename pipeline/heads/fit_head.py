@@ -37,6 +37,7 @@ from pipeline.runs.promise.options import PromiseOptions
 from pipeline.runs.promise.record import PromisePart
 from pipeline.runs.run_folder import claim_output, open_run
 from pipeline.runs.scores import FOLDS, SCORED_SPLITS, Metrics
+from pipeline.runs.tracking.log import MlflowRun, log_result, require_tracking
 from pipeline.system.memory import SCIPY_BYTES, available_bytes, parse_memory, require_memory
 from pipeline.system.paths import as_path
 from pipeline.system.printable import count
@@ -50,6 +51,7 @@ class FitResult:
     `n_images` is int (n_classes, 3): images per class and split. `promise` is None where none was
     asked for. `folds` is there where the head was cross-validated; the scores are
     `metrics["folds"]` then. `mistakes` are of the test split, where there is one, else of val.
+    `mlflow` is where the run was logged, None where that was not asked for.
     """
 
     folder: Path
@@ -63,6 +65,7 @@ class FitResult:
     mistakes: Mistakes
     promise: PromisePart | None = None
     folds: FoldScores | None = None
+    mlflow: MlflowRun | None = None
 
     def __fspath__(self) -> str:
         return str(self.folder)
@@ -83,6 +86,7 @@ def fit_head(
     memory: int | str | None = None,
     output: str | Path | None = None,
     force: bool = False,
+    mlflow: str | None = None,
     on_progress: OnProgress = lambda stage, done, total: None,
     **options: Any,
 ) -> FitResult:
@@ -98,6 +102,7 @@ def fit_head(
             half of what is free.
         output: the run's folder, None for `runs/DATA-BACKBONE-HEAD-NUMBER`.
         force: overwrite what is there.
+        mlflow: address of the MLflow server to which the run is logged once it is written.
         on_progress: called with a stage, the number done and the number to do.
         options: of `QuestionOptions`, `SplitOptions`, `FoldOptions`, `PromiseOptions`,
             `ViewOptions` and of the head's own; see
@@ -116,10 +121,15 @@ def fit_head(
         PromiseError: the head cannot promise what was asked for; nothing is written.
         RunError: the output exists.
         LockedError: another process is about to write the output.
+        MissingExtraError: MLflow is not installed.
+        TrackingError: the run cannot be logged to MLflow. If that was known before, nothing was
+            done; else the run is written, and the error's `result` is the `FitResult`.
     """
     target = None if output is None else as_path(output, "output")
+    if mlflow is not None:
+        require_tracking(mlflow)
     with claim_output(target, force=force):
-        return fit_and_write(
+        result = fit_and_write(
             features,
             join=join,
             head=head,
@@ -129,6 +139,7 @@ def fit_head(
             on_progress=on_progress,
             options=options,
         )
+    return result if mlflow is None else log_result(result, mlflow, on_progress)
 
 
 def fit_and_write(

@@ -58,7 +58,7 @@ def hash_images(
 
 
 def require_same_images(run: Run, paths: list[Path], digests: np.ndarray) -> None:
-    """Compares images with those that the run was made from, where it says which these were.
+    """Compares all images with those that the run was made from, where it says which these were.
 
     Args:
         digests: of the images as they are now, uint8 (n_images, 32).
@@ -66,10 +66,21 @@ def require_same_images(run: Run, paths: list[Path], digests: np.ndarray) -> Non
     Raises:
         ParityError: some are others; the message names them.
     """
-    recorded = read_digests(run, len(paths))
+    require_same_images_at(run, np.arange(len(paths)), paths, digests, len(paths))
+
+
+def require_same_images_at(
+    run: Run, rows: np.ndarray, paths: list[Path], digests: np.ndarray, n_images: int
+) -> None:
+    """As `require_same_images`, for some of the run's images.
+
+    Args:
+        rows: of the images among the run's `n_images`.
+    """
+    recorded = read_digests(run, n_images)
     if recorded is None:
         return
-    changed = np.flatnonzero((digests != recorded).any(axis=1)).tolist()
+    changed = np.flatnonzero((digests != recorded[rows]).any(axis=1)).tolist()
     if changed:
         shown = "\n".join(f"  {paths[row]}" for row in changed[:_SHOWN])
         rest = f"\n  and {len(changed) - _SHOWN:,} more" if len(changed) > _SHOWN else ""

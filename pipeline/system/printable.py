@@ -2,6 +2,7 @@
 
 import codecs
 import json
+import math
 from collections.abc import Iterable, Sequence
 
 
@@ -39,6 +40,15 @@ def to_json(value: object) -> str:
         line if line.isprintable() else "".join(map(_escape_in_json, line))
         for line in text.split("\n")
     )
+
+
+def without_nan(value: object) -> object:
+    """The same value for JSON, None in place of NaN and infinities, for which JSON has no word."""
+    if isinstance(value, dict):
+        return {name: without_nan(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_nan(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _escape_in_json(letter: str) -> str:

@@ -295,6 +295,16 @@ def test_what_others_set_up_for_keras_changes_nothing(extracted, tmp_path):
     assert mine == theirs
 
 
+def test_predict_says_of_bytes_on_stdin_what_it_says_of_their_file(fitted):
+    image = fitted.parent / "photos/red/003.png"
+    folder, data = image.parents[1] / "blue", image.read_bytes()
+    outcome = call("predict", fitted, folder, "-", image, "--top", 3, "--json", stdin=data)
+    assert outcome.exit_code == 0, outcome.stderr
+    *_, piped, read = json.loads(outcome.stdout)
+    assert (piped["path"], read["path"]) == ("-", str(image))
+    assert piped["classes"] == read["classes"]
+
+
 def test_predict_takes_images_as_large_as_it_is_told(fitted, tmp_path):
     save_image(tmp_path / "large.png", 1, size=40)
     command = ("predict", fitted, tmp_path / "large.png", "--format", "json")

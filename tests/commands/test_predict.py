@@ -1,6 +1,8 @@
 """The command predict: what it prints and how it ends, with and without images that can be used."""
 
 import json
+import os
+import pty
 import subprocess
 import sys
 from pathlib import Path
@@ -86,6 +88,65 @@ def test_json_is_asked_for_as_everywhere_and_not_together_with_csv(run, tmp_path
     refused = call("predict", run, "notes.txt", "--json", "--format", "csv")
     assert refused.exit_code == 2
     assert "--json and --format csv" in refused.stderr
+
+
+def test_what_stdin_holds_is_called_by_its_sign_and_a_file_of_that_name_by_its_path(run, tmp_path):
+    (tmp_path / "notes.txt").write_text("no image")
+    (tmp_path / "-").write_bytes(b"\xff\xd8\xff")
+    outcome = call("predict", run, "notes.txt", "-", "./-", "--json", stdin=b"GIF89a")
+    assert outcome.exit_code == 1
+    told = json.loads(outcome.stdout)
+    assert [entry["path"] for entry in told] == ["notes.txt", "-", "-"]
+    assert [("GIF" in one["skipped"], "JPEG" in one["skipped"]) for one in told[1:]] == [
+        (True, False), (False, True),
+    ]  # fmt: skip
+    printed = call("predict", run, "-", "--format", "csv", stdin=b"GIF89a").stdout
+    assert printed.splitlines()[1].startswith("-,,,")
+
+
+def test_an_image_from_stdin_has_the_limits_of_a_file(run):
+    outcome = call("predict", run, "-", "--max-bytes", 1000, "--json", stdin=b"x" * 100_000)
+    assert outcome.exit_code == 1
+    (entry,) = json.loads(outcome.stdout)
+    assert entry["skipped"].startswith("too large: ")
+    assert entry["skipped"].endswith("more than the limit of 1,000")
+
+
+def test_stdin_that_holds_no_image_is_said_with_what_to_type(run, tmp_path):
+    outcome = call("predict", run, "-")
+    assert outcome.exit_code == 1
+    assert outcome.stdout == ""
+    assert outcome.stderr == (
+        "Error: Expected the bytes of an image file on stdin. Received: nothing. Give it one: "
+        "`cat a.jpg | python cli.py predict RUN -`\n"
+    )
+    for arguments, said in (
+        (("-", "a.jpg", "-"), "stdin holds one image. Expected - once. Received: 2 times"),
+        (("-", "--output", "sheet"), "Expected --output without -"),
+    ):
+        outcome = call("predict", run, *arguments, stdin=b"GIF89a")
+        assert outcome.exit_code == 2
+        assert said in outcome.stderr
+    assert not (tmp_path / "sheet").exists()
+
+
+def test_a_terminal_holds_no_image(run):
+    """It would wait for somebody to type one."""
+    ours, theirs = pty.openpty()
+    try:
+        done = subprocess.run(
+            [sys.executable, ROOT / "cli.py", "predict", run, "-"],
+            stdin=theirs,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert done.returncode == 1
+    assert "on stdin. Received: a terminal. Give it one: `cat a.jpg | " in done.stderr
 
 
 def test_a_run_is_known_by_its_name(run, tmp_path):

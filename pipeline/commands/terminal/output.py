@@ -26,7 +26,7 @@ from pipeline.commands.terminal.links import can_link, make_link
 from pipeline.commands.terminal.progress import progress_bar, progress_lines
 from pipeline.commands.terminal.words import say_in_commands
 from pipeline.errors import StorageError
-from pipeline.system.printable import AS_THEY_CAME, printable_lines, to_json
+from pipeline.system.printable import AS_THEY_CAME, printable_lines, to_json, without_nan
 
 _UNLIMITED = 100_000  # characters in a line of a pipe or file, where nothing must be broken
 _LEAST_TEXT = 8  # characters of a column of text
@@ -99,8 +99,8 @@ class Output:
         self.result(say_in_commands(text))
 
     def result_json(self, value: object) -> None:
-        """A result for scripts."""
-        self.result(to_json(value))
+        """A result for scripts: any reader of JSON takes it, and a number that is none is null."""
+        self.result(to_json(without_nan(value)))
 
     def print_table(self, table: Table) -> None:
         """In the width that there is, or as it is where its numbers have no room in that."""

@@ -1,10 +1,8 @@
-"""What a run predicts, as a table, CSV or JSON."""
+"""What a run predicts, as a table or CSV."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from pipeline.commands.terminal.tables import long_table
 from pipeline.system.printable import printable, visible
@@ -29,22 +27,16 @@ class Row:
 
 def list_best(predictions: "Sequence[Prediction]", class_names: list[str], top: int) -> list[Row]:
     """The `top` most probable classes of each image."""
-    rows = []
-    for prediction in predictions:
-        best = []
-        if prediction.probabilities is not None:
-            order = np.argsort(-prediction.probabilities, kind="stable")[:top]
-            best = [(class_names[i], float(prediction.probabilities[i])) for i in order]
-        rows.append(
-            Row(
-                str(prediction.path),
-                best,
-                prediction.reason,
-                prediction.answer,
-                prediction.no_answer,
-            )
+    return [
+        Row(
+            str(prediction.path),
+            prediction.list_best(class_names, top),
+            prediction.reason,
+            prediction.answer,
+            prediction.no_answer,
         )
-    return rows
+        for prediction in predictions
+    ]
 
 
 def predictions_lines(rows: list[Row], width: int, *, promises: bool = False) -> Iterator[str]:
@@ -76,17 +68,3 @@ def predictions_csv(rows: list[Row], top: int, *, promises: bool = False) -> Ite
         cells = [cell for name, p in row.best for cell in (name, f"{p:.6f}")]
         answer = [row.answer or "", row.no_answer or ""] if promises else []
         yield [row.path, *answer, *(cells or [""] * len(columns)), row.reason or ""]
-
-
-def predictions_json(rows: list[Row], *, promises: bool = False) -> list[dict[str, Any]]:
-    """An object for each image; of a run that makes a promise, `answer` or `no_answer`, too."""
-    return [
-        {
-            "path": row.path,
-            **({"answer": row.answer, "no_answer": row.no_answer} if promises else {}),
-            "classes": [{"name": n, "probability": p} for n, p in row.best],
-        }
-        if row.reason is None
-        else {"path": row.path, "skipped": row.reason}
-        for row in rows
-    ]

@@ -38,6 +38,7 @@ def describe_fit(result: "FitResult") -> dict[str, Any]:
         "mistakes": result.mistakes.to_dict(),
         **({} if result.folds is None else {"folds": asdict(result.folds)}),
         **({} if result.promise is None else {"promise": asdict(result.promise)}),
+        **({} if result.mlflow is None else {"mlflow": asdict(result.mlflow)}),
     }
 
 

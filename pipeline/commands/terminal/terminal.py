@@ -9,23 +9,21 @@ import numpy as np
 
 from pipeline.commands.terminal.audit_lines import describe_audit, list_findings
 from pipeline.commands.terminal.class_chart import draw_class_chart
+from pipeline.commands.terminal.data_output import DataOutput
+from pipeline.commands.terminal.export_lines import describe_export
 from pipeline.commands.terminal.inventory import Inventory
 from pipeline.commands.terminal.predictions import (
     list_best,
     predictions_csv,
-    predictions_json,
     predictions_lines,
 )
-from pipeline.commands.terminal.progress import describe_rate
 from pipeline.commands.terminal.run_lists import run_tables
 from pipeline.commands.terminal.score_output import ScoreOutput
 from pipeline.commands.terminal.sentences import (
-    count_given_splits,
     describe_choice,
     describe_finetuning,
     describe_fit,
     describe_folds,
-    describe_skipped,
 )
 from pipeline.commands.terminal.sweep_table import (
     describe_best,
@@ -35,7 +33,6 @@ from pipeline.commands.terminal.sweep_table import (
 )
 from pipeline.commands.terminal.tables import (
     MOST_ROWS,
-    describe_size,
     make_table,
 )
 from pipeline.images.splits import SPLITS
@@ -49,53 +46,20 @@ from pipeline.system.printable import count, printable
 
 if TYPE_CHECKING:
     from pipeline.classifier.evaluation.evaluation import Evaluation
+    from pipeline.classifier.export.export import Exported
     from pipeline.classifier.prediction import Prediction
-    from pipeline.features.summary import ExtractSummary
     from pipeline.finetuning.finetune import FinetuneResult
     from pipeline.heads.few_images.shots import Shots
     from pipeline.heads.few_images.suggest import Suggestion
     from pipeline.heads.fit_head import FitResult
     from pipeline.heads.sweep.sweep_heads import Sweep
-    from pipeline.images.dataset import Dataset
     from pipeline.report.report import Report
     from pipeline.report.write_audit import AuditResult
     from pipeline.runs.compare import RunComparison
 
 
-class Terminal(ScoreOutput, Inventory):
+class Terminal(DataOutput, ScoreOutput, Inventory):
     """What each command shows of what it made."""
-
-    def show_dataset(self, dataset: "Dataset") -> None:
-        """Images per class and split, and what was left out."""
-        n_images, n_classes = count(len(dataset), "image"), count(len(dataset.class_names), "class")
-        self.say(f"{printable(str(dataset.source))}: {n_images}, {n_classes}")
-        if not self.is_quiet and dataset.class_names:
-            counts, columns = count_given_splits(dataset)
-            self.show_talk(draw_class_chart(dataset.class_names, counts, columns))
-        for note in dataset.notes:
-            self.say(note)
-
-    def show_extraction(self, summary: "ExtractSummary") -> None:
-        """What an extraction did."""
-        counts = {
-            "kept": summary.kept,
-            "from an interrupted run": summary.resumed,
-            "reused": summary.reused,
-            "computed": summary.computed,
-            "equal to another image": summary.copies,
-            "skipped": len(summary.skipped),
-            "removed": summary.removed,
-        }
-        words = ", ".join(f"{count:,} {word}" for word, count in counts.items() if count)
-        self.say(f"{count(summary.n_images, 'image')}: {words}")
-        for line in describe_skipped(summary.skipped, n_shown=3):
-            self.say(f"  {line}")
-        if summary.computed:
-            rate = describe_rate(summary.computed, summary.compute_seconds)
-            speed = f"{rate} images/s, " if rate else ""
-            self.say(f"{speed}{summary.seconds:.1f} s in all")
-        state = "is up to date" if summary.is_unchanged else "written"
-        self.say(f"Feature file {state}, {describe_size(summary.bytes)}:")
 
     def show_epoch(self, record: dict[str, float]) -> None:
         """One line per epoch."""
@@ -133,6 +97,8 @@ class Terminal(ScoreOutput, Inventory):
             self.show_talk(draw_class_chart(result.class_names, counts, columns))
         for note in result.notes:
             self.say(note)
+        if result.mlflow is not None:
+            self.say(result.mlflow.describe())
         if as_json:
             self.result_json(describe_fit(result))
             return
@@ -159,6 +125,8 @@ class Terminal(ScoreOutput, Inventory):
     def show_finetuning(self, result: "FinetuneResult", *, as_json: bool) -> None:
         """Frozen against fine-tuned, in a table and in words."""
         found = result.assessment
+        if result.mlflow is not None:
+            self.say(result.mlflow.describe())
         if as_json:
             self.result_json(
                 {
@@ -177,6 +145,7 @@ class Terminal(ScoreOutput, Inventory):
                     "seconds": result.seconds,
                     "frozen": {name: m.to_dict() for name, m in found.frozen.items()},
                     "finetuned": {name: m.to_dict() for name, m in found.finetuned.items()},
+                    **({} if result.mlflow is None else {"mlflow": asdict(result.mlflow)}),
                 }
             )
             return
@@ -247,7 +216,11 @@ class Terminal(ScoreOutput, Inventory):
             text = format_csv(predictions_csv(rows, columns, promises=promises))
             self.result(text.rstrip("\n"))
         elif form == "json":
-            self.result_json(predictions_json(rows, promises=promises))
+            from pipeline.classifier.prediction import prediction_to_json
+
+            self.result_json(
+                [prediction_to_json(p, class_names, top, promises=promises) for p in predictions]
+            )
         else:
             for line in predictions_lines(rows, self.width, promises=promises):
                 self.result(line)
@@ -301,6 +274,15 @@ class Terminal(ScoreOutput, Inventory):
         for comparison in report.contents.comparisons:
             self.say(" ".join(comparison.sentences))
         self.result(str(report.path))
+
+    def show_export(self, exported: "Exported", *, as_json: bool) -> None:
+        """Each model and how it was proven, and where they lie."""
+        if as_json:
+            self.result_json(exported.to_dict())
+            return
+        for line in describe_export(exported):
+            self.say(line)
+        self.result(str(exported.folder))
 
     def show_suggestion(self, suggestion: "Suggestion", *, as_json: bool) -> None:
         """The images to label next, a path in each line, and where the page lies."""

@@ -3,13 +3,13 @@
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pipeline.errors import ParameterError
+from pipeline.errors import ParameterError, TrackingError
 from pipeline.heads.class_weights import weigh_classes
 from pipeline.heads.fit_head import FitResult, fit_and_write
 from pipeline.heads.fit_options import FitOptions, check_fit_options, sort_options
@@ -29,6 +29,7 @@ from pipeline.heads.sweep.work import Work
 from pipeline.images.splits import TRAIN, VAL
 from pipeline.runs.run_folder import claim_output
 from pipeline.runs.selection_bias import SelectionBias, measure_selection_bias
+from pipeline.runs.tracking.log import log_result, require_tracking
 from pipeline.system.memory import SCIPY_BYTES, require_memory
 from pipeline.system.paths import as_path
 from pipeline.system.progress import OnProgress
@@ -81,6 +82,7 @@ def sweep_heads(
     memory: int | str | None = None,
     output: str | Path | None = None,
     force: bool = False,
+    mlflow: str | None = None,
     on_progress: OnProgress = lambda stage, done, total: None,
     on_note: Callable[[str], None] = lambda text: None,
     **options: Any,
@@ -102,6 +104,7 @@ def sweep_heads(
         memory: as of `fit_head`; the processes share it.
         output: the run's folder, None for `runs/DATA-BACKBONE-sweep-NUMBER`.
         force: overwrite what is there.
+        mlflow: address of the MLflow server to which the run is logged once it is written.
         on_progress: called with a stage, the number done and the number to do.
         on_note: called with a sentence whenever there is a new best.
         options: as of `fit_head`, but `folds`; those of heads may be lists, and count in place of
@@ -116,7 +119,8 @@ def sweep_heads(
         DatasetError: several files do not hold the same images, or these have fewer than two
             classes.
         ClusterError: no scheduler answers, no worker is left, or one has another Frostline.
-        FeatureFileError, SplitError, PromiseError, RunError, LockedError: as of `fit_head`.
+        FeatureFileError, SplitError, PromiseError, RunError, LockedError, MissingExtraError,
+        TrackingError: as of `fit_head`.
     """
     started = time.perf_counter()
     several = [features] if isinstance(features, str | os.PathLike) else features
@@ -125,6 +129,8 @@ def sweep_heads(
     settings = list_settings(grid, heads, of_heads)
     checked = _check(settings, shared, jobs, scheduler)
     target = None if output is None else as_path(output, "output")
+    if mlflow is not None:
+        require_tracking(mlflow)
     with claim_output(target, force=force):
         require_memory(SCIPY_BYTES, "Fitting heads")
         files, divided = describe_files(paths, checked, shared)
@@ -155,7 +161,16 @@ def sweep_heads(
                 selection=selection,
             )
     seconds = time.perf_counter() - started
-    return Sweep(tried, bias, winner, files, len(read_back), notes, seconds)
+    sweep = Sweep(tried, bias, winner, files, len(read_back), notes, seconds)
+    return sweep if mlflow is None else _log_winner(sweep, mlflow, on_progress)
+
+
+def _log_winner(sweep: Sweep, uri: str, on_progress: OnProgress) -> Sweep:
+    try:
+        return replace(sweep, winner=log_result(sweep.winner, uri, on_progress))
+    except TrackingError as error:
+        error.result = sweep
+        raise
 
 
 def _check(

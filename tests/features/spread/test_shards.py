@@ -351,7 +351,7 @@ def test_merging_is_one_task_and_needs_files():
         (("a.h5", "b.h5"), "Expected one PATH, or --merge. Received: 2 of them"),
         (("a.h5", "--output", "b.h5"), "--output needs --merge"),
         (("a.h5", "b.h5", "--merge", "--verify"), "--merge is done by itself"),
-        (("a.h5", "--merge", "--json"), "--merge is done by itself"),
+        (("a.h5", "--merge", "--to-parquet", "a.parquet"), "--merge is done by itself"),
         (("--to-parquet", "a.parquet"), "--to-parquet needs the PATH of a feature file"),
         (("a.h5", "--force"), "--force needs --to-parquet"),
     ):

@@ -1,0 +1,1 @@
+"""What an export can be: a module and a line in the registry for each."""

@@ -1,0 +1,65 @@
+"""The seam between an export and the formats: what each can do, and the function that writes it."""
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from pipeline.classifier.export.whole_network import WholeNetwork
+
+
+class CannotExportError(Exception):
+    """The format lacks something that this model needs, or takes no such precision."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a model is written.
+
+    Args:
+        precision: `float32`, `float16` or `bfloat16`.
+        calibration: training images to quantize with, uint8 `(n, height, width, 3)`; None = no
+            int8 is wanted.
+        metadata: for inside the file, by key: `class_names` (JSON), `card` and the like.
+    """
+
+    precision: str
+    calibration: np.ndarray | None
+    metadata: dict[str, str]
+
+
+# Writes the file or folder; gives sentences for people.
+WriteModel = Callable[["WholeNetwork", Path, Settings], list[str]]
+
+
+@dataclass(frozen=True)
+class Format:
+    """One thing that a model can be exported as.
+
+    Args:
+        name: for people to ask for.
+        file: name of the file or folder in the export.
+        write_at: `module:function`, a `WriteModel`; imported when it is asked for.
+        precisions: that it takes.
+        takes_int8: whether it can be quantized.
+        packages: that have to be there to write it, and to prove it, as Python imports them.
+        extra: of `setup.cfg` that brings them; empty where they are always there.
+    """
+
+    name: str
+    file: str
+    write_at: str
+    precisions: tuple[str, ...]
+    packages: tuple[str, ...]
+    extra: str
+    takes_int8: bool = False
+
+    def import_write(self) -> WriteModel:
+        """The function that writes it."""
+        module, _, name = self.write_at.partition(":")
+        write: WriteModel = getattr(importlib.import_module(module), name)
+        return write

@@ -1,0 +1,1 @@
+"""Runs where teams keep theirs: MLflow."""
