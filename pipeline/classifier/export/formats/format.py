@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 if TYPE_CHECKING:
+    import numpy as np
+
     from pipeline.classifier.export.whole_network import WholeNetwork
 
 
@@ -28,7 +28,7 @@ class Settings:
     """
 
     precision: str
-    calibration: np.ndarray | None
+    calibration: "np.ndarray | None"
     metadata: dict[str, str]
 
 

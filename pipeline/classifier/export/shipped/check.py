@@ -151,6 +151,7 @@ SUFFIXES = {
 HERE = Path(__file__).resolve().parent
 TOLERANCE = 1e-4  # of a probability, where an export does not say it
 N_SEARCH = 6  # references that a reason is looked for with
+_MOST_OF_AN_APP = 0.05  # where pictures are decoded and resized by another program
 _LEAST_ALIKE = 0.9  # share of equal classes from which on few bits are a reason
 _MEAN = np.array([0.485, 0.456, 0.406], np.float32)  # of ImageNet's images, as torchvision has them
 _DEVIATION = np.array([0.229, 0.224, 0.225], np.float32)
@@ -342,14 +343,15 @@ def compare_names(here: list[str], expected: list[str], n_shown: int = 10) -> st
 
 
 def explain_by_mistakes(received: np.ndarray, export: Export, tolerance: float) -> Fit | None:
-    """The known mistake after which the run itself says what was received."""
+    """The known mistake after which the run itself says what was received, or nearly."""
+    fits = []
     for name, expected in export.mistakes.items():
         fit = explain_scores(received[export.rows], expected, export.class_names, tolerance)
         if fit is not None:
             words = f"This is what the run says of pixels {name}."
             advice = "Something in the model or before it does that, and should not."
-            return Fit(fit.difference, [words, *fit.words, advice])
-    return None
+            fits.append(Fit(fit.difference, [words, *fit.words, advice]))
+    return min(fits, default=None)
 
 
 def list_forms(pixels: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
@@ -421,7 +423,8 @@ def judge(
     said += f" (allowed: {tolerance:g})"
     if difference <= tolerance:
         return True, said, []
-    loose = min(max(tolerance, 1e-3), difference / 5)  # what a reason may leave unexplained
+    most = max(tolerance, 1e-3) if run is not None else _MOST_OF_AN_APP
+    loose = min(most, difference / 5)  # what a reason may leave unexplained
     fit = explain_scores(received, expected, export.class_names, loose)
     if fit is None and run is not None:
         fit = explain_by_forms(run, export, loose)
