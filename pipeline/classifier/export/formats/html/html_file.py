@@ -119,7 +119,7 @@ def _make_model(network: WholeNetwork, settings: Settings) -> bytes:
     """The ONNX file; float16 is of its weights alone."""
     with tempfile.TemporaryDirectory(prefix="frostline-export-") as folder:
         path = Path(folder, "model.onnx")
-        write_onnx(network, path, replace(settings, precision="float32", calibration=None))
+        write_onnx(network, path, replace(settings, precision="float32"))
         model = onnx.load(path)
     narrow(model, loses_digits=settings.precision == "float16")
     made: bytes = model.SerializeToString()
