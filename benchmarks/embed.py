@@ -210,8 +210,13 @@ def start(peer: str, arguments: list[str]) -> subprocess.Popen | None:
     return None
 
 
-def save_weights_of_order_one(backbone: str, folder: Path) -> str:
-    """Random weights whose features are of order 1: BatchNorm statistics of one noisy batch."""
+def save_weights(backbone: str, kind: str, folder: Path) -> str:
+    """Random weights in a file, and the model itself for PyTorch.
+
+    Args:
+        kind: `keras` for those that Keras draws, with which features may be next to nothing, and
+            `order-one` for such as give features of order 1: BatchNorm statistics of a noisy batch.
+    """
     import keras
 
     from pipeline.backbones.build import build_embedding_model
@@ -219,12 +224,13 @@ def save_weights_of_order_one(backbone: str, folder: Path) -> str:
 
     model = build_embedding_model(*make_recipe(backbone, "random"))
     inner = model.get_layer("backbone")
-    for layer in inner.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.momentum = 0.0
-    pixels = np.random.default_rng(1).integers(0, 256, (16, *model.input_shape[1:]))
-    inner(model.get_layer("preprocessing")(pixels.astype(np.float32)), training=True)
-    path = folder / "order-one.weights.h5"
+    if kind == "order-one":
+        for layer in inner.layers:
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.momentum = 0.0
+        pixels = np.random.default_rng(1).integers(0, 256, (16, *model.input_shape[1:]))
+        inner(model.get_layer("preprocessing")(pixels.astype(np.float32)), training=True)
+    path = folder / f"{kind}.weights.h5"
     inner.save_weights(path)
     model.save(folder / NETWORK)
     return str(path)
@@ -237,7 +243,7 @@ def measure(backbone: str, arguments) -> dict:
     size = get_backbone(backbone).image_size
     with tempfile.TemporaryDirectory(prefix="frostline-embed-") as name:
         folder = Path(name)
-        weights = save_weights_of_order_one(backbone, folder)
+        weights = save_weights(backbone, arguments.weights, folder)
         pixels = np.random.default_rng(0).integers(0, 256, (arguments.images, size, size, 3))
         np.save(folder / "pixels.npy", pixels.astype(np.uint8))
         processes, features = {}, {}
@@ -286,6 +292,7 @@ def main() -> None:
     parser = make_parser(__doc__)
     parser.add_argument("--work", nargs=5, help=argparse.SUPPRESS)
     parser.add_argument("--networks", nargs="+", default=["efficientnetb0"])
+    parser.add_argument("--weights", choices=("order-one", "keras"), default="order-one")
     parser.add_argument("--images", type=int, help="[default: 128; short: 64]")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--peers", nargs="*", default=list(PEERS), choices=list(PEERS))
@@ -296,6 +303,7 @@ def main() -> None:
         return
     machine = describe_machine(PACKAGES)
     print(f"images/s, {arguments.images} images, medians of {arguments.rounds} rounds")
+    print(f"random weights: {arguments.weights}")
     print_machine(machine)
     rows = []
     for network in arguments.networks:

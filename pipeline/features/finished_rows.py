@@ -16,7 +16,7 @@ import numpy as np
 from pipeline.errors import FeatureFileError
 from pipeline.features.feature_file import Contents, FeatureFile
 from pipeline.features.part_file import RowIdentity, read_part, write_part
-from pipeline.features.row_keys import RowKeys
+from pipeline.features.row_keys import RowKeys, as_texts
 from pipeline.features.spread.shard_number import are_other_shards
 from pipeline.images.augmentation.views import Views
 from pipeline.recipe import EngineRecord, Recipe
@@ -29,7 +29,6 @@ PART_BYTES = 64_000_000
 PART_SECONDS = 10.0
 BLOCK_ROWS = 1024
 _MOST_IN_A_DICT = 50_000  # rows; it takes some 200 bytes each, and finds one ten times as fast
-_NO_ROW = "a digest has no finished row"
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ class FinishedRows:
         self.sources = sources
         # Sorted arrays: a dict of a million digests would take hundreds of megabytes.
         every = np.concatenate([np.zeros((0, 32), np.uint8), *(one.digests for one in sources)])
-        self._keys, firsts = np.unique(_as_keys(every), return_index=True)
+        self._keys, firsts = np.unique(as_texts(every), return_index=True)
         starts = np.cumsum([0, *(len(source.digests) for source in sources)])
         self._numbers = (np.searchsorted(starts, firsts, side="right") - 1).astype(np.int32)
         self._rows = firsts - starts[self._numbers]
@@ -72,22 +71,20 @@ class FinishedRows:
         place = np.searchsorted(self._keys, key)[0]
         return bool(place < len(self._keys) and self._keys[place] == key[0])
 
-    def source_of(self, digest: bytes) -> RowSource:
-        """Where the row of a digest lies.
+    def have(self, digests: np.ndarray) -> np.ndarray:
+        """Which digests, uint8 (n, 32), have a row, bool (n,)."""
+        return self.find_sources(digests) >= 0
 
-        Raises:
-            KeyError: there is none.
+    def find_sources(self, digests: np.ndarray) -> np.ndarray:
+        """Numbers of the sources in which the rows of digests, uint8 (n, 32), lie: int32 (n,),
+        -1 where there is none.
         """
-        if self._place_of is None:
-            place = self._find(np.frombuffer(digest, "S32"))[0]
-        elif digest in self._place_of:
-            place = self._place_of[digest]
-        else:
-            raise KeyError(_NO_ROW)
-        return self.sources[self._numbers[place]]
-
-    def kind_of(self, digest: bytes) -> str:
-        return self.source_of(digest).kind
+        if not len(self._keys):
+            return np.full(len(digests), -1, np.int32)
+        keys = as_texts(digests)
+        places = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
+        is_there = self._keys[places] == keys
+        return np.where(is_there, self._numbers[places], -1).astype(np.int32)
 
     def count_features(self) -> int:
         """Columns of the rows."""
@@ -99,13 +96,13 @@ class FinishedRows:
         """Features in the order of `digests`, (at most `block_rows`, n_features) each."""
         for start in range(0, len(digests), block_rows):
             block_digests = digests[start : start + block_rows]
-            places = self._find(_as_keys(block_digests))
+            places = self._find(as_texts(block_digests))
             yield self._read(self._numbers[places], self._rows[places])
 
     def _find(self, keys: np.ndarray) -> np.ndarray:
         places = np.searchsorted(self._keys, keys)
         if len(keys) and (places.max() == len(self._keys) or (self._keys[places] != keys).any()):
-            raise KeyError(_NO_ROW)
+            raise KeyError("a digest has no finished row")
         return places
 
     def _read(self, numbers: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -118,11 +115,6 @@ class FinishedRows:
                 parts.append(read(rows[is_here]))
             order.append(is_here)
         return np.concatenate(parts)[np.argsort(np.concatenate(order))]
-
-
-def _as_keys(digests: np.ndarray) -> np.ndarray:
-    """Digests, uint8 (n, 32), as texts of 32 bytes, which sort and compare as a whole."""
-    return np.ascontiguousarray(digests).view("S32")[:, 0]
 
 
 @dataclass

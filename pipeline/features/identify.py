@@ -33,6 +33,8 @@ class Identity:
 
     def skip(self, failures: dict[bytes, str]) -> None:
         """Skips all images with these digests, for these reasons."""
+        if not failures:
+            return
         for row, digest in enumerate(self.digests):
             reason = failures.get(digest.tobytes())
             if reason is not None:
@@ -56,8 +58,9 @@ class Identity:
             finished: all rows that there are.
             keys: what the rows of an image are known by.
         """
-        for row, digest in enumerate(self.digests):
-            if row not in self.reasons and keys.find_missing(digest.tobytes(), finished):
+        is_whole = keys.find_present(self.digests, finished).all(axis=1)
+        for row in np.flatnonzero(~is_whole).tolist():
+            if row not in self.reasons:
                 self._forget(row, "it changed while it was being read; run extract again")
 
     def _forget(self, row: int, reason: str) -> None:

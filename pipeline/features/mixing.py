@@ -67,19 +67,24 @@ def find_origins(finished: FinishedRows, digests: np.ndarray, old: Contents | No
     rows_of: dict[tuple[EngineRecord, ...], list[int]] = {}
     if old is not None:
         rows_of[tuple(old.engines)] = []
-    for row, digest in enumerate(digests):
-        key = digest.tobytes()
-        if key in finished:
-            rows_of.setdefault(finished.source_of(key).engines, []).append(row)
+    sources = finished.find_sources(digests)
+    for number in np.unique(sources[sources >= 0]).tolist():
+        rows = np.flatnonzero(sources == number).tolist()
+        rows_of.setdefault(finished.sources[number].engines, []).extend(rows)
     alike: dict[tuple[EngineRecord, ...], list[int]] = {}
     for engines, rows in rows_of.items():
         alike.setdefault(_without_batch_sizes(engines), []).extend(rows)
-    return [Origin(engines, rows) for engines, rows in alike.items()]
+    return [Origin(engines, sorted(rows)) for engines, rows in alike.items()]
 
 
-def list_engines(finished: FinishedRows, digests: Iterable[np.ndarray]) -> list[EngineRecord]:
-    """The engines that computed the rows of these images, in the order of the sources."""
-    used = {finished.source_of(digest.tobytes()).engines for digest in digests}
+def list_engines(finished: FinishedRows, digests: np.ndarray) -> list[EngineRecord]:
+    """The engines that computed the rows of these images, in the order of the sources.
+
+    Args:
+        digests: uint8 (n_images, 32); all of them have rows.
+    """
+    numbers = np.unique(finished.find_sources(digests)).tolist()
+    used = {finished.sources[number].engines for number in numbers}
     return list(
         dict.fromkeys(
             engine

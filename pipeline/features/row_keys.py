@@ -8,11 +8,25 @@ import numpy as np
 
 from pipeline.images.augmentation.views import Views
 
+_BLOCK_IMAGES = 4096  # whose keys are held at once
+
 
 class KnownKeys(Protocol):
     """Keys that have a row: `FinishedRows`, say."""
 
-    def __contains__(self, key: bytes, /) -> bool: ...
+    def have(self, keys: np.ndarray) -> np.ndarray:
+        """Which of them, bool (n_keys,); the keys are uint8 (n_keys, 32)."""
+        ...
+
+
+def as_texts(digests: np.ndarray) -> np.ndarray:
+    """Digests, uint8 (n, 32), as texts of 32 bytes, which sort and compare as a whole."""
+    return np.ascontiguousarray(digests).view("S32")[:, 0]
+
+
+def unique_digests(digests: np.ndarray) -> np.ndarray:
+    """The different ones, uint8 (n_different, 32), sorted."""
+    return np.unique(as_texts(digests)).view(np.uint8).reshape(-1, 32)
 
 
 @dataclass(frozen=True)
@@ -59,13 +73,20 @@ class RowKeys:
         """Of all views of images, view 0 of all first: uint8 (n_images * n_views, 32)."""
         return np.concatenate([digests, self.of_views(digests)])
 
-    def find_missing(self, digest: bytes, finished: KnownKeys) -> list[int]:
-        """The numbers of an image's views that have no row."""
-        return [
-            view
-            for view, key in zip(self.numbers, self.of(digest), strict=True)
-            if key not in finished
-        ]
+    def find_present(self, digests: np.ndarray, finished: KnownKeys) -> np.ndarray:
+        """Which views of images have a row, bool (n_images, n_views).
+
+        Args:
+            digests: uint8 (n_images, 32).
+            finished: keys that have a row.
+        """
+        is_present = np.zeros((len(digests), len(self.numbers)), bool)
+        for start in range(0, len(digests), _BLOCK_IMAGES):
+            block = digests[start : start + _BLOCK_IMAGES]
+            found = is_present[start : start + len(block)]
+            found[:, 0] = finished.have(block)
+            found[:, 1:] = finished.have(self.of_views(block)).reshape(len(block), -1)
+        return is_present
 
     def find_all_missing(
         self, digests: np.ndarray, skipped: Container[int], finished: KnownKeys
@@ -83,13 +104,10 @@ class RowKeys:
         """
         seen: set[bytes] = set()
         missing: list[int] = []
-        numbers: set[int] = set()
-        for row, digest in enumerate(digests):
-            key = digest.tobytes()
-            if row in skipped or key in seen:
-                continue
-            if lacking := self.find_missing(key, finished):
+        is_present = self.find_present(digests, finished)
+        for row in np.flatnonzero(~is_present.all(axis=1)).tolist():
+            key = digests[row].tobytes()
+            if row not in skipped and key not in seen:
                 seen.add(key)
                 missing.append(row)
-                numbers.update(lacking)
-        return missing, sorted(numbers)
+        return missing, np.flatnonzero(~is_present[missing].all(axis=0)).tolist()

@@ -1,12 +1,13 @@
 """What an extraction did: numbers of images, and the list of those that were skipped."""
 
-from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from pipeline.features.feature_file import Contents
 from pipeline.features.finished_rows import FinishedRows
-from pipeline.features.row_keys import RowKeys
+from pipeline.features.row_keys import RowKeys, unique_digests
 from pipeline.system.csv_files import write_csv
 
 _KINDS = ("kept", "reused", "resumed", "computed")  # of rows, by what they cost
@@ -43,20 +44,19 @@ def count_images(
         contents: of the new file.
         old: of the file before, if there was one.
     """
-    unique = {digest.tobytes() for digest in contents.images.digests}
-    keys = RowKeys(contents.views)
-    counts = Counter(
-        max(map(finished.kind_of, keys.of(digest)), key=_KINDS.index) for digest in unique
-    )
-    summary.kept = counts["kept"]
-    summary.resumed = counts["resumed"]
-    summary.reused = counts["reused"]
-    summary.computed = counts["computed"]
-    summary.copies = len(contents.images) - len(unique)
+    unique = unique_digests(contents.images.digests)
+    ranks = np.array([_KINDS.index(source.kind) for source in finished.sources])
+    of_keys = ranks[finished.find_sources(RowKeys(contents.views).of_all(unique))]
+    n_images = len(unique)
+    of_views = of_keys[n_images:].reshape(n_images, -1)  # image by image, and view 0 before all
+    costliest = np.column_stack([of_keys[:n_images], of_views]).max(axis=1)
+    counts = np.bincount(costliest, minlength=len(_KINDS)).tolist()
+    summary.kept, summary.reused, summary.resumed, summary.computed = counts
+    summary.copies = len(contents.images) - n_images
     summary.skipped = list(zip(contents.skipped.paths, contents.reasons, strict=True))
     if old is not None:
-        before = {digest.tobytes() for digest in old.images.digests}
-        summary.removed = len(before - unique)
+        every = unique_digests(np.concatenate([old.images.digests, unique]))
+        summary.removed = len(every) - n_images
 
 
 def write_skipped_csv(features_path: Path, skipped: list[tuple[str, str]]) -> Path:

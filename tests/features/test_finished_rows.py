@@ -40,12 +40,13 @@ def test_rows_are_found_as_in_a_dict(first, second, asked, most_in_a_dict):
             key = digest.tobytes()
             assert (key in finished) == (key in expected)
             if key in expected:
-                assert finished.kind_of(key) == f"kind of {expected[key][0]}"
+                (number,) = finished.find_sources(digest[None])
+                assert finished.sources[number].kind == f"kind of {expected[key][0]}"
+                assert finished.have(digest[None]).tolist() == [True]
                 list(finished.gather(digest[None]))
                 assert taken.pop() == expected[key]
             else:
-                with pytest.raises(KeyError):
-                    finished.source_of(key)
+                assert finished.have(digest[None]).tolist() == [False]
                 with pytest.raises(KeyError):
                     list(finished.gather(digest[None]))
 

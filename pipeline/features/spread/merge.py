@@ -139,8 +139,8 @@ def _list_sources(shards: ReadShards, target: Path, old: Contents | None) -> lis
 
 
 def _require_all_rows(identity: Identity, finished: FinishedRows, shards: ReadShards) -> None:
-    for row, digest in enumerate(identity.digests):
-        if row not in identity.reasons and digest.tobytes() not in finished:
+    for row in np.flatnonzero(~finished.have(identity.digests)).tolist():
+        if row not in identity.reasons:
             raise FeatureFileError(
                 f"No shard has features of {shards.seen.images.paths[row]}, and none says why. "
                 "Expected each image in one of them. Received: "

@@ -111,6 +111,43 @@ def test_where_a_batch_has_other_bits_than_an_image_alone_batches_are_padded(net
     assert np.array_equal(padded(PIXELS[[1, 0, 2]])[1], whole[0])
 
 
+def test_batches_take_the_way_that_is_faster_after_all_had_equally_many_turns():
+    """A clock that the ways set forward themselves: single images cost 3, a batch 2 seconds."""
+    now, calls = 0.0, []
+
+    def way(name, seconds):
+        def run(pixels):
+            nonlocal now
+            now += seconds
+            calls.append(name)
+            return pixels
+
+        return run
+
+    for first, second, winner in ((2.0, 3.0, "first"), (3.0, 2.0, "second"), (2.0, 2.0, "first")):
+        calls.clear()
+        run = openvino_cpu.FasterWay((way("first", first), way("second", second)), 2, lambda: now)
+        for _ in range(40):
+            assert run(PIXELS) is PIXELS
+        trials, rest = calls[:24], calls[24:]
+        assert trials == ["first", "first", "second", "second"] * 6
+        assert set(rest) == {winner}
+
+
+def test_whichever_way_batches_take_their_rows_have_the_same_bits(network):
+    """The trial, and after it both outcomes."""
+    pixels = np.random.default_rng(3).integers(0, 256, (4, 32, 32, 3), np.uint8)
+    engine = openvino_cpu.OpenVINOEngine(network, describe_cpu(), 2, 2)
+    expected = np.concatenate([engine(image[None]) for image in pixels])
+    batches = [pixels[:2], pixels[2:]]
+    found = list(map_batches(engine, batches * 15, 2))
+    assert isinstance(engine._run_batch, openvino_cpu.FasterWay)
+    for way in (0, 1):
+        engine._run_batch._fastest = way
+        found += map_batches(engine, batches * 2, 2)
+    assert np.array_equal(np.concatenate(found), np.tile(expected, (19, 1)))
+
+
 def test_what_would_be_faster_is_measured_and_said(network, monkeypatch):
     monkeypatch.setattr(openvino_cpu, "has_bfloat16", lambda core: True)
     engine = openvino_cpu.OpenVINOEngine(network, describe_cpu(), 1, 1)

@@ -51,5 +51,7 @@ def test_openvino_gives_what_keras_gives_and_equal_bits_at_any_place(name):
             assert np.abs(rows - expected).max() <= 1e-4 * greatest
         order = [6, 2, 2, 0, 5, 1, 3, 4, 6]
         assert np.array_equal(embed(pixels[order]), rows[order])
+        del embed
         other = open_embedder(Network(lambda: model, precision), "cpu", n_streams=3, batch_size=3)
         assert np.array_equal(other(pixels), rows)
+        del other

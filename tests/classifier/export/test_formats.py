@@ -115,7 +115,7 @@ def test_distance_is_that_of_the_run(promising, exported, noise):
 @pytest.mark.parametrize("name", ["onnx", "openvino", "litert"])
 def test_float16_halves_the_file_and_changes_little(name, network, noise, exported, tmp_path):
     form = FORMATS[name]
-    form.import_write()(network, tmp_path / form.file, Settings("float16", None, {}))
+    form.import_write()(network, tmp_path / form.file, Settings("float16", {}))
     n_bytes = sum(path.stat().st_size for path in tmp_path.iterdir())
     assert n_bytes < 0.62 * exported.contents.models[name].n_bytes
     outputs, _ = run_elsewhere(tmp_path / form.file, name, noise)
@@ -160,5 +160,5 @@ def test_layer_that_keras_lacks_is_named(tmp_path):
     model = keras.Model(inputs, layer(inputs))
     network = type("Network", (), {"model": model})
     with pytest.raises(CannotExportError, match="SinePositionEncoding"):
-        write_keras(network, tmp_path / "model.keras", Settings("float32", None, {}))
+        write_keras(network, tmp_path / "model.keras", Settings("float32", {}))
     assert not list(tmp_path.iterdir())
