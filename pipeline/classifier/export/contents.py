@@ -45,7 +45,7 @@ class Proof:
 
     Args:
         n_images: that both saw.
-        greatest_difference: of a probability.
+        greatest_difference: of a probability, or of the distance, where there is one.
         same_class: share of the images whose most probable class is the same.
         tolerance: what the difference may be.
         runtime: name and version.

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.classifier.export.beside.reference import answer
 from pipeline.classifier.export.beside.write_beside import LABELS_FILE, list_labels, write_beside
 from pipeline.classifier.export.contents import (
     FILE_NAME,
@@ -113,16 +114,17 @@ def export(
 
     Raises:
         ParameterError: no such format or precision.
-        ExportError: not one of the formats could be written and proven.
+        ExportError: not one of the formats could be written and proven, or what the run does is
+            nothing that one model can do.
         MissingExtraError: a format needs packages that are not installed.
         DatasetError, ParityError: the run's images are not there, or were changed.
-        RunError, HeadError, WeightsError: the model cannot be rebuilt, or the output exists.
+        RunError, WeightsError: the model cannot be rebuilt, or the output exists.
         LockedError: another process is writing the same export.
         StorageError: it cannot be written.
     """
     started = time.perf_counter()
     wanted = find_formats([formats] if isinstance(formats, str) else list(formats))
-    _require_precision(precision)
+    wanted, refused = _sort_out(wanted, precision)
     for form in wanted:
         _require_packages(form)
     opened = run if isinstance(run, Run) else open_run(as_path(run, "run"))
@@ -134,10 +136,9 @@ def export(
             from pipeline.classifier.export.whole_network import build_whole_network
         network = build_whole_network(opened, None if weights is None else str(weights))
         settings = Settings(precision, _describe_inside(opened))
-        expected = _predict(material.classifier, material.proving.pixels)
+        expected = answer(material.classifier, material.proving.pixels)
         with new_run(target, "", force=force, mark=_MARK) as (folder, final):
             models: dict[str, ExportedModel] = {}
-            refused: dict[str, str] = {}
             for place, form in enumerate(wanted):
                 on_progress("Exporting", place, len(wanted))
                 try:
@@ -149,7 +150,7 @@ def export(
                     refused[form.name] = str(error)
             on_progress("Exporting", len(wanted), len(wanted))
             if not models:
-                raise ExportError("\n".join(f"{name}: {why}" for name, why in refused.items()))
+                raise ExportError(_list_refused(refused))
             contents = Contents(
                 run=opened.name,
                 created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -165,12 +166,26 @@ def export(
     return Exported(final, contents, time.perf_counter() - started)
 
 
-def _require_precision(precision: str) -> None:
+def _sort_out(wanted: list[Format], precision: str) -> tuple[list[Format], dict[str, str]]:
+    """The formats that take a precision, and those that do not, each with the reason.
+
+    Raises:
+        ParameterError: no such precision.
+        ExportError: none of the formats takes it.
+    """
     if precision not in PRECISIONS:
         raise ParameterError(
             f"Expected `precision` to be one of {', '.join(PRECISIONS)}. Received: {precision}",
             "precision",
         )
+    refused = {
+        form.name: f"it is not written in {precision}; expected {', '.join(form.precisions)}"
+        for form in wanted
+        if precision not in form.precisions
+    }
+    if len(refused) == len(wanted):
+        raise ExportError(_list_refused(refused))
+    return [form for form in wanted if form.name not in refused], refused
 
 
 def _require_packages(form: Format) -> None:
@@ -212,22 +227,14 @@ def _gather(
     root = Path(run.manifest.data_root) if data is None else as_path(data, "data")
     predictions = read_predictions(run)
 
-    def read(splits: Sequence[int], n_most: int) -> ImagesOfExport:
-        rows = choose_rows(predictions, splits, n_most)
-        return read_rows(run, root, predictions, rows, run.recipe, on_progress)
-
+    rows = choose_rows(predictions, HELD_BACK, N_PROVING)
+    proving = read_rows(run, root, predictions, rows, run.recipe, on_progress)
+    shown = choose_rows(predictions, HELD_BACK, N_REFERENCE)  # the first of them
     return _Material(
         classifier=load_run(run, weights, device="cpu"),
-        proving=read(HELD_BACK, N_PROVING),
-        reference=read(HELD_BACK, N_REFERENCE),
+        proving=proving,
+        reference=proving.take(np.searchsorted(rows, shown)),
     )
-
-
-def _predict(classifier: Classifier, pixels: np.ndarray) -> np.ndarray:
-    """Probabilities, float32 `(n, n_classes)`, as `predict` gives them."""
-    n_backbones = len(classifier.run.manifest.backbones)
-    features = [classifier.embed(pixels, place) for place in range(n_backbones)]
-    return classifier.head.predict_proba(np.concatenate(features, axis=1))
 
 
 def _write_proven(
@@ -236,7 +243,7 @@ def _write_proven(
     folder: Path,
     settings: Settings,
     proving: ImagesOfExport,
-    expected: np.ndarray,
+    expected: dict[str, np.ndarray],
     run: Run,
 ) -> ExportedModel:
     """Writes a format's file and runs it elsewhere.
@@ -245,10 +252,6 @@ def _write_proven(
         CannotExportError: the format cannot hold this model.
         ExportError: it says something else than the run.
     """
-    if settings.precision not in form.precisions:
-        raise CannotExportError(
-            f"it is not written in {settings.precision}; expected {', '.join(form.precisions)}"
-        )
     path = folder / form.file
     with no_start_up_talk():
         write = form.import_write()
@@ -315,4 +318,8 @@ def require_nothing_refused(exported: Exported) -> None:
     """
     refused = exported.contents.refused
     if refused:
-        raise ExportError("\n".join(f"{name} was refused: {why}" for name, why in refused.items()))
+        raise ExportError(_list_refused(refused))
+
+
+def _list_refused(refused: dict[str, str]) -> str:
+    return "\n".join(f"{name} was refused: {why}" for name, why in refused.items())

@@ -40,6 +40,11 @@ class ImagesOfExport:
     def __len__(self) -> int:
         return len(self.paths)
 
+    def take(self, places: np.ndarray) -> "ImagesOfExport":
+        """Those at some places among them."""
+        paths = [self.paths[place] for place in places.tolist()]
+        return ImagesOfExport(paths, self.labels[places], self.pixels[places], self.split)
+
 
 def choose_rows(predictions: Predictions, splits: Sequence[int], n_most: int) -> np.ndarray:
     """Rows of the first of the splits that has images, of each class in turn, the same every time.

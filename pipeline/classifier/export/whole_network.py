@@ -13,6 +13,7 @@ from pipeline.backbones.keras_settings import keras_settings
 from pipeline.backbones.weights.resolve import resolve_recorded_weights
 from pipeline.classifier.build import load_finetuned_parts
 from pipeline.classifier.export.contents import DISTANCE, PROBABILITIES
+from pipeline.errors import ExportError, HeadError
 from pipeline.heads.head import Head
 from pipeline.heads.saved_head import load_head
 from pipeline.runs.promise.distance import N_NEAREST, Surroundings
@@ -84,7 +85,7 @@ def build_whole_network(run: Run, weights: str | None = None) -> WholeNetwork:
         weights: where the backbone's weights lie now, None for where they came from.
 
     Raises:
-        HeadError: the head is none that Keras has layers for.
+        ExportError: the head is none that Keras has layers for.
         RunError, WeightsError: the model cannot be rebuilt.
     """
     embeddings, head = _load_halves(run, weights)
@@ -92,7 +93,7 @@ def build_whole_network(run: Run, weights: str | None = None) -> WholeNetwork:
     pixels = keras.Input(shape, name="image")
     rows = [embedding(pixels) for embedding in embeddings]
     features = rows[0] if len(rows) == 1 else keras.layers.Concatenate(name="joined")(rows)
-    outputs = {PROBABILITIES: head.to_keras()(features)}
+    outputs = {PROBABILITIES: _to_layers(run, head)(features)}
     guard = load_guard(run)
     if guard is not None and guard.surroundings is not None:
         outputs[DISTANCE] = _measure_distance(features, guard.surroundings)
@@ -109,6 +110,17 @@ def _load_halves(run: Run, weights: str | None) -> tuple[list[keras.Model], Head
         found = resolve_recorded_weights(recipe, weights or used.weights_source)
         embeddings.append(build_embedding_model(recipe, found))
     return embeddings, load_head(run)
+
+
+def _to_layers(run: Run, head: Head) -> Any:
+    try:
+        return head.to_keras()
+    except HeadError as error:
+        raise ExportError(
+            f"This run's head cannot be exported: Keras has no layers for it. Expected a linear or "
+            f"a dense head. Received: {run.kind}, in {run.folder}\n"
+            "Fit one with `head='logreg'`, and export that run."
+        ) from error
 
 
 def _measure_distance(features: Any, surroundings: Surroundings) -> Any:

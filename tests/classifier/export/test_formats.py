@@ -1,5 +1,6 @@
 """Every format of one run that promises something, written once, and looked at with plain tools."""
 
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -130,6 +131,36 @@ def test_precision_that_a_format_lacks_is_refused_by_name(promising, tmp_path):
     )
     assert outcome.exit_code == 1
     assert "keras" in outcome.stderr and "float16" in outcome.stderr
+    assert not (tmp_path / "none").exists()
+
+
+def test_export_in_a_run_goes_with_the_run_when_it_is_fitted_anew(extracted, exported, tmp_path):
+    run = tmp_path / "again"
+    how = ("fit-head", extracted / "features.h5", "--output", run)
+    assert call(*how).exit_code == 0
+    shutil.copytree(exported.folder, run / "export")
+    assert "again" in call("runs", tmp_path).stdout
+    outcome = call(*how, "--force")
+    assert outcome.exit_code == 0, outcome.stderr
+    assert not (run / "export").exists()
+
+
+def test_head_without_layers_is_refused_in_words_of_an_export(extracted, tmp_path):
+    run = tmp_path / "neighbours"
+    outcome = call("fit-head", extracted / "features.h5", "--head", "neighbours", "--output", run)
+    assert outcome.exit_code == 0, outcome.stderr
+    outcome = call("export", run, "--format", "keras")
+    assert outcome.exit_code == 1
+    assert "Expected a linear or a dense head. Received: neighbours" in outcome.stderr
+    assert "fine-tune" not in outcome.stderr
+    assert not (run / "export").exists()
+
+
+def test_images_that_are_gone_are_asked_for_before_any_network_is_built(promising, tmp_path):
+    missing = tmp_path / "elsewhere"
+    missing.mkdir()
+    outcome = call("export", promising, "--data", missing, "--output", tmp_path / "none")
+    assert outcome.exit_code == 1 and "--data" in outcome.stderr
     assert not (tmp_path / "none").exists()
 
 

@@ -3,7 +3,7 @@
 import tempfile
 from pathlib import Path
 
-from pipeline.classifier.export.formats.format import Settings
+from pipeline.classifier.export.formats.format import CannotExportError, Settings
 from pipeline.classifier.export.whole_network import WholeNetwork
 from pipeline.system.openvino_runtime import openvino
 
@@ -23,7 +23,11 @@ def write_openvino(network: WholeNetwork, path: Path, settings: Settings) -> lis
     with tempfile.TemporaryDirectory(prefix="frostline-export-") as folder:
         frozen = Path(folder, "frozen.pb")
         frozen.write_bytes(graph.SerializeToString())
-        model = openvino.Core().read_model(frozen)
+        try:
+            model = openvino.Core().read_model(frozen)
+        except RuntimeError as error:  # all that OpenVINO raises, with a page of text
+            words = str(error).strip().splitlines()[-1]
+            raise CannotExportError(f"OpenVINO cannot convert it: {words}") from error
         model.input(0).get_tensor().set_names({"image"})
         for place, name in enumerate(sorted(network.output_names)):
             model.output(place).get_tensor().set_names({name})
