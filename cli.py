@@ -26,6 +26,7 @@ try:
         from pipeline.commands.predict import predict
         from pipeline.commands.report import report
         from pipeline.commands.runs import runs
+        from pipeline.commands.serve import serve
         from pipeline.commands.shared import Program
         from pipeline.commands.suggest import suggest
 except ModuleNotFoundError as error:
@@ -61,7 +62,7 @@ def main() -> None:
 
 
 for command in (
-    *(fetch, extract, fit_head, finetune, evaluate, predict, report, export),
+    *(fetch, extract, fit_head, finetune, evaluate, predict, report, export, serve),
     *(audit, suggest, runs, backbones, features),
 ):
     main.add_command(command)

@@ -33,6 +33,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test compares it with
     from pipeline.classifier.model import Classifier
     from pipeline.classifier.predict import predict
     from pipeline.classifier.prediction import Prediction
+    from pipeline.classifier.serving.serve import serve
     from pipeline.errors import (
         BackboneError,
         BackendError,
@@ -53,6 +54,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test compares it with
         ParityError,
         PromiseError,
         RunError,
+        ServiceError,
         SplitError,
         StorageError,
         TrackingError,
@@ -109,6 +111,7 @@ _PLACES = {
     "recompute": "pipeline.features.verify:recompute",
     "report": "pipeline.report.report:report",
     "sweep_heads": "pipeline.heads.sweep.sweep_heads:sweep_heads",
+    "serve": "pipeline.classifier.serving.serve:serve",
     "suggest": "pipeline.heads.few_images.suggest:suggest",
     "open_run": "pipeline.runs.run_folder:open_run",
     "to_parquet": "pipeline.features.parquet:to_parquet",
@@ -153,6 +156,7 @@ _PLACES = {
     "ParityError": "pipeline.errors:ParityError",
     "PromiseError": "pipeline.errors:PromiseError",
     "RunError": "pipeline.errors:RunError",
+    "ServiceError": "pipeline.errors:ServiceError",
     "SplitError": "pipeline.errors:SplitError",
     "StorageError": "pipeline.errors:StorageError",
     "TrackingError": "pipeline.errors:TrackingError",

@@ -32,6 +32,7 @@ PACKAGES = ("jax", "jaxlib", "tensorflow", "keras", "numpy", "h5py", "pillow")
 # In this order; seconds that each may take at most in the short form.
 PARTS = {
     "card": 60,
+    "opening": 120,
     "parity": 150,
     "bits": 120,
     "extract": 150,

@@ -96,6 +96,10 @@ class BackendError(FrostlineError):
     """Keras runs in this process on something else than TensorFlow."""
 
 
+class ServiceError(FrostlineError):
+    """A service cannot listen where it was asked to."""
+
+
 class MissingExtraError(FrostlineError):
     """An optional package is not installed; the message names the extra."""
 

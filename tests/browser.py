@@ -18,13 +18,13 @@ def find_chromium() -> str | None:
 
 
 @contextmanager
-def open_chromium() -> Iterator:
+def open_chromium(*switches: str) -> Iterator:
     """A headless Chromium of playwright's, for as many pages as are wanted."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=find_chromium(), args=["--no-sandbox", "--disable-gpu"]
+            executable_path=find_chromium(), args=["--no-sandbox", "--disable-gpu", *switches]
         )
         yield browser
         browser.close()

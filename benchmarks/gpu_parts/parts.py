@@ -7,6 +7,7 @@ from benchmarks.gpu_parts.bench import Bench, describe
 from benchmarks.gpu_parts.card import measure_card
 from benchmarks.gpu_parts.extractions import measure_extract, measure_kill
 from benchmarks.gpu_parts.memory import measure_memory
+from benchmarks.gpu_parts.opening import measure_opening
 from benchmarks.gpu_parts.predictions import measure_predict
 from benchmarks.gpu_parts.rates import measure_device, measure_rates
 from benchmarks.gpu_parts.rows import measure_bits, measure_parity
@@ -15,6 +16,7 @@ from pipeline.backbones.engines.opening import find_device
 
 MEASURES: dict[str, Callable[[Bench], None]] = {
     "card": measure_card,
+    "opening": measure_opening,
     "parity": measure_parity,
     "bits": measure_bits,
     "extract": measure_extract,

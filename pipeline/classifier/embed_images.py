@@ -42,20 +42,25 @@ def embed_images(
     """
     decoded: dict[tuple[Any, ...], _Decoded] = {}
     for recipe in recipes:
-        if _how_decoded(recipe) not in decoded:
-            decoded[_how_decoded(recipe)] = [
+        if describe_decoding(recipe) not in decoded:
+            decoded[describe_decoding(recipe)] = [
                 _read(image, recipe, limits, views) for image in images
             ]
     outcomes = [_agree(forms) for forms in zip(*decoded.values(), strict=True)]
     is_usable = [reason is None for _, reason in outcomes]
     parts = []
     for recipe, embed in zip(recipes, embedders, strict=True):
-        found = zip(decoded[_how_decoded(recipe)], is_usable, strict=True)
+        found = zip(decoded[describe_decoding(recipe)], is_usable, strict=True)
         pixels = [form for (_, form), usable in found if usable and not isinstance(form, str)]
         stacked = np.stack(pixels) if pixels else None
         # Sources where files are expected: they are only named there.
         parts.append(embed_decoded(cast(Any, images), outcomes, stacked, embed)[1])
     return outcomes, parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
+
+
+def describe_decoding(recipe: Recipe) -> tuple[Any, ...]:
+    """All of a recipe that decides pixels: recipes of which this is equal share them."""
+    return recipe.image_size, recipe.resize, recipe.background, recipe.truncated, recipe.depth
 
 
 def _read(
@@ -66,11 +71,6 @@ def _read(
     if views is None or isinstance(pixels, str):
         return digest, pixels
     return digest, make_views(pixels, name_image(digest, pixels), views, range(views.number))
-
-
-def _how_decoded(recipe: Recipe) -> tuple[Any, ...]:
-    """All of a recipe that decides pixels."""
-    return recipe.image_size, recipe.resize, recipe.background, recipe.truncated, recipe.depth
 
 
 def _agree(

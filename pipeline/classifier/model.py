@@ -106,6 +106,15 @@ class Classifier:
         found = list_images(images)
         return list(self._predict_each(found, limits, on_progress))
 
+    def predict_batch(self, batch: list[Source], limits: Limits) -> list[Prediction]:
+        """Classifies a few images at once, in the thread that calls this.
+
+        Args:
+            batch: one image or more.
+            limits: what an image may be at most.
+        """
+        return self._predict_batch(batch, self.open_engines(len(batch)), limits)
+
     def embed(self, pixels: np.ndarray, place: int = 0) -> np.ndarray:
         """Features, float32 (n, n_features), of RGB uint8 (n, height, width, 3) of the recipe's
         size.

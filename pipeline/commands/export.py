@@ -35,14 +35,6 @@ if TYPE_CHECKING:
     default="float32",
     help="Of the weights and the computation; less takes half the room and is proven less closely.",
 )
-@click.option(
-    "--int8", is_flag=True, help="Weights and computation in 8 bits, calibrated on training images."
-)
-@click.option(
-    "--accept-loss",
-    is_flag=True,
-    help="Keep 8 bits even where they cost more than one point of accuracy.",
-)
 @click.option("--data", type=EXISTING, help="Where the run's images are now, if they were moved.")
 @weights_option
 @option("--output", type=EXISTING, help="The folder to write.", default_words="export in RUN")

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +47,7 @@ from pipeline.runs.scored_images import identify_scored_images
 from pipeline.runs.scores import Metrics
 from pipeline.runs.significance import CHANGED_SIDES, write_changed_sides
 from pipeline.system.keras_on_tensorflow import keras
+from pipeline.system.versions import find_version
 
 SAVED_MODEL_TOLERANCE = 1e-5
 SAVED_MODEL_TOLERANCE_ON_GPU = 1e-3  # two copies may be given different kernels
@@ -144,7 +144,7 @@ def _describe(
         git_commit=find_git_commit(),
         engine=EngineRecord(
             name="tensorflow",
-            version=version("tensorflow"),
+            version=find_version("tensorflow"),
             device="gpu" if device.is_gpu else "cpu",
             device_name=device.description,
             precision="float32",

@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
@@ -36,10 +36,31 @@ def fill_page(
         styles: files of `templates/styles/` without their ending, in order.
         scripts: files of `templates/scripts/` likewise; all share one scope.
     """
-    style = "\n" + "".join(_read(f"styles/{name}.css") for name in styles)
-    script = '\n"use strict";\n' + "\n".join(_read(f"scripts/{name}.js") for name in scripts)
+    style = "".join(read_template(f"styles/{name}.css") for name in styles)
+    script = "\n".join(read_template(f"scripts/{name}.js") for name in scripts)
+    return render_page(read_template, template, contents, data, style, script)
+
+
+def render_page(
+    read: Callable[[str], str],
+    template: str,
+    contents: object,
+    data: Mapping[str, Any],
+    style: str,
+    script: str,
+    packed: Mapping[str, str] | None = None,
+) -> str:
+    """A page of any folder's template, HTML.
+
+    Args:
+        read: gives the text of a template of that folder by its name.
+        template, contents, data: as in `fill_page`.
+        style, script: all of both.
+        packed: trusted text by the name that the template has for it, put in as it is.
+    """
+    style, script = "\n" + style, '\n"use strict";\n' + script
     return (
-        _environment()
+        _environment(read)
         .get_template(template)
         .render(
             contents=contents,
@@ -48,6 +69,7 @@ def fill_page(
             script=Markup(script),
             script_hash=Markup(_hash_source(script)),
             data=Markup(_to_json(data)),
+            **{name: Markup(text) for name, text in (packed or {}).items()},
         )
     )
 
@@ -60,15 +82,15 @@ def fill_still_page(template: str, contents: object, styles: Sequence[str]) -> s
         contents: what the template writes out; all of it is escaped.
         styles: files of `templates/styles/` without their ending, in order.
     """
-    style = Markup("".join(_read(f"styles/{name}.css") for name in styles))
-    return _environment().get_template(template).render(contents=contents, style=style)
+    style = Markup("".join(read_template(f"styles/{name}.css") for name in styles))
+    return _environment(read_template).get_template(template).render(contents=contents, style=style)
 
 
 @functools.cache
-def _environment() -> jinja2.Environment:
+def _environment(read: Callable[[str], str]) -> jinja2.Environment:
     environment = jinja2.Environment(
         autoescape=True,
-        loader=jinja2.FunctionLoader(_read),
+        loader=jinja2.FunctionLoader(read),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -77,7 +99,8 @@ def _environment() -> jinja2.Environment:
     return environment
 
 
-def _read(name: str) -> str:
+def read_template(name: str) -> str:
+    """A file of `templates/`."""
     return files("pipeline.report").joinpath("templates", name).read_text("utf-8")
 
 

@@ -7,11 +7,14 @@ import pickle
 import subprocess
 import sys
 from dataclasses import replace
+from importlib.metadata import requires
+from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 from conftest import call, make_photos, save_image
+from packaging.requirements import Requirement
 
 from pipeline.backbones.frost_lines import find_frost_lines
 from pipeline.classifier.build import load_classifier
@@ -22,6 +25,7 @@ from pipeline.images.decoding.read_images import hash_image_file
 from pipeline.runs.predictions import read_predictions
 from pipeline.runs.run_folder import open_run
 
+ROOT = Path(__file__).resolve().parents[2]
 CHILD = """
 import json, sys
 from click.testing import CliRunner
@@ -74,6 +78,57 @@ def test_predict_and_evaluate(made, run):
     run_without_tensorflow(
         ["predict", made / run, photos / "red" / "000.png"], ["evaluate", made / run, photos]
     )
+
+
+# Packages that are not named are not there, as in an image that has docker/requirements-serve.txt.
+IN_AN_IMAGE = """
+import json, sys
+from importlib.metadata import packages_distributions
+allowed = set(json.loads(sys.argv[1]))
+absent = {
+    module
+    for module, names in packages_distributions().items()
+    if not allowed & {name.lower().replace("_", "-") for name in names}
+}
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in absent:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Absent())
+from cli import main
+main(json.loads(sys.argv[2]), prog_name="x")
+"""
+
+
+def list_what_comes_with(names: list[str]) -> set[str]:
+    """Names of packages, as PyPI spells them, and of all that they require here."""
+    found: set[str] = set()
+    waiting = [Requirement(name) for name in names]
+    while waiting:
+        one = waiting.pop()
+        name = one.name.lower().replace("_", "-")
+        if name in found or (one.marker and not one.marker.evaluate({"extra": ""})):
+            continue
+        found.add(name)
+        waiting += map(Requirement, requires(one.name) or [])
+    return found
+
+
+@pytest.mark.parametrize("run", ["linear", "dense", "tuned"])
+def test_an_image_for_serving_has_all_that_predictions_need(made, run):
+    lines = (ROOT / "docker/requirements-serve.txt").read_text().splitlines()
+    allowed = list_what_comes_with([line for line in lines if line and line[0] != "#"])
+    assert not allowed & {"tensorflow", "keras", "scikit-learn", "scipy", "pandas", "matplotlib"}
+    image = made / "photos/red/000.png"
+    words = ["predict", str(made / run), str(image), "--json"]
+    done = subprocess.run(
+        [sys.executable, "-c", IN_AN_IMAGE, json.dumps([*allowed, "frostline"]), json.dumps(words)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert json.loads(done.stdout)[0]["path"] == str(image)
 
 
 def test_report(made):

@@ -66,7 +66,7 @@ class ExportedModel:
         file: its name in the export's folder.
         sha256: of each file of it, by name in the export's folder.
         n_bytes: of all of them.
-        precision: of the weights and the computation: `float32`, `float16`, `bfloat16` or `int8`.
+        precision: of the weights and the computation: `float32`, `float16` or `bfloat16`.
         notes: sentences for people.
     """
 

@@ -24,7 +24,6 @@ from pipeline.classifier.export.formats.format import CannotExportError, Format,
 from pipeline.classifier.export.formats.registry import find_formats
 from pipeline.classifier.export.images import (
     HELD_BACK,
-    TRAINING,
     ImagesOfExport,
     choose_rows,
     read_rows,
@@ -42,7 +41,7 @@ from pipeline.system.versions import list_versions
 
 FOLDER_NAME = "export"  # in the run, unless told otherwise
 PRECISIONS = ("float32", "float16", "bfloat16")
-N_PROVING, N_REFERENCE, N_CALIBRATION = 200, 20, 300
+N_PROVING, N_REFERENCE = 200, 20
 _LEAST_SAME_CLASS = 0.995
 _TOLERANCES = {"float32": 1e-4, "float16": 2e-2, "bfloat16": 2e-2}
 _MARK = (FILE_NAME, FORMAT)
@@ -79,7 +78,6 @@ class _Material:
     classifier: Classifier
     proving: ImagesOfExport
     reference: ImagesOfExport
-    calibration: ImagesOfExport | None
 
 
 def export(
@@ -87,8 +85,6 @@ def export(
     formats: Sequence[str] | str = ("onnx",),
     *,
     precision: str = "float32",
-    int8: bool = False,
-    accept_loss: bool = False,
     data: str | os.PathLike[str] | None = None,
     weights: str | os.PathLike[str] | None = None,
     output: str | os.PathLike[str] | None = None,
@@ -105,8 +101,6 @@ def export(
         run: a run, its folder, or its name in `runs/`.
         formats: names of `FORMATS`.
         precision: `float32`, `float16` or `bfloat16`.
-        int8: weights and computation in 8 bits, calibrated on training images.
-        accept_loss: of int8, even if it is more than one point of accuracy.
         data: where the images lie now, None for where they lay when the run was made.
         weights: where the backbone's weights lie now, None for where they came from.
         output: the folder; None for `export` in the run.
@@ -135,12 +129,11 @@ def export(
     _require_exportable(opened)
     target = opened.folder / FOLDER_NAME if output is None else as_path(output, "output")
     with claim_output(target, force=force, mark=_MARK):
-        material = _gather(opened, data, weights, is_calibrated=int8, on_progress=on_progress)
+        material = _gather(opened, data, weights, on_progress=on_progress)
         with no_start_up_talk():
             from pipeline.classifier.export.whole_network import build_whole_network
         network = build_whole_network(opened, None if weights is None else str(weights))
-        calibration = None if material.calibration is None else material.calibration.pixels
-        settings = Settings(precision, calibration, _describe_inside(opened))
+        settings = Settings(precision, _describe_inside(opened))
         expected = _predict(material.classifier, material.proving.pixels)
         with new_run(target, "", force=force, mark=_MARK) as (folder, final):
             models: dict[str, ExportedModel] = {}
@@ -214,7 +207,6 @@ def _gather(
     data: str | os.PathLike[str] | None,
     weights: str | os.PathLike[str] | None,
     *,
-    is_calibrated: bool,
     on_progress: OnProgress,
 ) -> _Material:
     root = Path(run.manifest.data_root) if data is None else as_path(data, "data")
@@ -228,7 +220,6 @@ def _gather(
         classifier=load_run(run, weights, device="cpu"),
         proving=read(HELD_BACK, N_PROVING),
         reference=read(HELD_BACK, N_REFERENCE),
-        calibration=read(TRAINING, N_CALIBRATION) if is_calibrated else None,
     )
 
 

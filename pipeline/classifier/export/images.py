@@ -1,4 +1,4 @@
-"""The images that an export is proven, calibrated and shown with: those of the run itself."""
+"""The images that an export is proven and shown with: those of the run itself."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -97,4 +97,3 @@ def _read(recipe: Recipe, path: Path) -> tuple[np.ndarray, np.ndarray | str]:
 
 
 HELD_BACK = (VAL, TEST, TRAIN)  # where images to prove with are looked for, in this order
-TRAINING = (TRAIN,)

@@ -26,7 +26,13 @@ from pipeline.commands.terminal.links import can_link, make_link
 from pipeline.commands.terminal.progress import progress_bar, progress_lines
 from pipeline.commands.terminal.words import say_in_commands
 from pipeline.errors import StorageError
-from pipeline.system.printable import AS_THEY_CAME, printable_lines, to_json, without_nan
+from pipeline.system.printable import (
+    AS_THEY_CAME,
+    printable,
+    printable_lines,
+    to_json,
+    without_nan,
+)
 
 _UNLIMITED = 100_000  # characters in a line of a pipe or file, where nothing must be broken
 _LEAST_TEXT = 8  # characters of a column of text
@@ -57,6 +63,13 @@ class Output:
     def say(self, text: str) -> None:
         """Talk on stderr, in lines that do nothing to a terminal whatever names are in them."""
         self.show_talk(escape(printable_lines(say_in_commands(text))))
+
+    def log(self, line: str) -> None:
+        """Talk as `say`, of a line that comes often and from any thread."""
+        if not self.is_quiet:
+            talk = _Talk()
+            talk.write(f"{printable(line)}\n")
+            talk.flush()
 
     def show_talk(self, shown: RenderableType) -> None:
         """Talk that is more than text."""

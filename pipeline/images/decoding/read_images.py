@@ -69,6 +69,11 @@ def hash_image_file(path: Path, limits: Limits = NO_LIMITS) -> tuple[np.ndarray,
         return NO_DIGEST, _describe(error)
 
 
+def hash_bytes(data: bytes) -> np.ndarray:
+    """The digest, uint8 (32,), of a file of these bytes."""
+    return _to_array(hashlib.sha256(data).digest())
+
+
 def read_image(
     path: Path, recipe: Recipe, limits: Limits = DEFAULT_LIMITS
 ) -> tuple[np.ndarray, np.ndarray | str]:
@@ -100,7 +105,7 @@ def read_image_bytes(
     data: bytes, recipe: Recipe, limits: Limits = DEFAULT_LIMITS
 ) -> tuple[np.ndarray, np.ndarray | str]:
     """As `read_image`, of a file's bytes."""
-    digest = _to_array(hashlib.sha256(data).digest())
+    digest = hash_bytes(data)
     try:
         _require_size(len(data), limits)
         return digest, decode_image(

@@ -3,20 +3,25 @@
 import hashlib
 import json
 import math
+from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from manifests import make_manifest
 from PIL import Image, ImageCms
 from tiny_export import CLASSES, SIDE, compute, make_export
 
-from pipeline.classifier.export.beside import reference
+from pipeline.classifier.export.beside import mistakes, reference
 from pipeline.classifier.export.beside.snippets import show_preparing
 from pipeline.classifier.export.beside.thresholds import describe_thresholds
 from pipeline.classifier.export.beside.write_beside import list_labels
 from pipeline.classifier.export.contents import ModelInput
+from pipeline.classifier.export.images import ImagesOfExport
 from pipeline.images.decoding.decode import RESIZE_MODES, decode_image
+from pipeline.recipe import Recipe
 from pipeline.runs.promise.distance import Surroundings
 from pipeline.runs.promise.guard import Guard
 from pipeline.runs.promise.record import PromisePart
@@ -111,6 +116,26 @@ def test_the_code_of_a_card_makes_the_pixels_that_the_decoder_makes(tmp_path, re
         expected = decode_image(path.read_bytes(), 64, resize, BACKGROUND).astype(int)
         assert np.abs(names["prepare"](path) - expected).max() <= 1, path.name
         assert expected.std() > 10
+
+
+def test_mistakes_in_resizing_are_those_of_other_programs(tmp_path):
+    """OpenCV resizes without antialiasing, a crop and a pad are cut and framed by hand."""
+    noise = np.random.default_rng(0).integers(0, 256, (120, 200, 3), dtype=np.uint8)
+    path = tmp_path / "photo.png"
+    Image.fromarray(noise).save(path)
+    recipe = Recipe.from_json(json.dumps(make_manifest()["recipe"]))
+    recipe = replace(recipe, image_size=20, background=(9, 9, 9))
+    right = decode_image(path.read_bytes(), 20)[None]
+    images = ImagesOfExport([path], np.array([0]), right, "val")
+    found = dict(mistakes.prepare_wrongly(images, np.array([0]), recipe))
+    four = cv2.resize(noise, (20, 20), interpolation=cv2.INTER_LINEAR)
+    assert np.abs(found["resized without antialiasing"][0].astype(int) - four).max() <= 1
+    middle = Image.fromarray(noise[:, 40:160]).resize((20, 20), Image.Resampling.BILINEAR)
+    cropped = found["cropped to the middle square"][0].astype(int)
+    assert np.abs(cropped - np.array(middle)).mean() < 2 < np.abs(cropped - right[0]).mean()
+    assert (found["padded to a square"][0][:4] == 9).all()
+    np.testing.assert_array_equal(found["scaled to 0..1"], right.astype(np.float32) / 255)
+    np.testing.assert_array_equal(found["mirrored"], right[:, :, ::-1])
 
 
 def test_numbers_of_the_promise_are_finite_in_json():

@@ -7,7 +7,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from pipeline.classifier.export.beside.reference import Mistaken, write_reference
+from pipeline.classifier.export.beside.mistakes import Mistaken
+from pipeline.classifier.export.beside.reference import write_reference
 from pipeline.classifier.export.beside.write_beside import list_labels
 from pipeline.classifier.export.contents import (
     Contents,

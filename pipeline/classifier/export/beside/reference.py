@@ -8,13 +8,13 @@ beside what comes out of pixels that were prepared wrongly in one of the usual w
 import hashlib
 import re
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from pipeline.classifier.export.beside.mistakes import Mistaken
 from pipeline.classifier.export.contents import (
     DISTANCE,
     PROBABILITIES,
@@ -22,32 +22,13 @@ from pipeline.classifier.export.contents import (
     REFERENCE_FOLDER,
 )
 from pipeline.classifier.export.images import ImagesOfExport
-from pipeline.classifier.export.shipped.check import N_SEARCH, list_mistakes
 from pipeline.classifier.model import Classifier
 from pipeline.system.atomic_files import atomic_path, to_json, write_text
-
-if TYPE_CHECKING:
-    from pipeline.classifier.export.whole_network import WholeNetwork
 
 EXPECTED_FILE = "expected.json"
 MOST_BYTES = 4 * 2**20  # of an image that is copied
 _LONGEST_STEM = 40
 _DIGITS = 8
-
-
-@dataclass(frozen=True)
-class Mistaken:
-    """What the run says of some references whose pixels were prepared wrongly.
-
-    Args:
-        names: of what was done wrong.
-        rows: of the references.
-        probabilities: float32 `(n_mistakes, n_rows, n_classes)`.
-    """
-
-    names: list[str]
-    rows: np.ndarray
-    probabilities: np.ndarray
 
 
 def answer(classifier: Classifier, pixels: np.ndarray) -> dict[str, np.ndarray]:
@@ -61,25 +42,6 @@ def answer(classifier: Classifier, pixels: np.ndarray) -> dict[str, np.ndarray]:
     if classifier.guard is not None and classifier.guard.surroundings is not None:
         answers[DISTANCE] = classifier.guard.surroundings.measure(features)
     return answers
-
-
-def answer_mistakes(network: "WholeNetwork", pixels: np.ndarray) -> Mistaken:
-    """What the network says of the references as those prepare them who forget something.
-
-    Args:
-        pixels: of all references, uint8 `(n, height, width, 3)`.
-    """
-    from pipeline.backbones.keras_settings import keras_settings
-
-    rows = np.unique(np.linspace(0, len(pixels) - 1, N_SEARCH).astype(np.int64))
-    chosen = pixels[rows].astype(np.float32)
-    names, answers = [], []
-    with keras_settings():
-        for name, change in list_mistakes():
-            outputs = network.model(np.ascontiguousarray(change(chosen)), training=False)
-            names.append(name)
-            answers.append(np.asarray(outputs[PROBABILITIES], np.float32))
-    return Mistaken(names, rows, np.stack(answers))
 
 
 def write_reference(

@@ -25,7 +25,7 @@ def describe_thresholds(promise: PromisePart) -> dict[str, Any]:
             "answered": promise.n_answered,
             "right": promise.n_right,
             "lower_bound": promise.bound,
-            "words": promise.describe().split("\n"),
+            "words": " ".join(promise.describe().split("\n")),
         },
     }
 
@@ -40,4 +40,6 @@ def list_rules(promise: PromisePart) -> list[str]:
         f"If the greatest of `{PROBABILITIES}` is below {promise.least_confidence!r}, the answer "
         f"is `{UNSURE}`; otherwise it is the class of the greatest."
     )
+    if promise.least_confidence == 0:
+        sure = f"Otherwise it is the class of the greatest of `{PROBABILITIES}`, however small."
     return [sure] if promise.greatest_distance is None else [far, sure]

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.classifier.export.beside import card, thresholds
-from pipeline.classifier.export.beside.reference import answer, answer_mistakes, write_reference
+from pipeline.classifier.export.beside.mistakes import answer_mistakes
+from pipeline.classifier.export.beside.reference import answer, write_reference
 from pipeline.classifier.export.contents import Contents, write_contents
 from pipeline.classifier.export.images import ImagesOfExport
 from pipeline.classifier.export.prove import CHECK
@@ -42,7 +43,7 @@ def write_beside(
         folder,
         reference,
         answer(classifier, reference.pixels),
-        answer_mistakes(network, reference.pixels),
+        answer_mistakes(network, reference, run.recipe),
         contents.class_names,
     )
     shutil.copyfile(CHECK, folder / CHECK.name)

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 if TYPE_CHECKING:
     from pipeline.classifier.export.whole_network import WholeNetwork
 
@@ -22,13 +20,10 @@ class Settings:
 
     Args:
         precision: `float32`, `float16` or `bfloat16`.
-        calibration: training images to quantize with, uint8 `(n, height, width, 3)`; None = no
-            int8 is wanted.
         metadata: for inside the file, by key: `class_names` (JSON), `card` and the like.
     """
 
     precision: str
-    calibration: np.ndarray | None
     metadata: dict[str, str]
 
 
@@ -45,7 +40,6 @@ class Format:
         file: name of the file or folder in the export.
         write_at: `module:function`, a `WriteModel`; imported when it is asked for.
         precisions: that it takes.
-        takes_int8: whether it can be quantized.
         packages: that have to be there to write it, and to prove it, as Python imports them.
         extra: of `setup.cfg` that brings them; empty where they are always there.
     """
@@ -56,7 +50,6 @@ class Format:
     precisions: tuple[str, ...]
     packages: tuple[str, ...]
     extra: str
-    takes_int8: bool = False
 
     def import_write(self) -> WriteModel:
         """The function that writes it."""

@@ -48,6 +48,14 @@ FORMATS: dict[str, Format] = {
             packages=(),
             extra="",
         ),
+        Format(
+            "html",
+            "model.html",
+            f"{_HERE}.html.html_file:write_html",
+            precisions=("float32", "float16"),
+            packages=("tf2onnx", "onnx", "onnxruntime"),
+            extra="export",
+        ),
     )
 }
 

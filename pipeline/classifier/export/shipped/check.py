@@ -11,6 +11,8 @@ gives the same; 1: something does not, or there was nothing to check.
 from __future__ import annotations
 
 import argparse
+import base64
+import gzip
 import hashlib
 import json
 import os
@@ -30,14 +32,34 @@ Run = Callable[[np.ndarray], Outputs]
 def open_onnx(path: str) -> tuple[Run, str]:
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return open_onnx_session(path), f"onnxruntime {onnxruntime.__version__}"
+
+
+def open_onnx_session(model: str | bytes) -> Run:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
     image = session.get_inputs()[0].name
 
     def run(pixels: np.ndarray) -> Outputs:
         return dict(zip(names, session.run(names, {image: pixels})))
 
-    return run, f"onnxruntime {onnxruntime.__version__}"
+    return run
+
+
+def open_html(path: str) -> tuple[Run, str]:
+    """The model in the page, in the same runtime; a browser runs it in WebAssembly."""
+    import onnxruntime
+
+    model = gzip.decompress(base64.b64decode(read_data(path, "model")))
+    return open_onnx_session(model), f"onnxruntime {onnxruntime.__version__}"
+
+
+def read_data(page: str | Path, name: str) -> str:
+    """What an HTML page has in its data block of this name."""
+    _, _, rest = Path(page).read_text("utf-8").partition(f'<script id="{name}" type="')
+    return rest.partition(">")[2].partition("</script>")[0]
 
 
 def open_openvino(path: str) -> tuple[Run, str]:
@@ -106,6 +128,7 @@ OPENERS = {
     "litert": open_litert,
     "saved-model": open_saved_model,
     "keras": open_keras,
+    "html": open_html,
 }
 
 
@@ -115,12 +138,20 @@ PACKAGES = {
     "litert": "ai-edge-litert",
     "saved-model": "tensorflow",
     "keras": "keras tensorflow",
+    "html": "onnxruntime",
 }
-SUFFIXES = {".onnx": "onnx", ".xml": "openvino", ".tflite": "litert", ".keras": "keras"}
+SUFFIXES = {
+    ".onnx": "onnx",
+    ".xml": "openvino",
+    ".tflite": "litert",
+    ".keras": "keras",
+    ".html": "html",
+}
 
 HERE = Path(__file__).resolve().parent
 TOLERANCE = 1e-4  # of a probability, where an export does not say it
 N_SEARCH = 6  # references that a reason is looked for with
+_MOST_OF_AN_APP = 0.05  # where pictures are decoded and resized by another program
 _LEAST_ALIKE = 0.9  # share of equal classes from which on few bits are a reason
 _MEAN = np.array([0.485, 0.456, 0.406], np.float32)  # of ImageNet's images, as torchvision has them
 _DEVIATION = np.array([0.229, 0.224, 0.225], np.float32)
@@ -225,6 +256,8 @@ def read_labels(path: Path, form: str) -> list[str] | None:
     elif form == "saved-model":
         asset = path / "assets" / "labels.txt"
         text = asset.read_text("utf-8") if asset.is_file() else None
+    elif form == "html":
+        return [one_line(name) for name in json.loads(read_data(path, "facts"))["class_names"]]
     elif zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as file:
             inside = [name for name in file.namelist() if Path(name).name == "labels.txt"]
@@ -310,14 +343,15 @@ def compare_names(here: list[str], expected: list[str], n_shown: int = 10) -> st
 
 
 def explain_by_mistakes(received: np.ndarray, export: Export, tolerance: float) -> Fit | None:
-    """The known mistake after which the run itself says what was received."""
+    """The known mistake after which the run itself says what was received, or nearly."""
+    fits = []
     for name, expected in export.mistakes.items():
         fit = explain_scores(received[export.rows], expected, export.class_names, tolerance)
         if fit is not None:
             words = f"This is what the run says of pixels {name}."
             advice = "Something in the model or before it does that, and should not."
-            return Fit(fit.difference, [words, *fit.words, advice])
-    return None
+            fits.append(Fit(fit.difference, [words, *fit.words, advice]))
+    return min(fits, default=None)
 
 
 def list_forms(pixels: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
@@ -389,7 +423,8 @@ def judge(
     said += f" (allowed: {tolerance:g})"
     if difference <= tolerance:
         return True, said, []
-    loose = min(max(tolerance, 1e-3), difference / 5)  # what a reason may leave unexplained
+    most = max(tolerance, 1e-3) if run is not None else _MOST_OF_AN_APP
+    loose = min(most, difference / 5)  # what a reason may leave unexplained
     fit = explain_scores(received, expected, export.class_names, loose)
     if fit is None and run is not None:
         fit = explain_by_forms(run, export, loose)

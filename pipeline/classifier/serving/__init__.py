@@ -1,0 +1,1 @@
+"""Answers over HTTP: a run's model behind a small web service with limits on all that comes in."""
