@@ -268,7 +268,7 @@ def test_the_command_has_the_options_and_defaults_of_the_library():
     on_the_command_line = {parameter.name: parameter for parameter in command.params}
     for entry in list_options(ExtractOptions):
         assert on_the_command_line[entry.name].default == entry.default, entry.name
-    others = {"data", "output", "quiet", "debug"}
+    others = {"data", "output", "quiet", "debug", "as_json"}
     names = {entry.name for entry in list_options(ExtractOptions)}
     assert set(on_the_command_line) - names == others
 

@@ -103,15 +103,16 @@ def test_odd_names_leave_predict_as_they_came(tmp_path):
     """In a process of its own: what matters is the bytes on a real stdout."""
     script = """
 import os, sys, numpy as np
-from types import SimpleNamespace as Prediction
+from pathlib import Path
+from pipeline.classifier.prediction import Prediction
 from pipeline.commands.terminal.terminal import Terminal
 form, *names = sys.argv[1:]
-silent = dict(answer=None, no_answer=None)
+no_digest = np.zeros(32, np.uint8)
 good = [
-    Prediction(path=name, probabilities=np.array([.4, .6]), reason=None, **silent)
+    Prediction(Path(name), np.array([.4, .6]), "blue", None, no_digest)
     for name in names
 ]
-bad = Prediction(path="bad " + names[-1], probabilities=None, reason="no image", **silent)
+bad = Prediction(Path("bad " + names[-1]), None, None, "no image", no_digest)
 Terminal().show_predictions([*good, bad], ["red\\n", "blue"], 2, form)
 """
 

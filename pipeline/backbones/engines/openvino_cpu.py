@@ -40,8 +40,7 @@ class OpenVINOEngine:
     than a batch run one by one, so that one photo does not cost a batch. Both give the same bits on
     all processors seen; that is checked, and where it is not so, batches are padded. Elsewhere
     whole batches run one by one in float32, too, if the first ones were faster that way: networks
-    differ in that. In bfloat16 matrix units want whole batches (single images lost a fifth on some
-    networks and won nowhere by more than the noise, which is larger than a trial can tell).
+    differ in that. In bfloat16 rates swing by more than the two ways differ, and a trial misled.
 
     Args:
         network: what to run.

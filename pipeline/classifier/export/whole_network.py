@@ -72,9 +72,18 @@ class WholeNetwork:
         """
         return freeze(self.function)
 
-    def call_frozen(self, image: Any) -> dict[str, Any]:
-        """What `function` gives, without a variable: for signatures of what is saved."""
-        return dict(zip(sorted(self.output_names), self.frozen(image), strict=True))
+    def make_signature(self) -> Any:
+        """A concrete function that gives what `function` gives, without a variable: for signatures
+        of what is saved.
+        """
+        frozen = self.frozen  # here: inside the function below no variable can be read
+        names = sorted(self.output_names)
+
+        def serve(image: tf.Tensor) -> dict[str, tf.Tensor]:
+            return dict(zip(names, frozen(image), strict=True))
+
+        image = tf.TensorSpec((None, self.image_size, self.image_size, 3), tf.uint8, name="image")
+        return tf.function(serve, input_signature=[image]).get_concrete_function()
 
 
 @keras_settings()

@@ -14,10 +14,8 @@ def write_saved_model(network: WholeNetwork, path: Path, settings: Settings) -> 
     metadata as assets. Weights are constants of the graph, so that converters find no variables:
     LiteRT's gave NaN where it met some.
     """
-    size = network.image_size
-    image = tf.TensorSpec((None, size, size, 3), tf.uint8, name="image")
     module = tf.Module()
-    module.serve = tf.function(network.call_frozen, input_signature=[image])
+    module.serve = network.make_signature()
     with tempfile.TemporaryDirectory() as folder:
         assets = []
         for key, value in settings.metadata.items():
