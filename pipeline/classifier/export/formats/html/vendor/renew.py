@@ -38,9 +38,7 @@ _CHANGES = (
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        subprocess.run(
-            ["npm", "pack", "--silent", f"onnxruntime-web@{VERSION}"], cwd=folder, check=True
-        )
+        subprocess.run(["npm", "pack", f"onnxruntime-web@{VERSION}"], cwd=folder, check=True)
         (package,) = Path(folder).glob("*.tgz")
         _require(package.read_bytes(), PACKAGE_SHA256, package.name)
         with tarfile.open(package) as archive:

@@ -100,7 +100,7 @@ function showPicture(drawable, name) {
 // The stage takes the shape of what is shown, within reason.
 function setRatio(width, height) {
   const ratio = facts.input.resize === "crop" ? 1 : width / height;
-  find("stage").style.setProperty("--ratio", Math.min(1.8, Math.max(0.75, ratio)));
+  find("stage").style.setProperty("--ratio", Math.min(1.8, Math.max(1, ratio)));
 }
 
 // One of "invitation", "picture" and "video".
