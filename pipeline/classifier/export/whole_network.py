@@ -73,8 +73,8 @@ class WholeNetwork:
         return freeze(self.function)
 
     def make_signature(self) -> Any:
-        """A concrete function that gives what `function` gives, without a variable: for signatures
-        of what is saved.
+        """A TensorFlow function that gives what `function` gives, without a variable or anything
+        else from outside: for signatures of what is saved, and for converters.
         """
         frozen = self.frozen  # here: inside the function below no variable can be read
         names = sorted(self.output_names)
@@ -83,7 +83,7 @@ class WholeNetwork:
             return dict(zip(names, frozen(image), strict=True))
 
         image = tf.TensorSpec((None, self.image_size, self.image_size, 3), tf.uint8, name="image")
-        return tf.function(serve, input_signature=[image]).get_concrete_function()
+        return tf.function(serve, input_signature=[image])
 
 
 @keras_settings()

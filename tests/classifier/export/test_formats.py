@@ -124,6 +124,20 @@ def test_float16_halves_the_file_and_changes_little(name, network, noise, export
     assert abs(outputs[PROBABILITIES] - expected).max() < 2e-2
 
 
+def test_constants_of_a_dense_head_do_not_become_inputs_of_an_onnx_model(extracted, tmp_path):
+    import onnx
+
+    run = tmp_path / "dense"
+    how = ("--head", "dense", "--hidden", 0, "--epochs", 1, "--output", run)
+    outcome = call("fit-head", extracted / "features.h5", *how)
+    assert outcome.exit_code == 0, outcome.stderr
+    form = FORMATS["onnx"]
+    network = build_whole_network(open_run(run))
+    form.import_write()(network, tmp_path / form.file, Settings("float32", {}))
+    model = onnx.load(tmp_path / form.file)
+    assert [one.name for one in model.graph.input] == ["image"]
+
+
 def test_precision_that_a_format_lacks_is_refused_by_name(promising, tmp_path):
     outcome = call(
         *("export", promising, "--format", "keras", "--precision", "float16"),

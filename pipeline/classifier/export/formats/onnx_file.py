@@ -40,10 +40,12 @@ def write_onnx(network: WholeNetwork, path: Path, settings: Settings) -> list[st
 
 
 def _convert(network: WholeNetwork) -> Any:
+    """By way of the frozen graph: of constants that a function captures, tf2onnx makes inputs."""
     size = network.image_size
     image = tf.TensorSpec((None, size, size, 3), tf.uint8, name="image")
+    serve = network.make_signature()
     try:
-        model, _ = tf2onnx.convert.from_function(network.function, [image], opset=OPSET)
+        model, _ = tf2onnx.convert.from_function(serve, [image], opset=OPSET)
     except (ValueError, NotImplementedError, RuntimeError) as error:
         raise CannotExportError(f"tf2onnx cannot convert it: {error}") from error
     return model

@@ -15,7 +15,7 @@ def write_saved_model(network: WholeNetwork, path: Path, settings: Settings) -> 
     LiteRT's gave NaN where it met some.
     """
     module = tf.Module()
-    module.serve = network.make_signature()
+    module.serve = network.make_signature().get_concrete_function()
     with tempfile.TemporaryDirectory() as folder:
         assets = []
         for key, value in settings.metadata.items():
