@@ -18,6 +18,7 @@ from pipeline.runs.run_folder import Run
 from pipeline.system.parallel import map_batches
 from pipeline.system.progress import OnProgress
 
+HELD_BACK = (VAL, TEST, TRAIN)  # where images to prove with are looked for, in this order
 _N_THREADS = 2
 
 
@@ -99,6 +100,3 @@ def read_rows(
 
 def _read(recipe: Recipe, path: Path) -> tuple[np.ndarray, np.ndarray | str]:
     return make_source(path, 0).read(recipe, DEFAULT_LIMITS)
-
-
-HELD_BACK = (VAL, TEST, TRAIN)  # where images to prove with are looked for, in this order

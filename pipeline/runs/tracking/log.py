@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
-from pipeline.errors import MissingExtraError, ParameterError, TrackingError
+from pipeline.errors import FrostlineError, MissingExtraError, ParameterError, TrackingError
 from pipeline.runs.run_folder import Run, open_run
 from pipeline.runs.tracking.facts import find_times, list_scores, list_settings, list_tags
 from pipeline.runs.tracking.model_folder import MODEL, list_files_to_read, write_model
@@ -287,8 +287,6 @@ def _named_errors(uri: str, kept: str) -> Iterator[None]:
     Args:
         kept: what has become of the work.
     """
-    from pipeline.errors import FrostlineError
-
     try:
         yield
     except TrackingError as error:
