@@ -22,7 +22,7 @@ from benchmarks.common import (  # noqa: E402
     write_results,
 )
 
-FORMATS = ("openvino", "onnx", "litert", "saved-model", "keras")
+FORMATS = ("openvino", "onnx", "litert", "saved-model", "keras", "html")
 OTHERS = ("squeezenet1_1", "mobilenetv2", "resnet50", "densenet121", "convnexttiny")
 BACKBONES = (*OTHERS, "efficientnetb0")
 COLOURS = {"blue": (40, 60, 200), "green": (50, 180, 70), "red": (210, 50, 40)}
@@ -57,7 +57,7 @@ def make_images(root: Path) -> Path:
 def make_runs(folder: Path, backbones: tuple[str, ...]) -> dict[str, tuple[Path, str | None]]:
     """Runs by the words of their row, each with its file of weights."""
     import frostline
-    from benchmarks.embed import save_weights_of_order_one
+    from benchmarks.embed import save_weights
 
     photos = make_images(folder / "photos")
     lite0 = frostline.extract(
@@ -78,7 +78,7 @@ def make_runs(folder: Path, backbones: tuple[str, ...]) -> dict[str, tuple[Path,
     for backbone in backbones:
         place = folder / backbone
         place.mkdir()
-        weights = save_weights_of_order_one(backbone, place)
+        weights = save_weights(backbone, "order-one", place)
         file = place / "features.h5"
         features = frostline.extract(photos, backbone=backbone, weights=weights, output=file).path
         fitted = frostline.fit_head(features, val_fraction=VAL_FRACTION, output=place / "run")
