@@ -15,7 +15,7 @@ from pipeline.classifier.export.export import export
 from pipeline.classifier.export.formats.format import CannotExportError, Settings
 from pipeline.classifier.export.formats.registry import FORMATS
 from pipeline.classifier.export.prove import run_elsewhere
-from pipeline.classifier.export.whole_network import build_whole_network
+from pipeline.classifier.export.whole_network import WholeNetwork, build_whole_network
 from pipeline.runs.run_folder import open_run
 
 LABELS = "blue\ngreen\nred\n"
@@ -136,6 +136,21 @@ def test_constants_of_a_dense_head_do_not_become_inputs_of_an_onnx_model(extract
     form.import_write()(network, tmp_path / form.file, Settings("float32", {}))
     model = onnx.load(tmp_path / form.file)
     assert [one.name for one in model.graph.input] == ["image"]
+
+
+def test_operations_that_onnx_lacks_are_named_in_one_line(promising, tmp_path, caplog):
+    """Keras compiles a convolution in groups by XLA, and tf2onnx leaves that in the graph."""
+    from pipeline.system.keras_on_tensorflow import keras
+
+    image = keras.Input((32, 32, 3))
+    grouped = keras.layers.Conv2D(3, 3, groups=3)(image)
+    rows = keras.layers.GlobalAveragePooling2D()(grouped)
+    outputs = {PROBABILITIES: keras.layers.Dense(3, "softmax")(rows)}
+    network = WholeNetwork(open_run(promising), keras.Model(image, outputs))
+    with pytest.raises(CannotExportError, match="ONNX has no operations for StatefulPartitioned"):
+        FORMATS["onnx"].import_write()(network, tmp_path / "model.onnx", Settings("float32", {}))
+    assert not list(tmp_path.iterdir())
+    assert caplog.text == ""
 
 
 def test_precision_that_a_format_lacks_is_refused_by_name(promising, tmp_path):

@@ -1,5 +1,8 @@
 """ONNX, by way of TensorFlow's graph: Keras's own export makes inputs of constants."""
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,6 @@ from pipeline.classifier.export.whole_network import WholeNetwork
 
 OPSET = 18
 BATCH = "n_images"
-_DOMAINS = ("", "ai.onnx.ml")
 _LEAST_NUMBERS = 64  # of a weight, to be worth a node that widens it
 
 
@@ -24,7 +26,9 @@ def write_onnx(network: WholeNetwork, path: Path, settings: Settings) -> list[st
     float32, which every runtime has, and a processor has no slower way of.
     """
     model = _convert(network)
-    foreign = sorted({node.op_type for node in model.graph.node if node.domain not in _DOMAINS})
+    foreign = sorted(
+        {node.op_type for node in model.graph.node if not onnx.defs.has(node.op_type, node.domain)}
+    )
     if foreign:
         raise CannotExportError(f"ONNX has no operations for {', '.join(foreign)}")
     _name_batches(model.graph)
@@ -39,13 +43,25 @@ def write_onnx(network: WholeNetwork, path: Path, settings: Settings) -> list[st
     return []
 
 
+@contextmanager
+def _no_talk_of_converter() -> Iterator[None]:
+    """It logs each node that it has no operation for; that is looked at and told in one line."""
+    logger = logging.getLogger("tf2onnx.tfonnx")
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
+
+
 def _convert(network: WholeNetwork) -> Any:
     """By way of the frozen graph: of constants that a function captures, tf2onnx makes inputs."""
     size = network.image_size
     image = tf.TensorSpec((None, size, size, 3), tf.uint8, name="image")
     serve = network.make_signature()
     try:
-        model, _ = tf2onnx.convert.from_function(serve, [image], opset=OPSET)
+        with _no_talk_of_converter():
+            model, _ = tf2onnx.convert.from_function(serve, [image], opset=OPSET)
     except (ValueError, NotImplementedError, RuntimeError) as error:
         raise CannotExportError(f"tf2onnx cannot convert it: {error}") from error
     return model
