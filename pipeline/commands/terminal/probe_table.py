@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def probe_table(found: "Probe") -> Table:
     """Those that were tried; of more than twenty the best twenty."""
     table = make_table(
-        "", "backbone", ">pixels", ">images", ">accuracy", ">95% interval", ">to best",
+        "", "backbone", ">pixels", ">images", ">accuracy", ">95% interval", ">sure", ">to best",
         ">a second", ">all, min", ">extract",
     )  # fmt: skip
     table.collapse_padding = True  # so that all fits into 80 characters
@@ -31,6 +31,7 @@ def probe_table(found: "Probe") -> Table:
             f"{one.n_images:,}",
             f"{one.accuracy:.3f}",
             f"{low:.3f}-{high:.3f}",
+            f"{one.sureness:.3f}",
             "" if one is found.best else f"{points:+.1f}{mark}",
             f"{one.rate:,.0f}",
             _write_minutes(one.minutes),
@@ -51,7 +52,8 @@ def describe_probe(found: "Probe") -> list[str]:
         lines.append(f"Not tried: {names}{more}.")
     lines.append(
         f"Each image was scored by a ridge head on the others, {count(found.n_classes, 'class')}. "
-        "To best: points on the same images; worse: for certain (95%). Minutes: for all "
+        "Sure: the mean probability of the right class, by which they are ranked. To best: points "
+        "of accuracy on the same images; worse: for certain (95%). Minutes: for all "
         f"{count(found.n_total, 'image')}, and for extract, which finds what was embedded here."
     )
     lines.append(f"* {found.reason}")

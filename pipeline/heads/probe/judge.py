@@ -14,16 +14,18 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Difference:
-    """By how much one candidate's accuracy lies above another's on the same images.
+    """By how much one candidate lies above another on the same images.
 
     Args:
-        mean: -1..1.
+        mean: of accuracy, -1..1.
         low, high: of 95%.
+        sureness: by how much the mean probability of the right class lies above.
     """
 
     mean: float
     low: float
     high: float
+    sureness: float
 
     @property
     def is_certainly_worse(self) -> bool:
@@ -57,7 +59,7 @@ class Judge:
 
 
 def compare(one: LeftOut, other: LeftOut) -> Difference:
-    """The difference of two accuracies on the same images.
+    """The difference of two accuracies on the same images, and how certain it is.
 
     Source: D. G. Bonett and R. M. Price, "Adjusted Wald confidence interval for a difference of
     binomial proportions based on paired data", J. Educ. Behav. Stat. 37 (2012): two further images
@@ -71,4 +73,9 @@ def compare(one: LeftOut, other: LeftOut) -> Difference:
     apart = np.bincount(units, weights=gains - mean)
     deviation = np.sqrt((np.square(apart).sum() + (1 - mean) ** 2 + (1 + mean) ** 2) / n**2)
     reach = NormalDist().inv_cdf((1 + CONFIDENCE) / 2) * float(deviation)
-    return Difference(float(gains.mean()), float(mean) - reach, float(mean) + reach)
+    return Difference(
+        float(gains.mean()),
+        float(mean) - reach,
+        float(mean) + reach,
+        one.sureness - other.sureness,
+    )

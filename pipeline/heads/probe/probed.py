@@ -11,7 +11,7 @@ from pipeline.heads.probe.search import rank
 from pipeline.runs.scores import wilson_interval
 from pipeline.system.printable import count
 
-# Of accuracy: a candidate that is no further below the best may be recommended for its speed.
+# Of accuracy and of sureness: what is no further below the best may be taken for its speed.
 TOLERANCE = 0.005
 _ENOUGH = 0.8  # of the images that the best was tried on: so many must speak for another
 
@@ -26,8 +26,10 @@ class Tried:
         image_size: pixels.
         n_images: of the sample that were scored; 0 where it was not tried.
         accuracy: of ridge heads, each image scored by the one fitted without it, 0..1; None where
-            it was not tried, as in the next two.
-        interval: 95% of it, on other images than these.
+            it was not tried, as in the next three.
+        sureness: mean probability that these heads gave to an image's label, by which candidates
+            are ranked: it hangs less on single images.
+        interval: 95% of the accuracy, on other images than these.
         difference: from the best on the same images.
         rate: images a second, from file to features; measured, or foretold by what was.
         minutes: that the whole data set takes.
@@ -40,6 +42,7 @@ class Tried:
     image_size: int
     n_images: int
     accuracy: float | None
+    sureness: float | None
     interval: tuple[float, float] | None
     difference: Difference | None
     rate: float
@@ -85,7 +88,7 @@ class Probe:
 
     @property
     def best(self) -> Tried:
-        """The one with the highest accuracy."""
+        """The one that was the surest of the right classes."""
         return self.tried[0]
 
     def to_dict(self) -> dict[str, Any]:
@@ -121,11 +124,12 @@ def describe_all(contenders: Sequence[Measured], judge: Judge, n_total: int) -> 
         rate = costs.rate(one)
         n_left = max(0, n_total - one.n_kept)
         seconds = n_left / rate + (costs.open_seconds(one) if n_left else 0)
-        accuracy = interval = difference = None
+        accuracy = sureness = interval = difference = None
         n_images = 0
         if one in ranked:
             left_out = judge(one, one.n_tried)
-            accuracy, n_images = left_out.accuracy, len(left_out.is_right)
+            accuracy, sureness = left_out.accuracy, left_out.sureness
+            n_images = len(left_out.is_right)
             interval = wilson_interval(int(left_out.is_right.sum()), n_images)
             difference = judge.compare(one, ranked[0])
         found.append(
@@ -135,6 +139,7 @@ def describe_all(contenders: Sequence[Measured], judge: Judge, n_total: int) -> 
                 one.candidate.image_size,
                 n_images,
                 accuracy,
+                sureness,
                 interval,
                 difference,
                 rate,
@@ -147,10 +152,11 @@ def describe_all(contenders: Sequence[Measured], judge: Judge, n_total: int) -> 
 
 
 def recommend(tried: Sequence[Tried]) -> tuple[Tried, str]:
-    """The quickest of those whose accuracy is as good as the best, and why.
+    """The quickest of those that are as good as the best, and why.
 
-    As good is what lies no more than half a point below the best on the same images, and was
-    tried on nearly as many. What is less certain than that is not traded for time.
+    The best is the surest of the right classes. As good is what lies no more than half a point
+    below it on the same images, in that and in accuracy, and was tried on nearly as many. What is
+    less certain than that is not traded for time.
     """
     best = tried[0]
     as_good = [
@@ -159,6 +165,7 @@ def recommend(tried: Sequence[Tried]) -> tuple[Tried, str]:
         if one.difference is not None
         and one.n_images >= _ENOUGH * best.n_images
         and one.difference.mean >= -TOLERANCE
+        and one.difference.sureness >= -TOLERANCE
         and not one.is_certainly_worse
     ]
     chosen = max(as_good, key=lambda one: one.rate)
@@ -167,7 +174,7 @@ def recommend(tried: Sequence[Tried]) -> tuple[Tried, str]:
         for one in tried
     )
     if chosen is best:
-        words = f"{best} has the most images right"
+        words = f"{best} is the surest of the right classes"
     else:
         assert chosen.difference is not None
         words = (

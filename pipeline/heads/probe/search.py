@@ -195,5 +195,5 @@ def _is_better(one: Measured, other: Measured, judge: Judge) -> bool:
 
 
 def score(one: Measured, judge: Judge, n_images: int) -> float:
-    """What candidates are ranked by, on so many images."""
-    return judge(one, n_images).accuracy
+    """What candidates are ranked by, on so many images; 0..1."""
+    return judge(one, n_images).sureness

@@ -97,7 +97,7 @@ def test_with_time_for_all_the_best_is_found_and_the_hopeless_is_tried_at_one_si
     world = World({**GOOD, **POOR})
     chosen, reason = world.search(1000)
     assert (chosen.backbone, chosen.image_size) == ("good", 120)
-    assert "has the most images right; all others are certainly worse" in reason
+    assert "is the surest of the right classes; all others are certainly worse" in reason
     assert [world.n_tried()["poor", size] for size in (80, 100, 120)] == [0, 100, 0]
     assert world.n_tried()["good", 120] == N_IMAGES
     assert [one.problem for one in world.tried if one.accuracy is None] == [
@@ -114,12 +114,23 @@ def test_with_little_time_fewer_sizes_are_tried_and_the_time_is_kept():
     assert sum(n > 0 for n in world.n_tried().values()) < 6
 
 
-def line(image_size, points, rate, n_images=300):
+def line(image_size, points, rate, n_images=300, sureness=0.0):
     """A candidate that has so many more points than the best."""
-    difference = Difference(points / 100, points / 100 - 0.02, points / 100 + 0.02)
+    reach = points / 100 - 0.02, points / 100 + 0.02
+    difference = Difference(points / 100, *reach, sureness / 100)
     accuracy = 0.9 + points / 100
     return Tried(
-        "one", "imagenet", image_size, n_images, accuracy, (0.8, 0.95), difference, rate, 1.0, 1.0
+        "one",
+        "imagenet",
+        image_size,
+        n_images,
+        accuracy,
+        0.7,
+        (0.8, 0.95),
+        difference,
+        rate,
+        1.0,
+        1.0,
     )
 
 
@@ -132,9 +143,13 @@ def test_of_those_that_are_as_good_the_quickest_is_recommended():
     assert "3 others may be as good" in reason
     few = line(192, 0.0, 50, n_images=100)  # fewer images say too little for that
     assert recommend([*tried, few])[0].image_size == 256
-    assert recommend([best, line(160, -3.0, 60)]) == (
-        best, "one at 320 pixels has the most images right; all others are certainly worse.",
-    )  # fmt: skip
+    unsure = line(128, 0.0, 90, sureness=-0.6)
+    assert recommend([*tried, unsure])[0].image_size == 256
+    chosen, reason = recommend([best, line(160, -3.0, 60)])
+    assert chosen is best
+    assert reason == (
+        "one at 320 pixels is the surest of the right classes; all others are certainly worse."
+    )
 
 
 @settings(max_examples=12, deadline=None)
