@@ -54,6 +54,10 @@ class Costs:
         ]
         return median(alike or others or [_RATE])
 
+    def count_worth_opening(self, some: Sequence[Measured]) -> int:
+        """Images that take as long as making a network ready, in the median."""
+        return round(median([self.open_seconds(o) * self.rate(o) for o in some] or [0.0]))
+
     def count_images(self, some: Sequence[Measured], seconds: float, most: int) -> int:
         """So many images, `most` at most, that all of some candidates have rows of in this time; 0
         where there is time for none.

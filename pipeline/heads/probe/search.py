@@ -18,7 +18,7 @@ from pipeline.system.progress import OnProgress
 
 FIRST_IMAGES = 100
 _FIRST_PER_CLASS = 5
-_SIZE_BRINGS = 0.06  # of accuracy: more than that no other image size was seen to bring
+_SIZE_BRINGS = 0.04  # of accuracy: more than that no larger image was seen to bring
 _WIDE_SHARE = 0.5  # of the time that is left: for all sizes; the rest is for the better ones
 _LEAST_MORE = 16  # images: fewer more tell nothing
 _FEW = 3  # candidates: among so many nothing is halved any more
@@ -75,7 +75,7 @@ class Search:
         in_question = [
             one.candidate.backbone
             for one in firsts
-            if one is best or self.judge.compare(one, best).high >= -_SIZE_BRINGS
+            if one is best or not self._is_far_worse(one, best)
         ]
         some = [
             one
@@ -87,26 +87,32 @@ class Search:
         self._visit(some, n_images, "Trying image sizes")
         return any(one.n_tried for one in some)
 
+    def _is_far_worse(self, one: Measured, best: Measured) -> bool:
+        found = self.judge.compare(one, best)
+        return found.is_certainly_worse and found.mean < -_SIZE_BRINGS
+
     def _choose_number(self, some: list[Measured], measured: list[Measured]) -> int:
         """How many images untried sizes are tried on; takes away those that there is no time for.
 
         All images, where there is time for that and for all images of those that were measured;
-        else as many as take half the time. The other half is for the better ones.
+        else as many as take half the time, the other half being for the better ones. No fewer than
+        take as long as their networks take to be made ready: fewer sizes, better told apart.
         """
         if self._costs.count_images([*some, *measured], self._left, self.n_images) == self.n_images:
             return self.n_images
+        least = min(self.n_images, max(self._n_first, self._costs.count_worth_opening(some)))
         n_images = self._costs.count_images(some, _WIDE_SHARE * self._left, self.n_images)
-        if n_images >= self._n_first:
+        if n_images >= least:
             return n_images
         for share in (_WIDE_SHARE, 1.0):
             n_fit, seconds = 0, share * self._left
             for one in some:
-                seconds -= self._costs.cost(one, self._n_first)
+                seconds -= self._costs.cost(one, least)
                 n_fit += seconds >= 0
             if n_fit:
                 break
         del some[n_fit:]
-        return self._n_first
+        return least
 
     def _urgency(self, one: Measured, firsts: list[Measured]) -> tuple[int, int, int]:
         """What is tried first: sizes next to the backbone's own, the larger before the smaller."""
