@@ -73,7 +73,7 @@ def b0_files(keras_b0, tmp_path_factory):
     "file",
     [
         "notop.h5",
-        "model.keras",
+        pytest.param("model.keras", marks=pytest.mark.slow),
         pytest.param("model.h5", marks=pytest.mark.slow),
         pytest.param("model.weights.h5", marks=pytest.mark.slow),
     ],
@@ -127,8 +127,22 @@ def test_a_file_with_the_classifier_gives_the_same_features(file, b0_files):
     np.testing.assert_array_equal(received, expected)
 
 
-@pytest.mark.parametrize("name", ["mobilenet", "mobilenetv3small", "squeezenet"])
-@pytest.mark.parametrize("suffix", [".h5", ".weights.h5", ".keras"])
+ONE_BY_ONE = ("mobilenet", "mobilenetv3small", "squeezenet")
+KERAS_FILES = (".h5", ".weights.h5", ".keras")
+
+
+@pytest.mark.parametrize(
+    ("name", "suffix"),
+    [
+        *zip(ONE_BY_ONE, KERAS_FILES, strict=True),
+        *(
+            pytest.param(name, suffix, marks=pytest.mark.slow)
+            for number, name in enumerate(ONE_BY_ONE)
+            for suffix in KERAS_FILES
+            if suffix != KERAS_FILES[number]
+        ),
+    ],
+)
 def test_a_classifier_of_1x1_convolutions_is_left_out_too(name, suffix, tmp_path):
     size = 64
     backbone = get_backbone(name)
