@@ -2,12 +2,15 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pipeline.backbones.engines.device import require_device_name
+from pipeline.backbones.engines.device import may_have_gpu, require_device_name
+from pipeline.backbones.engines.network_store import NetworkStore
 from pipeline.backbones.engines.opening import require_device
+from pipeline.backbones.engines.recipe_network import opens_quickly
 from pipeline.backbones.engines.registry import find_engine
 from pipeline.backbones.presets import describe_few_pixels, find_backbone, require_image_size
 from pipeline.backbones.weights.resolve import ResolvedWeights, resolve_weights
@@ -116,7 +119,10 @@ def extract(
         recipe = settle_depth(recipe, paths, chosen, name_target, limits, on_progress, on_note)
     target = chosen or name_target(recipe)
     make = _choose_embedder(wanted, recipe, weights, is_alone=is_alone)
-    how = _update_options(wanted, weights.source, shard, views)
+    how = replace(
+        _update_options(wanted, weights.source, shard, views),
+        opens_ahead=_opens_in_a_moment(wanted, recipe),
+    )
     summary = update_features(dataset, recipe, target, make, how, on_progress, on_note)
     if wanted.skipped_csv:
         on_note(f"Skipped images: {write_skipped_csv(summary.path, summary.skipped)}")
@@ -165,6 +171,14 @@ def _choose_embedder(
         is_fast=wanted.fast,
     )
     return partial(make_on_all, make, recipe.image_size, wanted.engine) if on_all else make
+
+
+def _opens_in_a_moment(wanted: ExtractOptions, recipe: Recipe) -> bool:
+    """Whether the network is opened in this process, on the CPU, as it was converted before."""
+    is_here = wanted.scheduler is None and wanted.parallel in ("auto", "threads")
+    is_on_cpu = wanted.device == "cpu" or (wanted.device == "auto" and not may_have_gpu())
+    is_kept = wanted.network_store and wanted.engine in (None, "openvino")
+    return is_here and is_on_cpu and is_kept and opens_quickly(recipe, NetworkStore())
 
 
 def _update_options(
