@@ -36,6 +36,7 @@ def extract(
       python cli.py extract photos --views 4 --augment light
       python cli.py extract pets --label-from '([a-z]+)[.][0-9]'
       python cli.py extract photos --backbone vgg16 --layer fc2 --pooling none
+      python cli.py extract photos --backbone run:photos-efficientnetb0-logreg-1-finetuned-1
     """
     from pipeline.features.extract import extract as extract_features
 
