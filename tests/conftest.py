@@ -5,6 +5,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 from browser import find_chromium
@@ -12,6 +13,10 @@ from click.testing import CliRunner
 from PIL import Image
 
 from cli import main
+
+# No test is timed: how long an example takes says more of what else the machine does.
+hypothesis.settings.register_profile("frostline", deadline=None)
+hypothesis.settings.load_profile("frostline")
 
 TESTS = Path(__file__).parent
 COLOURS = {"blue": (40, 60, 200), "green": (50, 180, 70), "red": (210, 50, 40)}

@@ -138,6 +138,19 @@ def test_an_image_for_serving_has_all_that_predictions_need(made, run):
     assert json.loads(done.stdout)[0]["path"] == str(image)
 
 
+def test_the_network_of_a_fine_tuned_run_as_a_backbone(made, tmp_path):
+    photos = made / "photos"
+    extract = ["extract", photos, "--backbone", f"run:{made / 'tuned'}", "--output"]
+    outcome = call(*extract, tmp_path / "first.h5")
+    assert outcome.exit_code == 0, outcome.stderr
+    again = tmp_path / "again" / "f.h5"
+    run_without_tensorflow(
+        [*extract, again],
+        ["fit-head", again, "--output", tmp_path / "second"],
+        ["predict", tmp_path / "second", photos / "red" / "000.png"],
+    )
+
+
 def test_report(made):
     run_without_tensorflow(
         ["report", made / "linear", made / "tuned", "--output", made / "report.html"]
