@@ -114,7 +114,7 @@ FAMILIES = (
     *("convnexttiny", "inceptionv3", "inceptionresnetv2", "xception", "nasnetmobile", "alexnet"),
     "squeezenet1_1",
 )
-QUICK = ("efficientnet-lite0", "resnet18", "squeezenet1_1")
+QUICK = ("resnet18", "squeezenet1_1")
 
 
 @pytest.mark.parametrize(
