@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline.classifier.export.beside.reference import answer
-from pipeline.classifier.export.contents import PROBABILITIES, ExportedModel, Proof
+from pipeline.classifier.export.contents import DISTANCE, PROBABILITIES, ExportedModel, Proof
 from pipeline.classifier.export.formats.format import CannotExportError, Format, Settings
 from pipeline.classifier.export.images import ImagesOfExport
 from pipeline.classifier.export.int8.loss import MOST_LOST, Int8Loss, compare_int8
@@ -191,12 +191,16 @@ def _measure(
             f"What was written as {form.name} in 8 bits gives no probabilities. Expected numbers "
             f"for {proof.n_images} images. Received: NaN, or none, from {runtime}"
         )
+    distance = None
+    if DISTANCE in expected:
+        distance = float(np.abs(outputs[DISTANCE] - expected[DISTANCE]).max())
     loss = compare_int8(
         expected[PROBABILITIES],
         outputs[PROBABILITIES],
         material.proving.labels,
         material.proving.split,
         len(int8.calibration),
+        distance,
     )
     if loss.is_too_much and not int8.accept_loss:
         n_images = loss.n_images

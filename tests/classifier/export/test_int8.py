@@ -82,7 +82,7 @@ def test_loss_is_counted_on_all_images_that_were_kept_back(tried):
     assert abs(after - before).max() > 1e-4  # it is not the float32 model
     told = expected["images"][0]["int8"][name]["probabilities"]
     np.testing.assert_allclose(told, after[0], atol=1e-6)
-    sentence = f"On {len(pixels)} images (val, which chose the head): accuracy"
+    sentence = f"On {len(pixels)} images (val, which also chose the model): accuracy"
     assert f"{name}: {FILES[name]}" in outcome.stderr and sentence in outcome.stderr
     assert f"On {len(pixels)} images" in (folder / "card.md").read_text()
 

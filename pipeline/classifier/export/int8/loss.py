@@ -10,7 +10,7 @@ from pipeline.system.printable import count
 MOST_LOST = 0.01  # of accuracy, unless more is accepted
 _SPLITS = {
     "test": "test",
-    "val": "val, which chose the head",
+    "val": "val, which also chose the model",
     "train": "train, which flatters both: none were kept back",
     "all": "of no split, which flatters both: none were kept back",
 }
@@ -30,6 +30,7 @@ class Int8Loss:
         same_class: share of the images whose most probable class is the same.
         greatest_difference: of a probability.
         n_calibration: training images that it was calibrated on.
+        distance_difference: the greatest of the distance; None where the run measures none.
     """
 
     split: str
@@ -42,6 +43,7 @@ class Int8Loss:
     same_class: float
     greatest_difference: float
     n_calibration: int
+    distance_difference: float | None = None
 
     @property
     def is_too_much(self) -> bool:
@@ -51,24 +53,33 @@ class Int8Loss:
     def describe(self) -> str:
         """In a sentence."""
         low, high = self.interval
+        distance = self.distance_difference
         points = (self.became_right - self.became_wrong) / self.n_images
         return (
             f"On {count(self.n_images, 'image')} ({_SPLITS[self.split]}): accuracy "
             f"{self.accuracy_before:.1%} in float32, {self.accuracy_after:.1%} in int8, "
             f"{100 * points:+.1f} points (95% interval {100 * low:+.1f} to {100 * high:+.1f}); "
             f"{self.became_wrong:,} became wrong, {self.became_right:,} right; the same class for "
-            f"{self.same_class:.1%}, probabilities differ by up to {self.greatest_difference:.2g}."
+            f"{self.same_class:.1%}, probabilities differ by up to {self.greatest_difference:.2g}"
+            + (f", distances by up to {distance:.2g}." if distance is not None else ".")
         )
 
 
 def compare_int8(
-    before: np.ndarray, after: np.ndarray, labels: np.ndarray, split: str, n_calibration: int
+    before: np.ndarray,
+    after: np.ndarray,
+    labels: np.ndarray,
+    split: str,
+    n_calibration: int,
+    distance_difference: float | None = None,
 ) -> Int8Loss:
-    """Compares.
+    """Counts what 8 bits changed.
 
     Args:
         before, after: probabilities `(n, n_classes)`, of float32 and of int8.
         labels: int `(n,)`, each at least 0.
+        split: name of the one that the images are of.
+        n_calibration, distance_difference: as `Int8Loss` has them.
     """
     called_before, called_after = before.argmax(axis=1), after.argmax(axis=1)
     was_right, is_right = called_before == labels, called_after == labels
@@ -85,4 +96,5 @@ def compare_int8(
         same_class=float((called_before == called_after).mean()),
         greatest_difference=float(np.abs(after - before).max()),
         n_calibration=n_calibration,
+        distance_difference=distance_difference,
     )
