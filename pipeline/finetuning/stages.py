@@ -9,7 +9,7 @@ import numpy as np
 
 from pipeline.backbones.engines.device import Device, choose_device, use_tf32
 from pipeline.backbones.keras_settings import keras_settings
-from pipeline.classifier.build import set_precision
+from pipeline.backbones.networks.tuned import set_precision
 from pipeline.finetuning.callbacks import NO_CALLBACKS, Callbacks
 from pipeline.finetuning.checkpoint import State
 from pipeline.finetuning.fast_precision import require_fast_precision
