@@ -32,7 +32,7 @@ lint: $(INSTALLED)
 	$(VENV)/bin/mypy
 
 test: lint
-	$(VENV)/bin/pytest -n 2 --dist loadgroup --no-loadscope-reorder -m 'not slow'
+	$(VENV)/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not slow'
 
 test-all: lint $(INSTALLED_ALL)
 	$(VENV)/bin/pytest

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted((ROOT / "docker").glob("*.Dockerfile"))
@@ -59,8 +60,9 @@ def test_an_image_for_serving_has_versions_of_everything_and_all_of_the_extra():
     assert set(required) <= set(_pinned())
     settings = configparser.ConfigParser()
     settings.read(ROOT / "setup.cfg")
-    extra = settings["options.extras_require"].get("serve", "").split()
-    assert {re.split("[<>=]", line)[0] for line in extra} <= set(required)
+    extra = settings["options.extras_require"]["serve"].strip().splitlines()
+    extra = [line for line in extra if not line.startswith("#")]
+    assert {Requirement(line).name for line in extra} <= set(required)
 
 
 def test_the_image_for_cpus_requires_what_setup_cfg_does_but_for_the_kind_of_tensorflow():

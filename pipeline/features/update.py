@@ -63,6 +63,9 @@ def update_features(
     job = UpdateJob(dataset, recipe, target, make_embedder, options, tell, on_progress)
     with hold_lock(target):
         old = _read_existing(job)
+        n_known = None if old is None else len(old.images) + len(old.skipped)
+        if options.opens_ahead and n_known is not None and len(dataset) > n_known:
+            job = job.opening_ahead()
         found = _find_rows(job, old)
         identity = _identify(job, old)
         share = None

@@ -74,7 +74,7 @@ def parts_of(target):
     return sorted(target.with_name(target.name + ".parts").glob("*"))
 
 
-@pytest.mark.parametrize("n_trials", [12, pytest.param(50, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("n_trials", [6, pytest.param(50, marks=pytest.mark.slow)])
 def test_kills_at_random_moments_leave_the_same_file(tmp_path, monkeypatch, n_trials):
     monkeypatch.setattr(rows, "PART_ROWS", PART_ROWS)
     tally = Trials(tmp_path).at_random_moments(n_trials, seed=1)

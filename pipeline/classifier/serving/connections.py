@@ -141,7 +141,7 @@ def make_server(app: HasConnections, grace_seconds: int) -> uvicorn.Server:
     """
     config = uvicorn.Config(
         cast(Any, app),
-        loop="asyncio",
+        loop="auto",
         http=TimedConnection,
         ws="none",
         lifespan="off",

@@ -157,6 +157,7 @@ class Terminal(DataOutput, ScoreOutput, Inventory):
                     "mistakes": found.mistakes.to_dict(),
                     "verdict": found.verdict,
                     "next_step": found.next_step,
+                    "advice": [one.to_dict() for one in found.advice],
                     "notes": result.notes,
                     "seconds": result.seconds,
                     "frozen": {name: m.to_dict() for name, m in found.frozen.items()},

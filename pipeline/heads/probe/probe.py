@@ -47,7 +47,7 @@ class _Wanted:
         wanted = self.extract
         return {
             "resize": wanted.resize,
-            "background": parse_colour(wanted.background),
+            "background": None if wanted.background is None else parse_colour(wanted.background),
             "precision": wanted.precision,
             "truncated": wanted.truncated,
         }

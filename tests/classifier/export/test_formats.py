@@ -153,6 +153,21 @@ def test_operations_that_onnx_lacks_are_named_in_one_line(promising, tmp_path, c
     assert caplog.text == ""
 
 
+def test_network_with_swish_becomes_what_tensorflow_saves(promising, tmp_path):
+    """Keras gives swish a gradient of its own, which TensorFlow then refuses to save."""
+    from pipeline.system.keras_on_tensorflow import keras
+
+    image = keras.Input((32, 32, 3))
+    rows = keras.layers.GlobalAveragePooling2D()(
+        keras.layers.Conv2D(3, 3, activation="swish")(image)
+    )
+    outputs = {PROBABILITIES: keras.layers.Dense(3, "softmax")(rows)}
+    network = WholeNetwork(open_run(promising), keras.Model(image, outputs))
+    write = FORMATS["saved-model"].import_write()
+    write(network, tmp_path / "saved_model", Settings("float32", {}))
+    assert (tmp_path / "saved_model/saved_model.pb").is_file()
+
+
 def test_precision_that_a_format_lacks_is_refused_by_name(promising, tmp_path):
     outcome = call(
         *("export", promising, "--format", "keras", "--precision", "float16"),

@@ -54,13 +54,13 @@ def embedded(made):
 
 def test_what_was_embedded_is_what_extract_does_not_compute(tmp_path):
     """With the real network, at the command line: rows are those of an extraction, bit for bit."""
-    how = ("--backbones", LITE, "--image-sizes", "32", "--images", 20, "--seconds", 30)
+    how = ("--backbones", LITE, "--image-sizes", "32", "--images", 20, "--seconds", 600)
     make_photos(tmp_path / "more/photos", n_per_class=8)
     outcome = call("probe", "more/photos", *how, "--json")
     assert outcome.exit_code == 0, outcome.stderr
     found = json.loads(outcome.stdout)
     assert [one["n_images"] for one in found["tried"]] == [20]
-    assert found["n_total"] == 24 and found["seconds"] < 36
+    assert found["n_total"] == 24 and found["seconds"] < 600
     words = found["next"].split()
     assert words == f"python cli.py extract more/photos --backbone {LITE} --image-size 32".split()
     extracted = json.loads(call(*words[2:], "--json").stdout)
