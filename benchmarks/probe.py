@@ -7,7 +7,7 @@ that the extraction took, so that ten samples take seconds and the plan is the r
 
     python benchmarks/probe.py photos more-photos --features build/probe   # extracts first
     python benchmarks/probe.py photos --features build/probe --seconds 60 --json out.json
-    python benchmarks/probe.py photos --features build/probe --short       # 3 samples
+    python benchmarks/probe.py photos --features build/probe --short       # 3 samples, folds once
 """
 
 import json
@@ -95,7 +95,7 @@ def extract_all(
     return found
 
 
-def measure(path: Path, seconds: float, rest: float) -> Full:
+def measure(path: Path, seconds: float, rest: float, n_repeats: int) -> Full:
     """Reads one full extraction and fits heads on it."""
     with FeatureFile(path) as file:
         contents, features = file.contents, file.read_all()
@@ -112,17 +112,19 @@ def measure(path: Path, seconds: float, rest: float) -> Full:
         dict(zip(digests, features, strict=True)),
         seconds,
         rest,
-        score_in_folds(features, labels, units),
+        score_in_folds(features, labels, units, n_repeats),
         val,
     )
 
 
-def score_in_folds(features: np.ndarray, labels: np.ndarray, units: np.ndarray) -> float:
+def score_in_folds(
+    features: np.ndarray, labels: np.ndarray, units: np.ndarray, n_repeats: int = N_REPEATS
+) -> float:
     """Accuracy of logistic heads on images that they never saw, equal ones kept together."""
     from sklearn.model_selection import StratifiedGroupKFold
 
     hits = []
-    for seed in range(N_REPEATS):
+    for seed in range(n_repeats):
         folds = StratifiedGroupKFold(N_FOLDS, shuffle=True, random_state=seed)
         for train, scored in folds.split(features, labels, units):
             predict = _fit(features[train], labels[train])
@@ -206,7 +208,9 @@ def main() -> None:
     results = {}
     for data in wanted.data:
         files = extract_all(data, candidates, wanted.features)
-        full = {name: measure(*found) for name, found in files.items()}
+        full = {
+            name: measure(*found, 1 if wanted.short else N_REPEATS) for name, found in files.items()
+        }
         best = max(full, key=lambda name: full[name].accuracy)
         print(f"\n{data.name}: accuracy by full extraction; the best is {best}\n")
         print_table(
