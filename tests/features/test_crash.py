@@ -95,7 +95,7 @@ def test_interrupted_extraction_resumes_with_identical_features(photos, target, 
     assert not target.exists()
     summary, stand_in = extract(photos, target, reuse=False)
     assert summary.resumed == 12
-    assert "Found 12 finished rows of an interrupted run." in summary.notes
+    assert "Found 12 finished rows of an interrupted run or a probe." in summary.notes
     assert stand_in.n_images == 12
     reference, expected = read(target.with_name("reference.h5"))
     contents, features = read(target)
