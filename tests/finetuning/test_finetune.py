@@ -151,7 +151,6 @@ def test_strong_augmentation_with_everything_else_switched_on(small, tmp_path):
         find_learning_rate=True,
         layer_decay=0.7,
         average_weights=0.9,
-        precision="mixed_bfloat16",
         class_weight="balanced",
         unfreeze="2",
         batch_size=12,
