@@ -6,6 +6,7 @@ may be renamed. TensorFlow is not loaded.
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -62,7 +63,7 @@ def read_tuned(name: str) -> Backbone:
             f"those of {recipe.backbone.removeprefix(TUNED_PREFIX)}, as they came. Fine-tune it."
         )
     return Backbone(
-        name=TUNED_PREFIX + recipe.backbone.removeprefix(TUNED_PREFIX),
+        name=_name_tuned(recipe),
         builder="",
         image_size=recipe.image_size,
         n_features=None,
@@ -81,6 +82,21 @@ def read_tuned(name: str) -> Backbone:
         channel_order=recipe.channel_order,
         top_layers=(),
     )
+
+
+def describe_tuned(recipe: Recipe, digest: str) -> Recipe:
+    """The recipe of a fine-tuned network's own features.
+
+    Args:
+        recipe: of the features that its run began with.
+        digest: sha256 of the run's `model.keras`, hex.
+    """
+    return replace(recipe, backbone=_name_tuned(recipe), weights=f"sha256:{digest}")
+
+
+def _name_tuned(recipe: Recipe) -> str:
+    """The same however often a network was fine-tuned."""
+    return TUNED_PREFIX + recipe.backbone.removeprefix(TUNED_PREFIX)
 
 
 def locate_model(name: str) -> Path:

@@ -6,14 +6,16 @@ Nothing here starts TensorFlow, unless the head can be had in no other way.
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.backbones.engines.engine import Network
+from pipeline.backbones.engines.engine import Network, identify_network
 from pipeline.backbones.engines.network_store import NetworkStore
 from pipeline.backbones.engines.recipe_network import describe_network
+from pipeline.backbones.tuned_runs import describe_tuned
 from pipeline.backbones.weights.resolve import resolve_recorded_weights
 from pipeline.errors import WeightsError
 from pipeline.heads.dense.arithmetic import SavedDenseHead, read_arithmetic
 from pipeline.heads.head import Head
 from pipeline.heads.saved_head import FINETUNED_MODEL, load_head, require_model
+from pipeline.recipe import Recipe
 from pipeline.runs.binding import require_bound_names
 from pipeline.runs.manifest import UsedBackbone
 from pipeline.runs.run_folder import Run, open_run
@@ -79,7 +81,9 @@ def _load_finetuned(run: Run, store: NetworkStore | None) -> tuple[Network, Head
     require_bound_names(run, [FINETUNED_MODEL])
     path = run.folder / FINETUNED_MODEL
     halves = _FinetunedHalves(run.folder)
-    network = Network(halves.build_network, identity=identify_finetuned(path), store=store)
+    network = Network(
+        halves.build_network, identity=identify_finetuned(run.recipe, path), store=store
+    )
     arithmetic = read_arithmetic(path)
     if arithmetic is None or arithmetic.n_classes != len(run.class_names):
         return network, halves.build_head()
@@ -118,11 +122,16 @@ class _FinetunedHalves:
         return self._built
 
 
-def identify_finetuned(path: Path) -> str:
-    """The identity of a fine-tuned network: that of the file of its model."""
-    return name_finetuned(sha256_of_file(path))
+def identify_finetuned(recipe: Recipe, path: Path) -> str:
+    """The identity of a fine-tuned network: the one that it has as a backbone of its own.
+
+    Args:
+        recipe: of the run.
+        path: of its model.
+    """
+    return name_finetuned(recipe, sha256_of_file(path))
 
 
-def name_finetuned(model_sha256: str) -> str:
+def name_finetuned(recipe: Recipe, model_sha256: str) -> str:
     """`identify_finetuned` of a file of that sha256."""
-    return f"backbone of model.keras sha256:{model_sha256}"
+    return identify_network(describe_tuned(recipe, model_sha256))

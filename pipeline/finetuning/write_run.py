@@ -94,7 +94,7 @@ def write_finetuned_run(
     with new_run(output, f"{base}-finetuned", force=force) as (folder, final):
         with place("single", device):
             _save_model(model, folder / FINETUNED_MODEL, is_gpu=device.is_gpu)
-            _keep_for_prediction(model, folder / FINETUNED_MODEL, run.class_names)
+            _keep_for_prediction(run, model, folder / FINETUNED_MODEL)
             write_probes(folder, _probe(run, model))
         write_predictions(folder, after, run.class_names)
         write_digests(folder, parent.digests)
@@ -190,15 +190,16 @@ def _save_model(model: keras.Model, path: Path, *, is_gpu: bool) -> None:
         )
 
 
-def _keep_for_prediction(model: keras.Model, path: Path, class_names: list[str]) -> None:
+def _keep_for_prediction(run: Run, model: keras.Model, path: Path) -> None:
     """Leaves what predicting needs without TensorFlow: the head's arithmetic, and the network as
     the CPU's engine has it.
     """
-    embedding, _ = split_classifier(model, class_names)
+    embedding, _ = split_classifier(model, run.class_names)
     arithmetic = find_arithmetic(model.get_layer("head"))
     if arithmetic is not None:
         save_arithmetic(path, arithmetic)
-    network = Network(lambda: embedding, identity=identify_finetuned(path), store=NetworkStore())
+    identity = identify_finetuned(run.recipe, path)
+    network = Network(lambda: embedding, identity=identity, store=NetworkStore())
     open_embedder(network, describe_cpu(), n_streams=1)
 
 

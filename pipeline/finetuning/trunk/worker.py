@@ -208,7 +208,8 @@ def _build_embedder(job: TrunkJob, batch_size: int | None) -> Embed:
 
 def _identify(job: TrunkJob) -> str:
     model = job.trunk.model_sha256
-    whole = name_finetuned(model) if model else identify_network(job.run.recipe)
+    recipe = job.run.recipe
+    whole = name_finetuned(recipe, model) if model else identify_network(recipe)
     return f"{whole} up to {job.trunk.line}"
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from pipeline.backbones.backbone import Backbone, Preset
 from pipeline.backbones.presets import find_backbone, require_image_size
 from pipeline.backbones.registry import list_backbones
+from pipeline.backbones.tuned_runs import RUN_PREFIX, TUNED_PREFIX
 from pipeline.backbones.weights.resolve import ResolvedWeights, pretrained_path
 from pipeline.errors import ParameterError, WeightsError
 from pipeline.features.extract import make_recipe
@@ -103,6 +104,15 @@ def check_names(backbones: Sequence[str] | None, image_sizes: Sequence[int] | No
         raise ParameterError(
             "Expected `backbones` to be names, or NAME=FILE for weights of a file. Received: "
             f"{list(backbones)}",
+            "backbones",
+        )
+    tuned = [name for name in backbones or () if name.startswith((RUN_PREFIX, TUNED_PREFIX))]
+    if tuned:
+        raise ParameterError(
+            "The network of a fine-tuned run has learnt the labels that it would be judged by, so "
+            "it would win for that. Expected `backbones` as they came. Received: "
+            f"{', '.join(tuned)}\nSay `frostline.extract(DATA)` with `backbone={tuned[0]}`, and "
+            "compare heads on it by images that it was not trained on.",
             "backbones",
         )
     most = GREATEST_IMAGE_SIZE

@@ -145,6 +145,7 @@ def test_image_sizes_lie_around_the_backbones_own():
     [
         ({"backbones": []}, "`backbones` to be names"),
         ({"backbones": LITE}, "`backbones` to be a list"),
+        ({"backbones": ["run:tuned"]}, "has learnt the labels that it would be judged by"),
         ({"image_sizes": [0]}, "`image_sizes` to be whole numbers"),
         ({"seconds": 1}, "`seconds` to be"),
         ({"pooling": "max"}, "no such option to probe backbones"),
