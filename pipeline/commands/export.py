@@ -35,6 +35,16 @@ if TYPE_CHECKING:
     default="float32",
     help="Of the weights and the computation; less takes half the room and is proven less closely.",
 )
+@click.option(
+    "--int8",
+    is_flag=True,
+    help="Weights and computation in 8 bits, calibrated on training images; openvino and litert.",
+)
+@click.option(
+    "--accept-loss",
+    is_flag=True,
+    help="Keep 8 bits even where they cost more than one point of accuracy.",
+)
 @click.option("--data", type=EXISTING, help="Where the run's images are now, if they were moved.")
 @weights_option
 @option("--output", type=EXISTING, help="The folder to write.", default_words="export in RUN")
@@ -52,6 +62,7 @@ def export(terminal: "Terminal", run: Path, as_json: bool, **how: Any) -> None:
     Examples:
       python cli.py export photos-efficientnet-lite0-logreg-1 --format onnx
       python cli.py export photos-efficientnet-lite0-logreg-1 --format litert --format openvino
+      python cli.py export photos-efficientnet-lite0-logreg-1 --format litert --int8
     """
     from pipeline.classifier.export.export import export as write
     from pipeline.classifier.export.export import require_nothing_refused

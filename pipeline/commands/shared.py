@@ -23,6 +23,7 @@ EXAMPLE_PROGRAM = "python cli.py"  # in the examples of help texts
 # What is left of a command that was stopped; of all others nothing is.
 _AFTER_STOP = {
     "extract": "What was finished is kept: run the same command again to continue.",
+    "probe": "What was embedded is kept: run the same command again, or extract.",
     "finetune": "Finished epochs are kept: run the same command with --resume to continue.",
 }
 _NOTHING_KEPT = "Run the same command again to begin anew."

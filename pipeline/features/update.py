@@ -130,7 +130,7 @@ def _find_rows(job: UpdateJob, old: Contents | None) -> Found:
     for note in found.notes:
         job.tell(note)
     if n_resumed := found.count("resumed"):
-        job.tell(f"Found {n_resumed:,} finished rows of an interrupted run.")
+        job.tell(f"Found {n_resumed:,} finished rows of an interrupted run or a probe.")
     return found
 
 

@@ -5,12 +5,16 @@ from math import comb
 
 import numpy as np
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from pipeline.finetuning.verdict import judge
 from pipeline.runs.predictions import Predictions
+from pipeline.runs.scores import wilson_interval
 from pipeline.runs.significance import (
     compare_predictions,
     mcnemar_p_value,
+    paired_difference_interval,
     write_changed_sides,
 )
 
@@ -87,3 +91,42 @@ def test_verdict_says_how_much_how_sure_and_with_what_reservation():
     assert "validation also chose the epoch and its temperature" in text
     text = judge(compare_predictions(BEFORE, AFTER), Scores(0.5, 0.9), Scores(0.75, 0.8), 0.9)
     assert "may be chance (McNemar's exact test, p = 1)" in text
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "n"), [(0, 0, 30), (9, 3, 100), (3, 9, 100), (0, 4, 20), (25, 20, 300)]
+)
+def test_ends_of_the_paired_interval_are_where_the_score_test_just_rejects(right, wrong, n):
+    for end in paired_difference_interval(right, wrong, n):
+        # The likelihood's own maximum at that difference, found by search instead of algebra.
+        least, most = max(0.0, -end), (1 - end) / 2
+        shares = np.linspace(least, most, 200_001)[1:-1]
+        unchanged = n - right - wrong
+        with np.errstate(divide="ignore", invalid="ignore"):
+            likelihood = (
+                right * np.log(shares + end)
+                + wrong * np.log(shares)
+                + unchanged * np.log(1 - 2 * shares - end)
+            )
+        likelihood = np.where(np.isnan(likelihood), -np.inf, likelihood)
+        share = shares[likelihood.argmax()]
+        deviation = (n * (2 * share + end - end**2)) ** 0.5
+        assert abs(right - wrong - n * end) / deviation == pytest.approx(1.96, abs=0.01)
+
+
+def test_paired_interval_without_changes_is_wilsons():
+    low, high = paired_difference_interval(0, 0, 200)
+    assert high == pytest.approx(wilson_interval(0, 200)[1], abs=1e-6)
+    assert low == pytest.approx(-high)
+
+
+@given(st.integers(0, 40), st.integers(0, 40), st.integers(0, 400))
+def test_paired_interval_holds_what_was_seen_and_mirrors_when_models_change_places(
+    right, wrong, same
+):
+    n = right + wrong + same
+    assume(n > 0)
+    low, high = paired_difference_interval(right, wrong, n)
+    assert -1 <= low <= (right - wrong) / n <= high <= 1
+    mirrored = paired_difference_interval(wrong, right, n)
+    assert mirrored == pytest.approx((-high, -low), abs=1e-6)

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipeline.classifier.export.int8.loss import Int8Loss
 from pipeline.system.atomic_files import to_json, write_text
 
 FORMAT, VERSION = "frostline-export", 1
@@ -47,7 +48,7 @@ class Proof:
         n_images: that both saw.
         greatest_difference: of a probability, or of the distance, where there is one.
         same_class: share of the images whose most probable class is the same.
-        tolerance: what the difference may be.
+        tolerance: what the difference may be; of an 8-bit model, from what it said here.
         runtime: name and version.
     """
 
@@ -66,8 +67,9 @@ class ExportedModel:
         file: its name in the export's folder.
         sha256: of each file of it, by name in the export's folder.
         n_bytes: of all of them.
-        precision: of the weights and the computation: `float32`, `float16` or `bfloat16`.
+        precision: of the weights and the computation: `float32`, `float16`, `bfloat16` or `int8`.
         notes: sentences for people.
+        int8: what 8 bits cost; None in other precisions.
     """
 
     file: str
@@ -76,6 +78,7 @@ class ExportedModel:
     precision: str
     proof: Proof
     notes: list[str] = field(default_factory=list)
+    int8: Int8Loss | None = None
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The images that an export is proven and shown with: those of the run itself."""
+"""The images that an export is proven, calibrated and shown with: those of the run itself."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +19,8 @@ from pipeline.system.parallel import map_batches
 from pipeline.system.progress import OnProgress
 
 HELD_BACK = (VAL, TEST, TRAIN)  # where images to prove with are looked for, in this order
+SCORING = (TEST, VAL, TRAIN)  # likewise, where accuracy counts: the split that chose nothing first
+TRAINING = (TRAIN,)
 _N_THREADS = 2
 
 
@@ -47,19 +49,23 @@ class ImagesOfExport:
         return ImagesOfExport(paths, self.labels[places], self.pixels[places], self.split)
 
 
-def choose_rows(predictions: Predictions, splits: Sequence[int], n_most: int) -> np.ndarray:
+def choose_rows(
+    predictions: Predictions, splits: Sequence[int], n_most: int, *, needs_label: bool = False
+) -> np.ndarray:
     """Rows of the first of the splits that has images, of each class in turn, the same every time.
 
     Args:
         splits: in this order.
         n_most: so many at most.
+        needs_label: leave those without a label out.
     """
+    is_meant = (predictions.labels >= 0) | (not needs_label)
     for split in splits:
-        rows = np.flatnonzero(predictions.splits == split)
+        rows = np.flatnonzero((predictions.splits == split) & is_meant)
         if len(rows):
             break
     else:
-        rows = np.arange(len(predictions.paths))
+        rows = np.flatnonzero(is_meant)
     shuffled = np.random.default_rng(0).permutation(rows)
     labels = predictions.labels[shuffled]
     turn = np.zeros(len(shuffled), np.int64)  # how many of its class come before an image
@@ -85,17 +91,18 @@ def read_rows(
     """
     paths = locate_images(root, [predictions.paths[row] for row in rows.tolist()])
     require_same_images_at(run, rows, paths, hash_images(paths), len(predictions.paths))
-    decoded = []
-    for path, (_, pixels) in zip(
-        paths, map_batches(partial(_read, recipe), paths, _N_THREADS), strict=True
-    ):
+    size = recipe.image_size
+    decoded = np.empty((len(paths), size, size, 3), np.uint8)
+    for place, (_, pixels) in enumerate(map_batches(partial(_read, recipe), paths, _N_THREADS)):
         if isinstance(pixels, str):
-            raise ExportError(f"This image {pixels}. Expected what it was. Received: {path}")
-        decoded.append(pixels)
-        on_progress("Reading", len(decoded), len(paths))
+            raise ExportError(
+                f"This image {pixels}. Expected what it was. Received: {paths[place]}"
+            )
+        decoded[place] = pixels
+        on_progress("Reading", place + 1, len(paths))
     split = int(predictions.splits[rows[0]])
     name = SPLITS[split] if split >= 0 else "all"
-    return ImagesOfExport(paths, predictions.labels[rows], np.stack(decoded), name)
+    return ImagesOfExport(paths, predictions.labels[rows], decoded, name)
 
 
 def _read(recipe: Recipe, path: Path) -> tuple[np.ndarray, np.ndarray | str]:

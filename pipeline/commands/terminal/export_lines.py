@@ -26,8 +26,11 @@ def describe_export(exported: "Exported") -> list[str]:
 
 def _describe_model(name: str, model: "ExportedModel") -> str:
     proof = model.proof
+    head = f"{name}: {model.file}, {describe_size(model.n_bytes)}, {model.precision}"
+    if model.int8 is not None:
+        return f"{head}, measured in {proof.runtime}."
     return (
-        f"{name}: {model.file}, {describe_size(model.n_bytes)}, {model.precision}. "
+        f"{head}. "
         f"{proof.runtime} says the same of {count(proof.n_images, 'image')}: probabilities differ "
         f"by up to {proof.greatest_difference:.1g}, the class is the same for "
         f"{proof.same_class:.1%}."

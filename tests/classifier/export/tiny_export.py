@@ -88,7 +88,7 @@ def make_export(folder: Path, class_names: list[str] = CLASSES) -> Path:
     changed = {name: change(images.pixels[rows] / 1.0) for name, change in list_mistakes()}
     mistaken = Mistaken(list(changed), rows, np.stack([compute(one) for one in changed.values()]))
     answers = {"probabilities": compute(images.pixels)}
-    write_reference(export, images, answers, mistaken, class_names)
+    write_reference(export, images, answers, {}, mistaken, class_names)
     path = export / "model.onnx"
     path.write_bytes(make_model(class_names).SerializeToString())
     proof = Proof(N_IMAGES, 1e-7, 1.0, 1e-4, "onnxruntime 1")

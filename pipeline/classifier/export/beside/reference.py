@@ -22,6 +22,7 @@ from pipeline.classifier.export.contents import (
     REFERENCE_FOLDER,
 )
 from pipeline.classifier.export.images import ImagesOfExport
+from pipeline.classifier.export.shipped.check import OWN
 from pipeline.classifier.model import Classifier
 from pipeline.system.atomic_files import atomic_path, to_json, write_text
 
@@ -48,6 +49,7 @@ def write_reference(
     folder: Path,
     images: ImagesOfExport,
     answers: dict[str, np.ndarray],
+    own_answers: dict[str, dict[str, np.ndarray]],
     mistaken: Mistaken,
     class_names: list[str],
 ) -> None:
@@ -55,7 +57,13 @@ def write_reference(
 
     Args:
         answers: as `answer` gives them.
+        own_answers: likewise, of models that say something else, by name of the format.
     """
+    own = {
+        f"{OWN}/{form}/{name}": values
+        for form, outputs in own_answers.items()
+        for name, values in outputs.items()
+    }
     place = folder / REFERENCE_FOLDER
     (place / "images").mkdir(parents=True)
     (place / "pixels").mkdir()
@@ -65,12 +73,14 @@ def write_reference(
             allow_pickle=False,
             pixels=images.pixels,
             **answers,
+            **own,
             rows=mistaken.rows,
             mistakes=np.array(mistaken.names),
             mistaken=mistaken.probabilities,
         )
     described = [
-        _write_image(place, row, images, answers, class_names) for row in range(len(images))
+        _write_image(place, row, images, answers, own_answers, class_names)
+        for row in range(len(images))
     ]
     expected = {"class_names": class_names, "split": images.split, "images": described}
     write_text(place / EXPECTED_FILE, to_json(expected) + "\n")
@@ -81,6 +91,7 @@ def _write_image(
     row: int,
     images: ImagesOfExport,
     answers: dict[str, np.ndarray],
+    own_answers: dict[str, dict[str, np.ndarray]],
     class_names: list[str],
 ) -> dict[str, Any]:
     """Writes one, and gives what `expected.json` says of it."""
@@ -99,7 +110,18 @@ def _write_image(
         "pixels": pixels,
         "sha256_of_rgb_bytes": hashlib.sha256(images.pixels[row].tobytes()).hexdigest(),
         "label": class_names[label] if label >= 0 else None,
-        PROBABILITIES: [_round(value) for value in answers[PROBABILITIES][row]],
+        **_describe_answers(answers, row),
+    }
+    if own_answers:
+        described[OWN] = {
+            form: _describe_answers(given, row) for form, given in own_answers.items()
+        }
+    return described
+
+
+def _describe_answers(answers: dict[str, np.ndarray], row: int) -> dict[str, Any]:
+    described: dict[str, Any] = {
+        PROBABILITIES: [_round(value) for value in answers[PROBABILITIES][row]]
     }
     if DISTANCE in answers:
         described[DISTANCE] = _round(answers[DISTANCE][row])

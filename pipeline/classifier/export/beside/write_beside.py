@@ -4,6 +4,8 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from pipeline.classifier.export.beside import card, thresholds
 from pipeline.classifier.export.beside.mistakes import answer_mistakes
 from pipeline.classifier.export.beside.reference import answer, write_reference
@@ -26,9 +28,13 @@ def write_beside(
     classifier: Classifier,
     network: "WholeNetwork",
     reference: ImagesOfExport,
+    own_answers: dict[str, dict[str, np.ndarray]],
 ) -> None:
     """Writes `labels.txt`, `thresholds.json` where the run promises something, `card.md`,
     `reference/`, `check.py` and `export.json`.
+
+    Args:
+        own_answers: of models in 8 bits to the references, by name of the format.
 
     Raises:
         RunError: what the run says of its images cannot be read.
@@ -43,6 +49,7 @@ def write_beside(
         folder,
         reference,
         answer(classifier, reference.pixels),
+        own_answers,
         answer_mistakes(network, reference, run.recipe),
         contents.class_names,
     )
