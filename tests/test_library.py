@@ -37,7 +37,7 @@ def test_the_examples_of_the_docs_run_one_after_another(tmp_path, capsys):
     names: dict = {}
     for block in blocks:
         exec(compile(block, "docs/library.md", "exec"), names)
-    assert len(blocks) == 7
+    assert len(blocks) == 8
     printed = capsys.readouterr()
     assert "36 computed, 0 kept" in printed.out
     assert "dropout | This cannot be used to fit a head. Expected `dropout` to be" in printed.out

@@ -30,12 +30,12 @@ def test_a_keras_model_says_what_its_run_says_and_only_the_head_of_it_learns(whi
     ]
     assert [weight.path for weight in network.trainable_weights] == ["head/kernel", "head/bias"]
     frozen = network.get_layer("backbone").get_weights()
-    network.compile("sgd", "sparse_categorical_crossentropy", run_eagerly=True)
-    losses = network.fit(PIXELS, LABELS, epochs=3, verbose=0).history["loss"]
-    assert losses[-1] < losses[0]
+    kernel = network.get_layer("head").get_weights()[0]
+    network.compile(keras.optimizers.SGD(1e-4), "sparse_categorical_crossentropy", run_eagerly=True)
+    network.fit(PIXELS, LABELS, verbose=0)
     for before, after in zip(frozen, network.get_layer("backbone").get_weights(), strict=True):
         np.testing.assert_array_equal(before, after)
-    assert not np.allclose(network(PIXELS).numpy(), expected, atol=1e-3)
+    assert not np.array_equal(network.get_layer("head").get_weights()[0], kernel)
     again = [answer.probabilities for answer in model.predict(list(PIXELS))]
     np.testing.assert_array_equal(again, expected)  # it is a model of its own
 

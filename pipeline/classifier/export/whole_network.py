@@ -100,6 +100,11 @@ def build_whole_network(run: Run, weights: str | None = None) -> WholeNetwork:
     embeddings, head = _load_halves(run, weights)
     shape = embeddings[0].input_shape[1:]
     pixels = keras.Input(shape, name="image")
+    if len(embeddings) > 1:  # all are called alike, and a model has no two layers of one name
+        embeddings = [
+            keras.Model(one.input, one.output, name=f"{one.name}_{place}")
+            for place, one in enumerate(embeddings, start=1)
+        ]
     rows = [embedding(pixels) for embedding in embeddings]
     features = rows[0] if len(rows) == 1 else keras.layers.Concatenate(name="joined")(rows)
     outputs = {PROBABILITIES: _to_layers(run, head)(features)}
