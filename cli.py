@@ -24,6 +24,7 @@ try:
         from pipeline.commands.finetune import finetune
         from pipeline.commands.fit_head import fit_head
         from pipeline.commands.predict import predict
+        from pipeline.commands.probe import probe
         from pipeline.commands.report import report
         from pipeline.commands.runs import runs
         from pipeline.commands.serve import serve
@@ -62,7 +63,7 @@ def main() -> None:
 
 
 for command in (
-    *(fetch, extract, fit_head, finetune, evaluate, predict, report, export, serve),
+    *(fetch, probe, extract, fit_head, finetune, evaluate, predict, report, export, serve),
     *(audit, suggest, runs, backbones, features),
 ):
     main.add_command(command)

@@ -73,6 +73,8 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test compares it with
     from pipeline.heads.fit_head import FitResult, fit_head
     from pipeline.heads.forecast.forecast import Forecast, forecast_accuracy
     from pipeline.heads.forecast.of_run import forecast
+    from pipeline.heads.probe.probe import probe
+    from pipeline.heads.probe.probed import Probe
     from pipeline.heads.ridge.leave_one_out import LeaveOneOut, leave_one_out
     from pipeline.heads.sweep.sweep_heads import Sweep, sweep_heads
     from pipeline.images.fetch import Fetched, fetch
@@ -108,6 +110,7 @@ _PLACES = {
     "log_to_mlflow": "pipeline.runs.tracking.log:log_to_mlflow",
     "merge": "pipeline.features.spread.merge:merge",
     "predict": "pipeline.classifier.predict:predict",
+    "probe": "pipeline.heads.probe.probe:probe",
     "recompute": "pipeline.features.verify:recompute",
     "report": "pipeline.report.report:report",
     "sweep_heads": "pipeline.heads.sweep.sweep_heads:sweep_heads",
@@ -130,6 +133,7 @@ _PLACES = {
     "LeaveOneOut": "pipeline.heads.ridge.leave_one_out:LeaveOneOut",
     "MlflowRun": "pipeline.runs.tracking.log:MlflowRun",
     "Prediction": "pipeline.classifier.prediction:Prediction",
+    "Probe": "pipeline.heads.probe.probed:Probe",
     "Report": "pipeline.report.report:Report",
     "Run": "pipeline.runs.run_folder:Run",
     "StoredNetwork": "pipeline.backbones.engines.network_store:StoredNetwork",

@@ -5,6 +5,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 from browser import find_chromium
@@ -13,6 +14,11 @@ from PIL import Image
 
 from cli import main
 
+# No test is timed: how long an example takes says more of what else the machine does.
+hypothesis.settings.register_profile("frostline", deadline=None)
+hypothesis.settings.load_profile("frostline")
+
+TESTS = Path(__file__).parent
 COLOURS = {"blue": (40, 60, 200), "green": (50, 180, 70), "red": (210, 50, 40)}
 
 
@@ -38,12 +44,13 @@ def pytest_xdist_make_scheduler(config, log):
 
 
 def pytest_collection_modifyitems(config, items):
-    """Files that ask for a fine-tuned run go first, since they take longest.
+    """Files that ask for a fine-tuned run go first, since they take longest, then those of no
+    folder, which run whole programs: a long file at the end would leave the other worker idle.
 
     Tests in a browser are left out where there is none; `pytest_terminal_summary` says so.
     """
     asking = {item.path for item in items if "finetuned" in item.fixturenames}
-    items.sort(key=lambda item: item.path not in asking)
+    items.sort(key=lambda item: (item.path not in asking, item.path.parent != TESTS))
     if find_chromium() is None:
         left_out = [item for item in items if item.get_closest_marker("browser")]
         items[:] = [item for item in items if item not in left_out]

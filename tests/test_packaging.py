@@ -13,7 +13,8 @@ from conftest import make_photos
 
 ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = ("pipeline", "cli.py", "frostline.py", "setup.cfg", "pyproject.toml", "README.md")
-# The example of the README's library section, to the letter but for sizes that take less time.
+# The example of the README's library section, to the letter but for a network and for sizes that
+# take less time.
 EXAMPLE = """
 import pathlib
 
@@ -22,11 +23,11 @@ from PIL import Image
 
 import frostline
 
-features = frostline.extract("photos", backbone="efficientnet-lite0", image_size=32)
+features = frostline.extract("photos", backbone="squeezenet1_1", weights="random", image_size=32)
 X, y, split = features.arrays()
 fit = frostline.fit(X, y, split=split, head="logreg")
 run = frostline.fit_head(features, head="dense", epochs=5)
-tuned = frostline.finetune(run, epochs=1, unfreeze="block7a")
+tuned = frostline.finetune(run, epochs=1, unfreeze="fire9")
 model = frostline.load(tuned)
 path = pathlib.Path("photos/red/000.png")
 pillow_image = Image.open(path)
@@ -83,7 +84,7 @@ def test_the_example_runs_after_an_installation_from_another_folder(installed, t
     done = _call(installed, tmp_path, "-c", EXAMPLE)
     assert done.returncode == 0, done.stderr
     counts, file = done.stdout.splitlines()
-    assert counts == "1 5 (24, 1280)"
+    assert counts == "1 5 (24, 512)"
     assert file.startswith(str(installed.parents[1]))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cache", "photos", "runs"]
 

@@ -1,6 +1,9 @@
 """What is known of a backbone without building it, and where its weights come from."""
 
 from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,23 @@ class Preset:
 
 
 @dataclass(frozen=True)
+class TunedModel:
+    """Weights and network of a fine-tuned run.
+
+    Args:
+        path: of its `model.keras`, absolute.
+        recipe: of the features that its head takes; its `backbone` is what was fine-tuned.
+        class_names: in the order of its probabilities.
+        bound_sha256: binds these names to the file, see `run_files.py`; None in older runs.
+    """
+
+    path: Path
+    recipe: Recipe
+    class_names: tuple[str, ...]
+    bound_sha256: str | None
+
+
+@dataclass(frozen=True)
 class Backbone:
     """A pretrained network without its classifier.
 
@@ -58,11 +78,11 @@ class Backbone:
     Args:
         name: as in `backbone='NAME'`.
         builder: `module:function`; the function takes what those of keras.applications take.
-            Empty for a preset, which KerasHub builds.
+            Empty for a preset, which KerasHub builds, and for a fine-tuned run.
         image_size: usual side of the square images, in pixels; None for a preset that does not
             say.
         n_features: length of the features at the default layer and pooling. This and the next
-            four are None for a preset: nobody knows before it is built.
+            four are None for a preset and a run: nobody knows before it is built.
         parameters: number of weights without the classifier.
         multiply_adds: work for one image of the usual size.
         top1: published accuracy on ImageNet's validation images, 0..1.
@@ -88,7 +108,7 @@ class Backbone:
     multiply_adds: int | None
     top1: float | None
     feature_layer: str | None
-    weights: Download | PackageFile | Preset
+    weights: Download | PackageFile | Preset | TunedModel
     scale: tuple[float, float, float]
     offset: tuple[float, float, float]
     channel_order: str

@@ -14,13 +14,16 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.backbones.backbone import Backbone, Preset
+from pipeline.backbones.backbone import Backbone, Preset, TunedModel
 from pipeline.backbones.feature_output import POOLINGS, require_layer_of, take_features
 from pipeline.backbones.keras_internals import layers_numbered_from_0
 from pipeline.backbones.keras_settings import keras_settings, seeded_weights
 from pipeline.backbones.networks.hub import build_preset
 from pipeline.backbones.networks.keras_efficientnet import complete_efficientnet
-from pipeline.backbones.presets import find_backbone, require_image_size
+from pipeline.backbones.networks.tuned import load_tuned, resize_tuned
+from pipeline.backbones.presets import HUB_PREFIX, find_backbone, require_image_size
+from pipeline.backbones.registry import get_backbone
+from pipeline.backbones.tuned_runs import TUNED_PREFIX
 from pipeline.backbones.weights.keras_weights import load_keras_weights
 from pipeline.backbones.weights.resolve import TORCH_SUFFIXES, ResolvedWeights, resolve_weights
 from pipeline.backbones.weights.torch_checkpoints import read_state_dict
@@ -63,11 +66,14 @@ def build_backbone(
             f"No such pooling. Expected avg, max, flatten or none. Received: pooling={pooling!r}"
         )
     with keras_settings(precision), layers_numbered_from_0():
+        is_pooled = False
         if isinstance(backbone.weights, Preset):
             model = build_preset(weights.source, image_size, precision)
-            is_pooled = False
+        elif isinstance(backbone.weights, TunedModel):
+            model = _build_tuned(backbone.weights, image_size, layer, pooling, precision)
+            is_pooled = layer == "top"  # else its head could not have been put on it
         else:
-            is_pooled = layer in ("top", backbone.feature_layer) and pooling in ("avg", "max")
+            is_pooled = _is_pooled(backbone, layer, pooling)
             model = _build_with_weights(
                 backbone, weights, image_size, layer, pooling if is_pooled else None
             )
@@ -82,7 +88,7 @@ def build_untrained(backbone: Backbone, image_size: int | None = None) -> keras.
         backbone: from `find_backbone`.
         image_size: side of the square images, in pixels; None for the backbone's own.
     """
-    own = "imagenet" if isinstance(backbone.weights, Preset) else "random"
+    own = "imagenet" if isinstance(backbone.weights, Preset | TunedModel) else "random"
     size = require_image_size(backbone, image_size)
     return build_backbone(backbone, resolve_weights(backbone, own), size)
 
@@ -157,6 +163,40 @@ def preprocessing_layer(
         layer.set_weights([kernel[None, None], np.asarray(offset, "float32")])
     layer.trainable = False
     return layer
+
+
+def _is_pooled(backbone: Backbone, layer: str, pooling: str) -> bool:
+    """Whether its network is built with that pooling."""
+    return layer in ("top", backbone.feature_layer) and pooling in ("avg", "max")
+
+
+def _build_tuned(
+    tuned: TunedModel, image_size: int, layer: str, pooling: str, precision: str
+) -> keras.Model:
+    """The network of a fine-tuned run, built anew where images have another size than there."""
+    network = load_tuned(tuned.path, precision)
+    if network.input_shape[1] == image_size:
+        return network
+    name = tuned.recipe.backbone.removeprefix(TUNED_PREFIX)
+    if name.startswith(HUB_PREFIX):
+        raise BackboneError(
+            "A fine-tuned preset of KerasHub takes images of the size that it was tuned on. "
+            f"Expected: `image_size={tuned.recipe.image_size}`, or none. "
+            f"Received: `image_size={image_size}`, for {tuned.path.parent}"
+        )
+
+    if layer == "top":  # of the run, which may end below that of the original
+        layer, pooling = tuned.recipe.layer, tuned.recipe.pooling
+
+    def build() -> keras.Model:
+        original = get_backbone(name)
+        pooled = pooling if _is_pooled(original, layer, pooling) else None
+        include_top = layer in original.top_layers
+        model = _build_graph(original, image_size, include_top=include_top, pooling=pooled)
+        features = take_features(model, layer, pooling, is_pooled=pooled is not None)
+        return keras.Model(model.inputs[0], features)
+
+    return resize_tuned(network, image_size, build)
 
 
 def _build_with_weights(

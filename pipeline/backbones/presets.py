@@ -15,6 +15,7 @@ from typing import Any
 
 from pipeline.backbones.backbone import Backbone, Preset
 from pipeline.backbones.registry import get_backbone
+from pipeline.backbones.tuned_runs import RUN_PREFIX, TUNED_PREFIX, read_tuned
 from pipeline.errors import BackboneError, MissingExtraError, WeightsError
 from pipeline.recipe import GREATEST_IMAGE_SIZE
 from pipeline.system.paths import is_file, is_folder, sha256_of_file
@@ -29,17 +30,28 @@ WEIGHTS_LISTS = ("model.weights.json", "model.safetensors.index.json")
 
 
 def find_backbone(name: str, location: str | None = None) -> Backbone:
-    """Finds a backbone by its name: a line of the table, or a preset of KerasHub.
+    """Finds a backbone by its name: a line of the table, a preset of KerasHub, or a run.
 
     Args:
-        name: as in `backbone='NAME'`; `hub:PRESET` for a preset.
-        location: where a preset is now, if not where its name says.
+        name: as in `backbone='NAME'`; `hub:PRESET` for a preset, `run:NAME` for a fine-tuned run,
+            which recipes call `tuned:` and the name of what was fine-tuned.
+        location: where a preset or a run is now, if not where its name says.
 
     Raises:
-        BackboneError: if there is none, or the preset is no image network.
+        BackboneError: if there is none, the preset is no image network, or the run not fine-tuned.
         MissingExtraError: if KerasHub is needed and not installed.
         WeightsError: if the preset cannot be read or fetched.
     """
+    if name.startswith(RUN_PREFIX):
+        return read_tuned(name)
+    if name.startswith(TUNED_PREFIX):
+        if location is None:
+            raise BackboneError(
+                "Recipes call the network of some fine-tuned run so. Expected: that run. "
+                f"Received: `backbone={name}`\nSay `backbone=run:NAME`; `frostline.list_runs()` "
+                "lists the runs."
+            )
+        return read_tuned(location)
     if not name.startswith(HUB_PREFIX):
         return get_backbone(name)
     if importlib.util.find_spec("keras_hub") is None:

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.backbones.build import build_embedding_model
-from pipeline.backbones.keras_internals import flatten_layers
 from pipeline.backbones.keras_settings import keras_settings
+from pipeline.backbones.networks.tuned import set_precision
 from pipeline.backbones.presets import HUB_PREFIX
 from pipeline.backbones.safe_loading import load_keras_model_safely
 from pipeline.backbones.weights.resolve import resolve_recorded_weights
@@ -135,12 +135,6 @@ def _load_finetuned(run: Run) -> keras.Model:
             + (f"without {', '.join(sorted(missing))}" if missing else f"of {model.output_shape}")
         )
     return model
-
-
-def set_precision(backbone: keras.Model, precision: str) -> None:
-    """Lets a backbone compute in a precision, whatever it was built in; weights stay float32."""
-    for layer in flatten_layers(backbone):
-        layer.dtype_policy = keras.dtype_policies.get(precision)
 
 
 def _require_savable(embedding: keras.Model, recipe: Recipe) -> None:

@@ -16,8 +16,8 @@ from pipeline.backbones.weights.resolve import ResolvedWeights
 from pipeline.classifier.sources import Source, list_images, make_source, name_image
 from pipeline.errors import DatasetError, ParameterError
 from pipeline.features.embed import embed_files, make_embedder
-from pipeline.features.extract import make_recipe
 from pipeline.features.finished_rows import FinishedRows, PartWriter, find_rows
+from pipeline.features.make_recipe import make_recipe
 from pipeline.features.options import ExtractOptions
 from pipeline.images.decoding.read_images import DEFAULT_LIMITS, hash_image_file
 from pipeline.recipe import Recipe
@@ -39,12 +39,13 @@ class FrozenFeatures(TransformerMixin, BaseEstimator):
     Any number of processes may share it.
 
     Args:
-        backbone: a name of the registry, or `hub:PRESET`.
+        backbone: a name of the registry, `hub:PRESET`, or `run:NAME` for the network of a
+            fine-tuned run. Of such a run comes what is None below, where others have the usual.
         weights: `imagenet`, `random`, or the path of a file.
         image_size: side in pixels of the square that the backbone sees, None for its own.
-        layer: whose output to take; `top` is the last below the classifier.
-        pooling: from the layer's map to one row: `avg`, `max`, `flatten` or `none`.
-        resize: how images become square: `stretch`, `crop` or `pad`.
+        layer: whose output to take; `top` is the last below the classifier. None = `top`.
+        pooling: from the layer's map to one row: `avg`, `max`, `flatten` or `none`. None = `avg`.
+        resize: how images become square: `stretch`, `crop` or `pad`. None = `stretch`.
         precision: of the computation: `float32`, `float16` or `bfloat16`.
         device: where to compute: `auto`, `cpu`, `gpu` or `gpu:N`.
         engine: what runs the network, None for what suits the device.
@@ -66,9 +67,9 @@ class FrozenFeatures(TransformerMixin, BaseEstimator):
         *,
         weights: str = ExtractOptions.weights,
         image_size: int | None = None,
-        layer: str = ExtractOptions.layer,
-        pooling: str = ExtractOptions.pooling,
-        resize: str = ExtractOptions.resize,
+        layer: str | None = ExtractOptions.layer,
+        pooling: str | None = ExtractOptions.pooling,
+        resize: str | None = ExtractOptions.resize,
         precision: str = ExtractOptions.precision,
         device: str = ExtractOptions.device,
         engine: str | None = None,

@@ -63,9 +63,13 @@ def load_run(
     chosen = find_device(device, engine, of_gpus[0] if of_gpus else None)
     preferred = [record.name if record.device == chosen.kind else None for record in made_by]
     store = NetworkStore() if network_store else None
-    networks, head = load_parts(opened, None if weights is None else str(weights), store)
+    source = None if weights is None else str(weights)
+    networks, head = load_parts(opened, source, store)
     classifier = Classifier(
-        opened, networks, head, chosen, engine, preferred=preferred, is_alone=is_alone
+        *(opened, networks, head, chosen, engine),
+        preferred=preferred,
+        is_alone=is_alone,
+        weights=source,
     )
     classifier.open_engines(n_images)  # now, so that the first prediction is as quick as any
     classifier.notes += _check_parity_once(classifier)

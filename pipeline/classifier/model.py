@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,6 +23,10 @@ from pipeline.runs.promise.guard import load_guard
 from pipeline.runs.run_folder import Run
 from pipeline.system.parallel import map_batches
 from pipeline.system.progress import OnProgress
+from pipeline.system.quiet_start import no_start_up_talk
+
+if TYPE_CHECKING:
+    from pipeline.system.keras_on_tensorflow import keras
 
 # So many images at most are not padded to the large batch that a GPU takes.
 SMALL_BATCH = 8
@@ -40,6 +44,7 @@ class Classifier:
         preferred: for each network, of the engines that suit the one to try first, None for none;
             see `open_embedder`.
         is_alone: see `load_run`.
+        weights: where the backbone's weights lie now, None for where they came from.
     """
 
     def __init__(
@@ -52,6 +57,7 @@ class Classifier:
         *,
         preferred: Sequence[str | None] | None = None,
         is_alone: bool = False,
+        weights: str | None = None,
     ):
         self.run = run
         self.head = head
@@ -62,6 +68,7 @@ class Classifier:
         self._engine = engine
         self._preferred: Sequence[str | None] = preferred or [None] * len(networks)
         self._is_alone = is_alone
+        self._weights = weights
         self._engines: dict[int | None, list[Embedder]] = {}
         self._opening = threading.Lock()
 
@@ -123,6 +130,22 @@ class Classifier:
             place: of the backbone among the run's `manifest.backbones`, where it has several.
         """
         return self.open_engines(len(pixels))[place](pixels)
+
+    def keras_model(self) -> "keras.Model":
+        """A Keras model of its own, ready to be compiled: from RGB 0..255, float32
+        `(n, height, width, 3)`, to probabilities `(n, n_classes)`.
+
+        All but its last layer, the head, is frozen; the layers of a run of one backbone are called
+        `image`, `preprocessing`, `backbone` (a model of its own, with all of its layers) and
+        `head`. It computes in float32, of one view. Each call builds another one.
+
+        Raises:
+            HeadError, ExportError: the head is none that Keras has layers for.
+            RunError, WeightsError: the model cannot be rebuilt.
+        """
+        with no_start_up_talk():
+            from pipeline.classifier.keras_model import build_keras_model
+        return build_keras_model(self.run, self._weights)
 
     def _predict_each(
         self, images: list[Any], limits: Limits, on_progress: OnProgress

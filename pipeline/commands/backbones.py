@@ -33,6 +33,7 @@ def backbones(
     Examples:
       python cli.py backbones
       python cli.py backbones efficientnet-lite0
+      python cli.py backbones run:photos-efficientnetb0-logreg-1-finetuned-1
       python cli.py backbones --download efficientnetb0 resnet50
       python cli.py backbones --download vgg16 --layer fc2
     """

@@ -10,16 +10,16 @@ from pipeline.commands.shared import EXISTING, command, json_option, option
 from pipeline.features.options import ExtractOptions
 
 if TYPE_CHECKING:
-    from pipeline.commands.terminal.terminal import Terminal
+    from pipeline.commands.terminal.data_output import DataOutput
 
 
-@command("extract")
+@command("extract", shown_by="pipeline.commands.terminal.data_output:DataOutput")
 @click.argument("data", type=EXISTING)
 @options_of(ExtractOptions)
 @option("--output", type=EXISTING, help="Feature file.", default_words="a name in cache/")
 @json_option
 def extract(
-    terminal: "Terminal", data: Path, output: Path | None, as_json: bool, **options: Any
+    terminal: "DataOutput", data: Path, output: Path | None, as_json: bool, **options: Any
 ) -> None:
     """Stage one: run a frozen backbone over the images in DATA and cache the features.
 
@@ -36,6 +36,7 @@ def extract(
       python cli.py extract photos --views 4 --augment light
       python cli.py extract pets --label-from '([a-z]+)[.][0-9]'
       python cli.py extract photos --backbone vgg16 --layer fc2 --pooling none
+      python cli.py extract photos --backbone run:photos-efficientnetb0-logreg-1-finetuned-1
     """
     from pipeline.features.extract import extract as extract_features
 

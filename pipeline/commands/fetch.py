@@ -9,10 +9,10 @@ from pipeline.commands.options import whole_number
 from pipeline.commands.shared import command, force_option, json_option, option, output_option
 
 if TYPE_CHECKING:
-    from pipeline.commands.terminal.terminal import Terminal
+    from pipeline.commands.terminal.data_output import DataOutput
 
 
-@command("fetch")
+@command("fetch", shown_by="pipeline.commands.terminal.data_output:DataOutput")
 @click.argument("source")
 @option("--max-bytes", default=100 * 10**9, type=whole_number(least=1), help="Refuse an archive "
          "that expands to more.")  # fmt: skip
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @force_option
 @json_option
 def fetch(
-    terminal: "Terminal",
+    terminal: "DataOutput",
     source: str,
     output: Path | None,
     force: bool,

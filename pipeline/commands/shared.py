@@ -4,6 +4,7 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -22,6 +23,7 @@ EXAMPLE_PROGRAM = "python cli.py"  # in the examples of help texts
 # What is left of a command that was stopped; of all others nothing is.
 _AFTER_STOP = {
     "extract": "What was finished is kept: run the same command again to continue.",
+    "probe": "What was embedded is kept: run the same command again, or extract.",
     "finetune": "Finished epochs are kept: run the same command with --resume to continue.",
 }
 _NOTHING_KEPT = "Run the same command again to begin anew."
@@ -128,16 +130,23 @@ def _as_typed(text: str, ctx: click.Context) -> str:
 
 
 def command(
-    name: str, cls: type[click.Command] = Command
+    name: str,
+    cls: type[click.Command] = Command,
+    shown_by: str = "pipeline.commands.terminal.terminal:Terminal",
 ) -> Callable[[Callable[..., None]], click.Command]:
-    """A click command with the options that all have; its function gets a Terminal first."""
+    """A click command with the options that all have.
+
+    Args:
+        shown_by: what its function gets first, to show people what became of it, as
+            `module:class`; it is imported only when the command runs. Those that know nothing of
+            runs import a third less.
+    """
 
     def decorate(function: Callable[..., None]) -> click.Command:
         @wraps(function)
         def call(*, quiet: bool, debug: bool, **options: Any) -> None:
-            from pipeline.commands.terminal.terminal import Terminal
-
-            function(Terminal(quiet=quiet), **options)
+            module, _, shows = shown_by.partition(":")
+            function(getattr(import_module(module), shows)(quiet=quiet), **options)
 
         made = click.command(name, cls=cls)(call)
         made.params += [

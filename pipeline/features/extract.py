@@ -2,18 +2,22 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pipeline.backbones.engines.device import require_device_name
+from pipeline.backbones.engines.device import may_have_gpu, require_device_name
+from pipeline.backbones.engines.network_store import NetworkStore
 from pipeline.backbones.engines.opening import require_device
+from pipeline.backbones.engines.recipe_network import opens_quickly
 from pipeline.backbones.engines.registry import find_engine
 from pipeline.backbones.presets import describe_few_pixels, find_backbone, require_image_size
-from pipeline.backbones.weights.resolve import ResolvedWeights, resolve_weights
+from pipeline.backbones.weights.resolve import ResolvedWeights
 from pipeline.features.depth import settle_depth
 from pipeline.features.embed import MakeEmbedder, make_embedder
 from pipeline.features.embed_on_devices import find_gpus, make_on_all
+from pipeline.features.make_recipe import make_recipe
 from pipeline.features.open_embedding import Workers
 from pipeline.features.opened_file import Extraction
 from pipeline.features.options import ALL_DEVICES, ExtractOptions, parse_colour
@@ -25,11 +29,10 @@ from pipeline.features.update_job import UpdateOptions
 from pipeline.images.augmentation.augment import AUGMENTATION_VERSION
 from pipeline.images.augmentation.views import Views
 from pipeline.images.dataset import Dataset, scan_dataset
-from pipeline.images.decoding.decode import DECODER_VERSION
 from pipeline.images.decoding.read_images import make_limits
 from pipeline.images.fetch import unpack_if_archive
 from pipeline.images.mend import mend
-from pipeline.recipe import PRECISIONS, Recipe
+from pipeline.recipe import FULL_DEPTH, Recipe
 from pipeline.system.options import build_options
 from pipeline.system.paths import as_path
 from pipeline.system.progress import OnProgress
@@ -98,11 +101,12 @@ def extract(
         image_size=wanted.image_size,
         seed=wanted.seed,
         resize=wanted.resize,
-        background=parse_colour(wanted.background),
+        background=None if wanted.background is None else parse_colour(wanted.background),
         layer=wanted.layer,
         pooling=wanted.pooling,
         precision=wanted.precision,
         truncated=wanted.truncated,
+        depth=None if wanted.depth is None else FULL_DEPTH,
     )
     chosen = None if output is None else as_path(output, "output")
     shard = None if wanted.shard is None else parse_shard(wanted.shard)
@@ -116,7 +120,10 @@ def extract(
         recipe = settle_depth(recipe, paths, chosen, name_target, limits, on_progress, on_note)
     target = chosen or name_target(recipe)
     make = _choose_embedder(wanted, recipe, weights, is_alone=is_alone)
-    how = _update_options(wanted, weights.source, shard, views)
+    how = replace(
+        _update_options(wanted, weights.source, shard, views),
+        opens_ahead=_opens_in_a_moment(wanted, recipe),
+    )
     summary = update_features(dataset, recipe, target, make, how, on_progress, on_note)
     if wanted.skipped_csv:
         on_note(f"Skipped images: {write_skipped_csv(summary.path, summary.skipped)}")
@@ -167,6 +174,14 @@ def _choose_embedder(
     return partial(make_on_all, make, recipe.image_size, wanted.engine) if on_all else make
 
 
+def _opens_in_a_moment(wanted: ExtractOptions, recipe: Recipe) -> bool:
+    """Whether the network is opened in this process, on the CPU, as it was converted before."""
+    is_here = wanted.scheduler is None and wanted.parallel in ("auto", "threads")
+    is_on_cpu = wanted.device == "cpu" or (wanted.device == "auto" and not may_have_gpu())
+    is_kept = wanted.network_store and wanted.engine in (None, "openvino")
+    return is_here and is_on_cpu and is_kept and opens_quickly(recipe, NetworkStore())
+
+
 def _update_options(
     wanted: ExtractOptions, weights_source: str, shard: Shard | None, views: Views | None
 ) -> UpdateOptions:
@@ -189,45 +204,6 @@ def _update_options(
         shard=shard,
         views=views,
     )
-
-
-def make_recipe(
-    backbone_name: str,
-    weights: str,
-    *,
-    image_size: int | None = None,
-    seed: int = 0,
-    resize: str = "stretch",
-    background: tuple[int, int, int] = (255, 255, 255),
-    layer: str = "top",
-    pooling: str = "avg",
-    precision: str = "float32",
-    truncated: str = "skip",
-) -> tuple[Recipe, ResolvedWeights]:
-    """Decides everything that the features will depend on, without loading TensorFlow.
-
-    Raises:
-        BackboneError: no such backbone.
-        WeightsError: the weights are not there and cannot be downloaded.
-    """
-    backbone = find_backbone(backbone_name)
-    resolved = resolve_weights(backbone, weights, seed, layer)
-    recipe = Recipe(
-        backbone=backbone.name,
-        weights=resolved.key,
-        image_size=require_image_size(backbone, image_size),
-        resize=resize,
-        background=background,
-        decoder_version=DECODER_VERSION,
-        channel_order=backbone.channel_order,
-        scale=backbone.scale,
-        offset=backbone.offset,
-        layer=layer,
-        pooling=pooling,
-        precision=PRECISIONS[precision],
-        truncated=truncated,
-    )
-    return recipe, resolved
 
 
 def default_target(

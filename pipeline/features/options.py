@@ -17,6 +17,15 @@ from pipeline.system.options import check_options, option
 ALL_DEVICES = "all"
 TOGETHER, APART = "together", "apart"
 NEAR_DUPLICATES = (TOGETHER, APART)
+# What is meant where nothing is said; of a fine-tuned run, what its own features were made with.
+USUAL = {
+    "layer": "top",
+    "pooling": "avg",
+    "resize": "stretch",
+    "background": "white",
+    "truncated": "skip",
+    "depth": "full",
+}
 
 
 @dataclass(frozen=True)
@@ -24,11 +33,13 @@ class ExtractOptions:
     """How to extract features.
 
     Args:
-        backbone: a name of the registry, or `hub:PRESET`.
+        backbone: a name of the registry, `hub:PRESET`, or `run:NAME` for the network of a
+            fine-tuned run. Of such a run comes what is None below, where others have the usual.
         weights: `imagenet`, `random`, or the path of a file.
         image_size: side in pixels of the square that the backbone sees, None for its own.
-        layer: whose output to take; `top` is the last below the classifier.
+        layer: whose output to take; `top` is the last below the classifier. None = `top`.
         pooling: from the layer's map to one row: `avg`, `max` or `flatten`; `none` if it is one.
+            None = `avg`.
         limit: use only so many images, evenly spaced.
         batch_size: images per call of the network, None for what suits the device; a file keeps
             its own as long as the same engine computes.
@@ -54,12 +65,14 @@ class ExtractOptions:
         labels: a CSV with the columns path and label, in place of the labels that DATA gives.
         exclude: a CSV of images to leave out: those whose column `exclude` says yes, or without
             such a column all that it names.
-        resize: how images become square: `stretch`, `crop` or `pad`.
-        background: a name or `#rrggbb`: behind transparent pixels and around padded images.
-        truncated: `keep` uses what is there of an image that was cut short, `skip` does not.
+        resize: how images become square: `stretch`, `crop` or `pad`. None = `stretch`.
+        background: a name or `#rrggbb`: behind transparent pixels and around padded images. None =
+            white.
+        truncated: `keep` uses what is there of an image that was cut short, `skip` does not. None =
+            `skip`.
         depth: of images of 16 bits that do not say how many are used: with `full` 65535 is white,
             with `auto` the least of 255, 1023, 4095, 16383 and 65535 that none of the data set's
-            images exceeds when it is first extracted.
+            images exceeds when it is first extracted. None = `full`.
         on_error: `fail` stops at the first image that cannot be used, `skip` passes over it.
         skipped_csv: list skipped images in a CSV beside the file.
         isolate: decode in processes of their own, so that an image that hangs or crashes the
@@ -78,15 +91,22 @@ class ExtractOptions:
     """
 
     backbone: str = option(
-        "efficientnetb0", help="Its name (the command backbones lists them), or hub:PRESET."
+        "efficientnetb0",
+        help="Its name (the command backbones lists them), hub:PRESET, or run:NAME for what a "
+        "fine-tuned run made of one.",
     )
     weights: str = option("imagenet", help="imagenet, random, or a file.")
     image_size: int | None = option(None, help="Pixels.", least=1, default_words="the backbone's")
-    layer: str = option("top", help="Whose output to take; top is the last below the classifier.")
-    pooling: str = option(
-        "avg",
+    layer: str | None = option(
+        None,
+        help="Whose output to take; top is the last below the classifier.",
+        default_words="top, or the run's",
+    )
+    pooling: str | None = option(
+        None,
         help="From the layer's map to one row; none if it is one.",
         choices=("avg", "max", "flatten", "none"),
+        default_words="avg, or the run's",
     )
     limit: int | None = option(None, help="Use only N images, evenly spaced.", least=1)
     batch_size: int | None = option(
@@ -140,22 +160,28 @@ class ExtractOptions:
         "those with yes in it. To be given each time.",
         default_words="none",
     )
-    resize: str = option(
-        "stretch", help="How images become square.", choices=("stretch", "crop", "pad")
+    resize: str | None = option(
+        None,
+        help="How images become square.",
+        choices=("stretch", "crop", "pad"),
+        default_words="stretch, or the run's",
     )
-    background: str = option(
-        "white",
+    background: str | None = option(
+        None,
         help="Behind transparent pixels and around padded images: a name or #rrggbb.",
+        default_words="white, or the run's",
     )
-    truncated: str = option(
-        "skip",
+    truncated: str | None = option(
+        None,
         help="keep: use what is there of an image that was cut short.",
         choices=("skip", "keep"),
+        default_words="skip, or the run's",
     )
-    depth: str = option(
-        "full",
+    depth: str | None = option(
+        None,
         help="Of 16-bit images. auto: white is what the brightest of them needs, not 65535.",
         choices=("auto", "full"),
+        default_words="full, or the run's",
     )
     on_error: str = option(
         "skip",
@@ -201,7 +227,8 @@ class ExtractOptions:
     def check(self) -> None:
         """Raises a ParameterError for the first option that makes no sense."""
         check_options(self, "extract features")
-        parse_colour(self.background)
+        if self.background is not None:
+            parse_colour(self.background)
         if self.device == ALL_DEVICES:
             self._require_one_machine_and_writer()
         if self.shard is not None:

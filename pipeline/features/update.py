@@ -63,6 +63,9 @@ def update_features(
     job = UpdateJob(dataset, recipe, target, make_embedder, options, tell, on_progress)
     with hold_lock(target):
         old = _read_existing(job)
+        n_known = None if old is None else len(old.images) + len(old.skipped)
+        if options.opens_ahead and n_known is not None and len(dataset) > n_known:
+            job = job.opening_ahead()
         found = _find_rows(job, old)
         identity = _identify(job, old)
         share = None
@@ -127,7 +130,7 @@ def _find_rows(job: UpdateJob, old: Contents | None) -> Found:
     for note in found.notes:
         job.tell(note)
     if n_resumed := found.count("resumed"):
-        job.tell(f"Found {n_resumed:,} finished rows of an interrupted run.")
+        job.tell(f"Found {n_resumed:,} finished rows of an interrupted run or a probe.")
     return found
 
 

@@ -1,12 +1,13 @@
 """What bringing a feature file up to date is given: the options, and whom to tell."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pipeline.errors import DatasetError
 from pipeline.features.embed import MakeEmbedder
 from pipeline.features.finished_rows import parts_folder_of
+from pipeline.features.open_ahead import OpenedAhead
 from pipeline.features.open_embedding import Workers
 from pipeline.features.row_keys import RowKeys
 from pipeline.features.spread.shard_number import Shard
@@ -40,6 +41,8 @@ class UpdateOptions:
             from no other file.
         shard: compute only the images that fall to it; None = all.
         views: of each image; None = view 0 alone.
+        opens_ahead: open the network as soon as there seems to be something to compute, in a thread
+            beside all that comes before.
     """
 
     rehash: bool = False
@@ -57,6 +60,7 @@ class UpdateOptions:
     engine: str | None = None
     shard: Shard | None = None
     views: Views | None = None
+    opens_ahead: bool = False
 
 
 DEFAULT_OPTIONS = UpdateOptions()
@@ -81,6 +85,12 @@ class UpdateJob:
     @property
     def keys(self) -> RowKeys:
         return RowKeys(self.options.views)
+
+    def opening_ahead(self) -> "UpdateJob":
+        """The same, with its network being opened already."""
+        ahead = OpenedAhead(self.make_embedder, self.options.batch_size)
+        ahead.begin()
+        return replace(self, make_embedder=ahead)
 
     def path_of(self, row: int) -> Path:
         return self.dataset.root / self.dataset.paths[row]

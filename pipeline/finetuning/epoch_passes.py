@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from pipeline.finetuning.callbacks import NO_CALLBACKS, Callbacks
 from pipeline.finetuning.inputs import Inputs
 from pipeline.finetuning.judge_epochs import Scores, require_bounded, score
 from pipeline.finetuning.learning_rate_schedule import learning_rate_at
@@ -34,12 +35,14 @@ class EpochPasses:
         options: FinetuneOptions,
         class_weights: np.ndarray | None,
         on_progress: Callable[[str, int, int], None],
+        callbacks: Callbacks = NO_CALLBACKS,
     ):
         self.n_classes = before.probabilities.shape[1]
         self._network = network
         self._inputs = inputs
         self._options = options
         self._on_progress = on_progress
+        self._callbacks = callbacks
         self._labels = before.labels
         self._train_rows = np.flatnonzero(before.splits == TRAIN)
         self._val_rows = np.flatnonzero(before.splits == VAL)
@@ -57,7 +60,7 @@ class EpochPasses:
             DeviceError: the device's memory is too small for the batch size.
         """
         self._network.seed_dropout(self._options.seed, epoch)
-        n_rows, n_per_epoch = len(self._train_rows), self._n_batches()
+        n_rows, n_per_epoch = len(self._train_rows), self.n_batches
         sums, done, rate = np.zeros(2), 0, 0.0
         losses: list[float] = []
         for number, batch in enumerate(self._batches(epoch)):
@@ -67,7 +70,9 @@ class EpochPasses:
                 greatest_rate,
                 self._options.warmup,
             )
+            self._callbacks.begin_batch(number)
             loss, accuracy = self._network.step(*batch, rate)
+            self._callbacks.end_batch(number, loss, accuracy)
             losses.append(loss)
             require_bounded(losses, self.n_classes)
             n_images = len(batch[0])
@@ -93,7 +98,9 @@ class EpochPasses:
         self._network.seed_dropout(self._options.seed, 0)
         return sweep_rates(self._endless_batches(), step, self._on_progress)
 
-    def _n_batches(self) -> int:
+    @property
+    def n_batches(self) -> int:
+        """Of an epoch."""
         return -(-len(self._train_rows) // self._options.batch_size)
 
     def _batches(self, epoch: int) -> Iterator[Batch]:

@@ -5,7 +5,7 @@ TensorFlow starts only when all that can be wrong without it is right.
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,8 @@ from pipeline.backbones.engines.device import Device, require_device_name
 from pipeline.classifier.load import open_either
 from pipeline.classifier.model import Classifier
 from pipeline.errors import RunError
+from pipeline.finetuning.callbacks import Callbacks, require_callbacks
+from pipeline.finetuning.fast_precision import require_fast_precision
 from pipeline.finetuning.options import FinetuneOptions
 from pipeline.finetuning.parent import open_parent
 from pipeline.finetuning.watch import Watch
@@ -26,6 +28,7 @@ from pipeline.system.quiet_start import no_start_up_talk
 
 if TYPE_CHECKING:
     from pipeline.finetuning.verdict import Assessment
+    from pipeline.system.keras_on_tensorflow import keras
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,7 @@ def finetune(
     resume: bool = False,
     tensorboard: str | os.PathLike[str] | None = None,
     mlflow: str | None = None,
+    callbacks: "Sequence[keras.callbacks.Callback] | None" = None,
     on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
     on_epoch: Callable[[dict[str, float]], None] = lambda record: None,
     on_note: Callable[[str], None] = lambda note: None,
@@ -93,6 +97,9 @@ def finetune(
             no run of this parent was interrupted it begins from the start, and says so.
         tensorboard: folder for TensorBoard's logs.
         mlflow: address of the MLflow server to which the run is logged once it is written.
+        callbacks: Keras callbacks of your own. They hear the begin and end of the training, of each
+            epoch and of each batch, and may end it (`model.stop_training`) with an epoch; what they
+            do to the trained weights between epochs is undone.
         on_progress: called with a stage, the number done and the number to do.
         on_epoch: called with the record of an epoch, as in `history.csv`.
         on_note: called with what people should know while they wait.
@@ -102,7 +109,7 @@ def finetune(
         The new run's folder, and how it compares with the run that it was made from.
 
     Raises:
-        ParameterError: an option that makes no sense, or that there is not.
+        ParameterError: an option that makes no sense, or that there is not; 16 bits on a CPU.
         LockedError: another process is at this very fine-tuning, or at this output.
         RunError: the run has no head, the output exists, there is nothing to resume but the
             checkpoints of other options, or there are epochs that would be lost.
@@ -116,8 +123,10 @@ def finetune(
     """
     wanted = build_options(FinetuneOptions, settings, "fine-tune", base=options)
     wanted.check()
+    heard = require_callbacks(callbacks)
     if not isinstance(device, Device):
         require_device_name(device)
+    require_fast_precision(wanted.precision, device)
     opened, _ = open_either(run)
     target = None if output is None else as_path(output, "output")
     watch = Watch(on_progress, on_epoch, on_note)
@@ -145,6 +154,7 @@ def finetune(
             force=force,
             resume=resume,
             watch=watch,
+            callbacks=Callbacks(heard),
         )
     return result if mlflow is None else log_result(result, mlflow, on_progress)
 

@@ -31,7 +31,7 @@ class FinetuneOptions:
         flip: mirror images left to right.
         class_weight: `balanced`, a file of weights, or None; see `weigh_classes`.
         label_smoothing: share of the target spread over all classes.
-        precision: of the computation; weights are float32 in any case.
+        precision: of the computation; weights are float32 in any case. On a CPU float32.
         trunk_cache: keep the frozen trunk's output on disk; None = where it saves time.
         views: augmented versions of each training image in the trunk cache.
         strategy: `single`, or `mirrored` over all devices of a kind.
@@ -81,7 +81,7 @@ class FinetuneOptions:
     class_weight: str | None = option(None, help=CLASS_WEIGHT_HELP, none_word="none")
     precision: str = option(
         "float32",
-        help="Of the computation while training.",
+        help="Of the computation while training; 16 bits need a GPU.",
         choices=PRECISION_NAMES,
         aliases=FORMER_PRECISION_NAMES,
     )

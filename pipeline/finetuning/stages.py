@@ -9,13 +9,16 @@ import numpy as np
 
 from pipeline.backbones.engines.device import Device, choose_device, use_tf32
 from pipeline.backbones.keras_settings import keras_settings
-from pipeline.classifier.build import set_precision
+from pipeline.backbones.networks.tuned import set_precision
+from pipeline.finetuning.callbacks import NO_CALLBACKS, Callbacks
 from pipeline.finetuning.checkpoint import State
+from pipeline.finetuning.fast_precision import require_fast_precision
 from pipeline.finetuning.final_model import make_final_model
 from pipeline.finetuning.finetune import FinetuneResult
 from pipeline.finetuning.inputs import PixelInputs, TrunkInputs
 from pipeline.finetuning.job import FinetuneJob, describe_job
 from pipeline.finetuning.options import FinetuneOptions
+from pipeline.finetuning.outlook import forecast_parent
 from pipeline.finetuning.parent import Parent
 from pipeline.finetuning.pixels import PixelStore
 from pipeline.finetuning.renew_promise import renew_promise
@@ -45,19 +48,22 @@ def run_stages(
     force: bool,
     resume: bool,
     watch: Watch,
+    callbacks: Callbacks = NO_CALLBACKS,
 ) -> FinetuneResult:
     """What `finetune` does once it is known that it can be done; see there.
 
     Args:
         class_weights: float (n_classes,), None for equal ones.
         seconds: that the parent took to be opened.
+        callbacks: people's own.
     """
     stopwatch = _Stopwatch(started=time.perf_counter() - seconds)
     if isinstance(device, str):
         device = choose_device(device, sees_others=options.strategy == "mirrored")
+    require_fast_precision(options.precision, device)
     for note in (f"Computing on {device.description}.", *device.notes):
         watch.on_note(note)
-    task = _Task(parent, options, device, watch, output, force, class_weights, stopwatch)
+    task = _Task(parent, options, device, watch, output, force, class_weights, stopwatch, callbacks)
     with ExitStack() as held:
         with place(options.strategy, device) as replicas:
             thawed = _thaw(task, replicas)
@@ -102,6 +108,7 @@ class _Task:
     force: bool
     class_weights: np.ndarray | None  # float (n_classes,)
     stopwatch: _Stopwatch
+    callbacks: Callbacks
 
 
 @dataclass(frozen=True)
@@ -162,6 +169,7 @@ def _train(
         state=state or State(used_trunk_cache=uses_cache),
         watch=task.watch,
         on_state=job.save,
+        callbacks=task.callbacks,
     )
     if task.device.is_gpu:
         use_tf32(is_on=precision == TF32)
@@ -213,7 +221,10 @@ def _write(
     """Compares with the frozen head, and writes the run."""
     parent, options, line = task.parent, task.options, thawed.line
     names = parent.run.class_names
-    assessment = assess(parent.before, after, names, state, options, thawed.neighbours())
+    forecast, reason = forecast_parent(parent, task.watch.on_progress)
+    if reason:
+        task.watch.on_note(reason)
+    assessment = assess(parent.before, after, names, state, options, thawed.neighbours(), forecast)
     guard, notes = renew_promise(parent, after)
     for note in notes:
         state.notes.append(note)

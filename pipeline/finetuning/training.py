@@ -12,6 +12,7 @@ from typing import TypeVar
 import numpy as np
 
 from pipeline.errors import DeviceError
+from pipeline.finetuning.callbacks import NO_CALLBACKS, Callbacks
 from pipeline.finetuning.checkpoint import State
 from pipeline.finetuning.epoch_passes import EpochPasses
 from pipeline.finetuning.inputs import Inputs
@@ -50,6 +51,7 @@ class Training:
         class_weights: float (n_classes,); None for 1 each.
         state: to go on from; None to begin.
         on_state: called with the state after each epoch, to be kept.
+        callbacks: people's own.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Training:
         state: State | None = None,
         watch: Watch = NOBODY,
         on_state: Callable[[State], None] = lambda state: None,
+        callbacks: Callbacks = NO_CALLBACKS,
     ):
         self.state = state or State()
         self._options = options
@@ -73,10 +76,12 @@ class Training:
         self._frozen = score_validation(before)
         self._watch = watch
         self._on_state = on_state
+        self._classifier = classifier
+        self._callbacks = callbacks
         self._network = Network(classifier, line, options, from_line=from_line, replicas=replicas)
         self._network.n_parts = self.state.n_parts
         self._passes = EpochPasses(
-            self._network, inputs, before, options, class_weights, watch.on_progress
+            self._network, inputs, before, options, class_weights, watch.on_progress, callbacks
         )
 
     @property
@@ -102,9 +107,10 @@ class Training:
             self._take_up()
         else:
             self.begin()
+        self._call_back(self._begin_callbacks)
         while not self.state.is_over and self.state.epoch < self._options.epochs:
             self.run_epoch(self.state.epoch + 1)
-            self._on_state(self.state)
+        self._call_back(lambda: self._callbacks.end(self.history[-1]))
         self._network.weights = self.state.best_weights
         soften(self._network.model.head, self.state.best_temperature)
 
@@ -118,19 +124,50 @@ class Training:
         self._on_state(self.state)
 
     def run_epoch(self, epoch: int) -> None:
-        """Trains one epoch and takes what it came to into the state."""
+        """Trains one epoch, takes what it came to into the state, and has that kept."""
         started = time.perf_counter()
+        self._call_back(lambda: self._callbacks.begin_epoch(epoch))
         try:
             trained, raw, scores = self._make_room(lambda: self._train_and_score(epoch))
         except DivergedError as diverged:
             self._step_back(epoch, str(diverged))
+            self._on_state(self.state)
             return
         self._record(epoch, *trained, scores, started)
         self._take_winner(epoch, scores)
+        judged = self._network.weights if self._callbacks else []
         if self._options.average_weights:
             self._network.weights = raw
         self.state.epoch = epoch
         self._keep()
+        self._on_state(self.state)
+        self._end_epoch_of_callbacks(judged)
+
+    def _begin_callbacks(self) -> None:
+        self._callbacks.begin(
+            self._classifier, n_epochs=self._options.epochs, n_batches=self._passes.n_batches
+        )
+
+    def _end_epoch_of_callbacks(self, judged: list[np.ndarray]) -> None:
+        """Called when the epoch is kept: a callback that raises loses none.
+
+        Args:
+            judged: the weights that validation was scored with.
+        """
+        if not self._callbacks:
+            return
+        self._network.weights = judged
+        self._call_back(lambda: self._callbacks.end_epoch(self.history[-1]))
+        if self._classifier.stop_training and not self.state.is_over:
+            self.state.is_over = True
+            self._note(f"A callback ended training after epoch {self.state.epoch}.")
+            self._on_state(self.state)
+
+    def _call_back(self, work: Callable[[], None]) -> None:
+        """Calls callbacks; whatever they do to the weights that train is undone."""
+        if self._callbacks:
+            work()
+            self._take_up()
 
     def _train_and_score(
         self, epoch: int

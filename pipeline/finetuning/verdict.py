@@ -2,9 +2,13 @@
 
 from dataclasses import dataclass
 
+from pipeline.finetuning.advice import Advice, Setting, advise_on_comparison, advise_on_curves
 from pipeline.finetuning.checkpoint import State
+from pipeline.finetuning.curves import read_curves
 from pipeline.finetuning.judge_epochs import calibrated_losses
 from pipeline.finetuning.options import FinetuneOptions
+from pipeline.finetuning.outlook import advise_on_images
+from pipeline.heads.forecast.forecast import Forecast
 from pipeline.images.splits import SPLITS
 from pipeline.runs.mistakes import Mistakes, find_mistakes
 from pipeline.runs.predictions import Predictions
@@ -23,7 +27,7 @@ class Assessment:
         comparison: on the images of one split.
         mistakes: of the fine-tuned model on these.
         verdict: did it help, and is it significant.
-        next_step: what to try next.
+        advice: what the curves and the forecast show, and what to try.
     """
 
     frozen: dict[str, Metrics]
@@ -32,7 +36,13 @@ class Assessment:
     comparison: Comparison
     mistakes: Mistakes
     verdict: str
-    next_step: str
+    advice: list[Advice]
+    best_epoch: int
+
+    @property
+    def next_step(self) -> str:
+        """What to try next, in words."""
+        return describe_next_step(self.advice, self.best_epoch)
 
 
 def assess(
@@ -42,12 +52,14 @@ def assess(
     state: State,
     options: FinetuneOptions,
     lines: tuple[str | None, str | None],
+    forecast: Forecast | None,
 ) -> Assessment:
     """Compares what the frozen head and the fine-tuned model say of the same images.
 
     Args:
         state: of the training, at its end.
         lines: the frost lines above and below the one that was used, None where there is none.
+        forecast: of the frozen head, None where there is none.
     """
     frozen, finetuned = (
         score_splits(p.splits, p.labels, p.probabilities, class_names) for p in (before, after)
@@ -58,11 +70,13 @@ def assess(
         verdict = describe_failure(state.history)
     else:
         verdict = judge(comparison, frozen[split], finetuned[split], losses[split])
-    next_step = suggest(
-        comparison, state.history, state.best_epoch, lines, options, state.n_divergences > 0
-    )
+    curves = read_curves(before, after, state, options.learning_rate)
+    advice = advise_on_curves(curves, Setting(options, *lines))
+    advice += [*advise_on_comparison(comparison), *advise_on_images(forecast)]
     mistakes = find_mistakes(after, class_names, SPLITS.index(split), split)
-    return Assessment(frozen, finetuned, losses, comparison, mistakes, verdict, next_step)
+    return Assessment(
+        frozen, finetuned, losses, comparison, mistakes, verdict, advice, state.best_epoch
+    )
 
 
 def judge(
@@ -134,53 +148,10 @@ def describe_failure(history: list[dict]) -> str:
     return f"Fine-tuning did not help: no epoch that is kept beat the frozen head, {kept} {why}."
 
 
-def suggest(
-    comparison: Comparison,
-    history: list[dict],
-    best_epoch: int,
-    lines: tuple[str | None, str | None],
-    options: FinetuneOptions,
-    diverged: bool,
-) -> str:
-    """Says what to try next, of what was not tried already.
-
-    Args:
-        history: a record per epoch, as in `history.csv`.
-        lines: the frost lines above and below the one that was used, None where there is none.
-    """
-    last, frozen, best = history[-1], history[0], history[best_epoch]
-    above, below = lines
-    fewer_blocks = f"`unfreeze={above}`" if above else ""
-    lower_rate = f"`learning_rate={options.learning_rate / 3:.1g}`"
-    stronger = "`augment='strong'`" if options.augment != "strong" else ""
-    averages = "" if options.average_weights else "`average_weights=0.98`"
-    find_rate = "" if options.find_learning_rate else "`find_learning_rate=True`"
-    if diverged and options.find_learning_rate:
-        what = "training diverged at the rate that the sweep found"
-        ways = [f"{lower_rate} without `find_learning_rate=True`"]
-    elif diverged:
-        what, ways = "training diverged", [find_rate, lower_rate]
-    elif best_epoch > 0 and comparison.became_wrong > comparison.became_right:
-        what = f"validation gained and {comparison.split} did not"
-        ways = [fewer_blocks, lower_rate, "more images"]
-    elif best_epoch == 0 and last["train_loss"] < frozen["train_loss"]:
-        what = "training images went better and validation did not: it overfits"
-        ways = [fewer_blocks, stronger, "more images"]
-    elif best_epoch == 0:
-        what, ways = "", [find_rate, "keeping the frozen head"]
-    elif best_epoch == last["epoch"] == options.epochs:
-        what, ways = "the last epoch won", [f"more: `epochs={2 * options.epochs}`"]
-    elif best["train_accuracy"] - best["val_accuracy"] > 0.1:
-        what = "training images go far better than validation's"
-        ways = [stronger, averages, "more images"]
-    elif below is not None:
-        what, ways = "", [f"one block further down with `unfreeze={below}`"]
-    else:
-        what, ways = "", ["more images", "a larger backbone"]
-    return f"Next: {f'{what}, so ' if what else ''}try {_join([way for way in ways if way])}."
-
-
-def _join(ways: list[str]) -> str:
-    """`a`, `a or b`, `a, b or c`."""
-    *others, last = ways
-    return f"{', '.join(others)} or {last}" if others else last
+def describe_next_step(advice: list[Advice], best_epoch: int) -> str:
+    """What to try next: a sentence for each thing that was found."""
+    if advice:
+        return "Next: " + "\n".join(one.sentence for one in advice)
+    if best_epoch == 0:
+        return "Next: keep the frozen head; no curve shows a setting that would beat it."
+    return "Next: keep this model; no curve shows a setting that would beat it."

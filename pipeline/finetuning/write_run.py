@@ -170,6 +170,7 @@ def _describe(
             comparison=assessment.comparison,
             verdict=assessment.verdict,
             next_step=assessment.next_step,
+            advice=[one.to_dict() for one in assessment.advice],
         ),
     )
 

@@ -23,6 +23,7 @@ from pipeline.heads.fit_options import FitOptions, check_fit_options
 from pipeline.heads.registry import find_head
 from pipeline.heads.rows.divided_file import divide_file
 from pipeline.heads.rows.fitted_files import describe_files
+from pipeline.heads.rows.seen_before import describe_seen_images
 from pipeline.heads.rows.views_of_file import describe_views, open_views
 from pipeline.heads.selection import Selection
 from pipeline.heads.tempered import calibrate
@@ -192,10 +193,11 @@ def fit_and_write(
     n_images = count_images(fitted.splits, fitted.labels, len(fitted.class_names))
     idle = _describe_idle(head, options, checked, division, n_images)
     viewed = describe_views(contents.views, checked.viewing)
+    seen = describe_seen_images(fitted, contents, further)
     if force and output is None:
         idle.append("`force` changes nothing without `output`: a new run gets a new name.")
     small_classes = _describe_small_classes(n_images, fitted.class_names)
-    notes = [*joining, *divided.notes, *viewed, *idle, *small_classes, *fitted.notes]
+    notes = [*joining, *divided.notes, *viewed, *idle, *small_classes, *fitted.notes, *seen]
     folder = write_head_run(
         fitted,
         contents,

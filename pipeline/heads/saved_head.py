@@ -6,8 +6,7 @@ from pipeline.heads.registry import find_head
 from pipeline.heads.tempered import temper
 from pipeline.runs.binding import require_bound_names
 from pipeline.runs.run_folder import Run
-
-FINETUNED_MODEL = "model.keras"
+from pipeline.system.run_files import FINETUNED_MODEL
 
 
 def require_model(run: Run) -> None:

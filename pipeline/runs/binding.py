@@ -3,26 +3,11 @@
 It guards against accidents and edits, not against somebody who makes a whole run.
 """
 
-import hashlib
-import json
 from collections.abc import Iterable
-from pathlib import Path
 
 from pipeline.errors import ParityError
 from pipeline.runs.run_folder import Run
-from pipeline.system.paths import sha256_of_file
-
-
-def bind_names(folder: Path, class_names: list[str], files: Iterable[str]) -> str:
-    """sha256, 64 hex digits, of the names in their order and of the head's files.
-
-    Args:
-        folder: of the run.
-        class_names: in the order of the columns of probabilities.
-        files: names in the folder.
-    """
-    facts = {"class_names": class_names, "files": {n: sha256_of_file(folder / n) for n in files}}
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+from pipeline.system.run_files import bind_names
 
 
 def require_bound_names(run: Run, files: Iterable[str]) -> None:

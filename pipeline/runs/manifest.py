@@ -142,8 +142,10 @@ class FinetuningPart:
         log_loss_frozen_calibrated: log-loss of the frozen head by split, after one temperature.
         comparison: frozen against fine-tuned.
         verdict: did it help.
-        next_step: what to try next.
+        next_step: what to try next, in words.
         n_parts: that each batch was computed in, one after the other, for want of memory.
+        advice: of what was found `finding`, by which numbers it is `shown`, `ways` to try, and the
+            `sentence`; empty in runs from before there was any.
     """
 
     parent: str
@@ -162,6 +164,7 @@ class FinetuningPart:
     verdict: str
     next_step: str
     n_parts: int = 1
+    advice: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -20,11 +20,11 @@ from pipeline.system.leftovers import remove_leftovers
 from pipeline.system.locks import hold_lock_for_now
 from pipeline.system.paths import denial, is_file, is_folder
 from pipeline.system.printable import printable
+from pipeline.system.run_files import MANIFEST, RUNS_FOLDER, find_run
 from pipeline.system.versions import list_versions
 
-RUNS_FOLDER = Path("runs")
 # By what a folder is known for a run: a file, and a word that stands at its beginning.
-RUN_MARK = ("manifest.json", FORMAT)
+RUN_MARK = (MANIFEST, FORMAT)
 _MANIFEST_START = 200  # bytes
 
 
@@ -100,19 +100,11 @@ def _suggest_run(folder: Path) -> str:
     """A run that is called almost so, in a sentence."""
     place = RUNS_FOLDER if str(folder) == folder.name else folder.parent
     try:
-        names = [path.name for path in place.iterdir() if is_file(path / "manifest.json")]
+        names = [path.name for path in place.iterdir() if is_file(path / MANIFEST)]
     except OSError:
         return ""
     close = get_close_matches(folder.name, names, n=1)
     return f" Did you mean {printable(str(place / close[0]))}?" if close else ""
-
-
-def find_run(folder: Path) -> Path:
-    """The folder; or the run of that name in `runs/`, where the folder is none."""
-    named = RUNS_FOLDER / folder.name
-    is_name = str(folder) == folder.name != ".."
-    is_meant = is_name and not is_file(folder / "manifest.json")
-    return named if is_meant and is_file(named / "manifest.json") else folder
 
 
 @contextmanager

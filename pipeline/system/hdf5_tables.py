@@ -3,6 +3,7 @@
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -85,14 +86,16 @@ def write_rows(
         fletcher32=True,
     )
     start = 0
-    for block in blocks:
-        data: np.ndarray = np.ascontiguousarray(block, dtype)
-        dataset[start : start + len(data)] = data
-        start += len(data)
-        if hasher is not None:
-            hasher.update(data)
-        if output.error is not None:
-            raise output.error
+    with ThreadPoolExecutor(1) as beside:  # hashing takes as long as writing
+        for block in blocks:
+            data: np.ndarray = np.ascontiguousarray(block, dtype)
+            hashed = None if hasher is None else beside.submit(hasher.update, data)
+            dataset[start : start + len(data)] = data
+            start += len(data)
+            if hashed is not None:
+                hashed.result()
+            if output.error is not None:
+                raise output.error
     if start != n_rows:
         raise ValueError(f"{name}: expected {n_rows} rows, received {start}")
 

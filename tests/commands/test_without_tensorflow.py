@@ -26,6 +26,7 @@ from pipeline.runs.predictions import read_predictions
 from pipeline.runs.run_folder import open_run
 
 ROOT = Path(__file__).resolve().parents[2]
+SMALL = ["--backbone", "squeezenet1_1", "--weights", "random", "--image-size", "32"]
 CHILD = """
 import json, sys
 from click.testing import CliRunner
@@ -58,12 +59,11 @@ def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("made")
     photos = make_photos(folder / "photos")
     steps = [
-        ["extract", photos, "--backbone", "efficientnet-lite0", "--image-size", 32, "--output",
-         folder / "f.h5"],
+        ["extract", photos, *SMALL, "--output", folder / "f.h5"],
         ["fit-head", folder / "f.h5", "--output", folder / "linear"],
         ["fit-head", folder / "f.h5", "--head", "dense", "--hidden", 8, "--epochs", 2,
          "--output", folder / "dense"],
-        ["finetune", folder / "dense", "--epochs", 1, "--unfreeze", "block7a", "--output",
+        ["finetune", folder / "dense", "--epochs", 1, "--unfreeze", "fire9", "--output",
          folder / "tuned"],
     ]  # fmt: skip
     for step in steps:
@@ -77,6 +77,13 @@ def test_predict_and_evaluate(made, run):
     photos = made / "photos"
     run_without_tensorflow(
         ["predict", made / run, photos / "red" / "000.png"], ["evaluate", made / run, photos]
+    )
+
+
+def test_predict_and_evaluate_with_published_weights(fitted):
+    photos = fitted.parent / "photos"
+    run_without_tensorflow(
+        ["predict", fitted, photos / "red" / "000.png"], ["evaluate", fitted, photos]
     )
 
 
@@ -131,6 +138,19 @@ def test_an_image_for_serving_has_all_that_predictions_need(made, run):
     assert json.loads(done.stdout)[0]["path"] == str(image)
 
 
+def test_the_network_of_a_fine_tuned_run_as_a_backbone(made, tmp_path):
+    photos = made / "photos"
+    extract = ["extract", photos, "--backbone", f"run:{made / 'tuned'}", "--output"]
+    outcome = call(*extract, tmp_path / "first.h5")
+    assert outcome.exit_code == 0, outcome.stderr
+    again = tmp_path / "again" / "f.h5"
+    run_without_tensorflow(
+        [*extract, again],
+        ["fit-head", again, "--output", tmp_path / "second"],
+        ["predict", tmp_path / "second", photos / "red" / "000.png"],
+    )
+
+
 def test_report(made):
     run_without_tensorflow(
         ["report", made / "linear", made / "tuned", "--output", made / "report.html"]
@@ -139,8 +159,7 @@ def test_report(made):
 
 def test_extract_of_one_more_photo_and_recomputing(made):
     save_image(made / "photos" / "red" / "new.png", seed=99, colour=(210, 50, 40))
-    again = ["extract", made / "photos", "--backbone", "efficientnet-lite0", "--image-size", "32",
-             "--output", made / "f.h5"]  # fmt: skip
+    again = ["extract", made / "photos", *SMALL, "--output", made / "f.h5"]
     run_without_tensorflow(again, ["features", made / "f.h5", "--verify", "--recompute", 4])
 
 
@@ -176,7 +195,7 @@ def test_the_trunk_cache_of_a_trunk_that_was_converted_before(made, tmp_path, na
     line = next(
         line
         for line in find_frost_lines(load_classifier(run).get_layer("backbone"))
-        if line.name == "block7a"
+        if line.name == "fire9"
     )
     model = made / name / "model.keras"
     sha256 = hashlib.sha256(model.read_bytes()).hexdigest() if model.exists() else ""

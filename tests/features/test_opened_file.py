@@ -252,7 +252,7 @@ def test_engine_and_device_are_checked_even_where_nothing_is_to_be_computed(extr
 def test_rows_of_another_engine_are_not_taken_for_those_of_the_one_that_was_asked_for(
     photos, tmp_path
 ):
-    how = {"weights": "random", "image_size": 32}
+    how = {"backbone": "squeezenet1_1", "weights": "random", "image_size": 32}
     extract(photos, output=tmp_path / "cache" / "a.h5", engine="tensorflow", **how)
     asked = extract(photos, output=tmp_path / "cache" / "b.h5", engine="fake", **how)
     assert asked.summary.computed == 24

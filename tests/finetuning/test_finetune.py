@@ -14,7 +14,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import call
+from conftest import COLOURS, call, save_image
 from PIL import Image
 
 from pipeline.backbones.engines import opening, tensorflow_graph
@@ -33,7 +33,7 @@ from pipeline.runs.run_folder import open_run
 ROOT = Path(__file__).resolve().parents[2]
 # At 32 pixels the top sees 1 x 1 maps: the default rate is too high for so little.
 FROZEN = {
-    "unfreeze": "block7a",
+    "unfreeze": "fire9",
     "epochs": 2,
     "trunk_cache": False,
     "augment": "none",
@@ -63,14 +63,36 @@ TWO_STEPS = {"batch_size": 16, "average_weights": 0.9}  # two steps an epoch
 
 
 @pytest.fixture(scope="module")
-def reference(fitted, tmp_path_factory):
+def small(tmp_path_factory):
+    """A run of a network that is built and traced in a moment; that of `finetuned` is deeper. Its
+    classes are so much alike that there is a loss to compare.
+    """
+    folder = tmp_path_factory.mktemp("small")
+    for number, name in enumerate(COLOURS):
+        colour = 128 + 12 * np.eye(3)[2 - number]
+        for i in range(12):
+            path = folder / "photos" / name / f"{i:03d}.png"
+            save_image(path, seed=1000 * number + i, colour=colour)
+    steps = [
+        ["extract", folder / "photos", "--backbone", "squeezenet1_1", "--weights", "random",
+         "--image-size", 32, "--output", folder / "features.h5"],
+        ["fit-head", folder / "features.h5", "--output", folder / "logreg"],
+    ]  # fmt: skip
+    for step in steps:
+        outcome = call(*step)
+        assert outcome.exit_code == 0, outcome.stderr
+    return folder / "logreg"
+
+
+@pytest.fixture(scope="module")
+def reference(small, tmp_path_factory):
     """A run of TWO_STEPS without a cache and without a stop."""
     output = tmp_path_factory.mktemp("reference") / "run"
-    tune(fitted, output, **TWO_STEPS)
+    tune(small, output, **TWO_STEPS)
     return output
 
 
-def test_as_a_function_it_takes_a_path_prints_nothing_and_leaves_no_trace(fitted, tmp_path, capsys):
+def test_as_a_function_it_takes_a_path_prints_nothing_and_leaves_no_trace(small, tmp_path, capsys):
     random.seed(1)
     np.random.seed(1)
     keras.utils.set_random_seed(1)
@@ -82,7 +104,7 @@ def test_as_a_function_it_takes_a_path_prints_nothing_and_leaves_no_trace(fitted
     keras.config.set_epsilon(1e-3)
     try:
         result = finetune(
-            str(fitted), device="cpu", output=str(tmp_path / "run"), tensorboard="board", **FROZEN
+            str(small), device="cpu", output=str(tmp_path / "run"), tensorboard="board", **FROZEN
         )
         assert keras.config.epsilon() == 1e-3
     finally:
@@ -96,32 +118,32 @@ def test_as_a_function_it_takes_a_path_prints_nothing_and_leaves_no_trace(fitted
     assert list(Path("board").iterdir())
 
 
-def test_an_option_that_there_is_not_is_named(fitted):
+def test_an_option_that_there_is_not_is_named(small):
     with pytest.raises(FrostlineError, match=r"no such option to fine-tune.*Received: epoch"):
-        finetune(fitted, epoch=1)
+        finetune(small, epoch=1)
 
 
-def test_trunk_cache_gives_the_same_loss_curve(fitted, reference, tmp_path):
+def test_trunk_cache_gives_the_same_loss_curve(small, reference, tmp_path):
     notes = []
-    result = tune(fitted, tmp_path / "with", trunk_cache=True, notes=notes, **TWO_STEPS)
+    result = tune(small, tmp_path / "with", trunk_cache=True, notes=notes, **TWO_STEPS)
     assert result.used_trunk_cache
     for name in ("train_loss", "val_loss"):
-        np.testing.assert_allclose(
-            history(tmp_path / "with", name), history(reference, name), atol=5e-3
-        )
+        expected = history(reference, name)
+        assert expected.min() > 0.1
+        np.testing.assert_allclose(history(tmp_path / "with", name), expected, atol=5e-3)
     assert any("Trunk cache used: 36 of 36 rows to compute" in note for note in notes)
     (cache,) = (tmp_path / "cache/trunk").glob("*.h5")
-    # 32 pixels are 1 x 1 x 192 at block7a, in float16: 36 images.
-    assert 36 * 192 * 2 < cache.stat().st_size < 60_000
+    # 32 pixels are 1 x 1 x 512 at fire9, in float16: 36 images.
+    assert 36 * 512 * 2 < cache.stat().st_size < 80_000
     model = keras.saving.load_model(tmp_path / "with/model.keras", compile=False)
     assert model.input_shape == (None, 32, 32, 3)
 
 
 @pytest.mark.slow
-def test_strong_augmentation_with_everything_else_switched_on(fitted, tmp_path):
+def test_strong_augmentation_with_everything_else_switched_on(small, tmp_path):
     notes = []
     tune(
-        fitted,
+        small,
         tmp_path / "run",
         notes=notes,
         augment="strong",
@@ -129,7 +151,6 @@ def test_strong_augmentation_with_everything_else_switched_on(fitted, tmp_path):
         find_learning_rate=True,
         layer_decay=0.7,
         average_weights=0.9,
-        precision="mixed_bfloat16",
         class_weight="balanced",
         unfreeze="2",
         batch_size=12,
@@ -138,7 +159,7 @@ def test_strong_augmentation_with_everything_else_switched_on(fitted, tmp_path):
         tensorboard=tmp_path / "board",
     )
     facts = manifest(tmp_path / "run")
-    assert facts["parameters"]["unfreeze"] == "block7a"
+    assert facts["parameters"]["unfreeze"] == "fire8"
     assert len(facts["learning_rate_sweep"]) > 5
     assert (tmp_path / "run/plots/learning-rate.png").is_file()
     assert any("2 block(s) from the top" in note for note in notes)
@@ -149,12 +170,12 @@ def test_strong_augmentation_with_everything_else_switched_on(fitted, tmp_path):
         for value in event.summary.value
     ]
     assert events.count("val_loss") == len(history(tmp_path / "run"))
-    outcome = call("predict", tmp_path / "run", fitted.parent / "photos/red/003.png")
+    outcome = call("predict", tmp_path / "run", small.parent / "photos/red/003.png")
     assert outcome.exit_code == 0, outcome.stderr
 
 
 def test_a_batch_in_parts_and_an_epoch_that_diverged_are_mended_said_and_recorded(
-    fitted, tmp_path, monkeypatch
+    small, tmp_path, monkeypatch
 ):
     """Divergence takes up the last good weights, with a lower rate."""
     step, divide = Network.step, Replicas.divide
@@ -175,7 +196,7 @@ def test_a_batch_in_parts_and_an_epoch_that_diverged_are_mended_said_and_recorde
     monkeypatch.setattr(Replicas, "divide", divide_a_few)
     monkeypatch.setattr(Network, "step", poisoned)
     notes = []
-    result = tune(fitted, tmp_path / "run", batch_size=16, notes=notes)
+    result = tune(small, tmp_path / "run", batch_size=16, notes=notes)
     assert result.last_epoch == 2
     assert np.isfinite(history(tmp_path / "run")).all()
     of_parts, of_divergence = result.notes
@@ -192,15 +213,15 @@ def test_a_batch_in_parts_and_an_epoch_that_diverged_are_mended_said_and_recorde
 
 
 @pytest.mark.slow
-def test_too_high_a_rate_is_lowered_until_it_stops_and_is_never_worse(fitted, tmp_path):
-    result = tune(fitted, tmp_path / "run", learning_rate=0.9, epochs=3, batch_size=4)
+def test_too_high_a_rate_is_lowered_until_it_stops_and_is_never_worse(small, tmp_path):
+    result = tune(small, tmp_path / "run", learning_rate=0.9, epochs=3, batch_size=4)
     frozen, finetuned = result.assessment.frozen["val"], result.assessment.finetuned["val"]
     assert finetuned.accuracy >= frozen.accuracy
     assert finetuned.log_loss <= frozen.log_loss + 1e-6
 
 
 @pytest.mark.parametrize("stage", ["the end", pytest.param("validation", marks=pytest.mark.slow)])
-def test_out_of_memory_says_which_batch_size_to_try(fitted, tmp_path, monkeypatch, stage):
+def test_out_of_memory_says_which_batch_size_to_try(small, tmp_path, monkeypatch, stage):
     call = TrunkAndTop.call
 
     def exhausted(self, *batch, training=False):
@@ -220,7 +241,7 @@ def test_out_of_memory_says_which_batch_size_to_try(fitted, tmp_path, monkeypatc
     size, smaller = (32, 16) if stage == "the end" else (8, 4)
     wanted = f"`batch_size={size}`\nTry `batch_size={smaller}`"
     with pytest.raises(DeviceError, match=wanted):
-        tune(fitted, tmp_path / "run")
+        tune(small, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -233,36 +254,36 @@ tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfigur
 from pipeline.backbones.engines.device import Device
 from pipeline.finetuning.finetune import finetune
 finetune(sys.argv[2], device=Device("/CPU:1", "CPU, the second half"), output="run", epochs=1,
-         unfreeze="block7a", trunk_cache=False, augment="none")
+         unfreeze="fire9", trunk_cache=False, augment="none")
 """
 
 
 @pytest.mark.slow
-def test_on_the_second_of_two_devices_it_runs_to_its_end(fitted, tmp_path):
+def test_on_the_second_of_two_devices_it_runs_to_its_end(small, tmp_path):
     """Where TensorFlow saw two GPUs before one of them was chosen, in a notebook."""
     done = subprocess.run(
-        [sys.executable, "-c", SECOND_DEVICE, ROOT, fitted],
+        [sys.executable, "-c", SECOND_DEVICE, ROOT, small],
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
     assert manifest(tmp_path / "run")["device"] == "CPU, the second half"
-    outcome = call("predict", tmp_path / "run", fitted.parent / "photos/red/003.png")
+    outcome = call("predict", tmp_path / "run", small.parent / "photos/red/003.png")
     assert outcome.exit_code == 0, outcome.stderr
 
 
-def test_the_head_is_not_overwritten_by_what_is_made_of_it(fitted):
-    outcome = call("finetune", fitted, "--output", fitted, "--force")
+def test_the_head_is_not_overwritten_by_what_is_made_of_it(small):
+    outcome = call("finetune", small, "--output", small, "--force")
     assert outcome.exit_code == 1
-    assert f"Received: --output {fitted}" in outcome.stderr
-    assert (fitted / "head.npz").exists()
+    assert f"Received: --output {small}" in outcome.stderr
+    assert (small / "head.npz").exists()
 
 
-def test_existing_output_is_refused_before_training_starts(fitted, monkeypatch):
+def test_existing_output_is_refused_before_training_starts(small, monkeypatch):
     monkeypatch.setattr(Training, "run", lambda self: pytest.fail("it trained"))
     with pytest.raises(RunError, match="exists already"):
-        tune(fitted, fitted)
+        tune(small, small)
 
 
 @pytest.mark.parametrize(
@@ -275,16 +296,16 @@ def test_existing_output_is_refused_before_training_starts(fitted, monkeypatch):
         ("seed", 5_000_000_000),
     ],
 )
-def test_values_that_make_no_sense_are_named(fitted, tmp_path, option, value):
+def test_values_that_make_no_sense_are_named(small, tmp_path, option, value):
     with pytest.raises(FrostlineError, match=f"`{option}` .*{value}"):
-        tune(fitted, tmp_path / "run", **{option: value})
+        tune(small, tmp_path / "run", **{option: value})
 
 
 def test_history_that_cannot_be_drawn_is_an_error_before_training_starts(
-    fitted, tmp_path, monkeypatch
+    small, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(Training, "run", lambda self: pytest.fail("it trained"))
-    shutil.copytree(fitted, tmp_path / "run")
+    shutil.copytree(small, tmp_path / "run")
     (tmp_path / "run/history.csv").write_text("C,val_loss\nhalf,a\n")
     with pytest.raises(RunError, match=r"history\.csv"):
         tune(tmp_path / "run", tmp_path / "out")
@@ -293,22 +314,22 @@ def test_history_that_cannot_be_drawn_is_an_error_before_training_starts(
         tune(tmp_path / "run", tmp_path / "out")
 
 
-def test_stopping_says_how_to_go_on(fitted, monkeypatch):
+def test_stopping_says_how_to_go_on(small, monkeypatch):
     def stop(*arguments, **options):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("pipeline.finetuning.finetune.finetune", stop)
-    outcome = call("finetune", fitted)
+    outcome = call("finetune", small)
     assert outcome.exit_code == 130
     assert "Finished epochs are kept: run the same command with --resume" in outcome.stderr
 
 
-def test_stopping_a_command_that_keeps_nothing_promises_nothing(fitted, monkeypatch):
+def test_stopping_a_command_that_keeps_nothing_promises_nothing(small, monkeypatch):
     def stop(*arguments, **options):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("pipeline.classifier.predict.predict", stop)
-    outcome = call("predict", fitted, "a.jpg")
+    outcome = call("predict", small, "a.jpg")
     assert outcome.exit_code == 130
     assert outcome.stderr == "Stopped. Run the same command again to begin anew.\n"
 
@@ -332,27 +353,27 @@ def dying(self, *batch_and_rate):
     return step(self, *batch_and_rate)
 Training.run_epoch, Network.step = noting, dying
 options = FinetuneOptions(
-    unfreeze="block6d", epochs=4, batch_size=8, learning_rate=3e-3, trunk_cache=False,
+    unfreeze="fire8", epochs=4, batch_size=8, learning_rate=3e-3, trunk_cache=False,
     average_weights=0.9, layer_decay=0.8,
 )
 finetune(run, options, "cpu", output=output, resume=resume == "resume")
 """
 
 
-def run_killer(fitted, output, resume, fatal_epoch):
-    command = [sys.executable, "-c", KILLER, ROOT, fitted, output, resume, str(fatal_epoch)]
+def run_killer(small, output, resume, fatal_epoch):
+    command = [sys.executable, "-c", KILLER, ROOT, small, output, resume, str(fatal_epoch)]
     return subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
 
 
-def check_killed_and_resumed(fitted, tmp_path, fatal_epochs):
+def check_killed_and_resumed(small, tmp_path, fatal_epochs):
     output = tmp_path / "killed"
     for number, epoch in enumerate(fatal_epochs):
-        done = run_killer(fitted, output, "resume" if number else "anew", epoch)
+        done = run_killer(small, output, "resume" if number else "anew", epoch)
         assert done.returncode == -signal.SIGKILL, done.stderr
         assert not output.exists()
-    done = run_killer(fitted, output, "resume", 99)
+    done = run_killer(small, output, "resume", 99)
     assert done.returncode == 0, done.stderr
-    done = run_killer(fitted, tmp_path / "reference", "anew", 99)
+    done = run_killer(small, tmp_path / "reference", "anew", 99)
     assert done.returncode == 0, done.stderr
     reference = tmp_path / "reference"
     for name in ("train_loss", "val_loss", "val_accuracy", "learning_rate"):
@@ -365,7 +386,7 @@ def check_killed_and_resumed(fitted, tmp_path, fatal_epochs):
     assert leftovers == []
 
 
-def test_interrupted_epoch_resumes_with_the_same_metrics(fitted, reference, tmp_path, monkeypatch):
+def test_interrupted_epoch_resumes_with_the_same_metrics(small, reference, tmp_path, monkeypatch):
     step, calls = Network.step, []
 
     def dying(self, *batch_and_rate):
@@ -377,9 +398,9 @@ def test_interrupted_epoch_resumes_with_the_same_metrics(fitted, reference, tmp_
     with monkeypatch.context() as patched:
         patched.setattr(Network, "step", dying)
         with pytest.raises(KeyboardInterrupt):
-            tune(fitted, tmp_path / "run", **TWO_STEPS)
+            tune(small, tmp_path / "run", **TWO_STEPS)
     notes = []
-    tune(fitted, tmp_path / "run", resume=True, notes=notes, **TWO_STEPS)
+    tune(small, tmp_path / "run", resume=True, notes=notes, **TWO_STEPS)
     assert any("Resumed after epoch 1" in note for note in notes), notes
     for name in ("train_loss", "val_loss", "val_accuracy", "learning_rate"):
         resumed, expected = (history(run, name) for run in (tmp_path / "run", reference))
@@ -388,14 +409,14 @@ def test_interrupted_epoch_resumes_with_the_same_metrics(fitted, reference, tmp_
 
 
 @pytest.mark.slow
-def test_killed_in_the_middle_of_epochs_1_2_and_3_resumes_with_the_same_metrics(fitted, tmp_path):
-    check_killed_and_resumed(fitted, tmp_path, [1, 2, 3])
+def test_killed_in_the_middle_of_epochs_1_2_and_3_resumes_with_the_same_metrics(small, tmp_path):
+    check_killed_and_resumed(small, tmp_path, [1, 2, 3])
 
 
-def test_head_of_other_classes_is_refused(fitted, tmp_path):
-    shutil.copytree(fitted, tmp_path / "run")
+def test_head_of_other_classes_is_refused(small, tmp_path):
+    shutil.copytree(small, tmp_path / "run")
     facts = manifest(tmp_path / "run")
-    with np.load(fitted / "head.npz", allow_pickle=False) as file:
+    with np.load(small / "head.npz", allow_pickle=False) as file:
         arrays = dict(file)
     arrays["kernel"] = arrays["kernel"][:, ::-1]
     arrays["bias"] = arrays["bias"][::-1]
@@ -406,8 +427,8 @@ def test_head_of_other_classes_is_refused(fitted, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_another_recipe_is_refused(fitted, tmp_path):
-    shutil.copytree(fitted, tmp_path / "run")
+def test_another_recipe_is_refused(small, tmp_path):
+    shutil.copytree(small, tmp_path / "run")
     facts = manifest(tmp_path / "run")
     facts["recipe"]["offset"] = [0.5, 0.5, 0.5]
     (tmp_path / "run/manifest.json").write_text(json.dumps(facts))
@@ -415,20 +436,20 @@ def test_another_recipe_is_refused(fitted, tmp_path):
         tune(tmp_path / "run", tmp_path / "out")
 
 
-def test_images_edited_since_extraction_are_refused_by_name(fitted, tmp_path):
-    shutil.copytree(fitted.parent / "photos", tmp_path / "photos")
+def test_images_edited_since_extraction_are_refused_by_name(small, tmp_path):
+    shutil.copytree(small.parent / "photos", tmp_path / "photos")
     edited = tmp_path / "photos/green/007.png"  # none of the eight probes
     Image.eval(Image.open(edited), lambda value: 255 - value).save(edited)
-    outcome = call("finetune", fitted, "--data", tmp_path / "photos", "--output", "out")
+    outcome = call("finetune", small, "--data", tmp_path / "photos", "--output", "out")
     assert outcome.exit_code == 1
     assert "1 of 36 images were changed" in outcome.stderr
     assert str(edited) in outcome.stderr
 
 
-def test_images_edited_since_a_run_without_digests_are_refused_by_their_pixels(fitted, tmp_path):
-    shutil.copytree(fitted, tmp_path / "run")
+def test_images_edited_since_a_run_without_digests_are_refused_by_their_pixels(small, tmp_path):
+    shutil.copytree(small, tmp_path / "run")
     (tmp_path / "run/digests.npy").unlink()
-    shutil.copytree(fitted.parent / "photos", tmp_path / "photos")
+    shutil.copytree(small.parent / "photos", tmp_path / "photos")
     for path in (tmp_path / "photos").rglob("*.png"):
         Image.eval(Image.open(path), lambda value: 255 - value).save(path)
     outcome = call("finetune", tmp_path / "run", "--data", tmp_path / "photos", "--output", "out")
@@ -444,8 +465,8 @@ def probabilities(run):
 
 
 @pytest.mark.slow
-def test_dense_head_that_learns_nothing_stays_as_it_was(extracted, tmp_path):
-    fitting = ("fit-head", extracted / "features.h5", "--head", "dense", "--hidden", 8)
+def test_dense_head_that_learns_nothing_stays_as_it_was(small, tmp_path):
+    fitting = ("fit-head", small.parent / "features.h5", "--head", "dense", "--hidden", 8)
     outcome = call(*fitting, "--epochs", 10, "--output", tmp_path / "dense")
     assert outcome.exit_code == 0, outcome.stderr
     result = tune(tmp_path / "dense", tmp_path / "run", learning_rate=1e-12, epochs=1)
@@ -457,7 +478,7 @@ def test_dense_head_that_learns_nothing_stays_as_it_was(extracted, tmp_path):
 
 
 def test_a_winner_that_is_worse_as_the_model_that_is_kept_gives_way_to_the_frozen_head(
-    finetuned, tmp_path, monkeypatch
+    reference, tmp_path, monkeypatch
 ):
     """Training is told that its first epoch is perfect; the weights say otherwise. And it goes on
     from a fine-tuned run.
@@ -471,20 +492,20 @@ def test_a_winner_that_is_worse_as_the_model_that_is_kept_gives_way_to_the_froze
     monkeypatch.setattr(EpochPasses, "train", spoil)
     monkeypatch.setattr(EpochPasses, "evaluate", lambda self: Scores(1.0, 0.0, 1.0, -1.0))
     notes = []
-    result = tune(finetuned, tmp_path / "run", epochs=1, notes=notes)
+    result = tune(reference, tmp_path / "run", epochs=1, notes=notes)
     assert result.best_epoch == 0
     assert any("Epoch 1 won while training" in note for note in notes)
     facts = manifest(tmp_path / "run")
     assert facts["chosen"] == "epoch 0 of 1"
-    assert facts["parent"] == str(finetuned)
+    assert facts["parent"] == str(reference)
     assert any("the head as it was" in note for note in facts["notes"])
-    np.testing.assert_allclose(probabilities(tmp_path / "run"), probabilities(finetuned), atol=1e-5)
+    np.testing.assert_allclose(probabilities(tmp_path / "run"), probabilities(reference), atol=1e-5)
 
 
 @pytest.mark.slow
-def test_half_precision_features_are_fine_tuned_and_saved_in_float32(fitted, tmp_path):
+def test_half_precision_features_are_fine_tuned_and_saved_in_float32(small, tmp_path):
     """And what was killed before its first checkpoint begins from the start."""
-    shutil.copytree(fitted, tmp_path / "run")
+    shutil.copytree(small, tmp_path / "run")
     facts = manifest(tmp_path / "run")
     facts["recipe"]["precision"] = "mixed_float16"
     (tmp_path / "run/manifest.json").write_text(json.dumps(facts))
@@ -495,10 +516,10 @@ def test_half_precision_features_are_fine_tuned_and_saved_in_float32(fitted, tmp
     assert {layer.compute_dtype for layer in flatten_layers(model)} == {"float32"}
 
 
-def test_rate_sweep_tensorboard_and_class_weights_through_the_command_line(fitted, tmp_path):
+def test_rate_sweep_tensorboard_and_class_weights_through_the_command_line(small, tmp_path):
     (tmp_path / "weights.csv").write_text("blue,1\ngreen,2\nred,1\n")
     outcome = call(
-        *("finetune", fitted, "--unfreeze", "block7a", "--epochs", 1, "--augment", "none"),
+        *("finetune", small, "--unfreeze", "fire9", "--epochs", 1, "--augment", "none"),
         *("--find-learning-rate", "--tensorboard", "board", "--class-weight", "weights.csv"),
         *("--no-trunk-cache", "--output", "run", "--json"),
     )

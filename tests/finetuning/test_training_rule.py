@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from pipeline.classifier.build import set_precision
+from pipeline.backbones.networks.tuned import set_precision
 from pipeline.finetuning.epoch_passes import EpochPasses
 from pipeline.finetuning.judge_epochs import Scores
 from pipeline.finetuning.network import Network, _report_losses

@@ -8,12 +8,10 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from pipeline.finetuning.options import FinetuneOptions
-from pipeline.finetuning.verdict import judge, suggest
+from pipeline.finetuning.verdict import judge
 from pipeline.runs.predictions import Predictions
 from pipeline.runs.scores import wilson_interval
 from pipeline.runs.significance import (
-    Comparison,
     compare_predictions,
     mcnemar_p_value,
     paired_difference_interval,
@@ -93,41 +91,6 @@ def test_verdict_says_how_much_how_sure_and_with_what_reservation():
     assert "validation also chose the epoch and its temperature" in text
     text = judge(compare_predictions(BEFORE, AFTER), Scores(0.5, 0.9), Scores(0.75, 0.8), 0.9)
     assert "may be chance (McNemar's exact test, p = 1)" in text
-
-
-def advise(best=1, *, epochs=8, train=0.9, diverged=False, lines=("6b", "5c"), worse=0, **options):
-    """What to try after two epochs that lowered the training loss."""
-    history = [
-        {
-            "epoch": epoch,
-            "train_loss": 1.0 - 0.2 * epoch,
-            "train_accuracy": train,
-            "val_accuracy": 0.85,
-        }
-        for epoch in range(3)
-    ]
-    comparison = Comparison("test", 30, 1, worse, 1.0, False)
-    settings = FinetuneOptions(epochs=epochs, **options)
-    return suggest(comparison, history, best, lines, settings, diverged)
-
-
-def test_next_step_follows_from_the_curves():
-    assert "`epochs=4`" in advise(2, epochs=2)
-    assert "`augment='strong'`, `average_weights=0.98` or more images" in advise(train=1.0)
-    assert "`unfreeze=5c`" in advise()
-    assert "more images or a larger backbone" in advise(lines=("1a", None))
-    assert "overfits, so try `unfreeze=6b`" in advise(0)
-    assert "`find_learning_rate=True` or `learning_rate=0.0001`" in advise(diverged=True)
-    assert "test did not, so try `unfreeze=6b`" in advise(worse=2)
-
-
-def test_next_step_is_nothing_that_was_tried_or_is_not_there():
-    text = advise(train=1.0, augment="strong", average_weights=0.9)
-    assert "augment" not in text
-    assert "average_weights" not in text
-    assert "unfreeze" not in advise(0, lines=(None, "7a"))
-    text = advise(diverged=True, find_learning_rate=True)
-    assert "`learning_rate=0.0001` without `find_learning_rate=True`" in text
 
 
 @pytest.mark.parametrize(

@@ -31,10 +31,12 @@ def test_another_backend_in_the_environment_is_passed_over_and_left_there():
 
 
 def test_keras_that_runs_on_another_backend_already_is_a_clear_error():
-    # No other backend is installed here, so Keras is made to say that it has one.
+    # No other backend is installed here, so something says that it is Keras and has one.
     done = run(
-        "import keras\n"
+        "import sys, types\n"
+        "keras = types.ModuleType('keras'); keras.backend = types.ModuleType('keras.backend')\n"
         "keras.backend.backend = lambda: 'jax'\n"
+        "sys.modules['keras'] = keras; sys.modules['keras.backend'] = keras.backend\n"
         "from pipeline.errors import BackendError\n"
         "try:\n"
         "    import pipeline.finetuning.stages\n"

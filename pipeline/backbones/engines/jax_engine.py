@@ -200,7 +200,7 @@ class JaxEngine:
 
 def _require_portable(network: Network) -> None:
     """Raises a CannotRunError for a network that another process cannot build on JAX."""
-    if network.recipe is not None and network.recipe.backbone.startswith(_HUB_PREFIX):
+    if network.recipe is not None and _HUB_PREFIX in network.recipe.backbone:
         raise CannotRunError("KerasHub's presets need TensorFlow")
     try:
         pickle.dumps(network.build)

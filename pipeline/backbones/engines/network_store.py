@@ -22,7 +22,7 @@ import platformdirs
 
 from pipeline.errors import StorageError
 from pipeline.system.atomic_files import atomic_output
-from pipeline.system.paths import open_regular_file
+from pipeline.system.paths import is_file, open_regular_file
 
 GRAPH_VERSION = 1  # of what `convert_...` makes of an identity
 FOLDER_VARIABLE = "FROSTLINE_NETWORKS"
@@ -109,6 +109,10 @@ class NetworkStore:
         with suppress(OSError):  # when it was used last decides what goes first
             os.utime(path)
         return ConvertedNetwork(graph, weights, header["n_features"])
+
+    def holds(self, identity: str, engine: str, version: str) -> bool:
+        """Whether there is a file of that name; only `read` tells whether it is to be trusted."""
+        return is_file(self._path(identity, engine, version))
 
     def write(
         self, identity: str, engine: str, version: str, converted: ConvertedNetwork

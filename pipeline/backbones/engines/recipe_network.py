@@ -11,6 +11,7 @@ from pipeline.backbones.engines.network_store import NetworkStore
 from pipeline.backbones.weights.resolve import ResolvedWeights, resolve_recorded_weights
 from pipeline.recipe import Recipe
 from pipeline.system.quiet_start import no_start_up_talk
+from pipeline.system.versions import list_versions
 
 if TYPE_CHECKING:
     from pipeline.system.keras_on_tensorflow import keras
@@ -33,6 +34,12 @@ def describe_network(
         identify_network(recipe),
         store,
     )
+
+
+def opens_quickly(recipe: Recipe, store: NetworkStore) -> bool:
+    """Whether OpenVINO has the network converted already; it is not imported for that."""
+    found = list_versions(["openvino"]).get("openvino")
+    return found is not None and store.holds(identify_network(recipe), "openvino", found)
 
 
 def _build(recipe: Recipe, weights: ResolvedWeights | str) -> "keras.Model":

@@ -8,8 +8,9 @@ import importlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.backbones.backbone import Backbone, Download, PackageFile, Preset
+from pipeline.backbones.backbone import Backbone, Download, PackageFile, Preset, TunedModel
 from pipeline.backbones.presets import HUB_PREFIX, digest_preset, find_backbone, locate_preset
+from pipeline.backbones.tuned_runs import TUNED_PREFIX, digest_tuned, find_tuned
 from pipeline.backbones.weights.downloads import check_download, fetch_if_absent, target_of
 from pipeline.errors import WeightsError
 from pipeline.recipe import Recipe
@@ -27,8 +28,8 @@ class ResolvedWeights:
         key: `sha256:HEX` of the file or `random:SEED`; goes into the recipe.
         path: the file, or None for random weights and for a preset, whose files KerasHub finds.
         seed: of random weights.
-        source: `imagenet`, `random`, the absolute path, or a preset's location: what
-            `resolve_weights` takes again.
+        source: `imagenet`, `random`, the absolute path (of a run's `model.keras`, too), or a
+            preset's location: what `resolve_recorded_weights` takes again.
     """
 
     key: str
@@ -55,6 +56,8 @@ def resolve_weights(
     own = backbone.weights
     if isinstance(own, Preset):
         return _resolve_preset(own, str(weights))
+    if isinstance(own, TunedModel):
+        return _resolve_tuned(own, str(weights))
     if weights == "random":
         return ResolvedWeights(f"random:{seed}", None, seed, "random")
     if weights == "imagenet":
@@ -72,12 +75,15 @@ def resolve_recorded_weights(recipe: Recipe, source: str) -> ResolvedWeights:
     """Finds the weights that a recipe was made with.
 
     Args:
-        source: `imagenet`, `random`, the path of the file, or a preset's location, as it was
-            recorded or as the user says that it is now.
+        source: `imagenet`, `random`, the path of the file, a preset's location, or a fine-tuned
+            run, as it was recorded or as the user says that it is now.
 
     Raises:
         WeightsError: they are not there, or are others.
     """
+    if recipe.backbone.startswith(TUNED_PREFIX):
+        path = find_tuned(recipe, source)
+        return ResolvedWeights(recipe.weights, path, 0, str(path))
     kind, _, value = recipe.weights.partition(":")
     seed = int(value) if kind == "random" else 0
     is_preset = recipe.backbone.startswith(HUB_PREFIX)
@@ -104,12 +110,12 @@ def pretrained_path(backbone: Backbone, layer: str = "top") -> Path:
 
     Raises:
         WeightsError: if the Python package that holds the file is not installed, or the backbone is
-            a preset, whose files KerasHub finds.
+            a preset, whose files KerasHub finds, or a run.
     """
-    if isinstance(backbone.weights, Preset):
+    if isinstance(backbone.weights, Preset | TunedModel):
         raise WeightsError(
-            "The weights of a preset are no file of Frostline's: KerasHub finds them. Expected: a "
-            f"backbone of the table. Received: {backbone.name}"
+            "The weights of a preset are no file of Frostline's: KerasHub finds them. Those of a "
+            f"run are its own. Expected: a backbone of the table. Received: {backbone.name}"
         )
     source = _pretrained_source(backbone, backbone.weights, layer)
     return target_of(source) if isinstance(source, Download) else _package_path(backbone, source)
@@ -179,3 +185,12 @@ def _resolve_preset(preset: Preset, weights: str) -> ResolvedWeights:
             f"Received: `weights={weights}`"
         )
     return ResolvedWeights(f"sha256:{digest_preset(preset)}", None, 0, preset.location)
+
+
+def _resolve_tuned(model: TunedModel, weights: str) -> ResolvedWeights:
+    if weights != "imagenet":
+        raise WeightsError(
+            "A fine-tuned run brings its own weights. Expected no `weights`. "
+            f"Received: `weights={weights}`"
+        )
+    return ResolvedWeights(f"sha256:{digest_tuned(model)}", model.path, 0, str(model.path))

@@ -44,7 +44,7 @@ class DataOutput(Output):
         """What an extraction did, and the feature file."""
         counts = {
             "kept": summary.kept,
-            "from an interrupted run": summary.resumed,
+            "from an interrupted run or a probe": summary.resumed,
             "reused": summary.reused,
             "computed": summary.computed,
             "equal to another image": summary.copies,

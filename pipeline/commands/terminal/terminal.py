@@ -17,6 +17,7 @@ from pipeline.commands.terminal.predictions import (
     predictions_csv,
     predictions_lines,
 )
+from pipeline.commands.terminal.probe_table import describe_probe, probe_table
 from pipeline.commands.terminal.run_lists import run_tables
 from pipeline.commands.terminal.score_output import ScoreOutput
 from pipeline.commands.terminal.sentences import (
@@ -35,7 +36,9 @@ from pipeline.commands.terminal.tables import (
     MOST_ROWS,
     make_table,
 )
+from pipeline.commands.terminal.words import spell_step
 from pipeline.images.splits import SPLITS
+from pipeline.report.gathering.steps import Step
 from pipeline.runs.out_of_fold import CSV_NAME as OUT_OF_FOLD_NAME
 from pipeline.runs.predictions import CSV_NAME
 from pipeline.runs.run_folder import open_run
@@ -52,6 +55,7 @@ if TYPE_CHECKING:
     from pipeline.heads.few_images.shots import Shots
     from pipeline.heads.few_images.suggest import Suggestion
     from pipeline.heads.fit_head import FitResult
+    from pipeline.heads.probe.probed import Probe
     from pipeline.heads.sweep.sweep_heads import Sweep
     from pipeline.report.report import Report
     from pipeline.report.write_audit import AuditResult
@@ -60,6 +64,18 @@ if TYPE_CHECKING:
 
 class Terminal(DataOutput, ScoreOutput, Inventory):
     """What each command shows of what it made."""
+
+    def show_probe(self, found: "Probe", *, as_json: bool) -> None:
+        """The candidates, which one is recommended and why, and what to type next."""
+        next_command = spell_step(Step("extract", (found.data,), found.extract_options))
+        if as_json:
+            self.result_json({**found.to_dict(), "next": next_command})
+            return
+        self.print_table(probe_table(found))
+        for line in describe_probe(found):
+            self.result(line)
+        self.result(f"{found.seconds:.1f} s. Next:")
+        self.result(next_command)
 
     def show_epoch(self, record: dict[str, float]) -> None:
         """One line per epoch."""
@@ -141,6 +157,7 @@ class Terminal(DataOutput, ScoreOutput, Inventory):
                     "mistakes": found.mistakes.to_dict(),
                     "verdict": found.verdict,
                     "next_step": found.next_step,
+                    "advice": [one.to_dict() for one in found.advice],
                     "notes": result.notes,
                     "seconds": result.seconds,
                     "frozen": {name: m.to_dict() for name, m in found.frozen.items()},

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.backbones.tuned_runs import TUNED_PREFIX
 from pipeline.errors import ParameterError, SplitError
 from pipeline.features.feature_file import Contents
 from pipeline.features.options import SplitOptions
@@ -95,6 +96,11 @@ def _describe_left_out(rows: AuditedRows) -> list[str]:
     if rows.left_out is None:
         notes.append(
             "Labels were not looked at: that takes images of two classes or more, with labels."
+        )
+    elif rows.contents.recipe.backbone.startswith(TUNED_PREFIX):
+        notes.append(
+            "Labels that the network behind these features was fine-tuned on were not judged by "
+            "others: it has learnt them, wrong ones too. Audit the features from before as well."
         )
     unseen = [(row, look) for row, look in enumerate(rows.looks) if isinstance(look, str)]
     if rows.root is None:

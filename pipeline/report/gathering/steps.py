@@ -5,12 +5,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import RunError
-from pipeline.features.options import ExtractOptions
+from pipeline.backbones.tuned_runs import RUN_PREFIX, TUNED_PREFIX, find_tuned
+from pipeline.errors import RunError, WeightsError
+from pipeline.features.options import USUAL, ExtractOptions
 from pipeline.heads.fit_options import SHARED_OPTIONS
 from pipeline.heads.registry import HEADS
 from pipeline.images.augmentation.views import Views
-from pipeline.recipe import FULL_DEPTH, PRECISIONS
+from pipeline.recipe import FULL_DEPTH, PRECISIONS, Recipe
 from pipeline.runs.manifest import FINETUNED, Manifest, UsedBackbone
 from pipeline.runs.run_folder import Run, open_run
 from pipeline.system.options import list_options
@@ -56,12 +57,16 @@ IN_PYTHON = Wording(str, spell_in_python)
 
 
 def list_steps(run: Run) -> list[Step]:
-    """From the extraction on; of a fine-tuned run whose parent is gone the last step alone."""
+    """From the extraction on; of a fine-tuned run whose parent is gone the last step alone.
+
+    Where a backbone is what a fine-tuned run made of one, with the steps to that.
+    """
     manifest = run.manifest
     tuned = manifest.finetuning
     if tuned is None:
         used = manifest.backbones
-        return [*(_extract(manifest, one) for one in used), _fit(manifest, used)]
+        steps = [step for one in used for step in _extract(manifest, one)]
+        return [*steps, _fit(manifest, used)]
     try:
         before = list_steps(open_run(tuned.parent))
     except RunError:
@@ -78,34 +83,63 @@ def shorten(path: str) -> str:
         return path
 
 
-def _extract(manifest: Manifest, used: UsedBackbone) -> Step:
+def _extract(manifest: Manifest, used: UsedBackbone) -> list[Step]:
+    """The extraction, after the steps to the fine-tuned run whose network it used, if any."""
     recipe = used.recipe
+    said: dict[str, Any] = {"precision": _name_precision(recipe.precision)}
+    before: list[Step] = []
+    usual: dict[str, Any] = USUAL
+    if recipe.backbone.startswith(TUNED_PREFIX):
+        tuned = _find_tuned_run(used)
+        folder = Path(used.weights_source).parent if tuned is None else tuned.folder
+        said["backbone"] = RUN_PREFIX + shorten(str(folder))
+        before = [] if tuned is None else list_steps(tuned)
+        usual = {} if tuned is None else _say_pixels(tuned.recipe)
+    else:
+        said |= {"backbone": recipe.backbone, "weights": used.weights_source}
+    if recipe.weights.startswith("random:"):
+        said["seed"] = int(recipe.weights.partition(":")[2])
+    found = _say_pixels(recipe)
+    said |= {name: value for name, value in found.items() if value != usual.get(name)}
+    options = _leave_out_defaults(said, ExtractOptions)
+    views = manifest.views or manifest.tta
+    options |= {} if views is None else _say_views(views)
+    options |= _say_output(manifest, used)
+    return [*before, Step("extract", (shorten(manifest.data_root),), options)]
+
+
+def _find_tuned_run(used: UsedBackbone) -> Run | None:
+    """The fine-tuned run whose network made a backbone's features; None where it is gone."""
+    try:
+        return open_run(find_tuned(used.recipe, used.weights_source).parent)
+    except (RunError, WeightsError):
+        return None
+
+
+def _say_pixels(recipe: Recipe) -> dict[str, Any]:
+    """What a recipe says of the images and of the layer whose output is taken, as options."""
     red, green, blue = recipe.background
-    said: dict[str, Any] = {
-        "backbone": recipe.backbone,
-        "weights": used.weights_source,
+    colour = f"#{red:02x}{green:02x}{blue:02x}"
+    return {
         "image_size": recipe.image_size,
         "layer": recipe.layer,
         "pooling": recipe.pooling,
-        "precision": _name_precision(recipe.precision),
         "resize": recipe.resize,
-        "background": f"#{red:02x}{green:02x}{blue:02x}",
+        "background": "white" if colour == "#ffffff" else colour,
         "truncated": recipe.truncated,
         "depth": "full" if recipe.depth == FULL_DEPTH else "auto",
     }
-    if said["background"] == "#ffffff":
-        said["background"] = ExtractOptions.background
-    if recipe.weights.startswith("random:"):
-        said["seed"] = int(recipe.weights.partition(":")[2])
-    options = _leave_out_defaults(said, ExtractOptions)
+
+
+def _say_output(manifest: Manifest, used: UsedBackbone) -> dict[str, str]:
+    """Where the feature file lies, if not where it usually does."""
+    recipe = used.recipe
     file = None if used.features is None else Path(used.features.features_file)
-    views = manifest.views or manifest.tta
-    options |= {} if views is None else _say_views(views)
     name = manifest.data_name or Path(manifest.data_root).name
     usual = f"{name}-{recipe.backbone_in_file_names}-{recipe.id[:8]}"
-    if file is not None and not (file.parent.name == "cache" and file.name.startswith(usual)):
-        options["output"] = shorten(str(file))
-    return Step("extract", (shorten(manifest.data_root),), options)
+    if file is None or (file.parent.name == "cache" and file.name.startswith(usual)):
+        return {}
+    return {"output": shorten(str(file))}
 
 
 def _say_views(views: Views) -> dict[str, Any]:

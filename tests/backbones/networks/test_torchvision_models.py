@@ -164,7 +164,7 @@ def test_squeezenet_pools_like_ceil_mode_where_rows_are_left_over_and_where_not(
             np.testing.assert_array_equal(received[0, row, column], window.max((0, 1)))
 
 
-@pytest.mark.parametrize(("size", "side"), [(64, 1), (96, 2)])
+@pytest.mark.parametrize(("size", "side"), [pytest.param(64, 1, marks=pytest.mark.slow), (96, 2)])
 def test_alexnet_averages_maps_of_other_sizes_like_adaptive_pooling(size, side):
     backbone = get_backbone("alexnet")
     weights = resolve_weights(backbone, "random")

@@ -197,26 +197,21 @@ print(resolve_weights(backbone, "imagenet").key)
 def test_two_processes_at_once_both_get_the_file(server, home):
     server.n_awaited = 2
     source = json.dumps([FILE, f"{server.url}/{FILE}", SHA256])
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", FETCH, source],
-            env={**os.environ, "PYTHONPATH": ":".join(filter(None, sys.path))},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(2)
-    ]
-    for process in processes:
-        assert process.stdout.readline() == "ready\n"
-    for process in processes:
-        process.stdin.write("go\n")
-        process.stdin.flush()
-    for process in processes:
-        output, errors = process.communicate(timeout=60)
-        assert process.returncode == 0, errors
-        assert output == f"sha256:{SHA256}\n"
+    with subprocess.Popen(
+        [sys.executable, "-c", FETCH, source],
+        env={**os.environ, "PYTHONPATH": ":".join(filter(None, sys.path))},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as other:
+        assert other.stdout.readline() == "ready\n"
+        other.stdin.write("go\n")
+        other.stdin.flush()
+        assert resolve_weights(_backbone(server), "imagenet").key == f"sha256:{SHA256}"
+        output, errors = other.communicate(timeout=60)
+    assert other.returncode == 0, errors
+    assert output == f"sha256:{SHA256}\n"
     assert server.asked == [FILE, FILE]
     assert _files(home) == [FILE, f"{FILE}.sha256"]
 

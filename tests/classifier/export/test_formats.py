@@ -154,7 +154,7 @@ def test_operations_that_onnx_lacks_are_named_in_one_line(promising, tmp_path, c
 
 
 def test_network_with_swish_becomes_what_tensorflow_saves(promising, tmp_path):
-    """Keras gives swish a gradient of its own, and TensorFlow refuses to save what that captures."""
+    """Keras gives swish a gradient of its own, which TensorFlow then refuses to save."""
     from pipeline.system.keras_on_tensorflow import keras
 
     image = keras.Input((32, 32, 3))

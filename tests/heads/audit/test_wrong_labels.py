@@ -1,8 +1,11 @@
 """Labels that are likely wrong."""
 
+from dataclasses import replace
+
 import numpy as np
 from audited import make_rows
 
+from benchmarks.stand_in import RECIPE
 from pipeline.heads.audit.audit import find_issues
 from pipeline.heads.audit.out_of_sample import leave_each_out
 from pipeline.heads.audit.wrong_labels import find_wrong_labels
@@ -52,6 +55,15 @@ def test_labels_of_one_class_are_not_looked_at_and_that_is_said():
     audit = find_issues(make_rows(np.random.default_rng(0).random((40, 5)), [0] * 40))
     assert not [issue for issue in audit.issues if issue.kind == "wrong label"]
     assert any(note.startswith("Labels were not looked at") for note in audit.left_out)
+
+
+def test_a_network_that_was_fine_tuned_on_labels_is_no_judge_of_them():
+    tuned = replace(RECIPE, backbone="tuned:efficientnet-lite0")
+    said = [
+        any("it has learnt them, wrong ones too" in note for note in find_issues(rows).left_out)
+        for rows in (make_rows(*make_data(), recipe=tuned), make_rows(*make_data()))
+    ]
+    assert said == [True, False]
 
 
 def test_scores_are_those_of_scikit_learn_without_the_image():

@@ -324,7 +324,10 @@ def test_an_own_layer_is_not_loaded_even_if_it_is_registered(tmp_path):
         load_keras_model_safely(tmp_path / "own.keras")
 
 
-@pytest.mark.parametrize("name", ["EfficientNetB0", "MobileNetV3Small", "ConvNeXtTiny"])
+@pytest.mark.parametrize(
+    "name",
+    ["EfficientNetB0", pytest.param("MobileNetV3Small", marks=pytest.mark.slow), "ConvNeXtTiny"],
+)
 def test_whole_models_around_a_backbone_load_and_predict_the_same(tmp_path, name):
     backbone = getattr(keras.applications, name)(
         weights=None, include_top=False, input_shape=(32, 32, 3), pooling="avg"
