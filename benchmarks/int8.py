@@ -97,7 +97,8 @@ def export_broken(run: Path, folder: Path, change: Callable[[np.ndarray], np.nda
         return [line for line in str(error).splitlines() if "was refused" in line]
     finally:
         write_models.quantize = quantize
-    return [f"{form} was written: {model.notes[0]}" for form, model in made.models.items()]
+    written = [f"{form} was written: {model.notes[0]}" for form, model in made.models.items()]
+    return [*written, *(f"{form} was refused: {why}" for form, why in made.refused.items())]
 
 
 def open_openvino(path: Path, hint: str) -> Callable[[np.ndarray], None]:

@@ -166,7 +166,7 @@ def test_command_with_a_broken_calibration_writes_nothing(fitted, tmp_path, monk
 
 
 def make_tiny_openvino(path):
-    """Two convolutions, a mean, a product, a softmax."""
+    """Two convolutions, a mean, a product, a softmax; a distance of sorts, which is a mean, too."""
     from pipeline.system.openvino_runtime import openvino
 
     ops = openvino.opset13
@@ -185,7 +185,10 @@ def make_tiny_openvino(path):
     scores = ops.matmul(means, draw(8, 3), False, False, name="scores")
     softmax = ops.softmax(scores, 1)
     softmax.output(0).set_names({"probabilities"})
-    model = openvino.Model([softmax], [image], "tiny")
+    squares = ops.matmul(means, means, False, True, name="squares")
+    distance = ops.reduce_mean(squares, ops.constant(np.array([1])))
+    distance.output(0).set_names({"distance"})
+    model = openvino.Model([softmax, distance], [image], "tiny")
     model.set_rt_info("of the run", ["frostline", "run.json"])
     openvino.save_model(model, path, compress_to_fp16=False)
 
@@ -210,7 +213,7 @@ def test_openvino_computes_all_but_the_first_and_the_last_layer_in_8_bits(tmp_pa
         for here, there in edges
         if layers[here].get("type") == "FakeQuantize"
     }
-    assert "second" in in_8_bits and not {"first", "scores"} & in_8_bits
+    assert "second" in in_8_bits and not {"first", "scores", "squares"} & in_8_bits
     before, after = (
         check.open_openvino(path)[0](pixels)["probabilities"]
         for path in (tmp_path / "model.xml", target)

@@ -15,7 +15,8 @@ import numpy as np
 
 _IN_FLOAT = ("OUTPUT", "SOFTMAX")
 _CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")
-_PRODUCTS = ("FULLY_CONNECTED", "BATCH_MATMUL")
+_POOLS = ("MEAN", "REDUCE_MAX", "AVERAGE_POOL_2D", "MAX_POOL_2D")
+_N_AXES = 4  # of images: how many, height, width, channels
 _BETWEEN = ("QUANTIZE", "DEQUANTIZE", "CAST")  # from one kind of numbers to the other
 
 
@@ -25,14 +26,18 @@ def quantize_litert(
     """Writes an 8-bit `model.tflite`, with the files that lie behind the model."""
     from ai_edge_quantizer import quantizer, recipe
     from ai_edge_quantizer.calibrator import CalibrationMode
+    from ai_edge_quantizer.qtyping import TFLOperationName
 
     images = np.load(pixels, mmap_mode="r")
     work = quantizer.Quantizer(str(source))
     work.load_quantization_recipe(recipe.static_wi8_ai8())
     for operation in _IN_FLOAT:
         work.update_quantization_recipe(".*", operation, algorithm_key="no_quantize")
+    quantized = {str(kind.value) for kind in TFLOperationName}
     for one in _find_first_and_last(source):
-        work.update_quantization_recipe(re.escape(one.name), one.kind, algorithm_key="no_quantize")
+        if one.kind in quantized:
+            name = f"^{re.escape(one.name)}(;|$)"
+            work.update_quantization_recipe(name, one.kind, algorithm_key="no_quantize")
     found = work.calibrate(
         {"serving_default": _Images(images, report)},
         mode=CalibrationMode.CALIBRATION_PROFILER_BASED,
@@ -69,6 +74,7 @@ class _Operation:
         name: of its first output.
         inputs, outputs: numbers of tensors.
         gives_floats: whether its first output is float32.
+        n_axes: of its first input.
     """
 
     kind: str
@@ -76,6 +82,7 @@ class _Operation:
     inputs: list[int]
     outputs: list[int]
     gives_floats: bool
+    n_axes: int
 
 
 def _read_graph(path: Path) -> tuple[list[_Operation], list[int], list[int]]:
@@ -96,14 +103,15 @@ def _read_graph(path: Path) -> tuple[list[_Operation], list[int], list[int]]:
                 one.InputsAsNumpy().tolist(),
                 one.OutputsAsNumpy().tolist(),
                 output.Type() == schema.TensorType.FLOAT32,
+                graph.Tensors(one.Inputs(0)).ShapeLength(),
             )
         )
     return operations, graph.InputsAsNumpy().tolist(), graph.OutputsAsNumpy().tolist()
 
 
 def _find_first_and_last(path: Path) -> list[_Operation]:
-    """The first convolutions on the way from the image, and the last products on the way to each
-    output: the head's last layer, and the distance from what was seen.
+    """The first convolutions on the way from the image, and all behind the features: the head, the
+    distance from what was seen, the softmax.
     """
     operations, image, outputs = _read_graph(path)
     makers, users = defaultdict(list), defaultdict(list)
@@ -112,29 +120,37 @@ def _find_first_and_last(path: Path) -> list[_Operation]:
             makers[tensor].append(one)
         for tensor in one.inputs:
             users[tensor].append(one)
-    first = _walk(image, users, lambda one: one.outputs, _CONVOLUTIONS)
-    last = _walk(outputs, makers, lambda one: one.inputs, _PRODUCTS)
-    return list({one.name: one for one in (*first, *last)}.values())
+    first, _ = _walk(image, users, lambda one: one.outputs, _is_convolution)
+    _, behind = _walk(outputs, makers, lambda one: one.inputs, _sees_places)
+    return [*first, *behind]
+
+
+def _is_convolution(one: _Operation) -> bool:
+    return one.kind in _CONVOLUTIONS
+
+
+def _sees_places(one: _Operation) -> bool:
+    """Whether it is a convolution, or a pooling over places of an image: there features begin."""
+    return _is_convolution(one) or (one.kind in _POOLS and one.n_axes == _N_AXES)
 
 
 def _walk(
     starts: list[int],
     step: dict[int, list[_Operation]],
     leave: Callable[[_Operation], list[int]],
-    kinds: tuple[str, ...],
-) -> list[_Operation]:
-    """The operations of these kinds that are met first on each way."""
-    found = []
-    waiting, seen = list(starts), set(starts)
+    is_end: Callable[[_Operation], bool],
+) -> tuple[list[_Operation], list[_Operation]]:
+    """The operations of a kind that are met first on each way, and those before them."""
+    met, passed = {}, {}
+    waiting = list(starts)
     while waiting:
         for one in step.get(waiting.pop(), []):
-            if one.kind in kinds:
-                found.append(one)
-                continue
-            more = [tensor for tensor in leave(one) if tensor not in seen]
-            seen.update(more)
-            waiting += more
-    return found
+            if is_end(one):
+                met[one.name] = one
+            elif one.name not in passed:
+                passed[one.name] = one
+                waiting += leave(one)
+    return list(met.values()), list(passed.values())
 
 
 def _describe_operations(path: Path) -> str:
