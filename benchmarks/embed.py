@@ -14,10 +14,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -210,12 +211,17 @@ def start(peer: str, arguments: list[str]) -> subprocess.Popen | None:
     return None
 
 
-def save_weights(backbone: str, kind: str, folder: Path) -> str:
+def save_weights(
+    backbone: str, kind: str, folder: Path, photos: Sequence[Path] | None = None
+) -> str:
     """Random weights in a file, and the model itself for PyTorch.
 
     Args:
         kind: `keras` for those that Keras draws, with which features may be next to nothing, and
-            `order-one` for such as give features of order 1: BatchNorm statistics of a noisy batch.
+            `order-one` for such as give features of order 1: BatchNorm statistics of a batch.
+        photos: that batch, such as will be looked at; None for noise. (With statistics of noise
+            EfficientNetB0's features of smooth images reach 3,400, and Keras itself gives others
+            for a batch than for its images one by one.)
     """
     import keras
 
@@ -228,7 +234,11 @@ def save_weights(backbone: str, kind: str, folder: Path) -> str:
         for layer in inner.layers:
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.momentum = 0.0
-        pixels = np.random.default_rng(1).integers(0, 256, (16, *model.input_shape[1:]))
+        shape = model.input_shape[1:]
+        if photos is None:
+            pixels = np.random.default_rng(1).integers(0, 256, (16, *shape))
+        else:
+            pixels = np.stack([np.asarray(Image.open(path).resize(shape[:2])) for path in photos])
         inner(model.get_layer("preprocessing")(pixels.astype(np.float32)), training=True)
     path = folder / f"{kind}.weights.h5"
     inner.save_weights(path)
