@@ -31,17 +31,29 @@ BY_FORMAT = ("litert", pytest.param("openvino", marks=pytest.mark.slow))
 
 
 @pytest.fixture(scope="module", params=BY_FORMAT)
-def tried(request, fitted, tmp_path_factory):
+def tried(request, extracted, tmp_path_factory):
     """Name of a format, what the command said, and the folder that it wrote; beside that lies the
     model before it was quantized. With so few images one alone is more than a point, so losses
     are accepted.
     """
     folder = tmp_path_factory.mktemp("int8")
+    run = fit_at_64_pixels(extracted, folder)
     how = ("--format", request.param, "--format", "onnx", "--int8", "--accept-loss")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(write_models, "quantize", partial(keep_and_quantize, folder / "float32"))
-        outcome = call("export", fitted, *how, "--output", folder / "export")
+        outcome = call("export", run, *how, "--output", folder / "export")
     return request.param, outcome, folder / "export"
+
+
+def fit_at_64_pixels(extracted, folder):
+    """At 32, where lite0's last maps have one pixel, OpenVINO says something else of an image alone
+    than of a batch, and the proof refuses that.
+    """
+    features = folder / "features.h5"
+    size = ("--backbone", "efficientnet-lite0", "--image-size", 64, "--output", features)
+    assert call("extract", extracted / "photos", *size).exit_code == 0
+    assert call("fit-head", features, "--output", folder / "run").exit_code == 0
+    return folder / "run"
 
 
 def keep_and_quantize(kept, form, source, *rest):
@@ -354,3 +366,25 @@ def test_more_than_one_image_in_a_hundred_lost_net_is_too_much(rows):
     assert loss.interval[0] <= -n_lost / len(rows) <= loss.interval[1]
     assert loss.same_class == np.mean([old == new for _, old, new in rows])
     assert json.loads(json.dumps(asdict(loss)))["became_wrong"] == loss.became_wrong
+
+
+def test_a_model_that_takes_an_image_alone_for_another_is_no_model(tmp_path, monkeypatch, capsys):
+    def differ(pixels):
+        return {"probabilities": np.full((len(pixels), 2), 0.5 if len(pixels) == 1 else 0.4)}
+
+    np.save(tmp_path / "pixels.npy", np.zeros((3, 2, 2, 3), np.uint8))
+    for run, code in ((differ, 1), (lambda pixels: {"distance": np.zeros(len(pixels))}, 0)):
+        monkeypatch.setitem(check.OPENERS, "onnx", lambda path, run=run: (run, "a runtime 1.0"))
+        places = (str(tmp_path / name) for name in ("pixels.npy", f"{code}.npz"))
+        assert check.main(["run", "model", "onnx", *places]) == code
+        assert (tmp_path / f"{code}.npz").is_file() == (code == 0)
+    assert "alone than of the same image among others" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_8_bits_that_openvino_computes_otherwise_for_one_image_are_refused(fitted, tmp_path):
+    how = ("--format", "openvino", "--int8", "--accept-loss", "--output", tmp_path / "out")
+    outcome = call("export", fitted, *how)
+    assert outcome.exit_code == 1
+    assert "of an image alone" in outcome.stderr
+    assert not (tmp_path / "out").exists()
