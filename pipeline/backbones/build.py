@@ -5,12 +5,12 @@ wherever its weights come from.
 """
 
 import functools
-import importlib
 import importlib.util
 import os
 import re
 from collections.abc import Callable
 from pathlib import Path
+from pkgutil import resolve_name
 
 import numpy as np
 
@@ -246,8 +246,7 @@ def _draw_weights(
 def _build_graph(
     backbone: Backbone, image_size: int, *, include_top: bool, pooling: str | None
 ) -> keras.Model:
-    module, function = backbone.builder.split(":")
-    build: Callable[..., keras.Model] = getattr(importlib.import_module(module), function)
+    build: Callable[..., keras.Model] = resolve_name(backbone.builder)
     try:
         model = build(
             include_top=include_top,
@@ -280,8 +279,7 @@ def _plain_words(error: ValueError) -> str:
 def _load(backbone: Backbone, model: keras.Model, path: Path, layer: str) -> None:
     load: Callable[[keras.Model], None]
     if backbone.state_dict_loader and path.name.endswith(TORCH_SUFFIXES):
-        module, function = backbone.state_dict_loader.split(":")
-        load_state_dict = getattr(importlib.import_module(module), function)
+        load_state_dict = resolve_name(backbone.state_dict_loader)
         load = functools.partial(load_state_dict, state_dict=read_state_dict(path))
     else:
         top_layers = () if layer in backbone.top_layers else backbone.top_layers

@@ -4,8 +4,8 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
-from importlib import import_module
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -145,8 +145,7 @@ def command(
     def decorate(function: Callable[..., None]) -> click.Command:
         @wraps(function)
         def call(*, quiet: bool, debug: bool, **options: Any) -> None:
-            module, _, shows = shown_by.partition(":")
-            function(getattr(import_module(module), shows)(quiet=quiet), **options)
+            function(resolve_name(shown_by)(quiet=quiet), **options)
 
         made = click.command(name, cls=cls)(call)
         made.params += [

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -120,10 +119,7 @@ def extract(
         recipe = settle_depth(recipe, paths, chosen, name_target, limits, on_progress, on_note)
     target = chosen or name_target(recipe)
     make = _choose_embedder(wanted, recipe, weights, is_alone=is_alone)
-    how = replace(
-        _update_options(wanted, weights.source, shard, views),
-        opens_ahead=_opens_in_a_moment(wanted, recipe),
-    )
+    how = _update_options(wanted, recipe, weights.source, shard, views)
     summary = update_features(dataset, recipe, target, make, how, on_progress, on_note)
     if wanted.skipped_csv:
         on_note(f"Skipped images: {write_skipped_csv(summary.path, summary.skipped)}")
@@ -183,7 +179,11 @@ def _opens_in_a_moment(wanted: ExtractOptions, recipe: Recipe) -> bool:
 
 
 def _update_options(
-    wanted: ExtractOptions, weights_source: str, shard: Shard | None, views: Views | None
+    wanted: ExtractOptions,
+    recipe: Recipe,
+    weights_source: str,
+    shard: Shard | None,
+    views: Views | None,
 ) -> UpdateOptions:
     limits = None
     if wanted.max_pixels is not None or wanted.max_bytes is not None:
@@ -203,6 +203,7 @@ def _update_options(
         engine=wanted.engine,
         shard=shard,
         views=views,
+        opens_ahead=_opens_in_a_moment(wanted, recipe),
     )
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from importlib import import_module
+from pkgutil import resolve_name
 from typing import Any
 
 from pipeline.errors import HeadError, ParameterError
@@ -57,23 +58,17 @@ class HeadKind:
         if self.needs_tensorflow:
             with no_start_up_talk():
                 import_module(self.fit.split(":")[0])
-        function: FitHead = _import(self.fit)
+        function: FitHead = resolve_name(self.fit)
         return function
 
     def import_fit_path(self) -> FitPath | None:
         """The function that fits along `path`, None where there is none."""
-        return None if self.path is None else _import(self.path[1])
+        return None if self.path is None else resolve_name(self.path[1])
 
     def import_load(self) -> LoadHead:
         """The function that loads."""
-        function: LoadHead = _import(self.load)
+        function: LoadHead = resolve_name(self.load)
         return function
-
-
-def _import(place: str) -> Any:
-    """What `module:function` names."""
-    module, function = place.split(":")
-    return getattr(import_module(module), function)
 
 
 HEADS: dict[str, HeadKind] = {

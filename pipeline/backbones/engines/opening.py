@@ -1,9 +1,8 @@
 """Finds where to compute and opens a network there, in the first engine that can run it."""
 
-import importlib
-from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING
 
 from pipeline.backbones.engines.device import Device, describe_cpu, require_device_name
 from pipeline.backbones.engines.embedder import Embedder
@@ -38,7 +37,7 @@ def find_device(
     finders = list(dict.fromkeys(kind.finds_device for kind in kinds))
     found: Device | DeviceError
     try:
-        found = _load(finders[0])(wanted)
+        found = resolve_name(finders[0])(wanted)
     except MissingExtraError:
         if engine is not None:
             raise
@@ -50,7 +49,7 @@ def find_device(
     notes: list[str] = []
     for finder in finders[1:]:
         try:
-            other: Device = _load(finder)(wanted)
+            other: Device = resolve_name(finder)(wanted)
         except MissingExtraError:  # not installed, so it has nothing to say
             continue
         except DeviceError as error:
@@ -128,9 +127,9 @@ def open_embedder(
             chosen, notes=(*chosen.notes, "Only GPUs have TF32; the CPU computes in float32.")
         )
     for kind in able:
-        open_engine: OpenEngine = _load(kind.opens)
+        open_engine: OpenEngine = resolve_name(kind.opens)
         if is_alone and kind.sets_up is not None:
-            _load(kind.sets_up)()
+            resolve_name(kind.sets_up)()
         try:
             opened = open_engine(network, chosen, batch_size, n_streams)
         except MissingExtraError:
@@ -196,10 +195,3 @@ def _what_else_to_try(engine: str | None, device: Device) -> str:
     if engine is not None:
         return "Leave `engine` out, so that others are tried."
     return "Compute on the CPU: `device=cpu`." if device.is_gpu else "Use another `backbone`."
-
-
-def _load(reference: str) -> Callable[..., Any]:
-    """What `module:name` refers to."""
-    module, _, name = reference.partition(":")
-    loaded: Callable[..., Any] = getattr(importlib.import_module(module), name)
-    return loaded

@@ -1,9 +1,9 @@
 """The seam between an export and the formats: what each can do, and the function that writes it."""
 
-import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -53,6 +53,5 @@ class Format:
 
     def import_write(self) -> WriteModel:
         """The function that writes it."""
-        module, _, name = self.write_at.partition(":")
-        write: WriteModel = getattr(importlib.import_module(module), name)
+        write: WriteModel = resolve_name(self.write_at)
         return write

@@ -152,6 +152,8 @@ HERE = Path(__file__).resolve().parent
 OWN = "int8"  # whose models say something else than the run: what they said is beside it
 TOLERANCE = 1e-4  # of a probability, where an export does not say it
 N_SEARCH = 6  # references that a reason is looked for with
+_N_ALONE = 8  # images that are given alone, too
+_BATCHES_APART = 0.02  # by how much rounding may tell an image alone from one in a batch
 _OF_8_BITS = 0.1  # by how much coarse rounding may change a probability
 _MOST_OF_AN_APP = 0.05  # where pictures are decoded and resized by another program
 _LEAST_ALIKE = 0.9  # share of equal classes from which on few bits are a reason
@@ -177,8 +179,6 @@ PLACES: dict[str, Change] = {
     "turned by 90 degrees to the right": lambda pixels: np.rot90(pixels, -1, (1, 2)),
     "with rows for columns": lambda pixels: pixels.transpose(0, 2, 1, 3),
 }
-_N_ALONE = 8
-_BATCHES_APART = 0.02  # of what 16 bits round
 _LAYOUT = "with the channels first (NCHW)"
 
 
