@@ -15,27 +15,22 @@ if TYPE_CHECKING:
 def probe_table(found: "Probe") -> Table:
     """Those that were tried; of more than twenty the best twenty."""
     table = make_table(
-        "", "backbone", ">pixels", ">images", ">accuracy", ">95% interval", ">sure", ">to best",
-        ">a second", ">all, min", ">extract",
-    )  # fmt: skip
+        "  backbone", ">px", ">images", ">accuracy %, 95%", ">sure", ">gap", ">img/s", ">min"
+    )
     table.collapse_padding = True  # so that all fits into 80 characters
     for one in _list_tried(found)[:MOST_ROWS]:
         assert one.interval is not None and one.difference is not None
-        low, high = one.interval
-        points = 100 * one.difference.mean
-        mark = " worse" if one.is_certainly_worse else ""
+        low, high = (100 * end for end in one.interval)
+        mark = "*" if one is found.recommended else "-" if one.is_certainly_worse else " "
         table.add_row(
-            "*" if one is found.recommended else "",
-            escape(visible(one.backbone)),
+            f"{mark} {escape(visible(one.backbone))}",
             f"{one.image_size}",
             f"{one.n_images:,}",
-            f"{one.accuracy:.3f}",
-            f"{low:.3f}-{high:.3f}",
-            f"{one.sureness:.3f}",
-            "" if one is found.best else f"{points:+.1f}{mark}",
+            f"{100 * one.accuracy:.1f} ({low:.1f}-{high:.1f})",
+            f"{100 * one.sureness:.1f}",
+            "" if one is found.best else f"{100 * one.difference.mean:+.1f}",
             f"{one.rate:,.0f}",
             _write_minutes(one.minutes),
-            _write_minutes(one.extract_minutes),
         )
     return table
 
@@ -52,9 +47,9 @@ def describe_probe(found: "Probe") -> list[str]:
         lines.append(f"Not tried: {names}{more}.")
     lines.append(
         f"Each image was scored by a ridge head on the others, {count(found.n_classes, 'class')}. "
-        "Sure: the mean probability of the right class, by which they are ranked. To best: points "
-        "of accuracy on the same images; worse: for certain (95%). Minutes: for all "
-        f"{count(found.n_total, 'image')}, and for extract, which finds what was embedded here."
+        "Sure: the mean probability of the right class in %, by which they are ranked. Gap: points "
+        "of accuracy to the best on the same images; a - in front: worse for certain (95%). Min: "
+        f"minutes that all {count(found.n_total, 'image')} take here."
     )
     lines.append(f"* {found.reason}")
     return lines

@@ -85,11 +85,12 @@ def test_the_table_marks_one_and_says_why_and_what_to_type(tmp_path, cheap):
     assert outcome.exit_code == 0, outcome.stderr
     lines = outcome.stdout.splitlines()
     assert len([line for line in lines if line.startswith(" * ")]) == 1
+    assert max(len(line) for line in lines if line.startswith("   ") or line[:3] == " * ") <= 80
     assert lines[-1].startswith(f"python cli.py extract photos --backbone {LITE} --image-size 3")
     assert lines[-1].endswith("--resize crop")
     assert f"Left out {LITE} at 34 pixels: No such size." in outcome.stderr
     assert f"Not tried: {LITE} 34." in outcome.stdout
-    assert "37 images, and for extract" in " ".join(outcome.stdout.split())
+    assert "minutes that all 37 images take here" in " ".join(outcome.stdout.split())
 
 
 def test_a_probe_that_was_stopped_loses_nothing_that_was_embedded(tmp_path, cheap, monkeypatch):
