@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def probe_table(found: "Probe") -> Table:
     """Those that were tried; of more than twenty the best twenty."""
     table = make_table(
-        "  backbone", ">px", ">images", ">accuracy %, 95%", ">sure", ">gap", ">img/s", ">min"
+        "  backbone", ">px", ">images", ">accuracy, 95%", ">sure", ">gap", ">img/s", ">min"
     )
     table.collapse_padding = True  # so that all fits into 80 characters
     for one in _list_tried(found)[:MOST_ROWS]:
@@ -26,8 +26,8 @@ def probe_table(found: "Probe") -> Table:
             f"{mark} {escape(visible(one.backbone))}",
             f"{one.image_size}",
             f"{one.n_images:,}",
-            f"{100 * one.accuracy:.1f} ({low:.1f}-{high:.1f})",
-            f"{100 * one.sureness:.1f}",
+            f"{one.accuracy:.1%} ({low:.1f}-{high:.1f})",
+            f"{one.sureness:.1%}",
             "" if one is found.best else f"{100 * one.difference.mean:+.1f}",
             f"{one.rate:,.0f}",
             _write_minutes(one.minutes),
@@ -47,7 +47,7 @@ def describe_probe(found: "Probe") -> list[str]:
         lines.append(f"Not tried: {names}{more}.")
     lines.append(
         f"Each image was scored by a ridge head on the others, {count(found.n_classes, 'class')}. "
-        "Sure: the mean probability of the right class in %, by which they are ranked. Gap: points "
+        "Sure: the mean probability of the right class, by which they are ranked. Gap: points "
         "of accuracy to the best on the same images; a - in front: worse for certain (95%). Min: "
         f"minutes that all {count(found.n_total, 'image')} take here."
     )
