@@ -1,22 +1,23 @@
-"""Connections that may be neither many nor idle: uvicorn waits for ever for a request's head.
+"""Connections that may be neither many nor idle: uvicorn waits for ever for a request's head, and
+takes one of any length.
 
 A connection that sends nothing for a while is closed; one that sends a head too slowly gets status
-408; one too many gets 503.
+408; a head that is too long gets 431; one connection too many gets 503.
 """
 
 import asyncio
 import json
-from collections.abc import Callable
 from typing import Any, Protocol, cast
 
 import uvicorn
-from uvicorn.protocols.http.auto import AutoHTTPProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from pipeline.classifier.serving.listening import BACKLOG
 
 HEAD_SECONDS = 10.0
 IDLE_SECONDS = 60  # between requests
 MOST_CONNECTIONS = 500
+MOST_HEAD_BYTES = 2**16
 
 Address = tuple[str, int]
 
@@ -51,6 +52,31 @@ class HasConnections(Protocol):
     connections: Connections
 
 
+class CountingProtocol(HttpToolsProtocol):
+    """Uvicorn's own, which keeps all that it was sent of a head until the head is whole.
+
+    Attributes:
+        n_head_bytes: that came since a head was whole, or a piece of a body was handed on: of the
+            head that is coming, or of what may come behind a body in pieces.
+    """
+
+    def __init__(self, *how: Any, **more: Any) -> None:
+        super().__init__(*how, **more)
+        self.n_head_bytes = 0
+
+    def data_received(self, data: bytes) -> None:
+        self.n_head_bytes += len(data)
+        super().data_received(data)
+
+    def on_headers_complete(self) -> None:
+        self.n_head_bytes = 0
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self.n_head_bytes = 0
+        super().on_body(body)
+
+
 class TimedConnection(asyncio.Protocol):
     """Passes all that happens on to uvicorn's own protocol, and closes what takes too long.
 
@@ -61,8 +87,7 @@ class TimedConnection(asyncio.Protocol):
 
     def __init__(self, config: Any, **how: Any) -> None:
         self._connections = cast(HasConnections, config.app).connections
-        make: Callable[..., asyncio.Protocol] = AutoHTTPProtocol
-        self._inner = make(config=config, **how)
+        self._inner = CountingProtocol(config=config, **how)
         self._transport: asyncio.Transport | None = None
         self._client: Address | None = None
         self._clock: asyncio.TimerHandle | None = None
@@ -70,7 +95,7 @@ class TimedConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._inner.connection_made(transport)
+        self._inner.connection_made(self._transport)
         name = transport.get_extra_info("peername")
         if name is not None:  # else it is closed already
             self._client = (str(name[0]), int(name[1]))
@@ -115,9 +140,14 @@ class TimedConnection(asyncio.Protocol):
         self._n_bytes += len(data)
         if self._transport is None or not self._transport.is_closing():
             self._inner.data_received(data)
+        if self._inner.n_head_bytes > MOST_HEAD_BYTES:
+            self._refuse(
+                431,
+                f"The head of the request is too long. Expected at most {MOST_HEAD_BYTES:,} bytes.",
+            )
 
-    def eof_received(self) -> bool | None:
-        return self._inner.eof_received()
+    def eof_received(self) -> None:
+        self._inner.eof_received()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.stop_clock()

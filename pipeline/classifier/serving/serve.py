@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from pipeline.classifier.serving.service import Service
 
-_PACKAGES = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
+_PACKAGES = ("fastapi", "uvicorn", "httptools", "python_multipart", "prometheus_client")
 _LOOK_SECONDS = 0.01
 
 OnNote = Callable[[str], None]
@@ -190,7 +190,7 @@ def _require_packages() -> None:
     missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         raise MissingExtraError(
-            "To serve a run takes packages of its own. Expected: FastAPI, uvicorn, "
+            "To serve a run takes packages of its own. Expected: FastAPI, uvicorn, httptools, "
             f"python-multipart and prometheus-client. Received: no {', '.join(missing)}\n"
             "Run: pip install '.[serve]' in Frostline's folder."
         )

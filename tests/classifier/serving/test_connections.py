@@ -1,5 +1,6 @@
 """Real connections: slow and silent clients, some that hang up, too many, and the end of it all."""
 
+import contextlib
 import http.client
 import json
 import socket
@@ -119,6 +120,46 @@ def test_a_body_that_comes_a_byte_at_a_time_is_cut_off(service):
     assert b"The request comes too slowly. Expected 16,384 bytes a second" in answer
     assert b"connection: close" in answer
     service.wait_for_line("POST /predict 408")
+
+
+def pour(client: socket.socket, start: bytes, most: int = 2**23) -> bytes:
+    """Sends one endless line until the other side has had enough; gives what it said."""
+    client.settimeout(10)
+    client.sendall(start)
+    line, n_sent = bytes([65]) * 2**16, 0
+    with contextlib.suppress(OSError):
+        while n_sent < most:
+            client.sendall(line)
+            n_sent += len(line)
+    assert n_sent < most, "all of it was taken"
+    found = b""
+    with contextlib.suppress(OSError):  # what was not read resets the connection
+        found = read_all(client)
+    return found
+
+
+@pytest.mark.parametrize("name", ["head", "second head", "end of a body"])
+def test_one_endless_line_is_cut_off(service, run, name):
+    """Before its first request, behind one that is being answered, behind the last piece of one."""
+    data = photos(run)[0].read_bytes()
+    head = b"POST /predict HTTP/1.1\r\nHost: here\r\n"
+    whole = head + b"Content-Length: %d\r\n\r\n%b" % (len(data), data)
+    pieces = b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n" % (len(data), data)
+    start = {"head": head, "second head": whole + head, "end of a body": head + pieces}[name]
+    service.network.seconds = 0.2
+    with socket.create_connection(service.address) as client:
+        answer = pour(client, start + b"X: ")
+    service.network.seconds = 0.0
+    assert answer == b"" or b"431 Refused" in answer
+    assert service.ask(data)[0] == 200
+
+
+def test_a_head_that_is_too_long_is_told_so(service):
+    with socket.create_connection(service.address) as client:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: here\r\nX: " + bytes([65]) * (2**16))
+        answer = read_all(client)
+    assert answer.startswith(b"HTTP/1.1 431 ")
+    assert b"Expected at most 65,536 bytes." in answer
 
 
 def test_a_connection_that_says_nothing_is_closed(service):
