@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -12,10 +13,13 @@ import numpy as np
 from pipeline.errors import FrostlineError, RunError
 from pipeline.finetuning.checkpoint import State, list_others, read_checkpoint, write_checkpoint
 from pipeline.finetuning.options import FinetuneOptions
+from pipeline.finetuning.search.journal import Journal, open_journal
+from pipeline.finetuning.search.options import SearchOptions
 from pipeline.heads.class_weights import BALANCED
 from pipeline.runs.run_folder import RUNS_FOLDER, Run
 from pipeline.system.locks import hold_lock_for_now
 from pipeline.system.paths import sha256_of_file
+from pipeline.system.printable import count
 
 
 @dataclass(frozen=True)
@@ -73,11 +77,26 @@ class FinetuneJob:
         write_checkpoint(self.path, State(), self.facts)
         return None
 
+    def open_journal(self, *, resume: bool, force: bool, on_note: Callable[[str], None]) -> Journal:
+        """The journal of the search that this job is.
+
+        Raises:
+            RunError: trainings would be lost, or those to resume cannot be read.
+        """
+        folder = self.path.with_suffix(".search")
+        journal = open_journal(folder, self.facts, resume=resume, force=force)
+        if resume and journal.plan is None:
+            on_note("There is nothing to resume: no training was begun. It begins from the start.")
+        elif resume:
+            on_note(f"Resumed after {count(len(journal.trials), 'training')} from {folder}.")
+        return journal
+
     def save(self, state: State) -> None:
         write_checkpoint(self.path, state, self.facts)
 
     def forget(self) -> None:
         self.path.unlink(missing_ok=True)
+        shutil.rmtree(self.path.with_suffix(".search"), ignore_errors=True)
 
     def _count_epochs(self) -> int | None:
         """How many are finished in the checkpoint; None where that cannot be read."""
@@ -113,6 +132,7 @@ def describe_job(
     options: FinetuneOptions,
     line: str,
     class_weights: np.ndarray | None,
+    search: SearchOptions,
 ) -> FinetuneJob:
     """The job of a fine-tuning.
 
@@ -127,6 +147,8 @@ def describe_job(
         "predictions": sha256_of_file(run.folder / "predictions.csv"),
         "output": None if output is None else str(output.resolve()),
     }
+    if search.is_wanted:
+        facts |= asdict(search)
     if options.class_weight not in (None, BALANCED) and class_weights is not None:
         facts["class_weight"] = "weights " + hashlib.sha256(class_weights.tobytes()).hexdigest()[:8]
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:10]

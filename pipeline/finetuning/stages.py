@@ -1,8 +1,10 @@
 """The stages of a fine-tuning, one after another: thaw, decode, train, predict, write."""
 
 import time
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,7 @@ from pipeline.finetuning.checkpoint import State
 from pipeline.finetuning.fast_precision import require_fast_precision
 from pipeline.finetuning.final_model import make_final_model
 from pipeline.finetuning.finetune import FinetuneResult
-from pipeline.finetuning.inputs import PixelInputs, TrunkInputs
+from pipeline.finetuning.inputs import PixelInputs
 from pipeline.finetuning.job import FinetuneJob, describe_job
 from pipeline.finetuning.options import FinetuneOptions
 from pipeline.finetuning.outlook import forecast_parent
@@ -23,6 +25,9 @@ from pipeline.finetuning.parent import Parent
 from pipeline.finetuning.pixels import PixelStore
 from pipeline.finetuning.renew_promise import renew_promise
 from pipeline.finetuning.replicas import Replicas, place
+from pipeline.finetuning.search.options import NO_SEARCH, SearchOptions
+from pipeline.finetuning.search.search import SearchTask
+from pipeline.finetuning.search.stage import SharedInputs, run_search
 from pipeline.finetuning.thawed import Thawed, thaw_parent
 from pipeline.finetuning.training import Training
 from pipeline.finetuning.trunk.stage import TrunkStage
@@ -31,6 +36,7 @@ from pipeline.finetuning.watch import Watch
 from pipeline.finetuning.write_run import write_finetuned_run
 from pipeline.images.augmentation.augment import Augmentation
 from pipeline.recipe import PRECISIONS, TF32, keras_policy
+from pipeline.runs.manifest import SearchPart
 from pipeline.runs.predictions import Predictions
 from pipeline.system.keras_on_tensorflow import keras
 from pipeline.system.parallel import count_cores
@@ -49,6 +55,7 @@ def run_stages(
     resume: bool,
     watch: Watch,
     callbacks: Callbacks = NO_CALLBACKS,
+    search: SearchOptions = NO_SEARCH,
 ) -> FinetuneResult:
     """What `finetune` does once it is known that it can be done; see there.
 
@@ -67,15 +74,14 @@ def run_stages(
     with ExitStack() as held:
         with place(options.strategy, device) as replicas:
             thawed = _thaw(task, replicas)
-            job = describe_job(parent.run, output, options, thawed.line.name, class_weights)
+            job = describe_job(parent.run, output, options, thawed.line.name, class_weights, search)
             held.enter_context(job.hold())
-            found = job.find_state(resume=resume, force=force, on_note=watch.on_note)
-            images = _open_images(task, thawed, found)
-            for note in options.describe_idle(uses_trunk_cache=images.trunk is not None):
-                watch.on_note(note)
-            state = _train(task, thawed, images, replicas, job, found)
-        model, after = _predict(task, thawed, images, state)
-        result = _write(task, thawed, images, state, model, after, n_devices=replicas.n)
+            if search.is_wanted:
+                trained = _search(task, thawed, replicas, job, search, resume=resume)
+            else:
+                trained = _train(task, thawed, replicas, job, resume=resume)
+        model, after = _predict(trained)
+        result = _write(trained, model, after, n_devices=replicas.n)
         job.forget()
     return result
 
@@ -112,12 +118,20 @@ class _Task:
 
 
 @dataclass(frozen=True)
-class _Images:
-    """The parent's images as training takes them, from the frost line where there is a cache."""
+class _Trained:
+    """The model with the weights that won.
 
+    Args:
+        task: with the options that it was trained with.
+        store: the images.
+        search: how the options were found, None where they were given.
+    """
+
+    task: _Task
+    thawed: Thawed
     store: PixelStore
-    augment: Augmentation
-    trunk: TrunkInputs | None
+    state: State
+    search: SearchPart | None = None
 
 
 def _thaw(task: _Task, replicas: Replicas) -> Thawed:
@@ -131,74 +145,113 @@ def _thaw(task: _Task, replicas: Replicas) -> Thawed:
     return thawed
 
 
-def _open_images(task: _Task, thawed: Thawed, state: State | None) -> _Images:
-    """Fills the trunk cache if there is to be one, and decodes the images."""
-    parent, options, watch = task.parent, task.options, task.watch
+def _train(
+    task: _Task, thawed: Thawed, replicas: Replicas, job: FinetuneJob, *, resume: bool
+) -> _Trained:
+    """Trains with the options as they were given."""
+    options, watch = task.options, task.watch
+    found = job.find_state(resume=resume, force=task.force, on_note=watch.on_note)
     # What is resumed goes on as it began.
-    wanted = options.trunk_cache if state is None else state.used_trunk_cache
-    stage = TrunkStage(parent, options, task.device.asked_as, thawed.model, thawed.line.name)
+    wanted = options.trunk_cache if found is None else found.used_trunk_cache
+    stage = TrunkStage(task.parent, options, task.device.asked_as, thawed.model, thawed.line.name)
     trunk = stage.open_inputs(wanted, watch.on_progress, watch.on_note)
     task.stopwatch.lap("trunk cache")
-    store = PixelStore(parent.paths, parent.run.recipe, on_progress=watch.on_progress)
-    task.stopwatch.lap("decode")
-    augment = Augmentation(options.augment, flip=options.flip, seed=options.seed)
-    return _Images(store, augment, trunk)
-
-
-def _train(
-    task: _Task,
-    thawed: Thawed,
-    images: _Images,
-    replicas: Replicas,
-    job: FinetuneJob,
-    state: State | None,
-) -> State:
-    """Trains; the winner's weights are in the model then."""
-    uses_cache = images.trunk is not None
-    precision = PRECISIONS[task.options.precision]
-    set_precision(thawed.model.get_layer("backbone"), keras_policy(precision))
+    store = _decode(task)
+    for note in options.describe_idle(uses_trunk_cache=trunk is not None):
+        watch.on_note(note)
     training = Training(
         thawed.model,
         thawed.line.name,
-        images.trunk or _make_pixel_inputs(task, images),
+        trunk or _make_pixel_inputs(task, store, options),
         task.parent.before,
-        task.options,
-        begins_at=thawed.line.name if uses_cache else None,
+        options,
+        begins_at=None if trunk is None else thawed.line.name,
         class_weights=task.class_weights,
         replicas=replicas,
-        state=state or State(used_trunk_cache=uses_cache),
-        watch=task.watch,
+        state=found or State(used_trunk_cache=trunk is not None),
+        watch=watch,
         on_state=job.save,
         callbacks=task.callbacks,
     )
+    with _in_precision(task, thawed):
+        training.run()
+    task.stopwatch.lap("train")
+    return _Trained(task, thawed, store, training.state)
+
+
+def _search(
+    task: _Task,
+    thawed: Thawed,
+    replicas: Replicas,
+    job: FinetuneJob,
+    wanted: SearchOptions,
+    *,
+    resume: bool,
+) -> _Trained:
+    """Trains with the options that a search finds."""
+    journal = job.open_journal(resume=resume, force=task.force, on_note=task.watch.on_note)
+    store = _decode(task)
+    searching = SearchTask(
+        task.parent,
+        thawed,
+        task.options,
+        wanted,
+        task.class_weights,
+        replicas,
+        task.watch,
+        task.callbacks,
+        task.stopwatch.started,
+    )
+    inputs = SharedInputs(searching, task.device.asked_as, partial(_make_pixel_inputs, task, store))
+    with _in_precision(task, thawed):
+        found = run_search(searching, journal, inputs)
+    task.stopwatch.lap("search")
+    trained = replace(task, options=found.options)
+    return _Trained(trained, found.thawed, store, found.state, found.part)
+
+
+@contextmanager
+def _in_precision(task: _Task, thawed: Thawed) -> Iterator[None]:
+    """The backbone computes as training is to; what follows needs no TensorFloat-32."""
+    precision = PRECISIONS[task.options.precision]
+    set_precision(thawed.model.get_layer("backbone"), keras_policy(precision))
     if task.device.is_gpu:
         use_tf32(is_on=precision == TF32)
-    training.run()
+    yield
     if task.device.is_gpu:
         use_tf32(is_on=False)
-    task.stopwatch.lap("train")
-    return training.state
 
 
-def _make_pixel_inputs(task: _Task, images: _Images) -> PixelInputs:
+def _decode(task: _Task) -> PixelStore:
+    store = PixelStore(
+        task.parent.paths, task.parent.run.recipe, on_progress=task.watch.on_progress
+    )
+    task.stopwatch.lap("decode")
+    return store
+
+
+def _make_pixel_inputs(task: _Task, store: PixelStore, options: FinetuneOptions) -> PixelInputs:
     """On a CPU training itself takes all cores but what one thread augments ahead."""
     n_threads = count_cores() if task.device.is_gpu else 1
-    return PixelInputs(images.store, images.augment, n_threads)
+    return PixelInputs(store, _augmentation(options), n_threads)
 
 
-def _predict(
-    task: _Task, thawed: Thawed, images: _Images, state: State
-) -> tuple[keras.Model, Predictions]:
+def _augmentation(options: FinetuneOptions) -> Augmentation:
+    return Augmentation(options.augment, flip=options.flip, seed=options.seed)
+
+
+def _predict(trained: _Trained) -> tuple[keras.Model, Predictions]:
     """The model that is kept, and what it says of each image."""
+    task, state = trained.task, trained.state
     n_notes = len(state.notes)
     with place("single", task.device):
         made = make_final_model(
-            thawed.model,
+            trained.thawed.model,
             task.parent,
             task.options,
-            thawed.line.name,
+            trained.thawed.line.name,
             task.device,
-            images.store,
+            trained.store,
             state,
             task.watch.on_progress,
         )
@@ -209,16 +262,10 @@ def _predict(
 
 
 def _write(
-    task: _Task,
-    thawed: Thawed,
-    images: _Images,
-    state: State,
-    model: keras.Model,
-    after: Predictions,
-    *,
-    n_devices: int,
+    trained: _Trained, model: keras.Model, after: Predictions, *, n_devices: int
 ) -> FinetuneResult:
     """Compares with the frozen head, and writes the run."""
+    task, thawed, state = trained.task, trained.thawed, trained.state
     parent, options, line = task.parent, task.options, thawed.line
     names = parent.run.class_names
     forecast, reason = forecast_parent(parent, task.watch.on_progress)
@@ -237,7 +284,7 @@ def _write(
         state,
         assessment,
         device=task.device,
-        augment=(images.augment, images.store) if options.is_augmented else None,
+        augment=(_augmentation(options), trained.store) if options.is_augmented else None,
         line=line.name,
         guard=guard,
         facts={
@@ -247,6 +294,7 @@ def _write(
             "parity": thawed.parity.difference,
             "device": task.device.description,
             "n_devices": n_devices,
+            "search": trained.search,
         },
         measure_seconds=task.stopwatch.total,
         output=task.output,
@@ -263,4 +311,5 @@ def _write(
         used_trunk_cache=state.used_trunk_cache,
         notes=state.notes,
         seconds=seconds,
+        search=trained.search,
     )

@@ -50,6 +50,8 @@ class Training:
         begins_at: the line at which inputs come in, rows of the trunk cache; None = pixels.
         class_weights: float (n_classes,); None for 1 each.
         state: to go on from; None to begin.
+        takes_last: the last epoch is kept if it beats the frozen head, not the best one: where few
+            images judge, the best of many epochs is the luckiest.
         on_state: called with the state after each epoch, to be kept.
         callbacks: people's own.
     """
@@ -66,12 +68,14 @@ class Training:
         class_weights: np.ndarray | None = None,
         replicas: Replicas = ONE_DEVICE,
         state: State | None = None,
+        takes_last: bool = False,
         watch: Watch = NOBODY,
         on_state: Callable[[State], None] = lambda state: None,
         callbacks: Callbacks = NO_CALLBACKS,
     ):
         self.state = state or State()
         self._options = options
+        self._takes_last = takes_last
         self._before = before
         self._frozen = score_validation(before)
         self._watch = watch
@@ -80,6 +84,7 @@ class Training:
         self._callbacks = callbacks
         self._network = Network(classifier, line, options, begins_at=begins_at, replicas=replicas)
         self._network.n_parts = self.state.n_parts
+        self._frozen_weights = self._network.weights if takes_last else []
         self._passes = EpochPasses(
             self._network, inputs, before, options, class_weights, watch.on_progress, callbacks
         )
@@ -134,6 +139,7 @@ class Training:
             self._on_state(self.state)
             return
         self._record(epoch, *trained, scores, started)
+        self.state.said = [scores.probabilities]
         self._take_winner(epoch, scores)
         judged = self._network.weights if self._callbacks else []
         if self._options.average_weights:
@@ -205,11 +211,14 @@ class Training:
     def _take_winner(self, epoch: int, scores: Scores) -> None:
         """Keeps the weights if they are the best so far; ends training after too many others."""
         state = self.state
+        if self._takes_last:
+            state.best_epoch, state.best_temperature = 0, 1.0
+            state.best_weights = self._frozen_weights
         is_better = beats(scores.accuracy, scores.calibrated_loss, self._frozen)
         if is_better and scores.calibrated_loss < state.history[state.best_epoch]["val_loss"]:
             state.best_epoch, state.best_temperature = epoch, scores.temperature
             state.best_weights = self._network.weights
-        elif epoch - state.best_epoch >= self._options.patience:
+        elif not self._takes_last and epoch - state.best_epoch >= self._options.patience:
             state.is_over = True
 
     def _keep(self) -> None:
