@@ -81,6 +81,7 @@ def finetune(
     resume: bool = False,
     budget: float | str | None = None,
     trials: int | None = None,
+    keep_size: bool = False,
     tensorboard: str | os.PathLike[str] | None = None,
     mlflow: str | None = None,
     callbacks: "Sequence[keras.callbacks.Callback] | None" = None,
@@ -104,6 +105,8 @@ def finetune(
         budget: search for better settings and be done in so long: seconds, or text such as `10m`.
             What `settings` say, other than the defaults, is not searched.
         trials: search among so many settings; with a budget, at most.
+        keep_size: search at the run's image size alone; without, a larger one is tried, for which
+            a run is written beside.
         tensorboard: folder for TensorBoard's logs.
         mlflow: address of the MLflow server to which the run is logged once it is written.
         callbacks: Keras callbacks of your own. They hear the begin and end of the training, of each
@@ -133,7 +136,7 @@ def finetune(
     """
     wanted = build_options(FinetuneOptions, settings, "fine-tune", base=options)
     wanted.check()
-    search = make_search_options(budget, trials)
+    search = make_search_options(budget, trials, keep_size=keep_size)
     heard = require_callbacks(callbacks)
     if not isinstance(device, Device):
         require_device_name(device)

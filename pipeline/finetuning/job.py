@@ -8,15 +8,13 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
-
 from pipeline.errors import FrostlineError, RunError
 from pipeline.finetuning.checkpoint import State, list_others, read_checkpoint, write_checkpoint
-from pipeline.finetuning.options import FinetuneOptions
 from pipeline.finetuning.search.journal import Journal, open_journal
-from pipeline.finetuning.search.options import SearchOptions
+from pipeline.finetuning.search.options import NO_SEARCH, SearchOptions
+from pipeline.finetuning.task import Task
 from pipeline.heads.class_weights import BALANCED
-from pipeline.runs.run_folder import RUNS_FOLDER, Run
+from pipeline.runs.run_folder import RUNS_FOLDER
 from pipeline.system.locks import hold_lock_for_now
 from pipeline.system.paths import sha256_of_file
 from pipeline.system.printable import count
@@ -126,20 +124,15 @@ class FinetuneJob:
             )
 
 
-def describe_job(
-    run: Run,
-    output: Path | None,
-    options: FinetuneOptions,
-    line: str,
-    class_weights: np.ndarray | None,
-    search: SearchOptions,
-) -> FinetuneJob:
+def describe_job(task: Task, line: str, search: SearchOptions = NO_SEARCH) -> FinetuneJob:
     """The job of a fine-tuning.
 
     Args:
-        line: the frost line that was chosen.
-        class_weights: what `options.class_weight` came to; a file may say something else tomorrow.
+        line: the frost line that was chosen, or what was said of it.
     """
+    run, options, output, class_weights = (
+        task.parent.run, task.options, task.output, task.class_weights,
+    )  # fmt: skip
     facts = {
         **asdict(options),
         "unfreeze": line,
@@ -149,6 +142,7 @@ def describe_job(
     }
     if search.is_wanted:
         facts |= asdict(search)
+    # A file of weights may say something else tomorrow.
     if options.class_weight not in (None, BALANCED) and class_weights is not None:
         facts["class_weight"] = "weights " + hashlib.sha256(class_weights.tobytes()).hexdigest()[:8]
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:10]

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-from pipeline.errors import ParameterError
 from pipeline.heads.options import CLASS_WEIGHT_HELP
 from pipeline.recipe import FORMER_PRECISION_NAMES, PRECISION_NAMES
 from pipeline.system.options import check_options, option
@@ -128,10 +127,3 @@ class FinetuneOptions:
     def check(self) -> None:
         """Raises a ParameterError for values that make no sense."""
         check_options(self, "fine-tune")
-        if self.trunk_cache and self.augment == "strong":
-            raise ParameterError(
-                "`strong` augmentation mixes images anew in each step, so nothing below the frost "
-                "line stays the same. Expected `trunk_cache=True` with `augment='none'` or light. "
-                "Received: `trunk_cache=True` `augment='strong'`",
-                "trunk_cache",
-            )

@@ -1,45 +1,45 @@
 """The stages of a fine-tuning, one after another: thaw, decode, train, predict, write."""
 
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field, replace
-from functools import partial
+from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
-from pipeline.backbones.engines.device import Device, choose_device, use_tf32
+from pipeline.backbones.engines.device import Device, choose_device
 from pipeline.backbones.keras_settings import keras_settings
-from pipeline.backbones.networks.tuned import set_precision
 from pipeline.finetuning.callbacks import NO_CALLBACKS, Callbacks
 from pipeline.finetuning.checkpoint import State
 from pipeline.finetuning.fast_precision import require_fast_precision
 from pipeline.finetuning.final_model import make_final_model
 from pipeline.finetuning.finetune import FinetuneResult
-from pipeline.finetuning.inputs import PixelInputs
 from pipeline.finetuning.job import FinetuneJob, describe_job
 from pipeline.finetuning.options import FinetuneOptions
 from pipeline.finetuning.outlook import forecast_parent
 from pipeline.finetuning.parent import Parent
-from pipeline.finetuning.pixels import PixelStore
 from pipeline.finetuning.renew_promise import renew_promise
 from pipeline.finetuning.replicas import Replicas, place
 from pipeline.finetuning.search.options import NO_SEARCH, SearchOptions
-from pipeline.finetuning.search.search import SearchTask
-from pipeline.finetuning.search.stage import SharedInputs, run_search
-from pipeline.finetuning.thawed import Thawed, thaw_parent
+from pipeline.finetuning.search.stage import run_search
+from pipeline.finetuning.task import (
+    Stopwatch,
+    Task,
+    Trained,
+    decode,
+    in_precision,
+    make_augmentation,
+    make_pixel_inputs,
+    thaw_task,
+)
+from pipeline.finetuning.thawed import Thawed
 from pipeline.finetuning.training import Training
 from pipeline.finetuning.trunk.stage import TrunkStage
 from pipeline.finetuning.verdict import assess
 from pipeline.finetuning.watch import Watch
 from pipeline.finetuning.write_run import write_finetuned_run
-from pipeline.images.augmentation.augment import Augmentation
-from pipeline.recipe import PRECISIONS, TF32, keras_policy
-from pipeline.runs.manifest import SearchPart
 from pipeline.runs.predictions import Predictions
 from pipeline.system.keras_on_tensorflow import keras
-from pipeline.system.parallel import count_cores
 
 
 @keras_settings()
@@ -64,21 +64,23 @@ def run_stages(
         seconds: that the parent took to be opened.
         callbacks: people's own.
     """
-    stopwatch = _Stopwatch(started=time.perf_counter() - seconds)
+    stopwatch = Stopwatch(started=time.perf_counter() - seconds)
     if isinstance(device, str):
         device = choose_device(device, sees_others=options.strategy == "mirrored")
     require_fast_precision(options.precision, device)
     for note in (f"Computing on {device.description}.", *device.notes):
         watch.on_note(note)
-    task = _Task(parent, options, device, watch, output, force, class_weights, stopwatch, callbacks)
+    task = Task(parent, options, device, watch, output, force, class_weights, stopwatch, callbacks)
     with ExitStack() as held:
         with place(options.strategy, device) as replicas:
-            thawed = _thaw(task, replicas)
-            job = describe_job(parent.run, output, options, thawed.line.name, class_weights, search)
-            held.enter_context(job.hold())
             if search.is_wanted:
-                trained = _search(task, thawed, replicas, job, search, resume=resume)
+                job = describe_job(task, options.unfreeze or "searched", search)
+                held.enter_context(job.hold())
+                trained = run_search(task, replicas, job, search, resume=resume)
             else:
+                thawed = thaw_task(task, replicas)
+                job = describe_job(task, thawed.line.name)
+                held.enter_context(job.hold())
                 trained = _train(task, thawed, replicas, job, resume=resume)
         model, after = _predict(trained)
         result = _write(trained, model, after, n_devices=replicas.n)
@@ -86,68 +88,9 @@ def run_stages(
     return result
 
 
-@dataclass
-class _Stopwatch:
-    """Seconds per stage; what a stage took is what passed since the one before."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-    started: float = field(default_factory=time.perf_counter)
-
-    def lap(self, stage: str) -> None:
-        self.seconds[stage] = time.perf_counter() - self.started - sum(self.seconds.values())
-
-    def total(self) -> dict[str, float]:
-        """All stages, the last of which is writing, and their sum."""
-        self.lap("write")
-        return {**self.seconds, "total": time.perf_counter() - self.started}
-
-
-@dataclass(frozen=True)
-class _Task:
-    """What was asked for, with all that is known before anything is loaded."""
-
-    parent: Parent
-    options: FinetuneOptions
-    device: Device
-    watch: Watch
-    output: Path | None
-    force: bool
-    class_weights: np.ndarray | None  # float (n_classes,)
-    stopwatch: _Stopwatch
-    callbacks: Callbacks
-
-
-@dataclass(frozen=True)
-class _Trained:
-    """The model with the weights that won.
-
-    Args:
-        task: with the options that it was trained with.
-        store: the images.
-        search: how the options were found, None where they were given.
-    """
-
-    task: _Task
-    thawed: Thawed
-    store: PixelStore
-    state: State
-    search: SearchPart | None = None
-
-
-def _thaw(task: _Task, replicas: Replicas) -> Thawed:
-    note = task.watch.on_note
-    if task.options.strategy == "mirrored":
-        note(f"Mirrored on {replicas.n} device(s).")
-    thawed = thaw_parent(task.parent, task.options.unfreeze, task.device)
-    for words in (*thawed.parity.notes, f"Frost line {thawed.line.name}: {thawed.line.reason}."):
-        note(words)
-    task.stopwatch.lap("prepare")
-    return thawed
-
-
 def _train(
-    task: _Task, thawed: Thawed, replicas: Replicas, job: FinetuneJob, *, resume: bool
-) -> _Trained:
+    task: Task, thawed: Thawed, replicas: Replicas, job: FinetuneJob, *, resume: bool
+) -> Trained:
     """Trains with the options as they were given."""
     options, watch = task.options, task.watch
     found = job.find_state(resume=resume, force=task.force, on_note=watch.on_note)
@@ -156,13 +99,13 @@ def _train(
     stage = TrunkStage(task.parent, options, task.device.asked_as, thawed.model, thawed.line.name)
     trunk = stage.open_inputs(wanted, watch.on_progress, watch.on_note)
     task.stopwatch.lap("trunk cache")
-    store = _decode(task)
+    store = decode(task)
     for note in options.describe_idle(uses_trunk_cache=trunk is not None):
         watch.on_note(note)
     training = Training(
         thawed.model,
         thawed.line.name,
-        trunk or _make_pixel_inputs(task, store, options),
+        trunk or make_pixel_inputs(task, store, options),
         task.parent.before,
         options,
         begins_at=None if trunk is None else thawed.line.name,
@@ -173,74 +116,13 @@ def _train(
         on_state=job.save,
         callbacks=task.callbacks,
     )
-    with _in_precision(task, thawed):
+    with in_precision(task, thawed):
         training.run()
     task.stopwatch.lap("train")
-    return _Trained(task, thawed, store, training.state)
+    return Trained(task, thawed, store, training.state)
 
 
-def _search(
-    task: _Task,
-    thawed: Thawed,
-    replicas: Replicas,
-    job: FinetuneJob,
-    wanted: SearchOptions,
-    *,
-    resume: bool,
-) -> _Trained:
-    """Trains with the options that a search finds."""
-    journal = job.open_journal(resume=resume, force=task.force, on_note=task.watch.on_note)
-    store = _decode(task)
-    searching = SearchTask(
-        task.parent,
-        thawed,
-        task.options,
-        wanted,
-        task.class_weights,
-        replicas,
-        task.watch,
-        task.callbacks,
-        task.stopwatch.started,
-    )
-    inputs = SharedInputs(searching, task.device.asked_as, partial(_make_pixel_inputs, task, store))
-    with _in_precision(task, thawed):
-        found = run_search(searching, journal, inputs)
-    task.stopwatch.lap("search")
-    trained = replace(task, options=found.options)
-    return _Trained(trained, found.thawed, store, found.state, found.part)
-
-
-@contextmanager
-def _in_precision(task: _Task, thawed: Thawed) -> Iterator[None]:
-    """The backbone computes as training is to; what follows needs no TensorFloat-32."""
-    precision = PRECISIONS[task.options.precision]
-    set_precision(thawed.model.get_layer("backbone"), keras_policy(precision))
-    if task.device.is_gpu:
-        use_tf32(is_on=precision == TF32)
-    yield
-    if task.device.is_gpu:
-        use_tf32(is_on=False)
-
-
-def _decode(task: _Task) -> PixelStore:
-    store = PixelStore(
-        task.parent.paths, task.parent.run.recipe, on_progress=task.watch.on_progress
-    )
-    task.stopwatch.lap("decode")
-    return store
-
-
-def _make_pixel_inputs(task: _Task, store: PixelStore, options: FinetuneOptions) -> PixelInputs:
-    """On a CPU training itself takes all cores but what one thread augments ahead."""
-    n_threads = count_cores() if task.device.is_gpu else 1
-    return PixelInputs(store, _augmentation(options), n_threads)
-
-
-def _augmentation(options: FinetuneOptions) -> Augmentation:
-    return Augmentation(options.augment, flip=options.flip, seed=options.seed)
-
-
-def _predict(trained: _Trained) -> tuple[keras.Model, Predictions]:
+def _predict(trained: Trained) -> tuple[keras.Model, Predictions]:
     """The model that is kept, and what it says of each image."""
     task, state = trained.task, trained.state
     n_notes = len(state.notes)
@@ -262,7 +144,7 @@ def _predict(trained: _Trained) -> tuple[keras.Model, Predictions]:
 
 
 def _write(
-    trained: _Trained, model: keras.Model, after: Predictions, *, n_devices: int
+    trained: Trained, model: keras.Model, after: Predictions, *, n_devices: int
 ) -> FinetuneResult:
     """Compares with the frozen head, and writes the run."""
     task, thawed, state = trained.task, trained.thawed, trained.state
@@ -284,7 +166,7 @@ def _write(
         state,
         assessment,
         device=task.device,
-        augment=(_augmentation(options), trained.store) if options.is_augmented else None,
+        augment=(make_augmentation(options), trained.store) if options.is_augmented else None,
         line=line.name,
         guard=guard,
         facts={

@@ -29,6 +29,7 @@ class Journal:
     Args:
         folder: of its files.
         facts: in plain values all that decides what it finds.
+        run: folder of the run that is trained; empty until it is chosen.
         plan, costs: None until they are made and measured.
         trials: that ended, in order.
         used_seconds: of the budget, by the processes before this one and by this one.
@@ -36,6 +37,7 @@ class Journal:
 
     folder: Path
     facts: dict[str, Any]
+    run: str = ""
     plan: Plan | None = None
     costs: StepCosts | None = None
     trials: list[Trial] = field(default_factory=list)
@@ -56,6 +58,7 @@ class Journal:
             {
                 "format": FORMAT,
                 "facts": self.facts,
+                "run": self.run,
                 "plan": None if self.plan is None else asdict(self.plan),
                 "costs": None if self.costs is None else asdict(self.costs),
                 "used_seconds": self.used_seconds,
@@ -125,6 +128,7 @@ def _read(path: Path, facts: dict[str, Any]) -> Journal:
         if values["format"] != FORMAT or values["facts"] != facts:
             raise ValueError("it is of another search")
         journal = Journal(path.parent, facts, used_seconds=float(values["used_seconds"]))
+        journal.run = str(values["run"])
         if values["plan"] is not None:
             rounds = tuple(Round(**one) for one in values["plan"].pop("rounds"))
             journal.plan = Plan(rounds=rounds, **values["plan"])

@@ -19,6 +19,7 @@ class SearchOptions:
     Args:
         budget: seconds of the whole command, or text such as `10m` or `1h30m`.
         trials: settings to try; None = as many as the budget has room for.
+        keep_size: no larger image size is tried.
     """
 
     budget: str | None = option(
@@ -32,6 +33,10 @@ class SearchOptions:
         least=1,
         most=1000,
         default_words="as the budget allows",
+    )
+
+    keep_size: bool = option(
+        False, help="Search at the run's image size alone; a larger one is tried otherwise."
     )
 
     @property
@@ -53,7 +58,9 @@ class SearchOptions:
 NO_SEARCH = SearchOptions()
 
 
-def make_search_options(budget: float | str | None, trials: int | None) -> SearchOptions:
+def make_search_options(
+    budget: float | str | None, trials: int | None, *, keep_size: bool = False
+) -> SearchOptions:
     """The options of a search from what was given.
 
     Args:
@@ -65,7 +72,7 @@ def make_search_options(budget: float | str | None, trials: int | None) -> Searc
     if isinstance(budget, int | float):
         is_number = math.isfinite(budget) and not isinstance(budget, bool)
         budget = f"{budget:.15g}s" if is_number else str(budget)
-    made = SearchOptions(budget=budget, trials=trials)
+    made = SearchOptions(budget=budget, trials=trials, keep_size=keep_size)
     made.check()
     return made
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from pipeline.finetuning.search.luck import Luck
 from pipeline.finetuning.search.options import SearchOptions
-from pipeline.finetuning.search.settings import Setting, describe_setting
 from pipeline.finetuning.search.trials import Trial
+from pipeline.finetuning.search.words import Setting, describe_setting
 from pipeline.runs.manifest import SearchPart
 from pipeline.system.csv_files import write_csv
 

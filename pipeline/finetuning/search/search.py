@@ -6,11 +6,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pipeline.finetuning.callbacks import NO_CALLBACKS, Callbacks
+from pipeline.finetuning.callbacks import NO_CALLBACKS
 from pipeline.finetuning.checkpoint import State
 from pipeline.finetuning.inputs import Inputs
 from pipeline.finetuning.options import FinetuneOptions
-from pipeline.finetuning.parent import Parent
 from pipeline.finetuning.replicas import Replicas
 from pipeline.finetuning.search.bench import Bench, report_trial
 from pipeline.finetuning.search.clock import Clock
@@ -20,40 +19,17 @@ from pipeline.finetuning.search.journal import Journal
 from pipeline.finetuning.search.options import SearchOptions
 from pipeline.finetuning.search.planning import describe_plan, make_estimate, make_plan
 from pipeline.finetuning.search.rounds import Round
-from pipeline.finetuning.search.settings import LINE, Setting, describe_setting, find_space
+from pipeline.finetuning.search.settings import LINE, find_space
 from pipeline.finetuning.search.trials import Trial, find_worth, rank_settings
+from pipeline.finetuning.search.words import Setting, describe_setting
+from pipeline.finetuning.task import Task
 from pipeline.finetuning.thawed import Thawed, thaw_classifier
 from pipeline.finetuning.trunk.stage import find_obstacle
-from pipeline.finetuning.watch import Watch
 from pipeline.system.printable import count
 
 # Makes the inputs for options, and says at which line they come in; called with the lowest line
 # that is trained from, and with the epochs of the whole search.
 OpenInputs = Callable[[str, FinetuneOptions, int], tuple[Inputs, str | None]]
-
-
-@dataclass(frozen=True)
-class SearchTask:
-    """What a search works on.
-
-    Args:
-        thawed: the model, from the line that is the default up.
-        options: as given; they hold for every setting that does not change them.
-        wanted: how long, or how much.
-        class_weights: float (n_classes,), None for 1 each.
-        callbacks: people's own, called in the last training alone.
-        started: when the command began, by `time.perf_counter`.
-    """
-
-    parent: Parent
-    thawed: Thawed
-    options: FinetuneOptions
-    wanted: SearchOptions
-    class_weights: np.ndarray | None
-    replicas: Replicas
-    watch: Watch
-    callbacks: Callbacks
-    started: float
 
 
 @dataclass(frozen=True)
@@ -80,26 +56,42 @@ class Found:
 class Search:
     """Plans, and does what was planned; what has ended already is taken from the journal."""
 
-    def __init__(self, task: SearchTask, journal: Journal, open_inputs: OpenInputs):
+    def __init__(
+        self,
+        task: Task,
+        thawed: Thawed,
+        wanted: SearchOptions,
+        replicas: Replicas,
+        journal: Journal,
+        open_inputs: OpenInputs,
+    ):
         self._task = task
-        self._open = open_inputs
+        self._model = thawed.model
+        self._wanted = wanted
+        self._replicas = replicas
         self._journal = journal
-        self._clock = Clock(task.wanted.seconds, task.started, journal.used_seconds)
-        model, self._line = task.thawed.model, task.thawed.line.name
-        self._space = find_space(model.get_layer("backbone"), self._line, task.options)
+        self._open = open_inputs
+        self._clock = Clock(wanted.seconds, task.stopwatch.started, journal.used_seconds)
+        self._line = thawed.line.name
+        self._space = find_space(self._model.get_layer("backbone"), self._line, task.options)
         self._settings = self._space.settings
         self._divisions = find_divisions(task.parent, task.options.seed)
         self._bench = Bench(
-            model, self._open_inputs, task.class_weights, task.replicas, task.watch,
-            model.get_weights(),
+            self._model, self._open_inputs, task.class_weights, replicas, task.watch,
+            self._model.get_weights(),
         )  # fmt: skip
         self._costs = journal.costs or self._time_steps()
         self._estimate = make_estimate(
             self._costs, self._space, task.options, task.parent, uses_cache=self._uses_cache
         )
         self._plan = journal.plan or make_plan(
-            self._estimate, task.options, task.wanted, self._clock, divides=self._divisions.divides
+            self._estimate, task.options, wanted, self._clock, divides=self._divisions.divides
         )
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether there is time for a training of all epochs that were asked for."""
+        return not self._plan.is_cut
 
     @property
     def _uses_cache(self) -> bool:
@@ -107,15 +99,12 @@ class Search:
 
     def _time_steps(self) -> StepCosts:
         """What a step costs, begun at the lowest line where there can be a trunk cache."""
-        task, lowest = self._task, self._space.lowest
-        can_cache = task.options.trunk_cache is not False and not find_obstacle(
-            task.thawed.model, lowest, task.options
-        )
-        thaw_classifier(task.thawed.model, lowest)
-        return time_steps(
-            task.thawed.model, lowest, lowest if can_cache else None, task.options,
-            len(task.parent.run.class_names), task.replicas,
-        )  # fmt: skip
+        options, lowest = self._task.options, self._space.lowest
+        obstacle = find_obstacle(self._model, lowest)
+        begins_at = None if obstacle or options.trunk_cache is False else lowest
+        thaw_classifier(self._model, lowest)
+        n_classes = len(self._task.parent.run.class_names)
+        return time_steps(self._model, lowest, begins_at, options, n_classes, self._replicas)
 
     def run(self) -> Found:
         """Searches, and trains the winner.

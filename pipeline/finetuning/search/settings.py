@@ -9,10 +9,8 @@ import numpy as np
 
 from pipeline.backbones.frost_lines import FrostLine, find_frost_lines
 from pipeline.finetuning.options import FinetuneOptions
+from pipeline.finetuning.search.words import Setting
 from pipeline.system.keras_on_tensorflow import keras
-
-# Some fields of the options, by name; the others are as they were given.
-Setting = dict[str, Any]
 
 LINE = "unfreeze"
 AUGMENTING = ("augment", "flip")  # decide which images there are
@@ -119,14 +117,3 @@ def _by_chance(choices: dict[str, tuple[Any, ...]], seed: int) -> Iterator[Setti
     for place in np.random.default_rng([seed, 2]).permutation(len(every)):
         combination = zip(choices, every[place], strict=True)
         yield {name: value for name, value in combination if value is not None}
-
-
-def describe_setting(setting: Setting) -> str:
-    """`unfreeze=block4a, flip`, or `defaults`."""
-    return ", ".join(_describe(name, value) for name, value in setting.items()) or "as it is"
-
-
-def _describe(name: str, value: Any) -> str:
-    if value is True:
-        return name
-    return f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}"

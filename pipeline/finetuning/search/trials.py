@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.finetuning.judge_epochs import Scores
-from pipeline.finetuning.search.settings import Setting
+from pipeline.finetuning.search.words import Setting
 from pipeline.runs.calibration import apply_temperature
 from pipeline.runs.scores import LEAST_PROBABILITY
 from pipeline.system.array_files import read_arrays

@@ -59,7 +59,7 @@ class TrunkStage:
         Raises:
             FrostlineError: it was asked for and cannot be had.
         """
-        obstacle = find_obstacle(self.model, self.line, self.options)
+        obstacle = find_obstacle(self.model, self.line)
         if wanted is False or (wanted is None and obstacle):
             return None
         if obstacle:
@@ -83,7 +83,13 @@ class TrunkStage:
             return None
         n_views = self.options.views if self.options.is_augmented else 0
         cache = TrunkCache(job.target, job.trunk)
-        return TrunkInputs(cache, self.parent.digests, n_views, self.options.seed)
+        return TrunkInputs(
+            cache, self.parent.digests, n_views, self.options.seed, self._make_augmentation()
+        )
+
+    def _make_augmentation(self) -> Augmentation:
+        options = self.options
+        return Augmentation(options.augment, flip=options.flip, seed=options.seed)
 
     def _fill(
         self,
@@ -141,14 +147,13 @@ class TrunkStage:
         parent, options = self.parent, self.options
         recipe, saved = parent.run.recipe, parent.run.folder / "model.keras"
         lines = {line.name: line for line in find_frost_lines(self.model.get_layer("backbone"))}
-        augment = Augmentation(options.augment, flip=options.flip, seed=options.seed)
         trunk = Trunk(
             # It is computed in float32, whatever the features were.
             recipe_id=replace(recipe, precision="float32").id,
             model_sha256=sha256_of_file(saved) if saved.is_file() else "",
             line=self.line,
             shape=lines[self.line].shape,
-            augmentation=augment.id if options.is_augmented else "",
+            augmentation=self._make_augmentation().id if options.is_augmented else "",
         )
         data = shorten_name(parent.root.resolve().name)
         name = f"{data}-{recipe.backbone_in_file_names}-{self.line}"
@@ -171,7 +176,7 @@ class TrunkStage:
         )
 
 
-def find_obstacle(model: keras.Model, line: str, options: FinetuneOptions) -> str:
+def find_obstacle(model: keras.Model, line: str) -> str:
     """Why there can be no trunk cache; empty where there can.
 
     Args:
@@ -179,8 +184,4 @@ def find_obstacle(model: keras.Model, line: str, options: FinetuneOptions) -> st
         line: the frost line.
     """
     lowest = find_frost_lines(model.get_layer("backbone"))[-1].name
-    if line in {"all", lowest}:
-        return "nothing lies below the frost line"
-    if options.augment == "strong":
-        return "strong augmentation mixes images anew in each step"
-    return ""
+    return "nothing lies below the frost line" if line in {"all", lowest} else ""
