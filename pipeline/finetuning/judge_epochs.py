@@ -42,7 +42,9 @@ class Scores:
     loss: float
     temperature: float
     calibrated_loss: float
-    probabilities: np.ndarray = field(repr=False, compare=False)
+    probabilities: np.ndarray = field(
+        default_factory=lambda: np.zeros((0, 0), np.float32), repr=False, compare=False
+    )
 
 
 def score(labels: np.ndarray, probabilities: np.ndarray) -> Scores:

@@ -10,7 +10,7 @@ from pipeline.finetuning.callbacks import NO_CALLBACKS, Callbacks
 from pipeline.finetuning.checkpoint import State
 from pipeline.finetuning.inputs import Inputs
 from pipeline.finetuning.judge_epochs import score, score_validation
-from pipeline.finetuning.options import FinetuneOptions
+from pipeline.finetuning.options import LAST, FinetuneOptions
 from pipeline.finetuning.replicas import Replicas
 from pipeline.finetuning.search.divisions import Division
 from pipeline.finetuning.search.trials import Trial, judge
@@ -59,12 +59,11 @@ class Bench:
             line,
             inputs,
             division.before,
-            replace(options, patience=options.epochs),
+            replace(options, keep=LAST),
             begins_at=begins_at,
             class_weights=self.class_weights,
             replicas=self.replicas,
             state=state or State(used_trunk_cache=begins_at is not None),
-            takes_last=True,
             watch=self.watch,
             on_state=on_state,
             callbacks=callbacks,
