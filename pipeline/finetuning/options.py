@@ -69,7 +69,7 @@ class FinetuneOptions:
         choices=(LAST, BEST),
     )
     patience: int = option(
-        5, help="With --keep best: stop after so many epochs without a new best.", least=1
+        5, help="If the best is kept: stop after so many epochs without a new one.", least=1
     )
     weight_decay: float = option(1e-2, help="AdamW's.", least=0, below=1)
     label_smoothing: float = option(
