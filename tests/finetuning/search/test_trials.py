@@ -66,14 +66,15 @@ def test_a_trial_is_read_as_it_was_written(tmp_path):
 
 def test_the_best_of_many_that_are_all_chance_gains_nothing_elsewhere():
     random = np.random.default_rng(0)
-    n_images = 100
+    n_images = 300
     frozen = random.exponential(1.0, n_images)
-    trials = [make_trial(1, number, random.permutation(frozen), frozen) for number in range(1, 21)]
+    trials = [
+        make_trial(1, number, random.exponential(1.0, n_images), frozen) for number in range(1, 21)
+    ]
     luck = measure_luck(trials, np.arange(n_images))
     assert luck.n_settings == 21
-    best = max(trial.accuracy for trial in trials)
-    assert 0 <= luck.gain <= best - trials[0].frozen_accuracy + 1e-9
-    assert abs(luck.likely_gain) < 0.03
+    assert luck.gain > 0.03  # for nothing
+    assert luck.likely_gain < luck.gain / 2
     assert "luck of choosing among 21" in luck.describe()
 
 
