@@ -1,0 +1,222 @@
+"""Whether a search for settings of fine-tuning pays, whether it finds what is not there, and
+whether a killed one goes on as if nothing had been.
+
+    python benchmarks/finetune_search.py pays photos/flowers data/digits:96 --seeds 0 1 --budget 10m
+    python benchmarks/finetune_search.py luck photos/flowers --runs 40
+    python benchmarks/finetune_search.py kill photos/flowers --kills 5
+
+`pays`: a logistic head on EfficientNet-Lite0's features, then `finetune` with its defaults and with
+the budget; scored on a test split that chose nothing. Of a folder with train and val the seed
+makes a test split of half of val; other folders are divided by the seed, equal images together.
+
+`luck`: on a subset of the images, whose labels are shuffled within each split, a search of few
+settings; counted is how often a significant gain is claimed, of which there is none to be had.
+
+`kill`: a search is killed so many times at random, and resumed each time; its table of trainings
+has to be that of a search that was left alone.
+"""
+
+import csv
+import json
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from argparse import Namespace
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import frostline
+from benchmarks.common import (
+    describe_machine,
+    make_parser,
+    print_machine,
+    print_table,
+    write_results,
+)
+from pipeline.runs.run_folder import open_run
+
+BACKBONE = "efficientnet-lite0"
+# Small, so that forty runs take less than an hour: images a class to train, validate and test on.
+FEW = {"train": 24, "val": 16, "test": 16}
+SMALL_SEARCH = {"trials": 4, "epochs": 4, "keep_size": True}
+MOST_SECONDS = 20.0  # before a search is killed
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = make_parser(__doc__)
+    parser.add_argument("what", choices=("pays", "luck", "kill"))
+    parser.add_argument("data", nargs="+", metavar="FOLDER[:IMAGE_SIZE]")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--budget", default="10m")
+    parser.add_argument("--runs", type=int, default=40)
+    parser.add_argument("--kills", type=int, default=5)
+    options = parser.parse_args(arguments)
+    if options.short:
+        options.budget, options.runs, options.kills = "90s", 1, 1
+    machine = describe_machine()
+    print_machine(machine)
+    rows = []
+    with tempfile.TemporaryDirectory(prefix="frostline-search-") as folder:
+        for data in options.data:
+            rows += RUNS[options.what](data, options, Path(folder))
+    print_table(list(rows[0]), [list(row.values()) for row in rows])
+    write_results(options.json, machine, rows)
+
+
+def measure_pay(data: str, options: Namespace, folder: Path) -> list[dict]:
+    """Each seed's test accuracy: frozen, fine-tuned by default, and by the budget."""
+    rows = []
+    for seed in options.seeds:
+        run = fit_head(data, seed, folder)
+        for how in ({}, {"budget": options.budget}):
+            started = time.perf_counter()
+            result = frostline.finetune(
+                run, device="cpu", seed=seed, output=folder / "tuned", force=True, **how
+            )
+            frozen, tuned = (
+                scores["test"] for scores in (result.assessment.frozen, result.assessment.finetuned)
+            )
+            rows.append(
+                {
+                    "data": Path(data).name,
+                    "seed": seed,
+                    "how": how.get("budget", "defaults"),
+                    "image size": open_run(result.folder).recipe.image_size,
+                    "frozen": frozen.accuracy,
+                    "tuned": tuned.accuracy,
+                    "errors": round((1 - tuned.accuracy) * tuned.n_samples),
+                    "of": tuned.n_samples,
+                    "frozen errors": round((1 - frozen.accuracy) * frozen.n_samples),
+                    "log-loss": tuned.log_loss,
+                    "seconds": time.perf_counter() - started,
+                    "setting": "" if result.search is None else result.search.winner,
+                }
+            )
+            print_table(list(rows[-1]), [list(rows[-1].values())])
+    return rows
+
+
+def measure_luck(data: str, options: Namespace, folder: Path) -> list[dict]:
+    """How often a search claims a significant gain where labels are shuffled."""
+    rows = []
+    for seed in range(options.runs):
+        run = fit_head(data, seed, folder, shuffled=True)
+        result = frostline.finetune(
+            run, device="cpu", seed=seed, output=folder / "tuned", force=True, **SMALL_SEARCH
+        )
+        found = result.assessment.comparison
+        gain = found.became_right - found.became_wrong
+        rows.append(
+            {
+                "seed": seed,
+                "kept": result.best_epoch > 0,
+                "became right": found.became_right,
+                "became wrong": found.became_wrong,
+                "p": found.p_value,
+                "claimed": found.is_significant and gain > 0,
+            }
+        )
+        n_claimed = sum(row["claimed"] for row in rows)
+        print(f"{len(rows)} runs, {n_claimed} with a significant gain", file=sys.stderr, flush=True)
+    return rows
+
+
+def measure_kills(data: str, options: Namespace, folder: Path) -> list[dict]:
+    """Whether the table of a search that was killed is that of one that was not."""
+    run = fit_head(data, 0, folder, few=True)
+    whole, killed = folder / "whole", folder / "killed"
+    command = [sys.executable, "cli.py", "finetune", str(run), "--quiet", "--keep-size"]
+    command += ["--trials", str(SMALL_SEARCH["trials"]), "--epochs", str(SMALL_SEARCH["epochs"])]
+    subprocess.run([*command, "--output", str(whole)], check=True)
+    n_kills, chance = 0, random.Random(options.seeds[0])
+    while n_kills < options.kills:
+        seconds = chance.uniform(0.0, MOST_SECONDS)
+        again = ["--resume"] if n_kills else []
+        process = subprocess.Popen([*command, *again, "--output", str(killed)])
+        try:
+            process.wait(seconds)
+            break  # it was faster
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            n_kills += 1
+            print(f"killed after {seconds:.1f} s", file=sys.stderr, flush=True)
+    if not killed.is_dir():
+        subprocess.run([*command, "--resume", "--output", str(killed)], check=True)
+    tables = [_read_trials(one) for one in (whole, killed)]
+    return [{"kills": n_kills, "trainings": len(tables[0]), "same table": tables[0] == tables[1]}]
+
+
+def _read_trials(run: Path) -> list[dict]:
+    """What a search tried, but for what hangs on the clock."""
+    trials = json.loads((run / "manifest.json").read_text())["search"]["trials"]
+    return [{name: value for name, value in one.items() if name != "seconds"} for one in trials]
+
+
+RUNS = {"pays": measure_pay, "luck": measure_luck, "kill": measure_kills}
+
+
+def fit_head(
+    data: str, seed: int, folder: Path, *, few: bool = False, shuffled: bool = False
+) -> Path:
+    """The run of a logistic head on FOLDER or FOLDER:IMAGE_SIZE, with a test split.
+
+    Args:
+        few: a few images of each class.
+        shuffled: of a few images, with labels that are shuffled within each split.
+    """
+    root, _, size = data.partition(":")
+    name = f"{Path(root).name}-{seed}"
+    images = Path(root).resolve()
+    rows = list_images(images, seed)
+    if few or shuffled:
+        rows = draw_few(rows, seed, shuffled=shuffled)
+    if rows:
+        images = folder / f"{name}.csv"
+        with images.open("w", newline="") as file:
+            csv.writer(file).writerows([("path", "label", "split"), *rows])
+    features = frostline.extract(
+        images,
+        backbone=BACKBONE,
+        image_size=int(size) if size else None,
+        output=folder / f"{name}.h5",
+    )
+    how = {} if rows else {"val_fraction": 0.2, "test_fraction": 0.2}
+    return Path(frostline.fit_head(features, seed=seed, output=folder / name, force=True, **how))
+
+
+def list_images(root: Path, seed: int) -> list[tuple[str, str, str]]:
+    """Path, label and split of each image, half of val being test; none for a folder without."""
+    if not (root / "val").is_dir():
+        return []
+    rng, rows = np.random.default_rng(seed), []
+    for folder in sorted((root / "train").iterdir()):
+        rows += [(str(path), folder.name, "train") for path in sorted(folder.iterdir())]
+        others = rng.permutation(sorted(map(str, (root / "val" / folder.name).iterdir())))
+        rows += [(path, folder.name, ("val", "test")[n % 2]) for n, path in enumerate(others)]
+    return rows
+
+
+def draw_few(rows: list[tuple[str, str, str]], seed: int, *, shuffled: bool) -> list:
+    """A few images of each class and split."""
+    rng, drawn = np.random.default_rng([seed, 1]), []
+    for split, n_images in FEW.items():
+        names = sorted({label for _, label, _ in rows})
+        some = []
+        for name in names:
+            of_class = [row for row in rows if row[1:] == (name, split)]
+            some += [of_class[n] for n in rng.permutation(len(of_class))[:n_images]]
+        labels = [label for _, label, _ in some]
+        if shuffled:
+            labels = rng.permutation(labels).tolist()
+        drawn += [(path, label, split) for (path, _, _), label in zip(some, labels, strict=True)]
+    return drawn
+
+
+if __name__ == "__main__":
+    main()
