@@ -1,4 +1,4 @@
-"""The network that training runs: a frozen trunk below a top that learns, and one step of it."""
+"""The network that training runs, one step of it, and the values that a step changes."""
 
 from typing import TypeAlias
 
@@ -6,67 +6,17 @@ import numpy as np
 import tensorflow as tf
 
 from pipeline.backbones.engines.device import N_HALVINGS, memory_errors
-from pipeline.backbones.frost_lines import cut_between, split_at
 from pipeline.backbones.keras_internals import flatten_layers
 from pipeline.errors import RunError
-from pipeline.finetuning.folded import fold
 from pipeline.finetuning.optimizer import decay_factors, make_optimizer
 from pipeline.finetuning.options import FinetuneOptions
 from pipeline.finetuning.replicas import ONE_DEVICE, Replicas, Share
+from pipeline.finetuning.trunk_and_top import TrunkAndTop
 from pipeline.runs.scores import LEAST_PROBABILITY
 from pipeline.system.keras_on_tensorflow import keras
 
 # Of each trained variable; None where the loss does not depend on it.
 Gradients: TypeAlias = list[tf.Tensor | None]
-
-
-class TrunkAndTop(keras.Model):
-    """The classifier with its frozen trunk in inference mode, whatever the top is in.
-
-    Shares all layers with the classifier.
-
-    Args:
-        line: the frost line, or `all`.
-        begins_at: the line at which inputs come in, this one or one below it, with what the trunk
-            cache holds; None = inputs are pixels.
-        is_folded: compute as a CPU does fastest, see `folded.py`.
-    """
-
-    def __init__(
-        self,
-        classifier: keras.Model,
-        line: str,
-        *,
-        begins_at: str | None = None,
-        is_folded: bool = False,
-    ):
-        super().__init__(name="trunk_and_top")
-        self.preprocessing = classifier.get_layer("preprocessing")
-        self.head = classifier.get_layer("head")
-        self.takes_pixels = begins_at is None
-        self.trunk, self.top = _cut(classifier.get_layer("backbone"), line, begins_at)
-        # Methods, since Keras would count the weights of models that are attributes twice.
-        run = (lambda part: fold(part).__call__) if is_folded else (lambda part: part.__call__)
-        self._run_trunk = None if self.trunk is None else run(self.trunk)
-        self._run_top = run(self.top)
-
-    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
-        x = self.preprocessing(inputs) if self.takes_pixels else inputs
-        if self._run_trunk is not None:
-            x = self._run_trunk(x, training=False)
-        return self.head(self._run_top(x, training=training), training=training)
-
-
-def _cut(
-    backbone: keras.Model, line: str, begins_at: str | None
-) -> tuple[keras.Model | None, keras.Model]:
-    """What is frozen between the inputs and the line, None where that is nothing; and the top."""
-    if line == "all":
-        return None, backbone
-    trunk, top = split_at(backbone, line)
-    if begins_at is None:
-        return trunk, top
-    return None if begins_at == line else cut_between(backbone, begins_at, line), top
 
 
 class Network:
@@ -139,7 +89,8 @@ class Network:
             shares = (weights / len(x)).astype(np.float32)
             n_parts = min(self.n_parts, len(x) // self._replicas.n)
             if n_parts == 1:
-                loss, n_right = self._run_step(*self._replicas.divide(x, y, shares))
+                batch = [self._pad(values) for values in (x, y, shares)]
+                loss, n_right = self._run_step(*self._replicas.divide(*batch))
             else:
                 split = [np.array_split(values, n_parts) for values in (x, y, shares)]
                 loss, n_right = self._step_in_parts(list(zip(*split, strict=True)))
@@ -167,7 +118,19 @@ class Network:
         """
         with memory_errors(self._part_size):
             parts = np.array_split(inputs, min(self.n_parts, len(inputs)))
-            return np.concatenate([self._run_prediction(tf.constant(part)) for part in parts])
+            said = [
+                self._run_prediction(tf.constant(self._pad(part)))[: len(part)] for part in parts
+            ]
+            return np.concatenate(said)
+
+    def _pad(self, values: np.ndarray) -> np.ndarray:
+        """A last batch with rows of zeros in place of those that it lacks: a graph is made for one
+        size alone, which takes seconds. Without a target such a row counts nothing.
+        """
+        n_lacking = self._part_size - len(values)
+        if self._replicas.n > 1 or n_lacking <= 0:
+            return values
+        return np.pad(values, [(0, n_lacking), *[(0, 0)] * (values.ndim - 1)])
 
     def seed_dropout(self, *seeds: int) -> None:
         """Makes dropout depend on some numbers, not on what went before."""
@@ -252,10 +215,11 @@ class Network:
                 loss += tf.add_n(self.model.losses) / self._replicas.n * part
             scaled = self.optimizer.scale_loss(loss)
         is_right = tf.equal(tf.argmax(y, axis=1), tf.argmax(y_predicted, axis=1))
+        counts = tf.reduce_sum(tf.cast(y, tf.float32), axis=1)  # 0 for a row that only fills
         return (
             tape.gradient(scaled, variables),
             tf.reduce_sum(_report_losses(y, y_predicted)),
-            tf.reduce_sum(tf.cast(is_right, tf.float32)),
+            tf.reduce_sum(tf.cast(is_right, tf.float32) * counts),
         )
 
 

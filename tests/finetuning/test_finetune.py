@@ -24,10 +24,11 @@ from pipeline.errors import DeviceError, FrostlineError, ParityError, RunError
 from pipeline.finetuning.epoch_passes import EpochPasses
 from pipeline.finetuning.finetune import finetune
 from pipeline.finetuning.judge_epochs import Scores
-from pipeline.finetuning.network import Network, TrunkAndTop
+from pipeline.finetuning.network import Network
 from pipeline.finetuning.options import FinetuneOptions
 from pipeline.finetuning.replicas import Replicas
 from pipeline.finetuning.training import Training
+from pipeline.finetuning.trunk_and_top import TrunkAndTop
 from pipeline.runs.run_folder import open_run
 
 ROOT = Path(__file__).resolve().parents[2]
