@@ -9,10 +9,10 @@ import numpy as np
 from benchmarks.helps_parts.judges import Judges, Score, View, choose
 from benchmarks.helps_parts.weights import Recorder, Weights, mix
 
-ALPHAS = tuple(round(0.1 * n, 1) for n in range(1, 11))
+ALPHAS = (0.2, 0.4, 0.6, 0.8)
 LAST = (2, 4)
-# Sides relative to the one that was trained at.
-SCALES = (8 / 7, 9 / 7)
+# A side relative to the one that was trained at.
+LARGER = 8 / 7
 
 
 class Finished:
@@ -74,15 +74,12 @@ class Finished:
     def _views(self) -> Iterator[tuple[str, Score]]:
         """The kept epoch before other views of the images."""
         own = self.judges.size
-        middle, large = (round(own * scale / 32) * 32 for scale in SCALES)
+        large = round(own * LARGER / 32) * 32
         ways: dict[str, list[View]] = {
             "flips": [(own, False), (own, True)],
-            f"at {middle} pixels": [(middle, False)],
-            f"at {large} pixels": [(large, False)],
-            "two sizes": [(own, False), (middle, False)],
-            "three sizes": [(own, False), (middle, False), (large, False)],
-            "two sizes and flips": [(s, f) for s in (own, middle) for f in (False, True)],
-            f"at {middle} pixels, flips": [(middle, False), (middle, True)],
+            "at 8/7 of the size": [(large, False)],
+            "two sizes": [(own, False), (large, False)],
+            "two sizes and flips": [(s, f) for s in (own, large) for f in (False, True)],
         }
         for name, views in ways.items():
 
@@ -116,7 +113,8 @@ class Finished:
         return self._ask(("between", epoch, alpha), lambda: mix(ends, [1 - alpha, alpha]))
 
     def _towards(self, epoch: int) -> list[np.ndarray]:
-        return [self._epoch(0), *(self._between(epoch, alpha) for alpha in ALPHAS)]
+        between = [self._between(epoch, alpha) for alpha in ALPHAS]
+        return [self._epoch(0), *between, self._epoch(epoch)]
 
     def _greedy(self, chooser: int) -> list[np.ndarray]:
         """Means of more and more epochs: the best first, then each that lowers the loss."""
