@@ -47,6 +47,14 @@ class Finished:
         for n in LAST:
             epochs = range(last + 1 - n, last + 1)
             yield f"mean of the last {n} epochs", ask(lambda _, e=epochs: [self._mean(e)])
+            name = f"mean of the last {n} epochs, or the frozen head"
+            yield name, ask(lambda _, e=epochs: [self._epoch(0), self._mean(e)])
+        shares = (*ALPHAS, 1.0)
+        name = f"WiSE-FT of the mean of the last {LAST[-1]} epochs"
+        yield name, ask(lambda _: [self._epoch(0), *map(self._towards_mean, shares)])
+        for alpha in (0.6, 0.8):
+            name = f"WiSE-FT {alpha} of the mean of the last {LAST[-1]} epochs, not chosen"
+            yield name, ask(lambda _, a=alpha: [self._towards_mean(a)])
         yield "WiSE-FT of the kept epoch", ask(lambda s: self._towards(self.kept(s)))
         yield "WiSE-FT of the last epoch", ask(lambda _: self._towards(last))
         for alpha in (0.5, 0.7):
@@ -115,6 +123,13 @@ class Finished:
     def _towards(self, epoch: int) -> list[np.ndarray]:
         between = [self._between(epoch, alpha) for alpha in ALPHAS]
         return [self._epoch(0), *between, self._epoch(epoch)]
+
+    def _towards_mean(self, alpha: float) -> np.ndarray:
+        """Between the frozen head and the mean of the last epochs."""
+        last = len(self._recorder.epochs)
+        several = [self._recorder.epochs[n] for n in (0, *range(last - LAST[-1], last))]
+        shares = [1 - alpha] + [alpha / LAST[-1]] * LAST[-1]
+        return self._ask(("towards mean", alpha), lambda: mix(several, shares))
 
     def _greedy(self, chooser: int) -> list[np.ndarray]:
         """Means of more and more epochs: the best first, then each that lowers the loss."""
