@@ -82,7 +82,7 @@ class Finished:
     def _views(self) -> Iterator[tuple[str, Score]]:
         """The kept epoch before other views of the images."""
         own = self.judges.size
-        large = round(own * LARGER / 32) * 32
+        large = round(own * LARGER / 16) * 16
         ways: dict[str, list[View]] = {
             "flips": [(own, False), (own, True)],
             "at 8/7 of the size": [(large, False)],
