@@ -21,6 +21,8 @@ from scipy.stats import t as student
 from benchmarks.common import make_parser, print_table
 
 MEASURES = ("test_acc", "test_logloss")
+# In which settings are compared: as `finetune` chooses, and where chance has less of a say.
+WAYS = ("", "average 0.95, last epoch, not chosen")
 COLUMNS = ["what", "sets x seeds", "accuracy, points", "log-loss"]
 
 Row = dict
@@ -54,34 +56,42 @@ def gains_of_ways(rows: list[Row]) -> dict[str, Gains]:
     usual = {}
     for row in rows:
         if not row["way"]:
-            usual[row["set"], row["seed"], row["what"]] = row
+            usual[*_place(row), row["what"]] = row
     found: dict[str, dict] = defaultdict(lambda: defaultdict(list))
     for row in rows:
-        key = row["set"], row["seed"]
         if row["way"] and row["setting"] is not None:
-            name = row["what"].removesuffix(f": {row['way']}")
-            found[row["way"]][key].append(gain(row, usual[*key, name]))
+            than = usual[*_place(row), _name(row)]
+            found[row["way"]][_place(row)].append(gain(row, than))
     return {way: {key: mean_gain(g) for key, g in at.items()} for way, at in found.items()}
 
 
-def gains_of_settings(rows: list[Row]) -> dict[str, Gains]:
-    """Of one thing changed, over `base`."""
-    plain = [row for row in rows if not row["way"] and not is_screened(row)]
-    base = {(row["set"], row["seed"]): row for row in plain if row["what"] == "base"}
+def gains_of_settings(rows: list[Row], way: str) -> dict[str, Gains]:
+    """Of one thing changed, over `base`; both made into the same of what they came to."""
+    same = [row for row in rows if row["way"] == way and row["setting"] is not None]
+    plain = {(*_place(row), _name(row)): row for row in same if not is_screened(row)}
     found: dict[str, Gains] = defaultdict(dict)
-    for row in plain:
-        key = row["set"], row["seed"]
-        if row["what"] != "base" and key in base:
-            found[row["what"]][key] = gain(row, base[key])
+    for (*key, name), row in plain.items():
+        base = plain.get((*key, "base"))
+        if name != "base" and base is not None:
+            found[name][tuple(key)] = gain(row, base)
     return found
 
 
-def gains_of_screen(rows: list[Row], way: str = "") -> dict[str, Gains]:
+def _place(row: Row) -> tuple[str, int]:
+    return row["set"], row["seed"]
+
+
+def _name(row: Row) -> str:
+    """The setting's, without what was made of it."""
+    return row["what"].removesuffix(f": {row['way']}") if row["way"] else row["what"]
+
+
+def gains_of_screen(rows: list[Row], way: str) -> dict[str, Gains]:
     """Of a setting's other value, over its usual one: half of a screen against the other half."""
     screens: dict[tuple, list[Row]] = defaultdict(list)
     for row in rows:
         if row["way"] == way and row["setting"] is not None and is_screened(row):
-            screens[row["set"], row["seed"]].append(row)
+            screens[_place(row)].append(row)
     found: dict[str, Gains] = defaultdict(dict)
     for key, screen in screens.items():
         for name in screen[0]["setting"]:
@@ -150,8 +160,10 @@ def main() -> None:
                 print(f"{row['set']} {row['seed']} {row['what']}: {scores}")
         print()
         print_gains("Made of a finished fine-tuning", gains_of_ways(here))
-        print_gains("One setting changed", gains_of_settings(here))
-        print_gains("Screen: one setting's other value", gains_of_screen(here))
+        for way in WAYS:
+            suffix = f"; each: {way}" if way else ""
+            print_gains(f"One setting changed{suffix}", gains_of_settings(here, way))
+            print_gains(f"Screen: the other value{suffix}", gains_of_screen(here, way))
 
 
 if __name__ == "__main__":
