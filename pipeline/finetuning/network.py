@@ -45,6 +45,8 @@ class TrunkAndTop(keras.Model):
         self.head = classifier.get_layer("head")
         self.takes_pixels = begins_at is None
         self.trunk, self.top = _cut(classifier.get_layer("backbone"), line, begins_at)
+        first = classifier if self.takes_pixels else self.trunk or self.top
+        self.shape_of_inputs: tuple[int | None, ...] = first.input_shape[1:]
         # Methods, since Keras would count the weights of models that are attributes twice.
         run = (lambda part: fold(part).__call__) if is_folded else (lambda part: part.__call__)
         self._run_trunk = None if self.trunk is None else run(self.trunk)
@@ -103,12 +105,13 @@ class Network:
             if _computes_in_float16(self.model):
                 self.optimizer = keras.optimizers.LossScaleOptimizer(self.optimizer)
             self.optimizer.build(self.model.trainable_variables)
-        self._run_step = tf.function(self._step_on_all, reduce_retracing=True)
-        self._run_part = tf.function(self._part_on_all, reduce_retracing=True)
+        x, y = (None, *self.model.shape_of_inputs), (None, classifier.output_shape[-1])
+        self._run_step = replicas.to_graph(self._step_on_all, x, y, (None,))
+        self._run_part = replicas.to_graph(self._part_on_all, x, y, (None,), ())
         self._run_sum = tf.function(self._sum_on_all)
         self._run_update = tf.function(self._update_on_all)
-        self._run_prediction = tf.function(
-            lambda inputs: self.model(inputs, training=False), reduce_retracing=True
+        self._run_prediction = ONE_DEVICE.to_graph(
+            lambda inputs: self.model(inputs, training=False), x
         )
         # From the top of each part down: a seed gives the dropout that it always gave.
         parts = [part for part in (self.model.trunk, self.model.top) if part is not None]

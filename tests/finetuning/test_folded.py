@@ -8,7 +8,7 @@ import tensorflow as tf
 from pipeline.backbones.frost_lines import split_at, thaw
 from pipeline.backbones.networks.efficientnet_lite import EfficientNetLite0
 from pipeline.finetuning.folded import FoldedConvolution, fold
-from pipeline.finetuning.network import Network
+from pipeline.finetuning.network import Network, TrunkAndTop
 from pipeline.finetuning.options import FinetuneOptions
 from pipeline.finetuning.replicas import Replicas
 from tests.finetuning.test_training import build, thaw_classifier
@@ -161,3 +161,21 @@ def test_a_step_on_a_cpu_trains_the_same_variables_to_the_same_values():
         # AdamW's first step is the rate in the direction of each gradient: one of about 0 may turn.
         is_same = np.isclose(received, expected, rtol=1e-4, atol=1e-5)
         assert is_same.mean() > 0.995, name
+
+
+def test_one_graph_serves_batches_of_every_size(monkeypatch):
+    calls = []
+    call = TrunkAndTop.call
+    monkeypatch.setattr(
+        TrunkAndTop, "call", lambda *args, **kwargs: calls.append(1) or call(*args, **kwargs)
+    )
+    model = build()
+    thaw_classifier(model, "block7a")
+    network = Network(model, "block7a", FinetuneOptions(batch_size=4))
+    n_before = len(calls)
+    for n in (4, 4, 3, 1):
+        x = np.full((n, 32, 32, 3), 100, np.float32)
+        network.step(x, np.eye(3, dtype=np.float32)[np.arange(n) % 3], np.ones(n, np.float32), 1e-4)
+        assert network.predict(x).shape == (n, 3)
+    n_graphs = len(calls) - n_before
+    assert n_graphs == 2  # of a step, of a prediction
