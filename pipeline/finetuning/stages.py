@@ -136,7 +136,14 @@ def _open_images(task: _Task, thawed: Thawed, state: State | None) -> _Images:
     parent, options, watch = task.parent, task.options, task.watch
     # What is resumed goes on as it began.
     wanted = options.trunk_cache if state is None else state.used_trunk_cache
-    stage = TrunkStage(parent, options, task.device.asked_as, thawed.model, thawed.line.name)
+    stage = TrunkStage(
+        parent,
+        options,
+        task.device.asked_as,
+        thawed.model,
+        thawed.line.name,
+        is_one_cpu=options.strategy == "single" and not task.device.is_gpu,
+    )
     trunk = stage.open_inputs(wanted, watch.on_progress, watch.on_note)
     task.stopwatch.lap("trunk cache")
     store = PixelStore(parent.paths, parent.run.recipe, on_progress=watch.on_progress)

@@ -70,6 +70,8 @@ def test_depthwise_convolution_has_kerass_gradients(size, strides, padding, side
     LAYERS.Conv2D(5, 3, padding="same"),
     LAYERS.Conv2D(5, 3, 2, padding="same", use_bias=False),
     LAYERS.Conv2D(5, 3, dilation_rate=2),
+    LAYERS.Conv2D(6, 7, groups=6, padding="same"),
+    LAYERS.Conv2D(6, 3, 2, groups=6, use_bias=False),
 ])  # fmt: skip
 @pytest.mark.parametrize("norm", [{}, {"scale": False}, {"center": False}])
 def test_convolution_and_frozen_norm_are_one_with_kerass_gradients(layer, norm):
@@ -112,6 +114,8 @@ def test_norm_behind_an_activation_stays_as_it_is():
 
 @pytest.mark.parametrize("layer", [
     LAYERS.Conv2D(6, 3, groups=2),
+    LAYERS.Conv2D(12, 3, groups=6),
+    LAYERS.Conv2D(6, 3, groups=6, dilation_rate=2),
     LAYERS.DepthwiseConv2D(3, depth_multiplier=2),
     LAYERS.DepthwiseConv2D(3, dilation_rate=2),
     LAYERS.Conv2D(4, 3, dtype="mixed_bfloat16"),

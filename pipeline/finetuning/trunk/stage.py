@@ -10,6 +10,7 @@ import tensorflow as tf
 from pipeline.backbones.frost_lines import find_frost_lines, split_at
 from pipeline.errors import FrostlineError, StorageError
 from pipeline.features.extract import CACHE_FOLDER
+from pipeline.finetuning.folded import fold
 from pipeline.finetuning.inputs import TrunkInputs
 from pipeline.finetuning.options import FinetuneOptions
 from pipeline.finetuning.parent import Parent
@@ -35,6 +36,7 @@ class TrunkStage:
         device: as on the command line.
         model: the classifier.
         line: the frost line.
+        is_one_cpu: training runs on one CPU, and so in its way.
     """
 
     parent: Parent
@@ -42,6 +44,7 @@ class TrunkStage:
     device: str
     model: keras.Model
     line: str
+    is_one_cpu: bool = False
 
     def open_inputs(
         self,
@@ -134,6 +137,7 @@ class TrunkStage:
         pixels = tf.constant(read_probes(self.parent.run).pixels, tf.float32)
         preprocessing = self.model.get_layer("preprocessing")
         trunk, _ = split_at(self.model.get_layer("backbone"), self.line)
+        trunk = fold(trunk) if self.is_one_cpu else trunk
         run = tf.function(lambda images: trunk(preprocessing(images), training=False))
         run(pixels).numpy()  # traced and warm; `numpy` waits for a GPU to be done
         seconds = []
