@@ -1,7 +1,8 @@
 """A network as a CPU trains it fastest: what it computes stays the same, but for rounding.
 
-Frozen BatchNormalization is folded into the kernel of the convolution before it, and two gradients
-are computed by faster kernels of TensorFlow's. `docs/fine-tuning.md` has what that brings.
+Frozen BatchNormalization is folded into the kernel of the convolution before it, convolutions with
+a group for each channel are depthwise ones, and some gradients are computed by faster kernels.
+`docs/fine-tuning.md` has what that brings.
 """
 
 from collections.abc import Callable
@@ -61,8 +62,10 @@ class FoldedConvolution(keras.Operation):
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         convolution = self._convolution
-        is_depthwise = isinstance(convolution, keras.layers.DepthwiseConv2D)
+        is_depthwise = _is_depthwise(convolution)
         kernel = tf.convert_to_tensor(convolution.kernel)
+        if is_depthwise:  # of a Conv2D: (height, width, 1, channels)
+            kernel = tf.reshape(kernel, (*kernel.shape[:2], -1, 1))
         bias = tf.convert_to_tensor(convolution.bias) if convolution.use_bias else None
         if self._norm is not None:
             scale, shift = _scale_and_shift(self._norm)
@@ -159,20 +162,23 @@ def _same_padding(side: int, size: int, stride: int) -> tuple[int, int]:
 def _is_foldable_convolution(layer: keras.Layer) -> bool:
     if layer.__class__ not in (keras.layers.Conv2D, keras.layers.DepthwiseConv2D):
         return False
-    if layer.__class__ is keras.layers.DepthwiseConv2D:
-        is_plain = (
-            layer.depth_multiplier == 1
-            and layer.strides[0] == layer.strides[1]
-            and tuple(layer.dilation_rate) == (1, 1)
-        )
+    if _is_depthwise(layer):
+        is_plain = layer.strides[0] == layer.strides[1] and tuple(layer.dilation_rate) == (1, 1)
     else:
-        is_plain = layer.groups == 1
+        is_plain = layer.__class__ is keras.layers.Conv2D and layer.groups == 1
     return (
         is_plain
         and layer.data_format == "channels_last"
         and layer.compute_dtype == "float32"
         and layer.activity_regularizer is None
     )
+
+
+def _is_depthwise(layer: Convolution) -> bool:
+    """Whether each channel has one kernel of its own; ConvNeXt has a Conv2D for that."""
+    if isinstance(layer, keras.layers.DepthwiseConv2D):
+        return bool(layer.depth_multiplier == 1)
+    return bool(1 < layer.groups == layer.filters and layer.kernel.shape[2] == 1)
 
 
 def _is_foldable_norm(layer: keras.Layer) -> bool:

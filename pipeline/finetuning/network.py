@@ -53,12 +53,13 @@ class Network:
             if _computes_in_float16(self.model):
                 self.optimizer = keras.optimizers.LossScaleOptimizer(self.optimizer)
             self.optimizer.build(self.model.trainable_variables)
-        self._run_step = tf.function(self._step_on_all, reduce_retracing=True)
-        self._run_part = tf.function(self._part_on_all, reduce_retracing=True)
+        x, y = (None, *self.model.shape_of_inputs), (None, classifier.output_shape[-1])
+        self._run_step = replicas.to_graph(self._step_on_all, x, y, (None,))
+        self._run_part = replicas.to_graph(self._part_on_all, x, y, (None,), ())
         self._run_sum = tf.function(self._sum_on_all)
         self._run_update = tf.function(self._update_on_all)
-        self._run_prediction = tf.function(
-            lambda inputs: self.model(inputs, training=False), reduce_retracing=True
+        self._run_prediction = ONE_DEVICE.to_graph(
+            lambda inputs: self.model(inputs, training=False), x
         )
         # From the top of each part down: a seed gives the dropout that it always gave.
         parts = [part for part in (self.model.trunk, self.model.top) if part is not None]
@@ -89,8 +90,7 @@ class Network:
             shares = (weights / len(x)).astype(np.float32)
             n_parts = min(self.n_parts, len(x) // self._replicas.n)
             if n_parts == 1:
-                batch = [self._pad(values) for values in (x, y, shares)]
-                loss, n_right = self._run_step(*self._replicas.divide(*batch))
+                loss, n_right = self._run_step(*self._replicas.divide(x, y, shares))
             else:
                 split = [np.array_split(values, n_parts) for values in (x, y, shares)]
                 loss, n_right = self._step_in_parts(list(zip(*split, strict=True)))
@@ -118,19 +118,7 @@ class Network:
         """
         with memory_errors(self._part_size):
             parts = np.array_split(inputs, min(self.n_parts, len(inputs)))
-            said = [
-                self._run_prediction(tf.constant(self._pad(part)))[: len(part)] for part in parts
-            ]
-            return np.concatenate(said)
-
-    def _pad(self, values: np.ndarray) -> np.ndarray:
-        """A last batch with rows of zeros in place of those that it lacks: a graph is made for one
-        size alone, which takes seconds. Without a target such a row counts nothing.
-        """
-        n_lacking = self._part_size - len(values)
-        if self._replicas.n > 1 or n_lacking <= 0:
-            return values
-        return np.pad(values, [(0, n_lacking), *[(0, 0)] * (values.ndim - 1)])
+            return np.concatenate([self._run_prediction(tf.constant(part)) for part in parts])
 
     def seed_dropout(self, *seeds: int) -> None:
         """Makes dropout depend on some numbers, not on what went before."""
@@ -215,11 +203,10 @@ class Network:
                 loss += tf.add_n(self.model.losses) / self._replicas.n * part
             scaled = self.optimizer.scale_loss(loss)
         is_right = tf.equal(tf.argmax(y, axis=1), tf.argmax(y_predicted, axis=1))
-        counts = tf.reduce_sum(tf.cast(y, tf.float32), axis=1)  # 0 for a row that only fills
         return (
             tape.gradient(scaled, variables),
             tf.reduce_sum(_report_losses(y, y_predicted)),
-            tf.reduce_sum(tf.cast(is_right, tf.float32) * counts),
+            tf.reduce_sum(tf.cast(is_right, tf.float32)),
         )
 
 

@@ -36,6 +36,18 @@ class Replicas:
             with self._strategy.scope():
                 yield
 
+    def to_graph(
+        self, function: Callable[..., Any], *shapes: tuple[int | None, ...]
+    ) -> Callable[..., Any]:
+        """The function as a graph. One that takes a tensor is drawn once, for batches of any size.
+
+        Args:
+            shapes: of the float32 tensors that it takes, or takes a share of for each copy.
+        """
+        if self._strategy is not None:
+            return tf.function(function, reduce_retracing=True)
+        return tf.function(function, input_signature=[tf.TensorSpec(one) for one in shapes])
+
     def fill(self, *batch: np.ndarray) -> list[np.ndarray]:
         """The batch; several times over where it has fewer images than there are copies."""
         if len(batch[0]) >= self.n:

@@ -96,7 +96,14 @@ def _train(
     found = job.find_state(resume=resume, force=task.force, on_note=watch.on_note)
     # What is resumed goes on as it began.
     wanted = options.trunk_cache if found is None else found.used_trunk_cache
-    stage = TrunkStage(task.parent, options, task.device.asked_as, thawed.model, thawed.line.name)
+    stage = TrunkStage(
+        task.parent,
+        options,
+        task.device.asked_as,
+        thawed.model,
+        thawed.line.name,
+        is_one_cpu=replicas.is_one_cpu,
+    )
     trunk = stage.open_inputs(wanted, watch.on_progress, watch.on_note)
     task.stopwatch.lap("trunk cache")
     store = decode(task)

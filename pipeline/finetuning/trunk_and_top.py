@@ -32,6 +32,8 @@ class TrunkAndTop(keras.Model):
         self.head = classifier.get_layer("head")
         self.takes_pixels = begins_at is None
         self.trunk, self.top = _cut(classifier.get_layer("backbone"), line, begins_at)
+        first = classifier if self.takes_pixels else self.trunk or self.top
+        self.shape_of_inputs: tuple[int | None, ...] = first.input_shape[1:]
         # Methods, since Keras would count the weights of models that are attributes twice.
         run = (lambda part: fold(part).__call__) if is_folded else (lambda part: part.__call__)
         self._run_trunk = None if self.trunk is None else run(self.trunk)

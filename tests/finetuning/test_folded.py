@@ -8,7 +8,7 @@ import tensorflow as tf
 from pipeline.backbones.frost_lines import split_at, thaw
 from pipeline.backbones.networks.efficientnet_lite import EfficientNetLite0
 from pipeline.finetuning.folded import FoldedConvolution, fold
-from pipeline.finetuning.network import Network
+from pipeline.finetuning.network import Network, TrunkAndTop
 from pipeline.finetuning.options import FinetuneOptions
 from pipeline.finetuning.replicas import Replicas
 from tests.finetuning.test_training import build, thaw_classifier
@@ -70,6 +70,8 @@ def test_depthwise_convolution_has_kerass_gradients(size, strides, padding, side
     LAYERS.Conv2D(5, 3, padding="same"),
     LAYERS.Conv2D(5, 3, 2, padding="same", use_bias=False),
     LAYERS.Conv2D(5, 3, dilation_rate=2),
+    LAYERS.Conv2D(6, 7, groups=6, padding="same"),
+    LAYERS.Conv2D(6, 3, 2, groups=6, use_bias=False),
 ])  # fmt: skip
 @pytest.mark.parametrize("norm", [{}, {"scale": False}, {"center": False}])
 def test_convolution_and_frozen_norm_are_one_with_kerass_gradients(layer, norm):
@@ -112,6 +114,8 @@ def test_norm_behind_an_activation_stays_as_it_is():
 
 @pytest.mark.parametrize("layer", [
     LAYERS.Conv2D(6, 3, groups=2),
+    LAYERS.Conv2D(12, 3, groups=6),
+    LAYERS.Conv2D(6, 3, groups=6, dilation_rate=2),
     LAYERS.DepthwiseConv2D(3, depth_multiplier=2),
     LAYERS.DepthwiseConv2D(3, dilation_rate=2),
     LAYERS.Conv2D(4, 3, dtype="mixed_bfloat16"),
@@ -161,3 +165,21 @@ def test_a_step_on_a_cpu_trains_the_same_variables_to_the_same_values():
         # AdamW's first step is the rate in the direction of each gradient: one of about 0 may turn.
         is_same = np.isclose(received, expected, rtol=1e-4, atol=1e-5)
         assert is_same.mean() > 0.995, name
+
+
+def test_one_graph_serves_batches_of_every_size(monkeypatch):
+    calls = []
+    call = TrunkAndTop.call
+    monkeypatch.setattr(
+        TrunkAndTop, "call", lambda *args, **kwargs: calls.append(1) or call(*args, **kwargs)
+    )
+    model = build()
+    thaw_classifier(model, "block7a")
+    network = Network(model, "block7a", FinetuneOptions(batch_size=4))
+    n_before = len(calls)
+    for n in (4, 4, 3, 1):
+        x = np.full((n, 32, 32, 3), 100, np.float32)
+        network.step(x, np.eye(3, dtype=np.float32)[np.arange(n) % 3], np.ones(n, np.float32), 1e-4)
+        assert network.predict(x).shape == (n, 3)
+    n_graphs = len(calls) - n_before
+    assert n_graphs == 2  # of a step, of a prediction

@@ -19,7 +19,6 @@ from pipeline.features.extract import make_recipe
 from pipeline.finetuning.choose_line import choose_line
 from pipeline.finetuning.learning_rate_schedule import learning_rate_at
 from pipeline.finetuning.learning_rate_sweep import choose_rate, sweep_rates
-from pipeline.finetuning.network import Network
 from pipeline.finetuning.optimizer import decay_factors, make_optimizer
 from pipeline.finetuning.options import FinetuneOptions
 from pipeline.finetuning.replicas import Replicas
@@ -367,24 +366,3 @@ def test_two_devices_give_the_loss_curve_of_one_with_the_same_global_batch(how):
     assert (one["devices"], two["devices"]) == (1, 2)
     np.testing.assert_allclose(two["losses"], one["losses"], rtol=1e-3)
     assert len(one["losses"]) == 3
-
-
-def test_a_last_batch_is_filled_up_and_what_fills_it_counts_nothing():
-    """A step on 3 images is that of a network whose batches have 3, and no second graph is made."""
-    random = np.random.default_rng(0)
-    x = random.uniform(0, 255, (3, 32, 32, 3)).astype(np.float32)
-    y = np.eye(3, dtype=np.float32)[[0, 1, 0]]
-    found = []
-    for batch_size in (3, 8):
-        model = build("squeezenet1_1")
-        thaw_classifier(model, "fire9")
-        network = Network(model, "fire9", FinetuneOptions(batch_size=batch_size))
-        network.seed_dropout(0)
-        said = network.step(x, y, np.ones(3, np.float32), 1e-2)
-        found.append((said, network.predict(x), model.get_weights()))
-    (said, predicted, weights), (said_filled, predicted_filled, weights_filled) = found
-    assert said_filled == pytest.approx(said, abs=1e-5)
-    assert len(predicted_filled) == 3
-    np.testing.assert_allclose(predicted_filled, predicted, atol=1e-4)
-    for one, other in zip(weights_filled, weights, strict=True):
-        np.testing.assert_allclose(one, other, atol=1e-4)

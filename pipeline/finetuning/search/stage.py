@@ -58,6 +58,7 @@ class SharedInputs:
                 self._thawed.model,
                 lowest,
                 judges_training_images=True,
+                is_one_cpu=task.options.strategy == "single" and not task.device.is_gpu,
             )
             wanted = task.options.trunk_cache
             self._opened[key] = stage.open_inputs(

@@ -10,6 +10,7 @@ import tensorflow as tf
 from pipeline.backbones.frost_lines import find_frost_lines, split_at
 from pipeline.errors import FrostlineError, StorageError
 from pipeline.features.extract import CACHE_FOLDER
+from pipeline.finetuning.folded import fold
 from pipeline.finetuning.inputs import TrunkInputs
 from pipeline.finetuning.options import FinetuneOptions
 from pipeline.finetuning.parent import Parent
@@ -36,6 +37,7 @@ class TrunkStage:
         model: the classifier.
         line: the frost line.
         judges_training_images: these are wanted as they are, too, since some of them judge in turn.
+        is_one_cpu: training runs on one CPU, and so in its way.
     """
 
     parent: Parent
@@ -44,6 +46,7 @@ class TrunkStage:
     model: keras.Model
     line: str
     judges_training_images: bool = False
+    is_one_cpu: bool = False
 
     def open_inputs(
         self,
@@ -134,6 +137,7 @@ class TrunkStage:
         pixels = tf.constant(read_probes(self.parent.run).pixels, tf.float32)
         preprocessing = self.model.get_layer("preprocessing")
         trunk, _ = split_at(self.model.get_layer("backbone"), self.line)
+        trunk = fold(trunk) if self.is_one_cpu else trunk
         run = tf.function(lambda images: trunk(preprocessing(images), training=False))
         run(pixels).numpy()  # traced and warm; `numpy` waits for a GPU to be done
         seconds = []
