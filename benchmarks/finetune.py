@@ -107,7 +107,7 @@ def prepare(folder: Path, n_images: int):
     return open_run(folder / "head")
 
 
-def build_training(run, inputs, options, line: str, from_line: bool):
+def build_training(run, inputs, options, line: str, begins_at: str | None):
     import keras
 
     from pipeline.backbones.frost_lines import thaw
@@ -122,7 +122,8 @@ def build_training(run, inputs, options, line: str, from_line: bool):
     for layer in flatten_layers(model):
         if isinstance(layer, keras.layers.Dropout):
             layer.rate = 0.0  # drop-connect, so that the two loss curves may be compared
-    return model, Training(model, line, inputs, read_predictions(run), options, from_line=from_line)
+    before = read_predictions(run)
+    return model, Training(model, line, inputs, before, options, begins_at=begins_at)
 
 
 def run_benchmark(folder: Path, n_images: int, n_rounds: int) -> dict:
@@ -151,8 +152,8 @@ def run_benchmark(folder: Path, n_images: int, n_rounds: int) -> dict:
     store = PixelStore(parent.paths, run.recipe)
     plain = PixelInputs(store, Augmentation("none", flip=False, seed=0))
     trainings = {
-        "with": build_training(run, cached, options, line, True),
-        "without": build_training(run, plain, options, line, False),
+        "with": build_training(run, cached, options, line, line),
+        "without": build_training(run, plain, options, line, None),
     }
     for _, training in trainings.values():
         training.begin()

@@ -133,12 +133,28 @@ def split_at(model: keras.Model, name: str) -> tuple[keras.Model, keras.Model]:
     Raises:
         BackboneError: if there is no line of that name.
     """
-    graph = read_layer_graph(model)
-    tensor = find_keras_tensor(model, graph, _line_named(graph, name).tensor)
+    tensor = _tensor_at(model, name)
     return (
         keras.Model(model.inputs[0], tensor, name="trunk"),
         keras.Model(tensor, model.outputs[0], name="top"),
     )
+
+
+def cut_between(model: keras.Model, lower: str, upper: str) -> keras.Model:
+    """The part of a backbone from one frost line to another above it; it shares the layers.
+
+    Args:
+        model: as for `find_frost_lines`.
+
+    Raises:
+        BackboneError: if there is no line of one of these names.
+    """
+    return keras.Model(_tensor_at(model, lower), _tensor_at(model, upper), name="middle")
+
+
+def _tensor_at(model: keras.Model, name: str) -> keras.KerasTensor:
+    graph = read_layer_graph(model)
+    return find_keras_tensor(model, graph, _line_named(graph, name).tensor)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipeline.backbones.engines.device import N_HALVINGS, memory_errors
-from pipeline.backbones.frost_lines import split_at
+from pipeline.backbones.frost_lines import cut_between, split_at
 from pipeline.backbones.keras_internals import flatten_layers
 from pipeline.errors import RunError
 from pipeline.finetuning.optimizer import decay_factors, make_optimizer
@@ -25,25 +25,35 @@ class TrunkAndTop(keras.Model):
     Shares all layers with the classifier.
 
     Args:
-        from_line: begin at the frost line, with what the trunk cache holds.
+        line: the frost line, or `all`.
+        begins_at: the line at which inputs come in, this one or one below it, with what the trunk
+            cache holds; None = inputs are pixels.
     """
 
-    def __init__(self, classifier: keras.Model, line: str, *, from_line: bool = False):
+    def __init__(self, classifier: keras.Model, line: str, *, begins_at: str | None = None):
         super().__init__(name="trunk_and_top")
         self.preprocessing = classifier.get_layer("preprocessing")
         self.head = classifier.get_layer("head")
-        backbone = classifier.get_layer("backbone")
-        self.trunk: keras.Model | None
-        self.trunk, self.top = (None, backbone) if line == "all" else split_at(backbone, line)
-        self.from_line = from_line
+        self.takes_pixels = begins_at is None
+        self.trunk, self.top = _cut(classifier.get_layer("backbone"), line, begins_at)
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
-        x = inputs
-        if not self.from_line:
-            x = self.preprocessing(x)
-            if self.trunk is not None:
-                x = self.trunk(x, training=False)
+        x = self.preprocessing(inputs) if self.takes_pixels else inputs
+        if self.trunk is not None:
+            x = self.trunk(x, training=False)
         return self.head(self.top(x, training=training), training=training)
+
+
+def _cut(
+    backbone: keras.Model, line: str, begins_at: str | None
+) -> tuple[keras.Model | None, keras.Model]:
+    """What is frozen between the inputs and the line, None where that is nothing; and the top."""
+    if line == "all":
+        return None, backbone
+    trunk, top = split_at(backbone, line)
+    if begins_at is None:
+        return trunk, top
+    return None if begins_at == line else cut_between(backbone, begins_at, line), top
 
 
 class Network:
@@ -56,7 +66,7 @@ class Network:
     Args:
         classifier: thawed from `line` up; its weights are trained in place.
         line: the frost line, or `all`.
-        from_line: inputs are rows of the trunk cache, not pixels.
+        begins_at: the line at which inputs come in, None = they are pixels.
     """
 
     def __init__(
@@ -65,13 +75,13 @@ class Network:
         line: str,
         options: FinetuneOptions,
         *,
-        from_line: bool = False,
+        begins_at: str | None = None,
         replicas: Replicas = ONE_DEVICE,
     ):
         self.n_parts = 1
         self._options = options
         self._replicas = replicas
-        self.model = TrunkAndTop(classifier, line, from_line=from_line)
+        self.model = TrunkAndTop(classifier, line, begins_at=begins_at)
         factors = decay_factors(classifier.get_layer("backbone"), line, options.layer_decay)
         with replicas.scope():
             self.optimizer = make_optimizer(options, factors)

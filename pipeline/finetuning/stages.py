@@ -163,7 +163,7 @@ def _train(
         images.trunk or _make_pixel_inputs(task, images),
         task.parent.before,
         task.options,
-        from_line=uses_cache,
+        begins_at=thawed.line.name if uses_cache else None,
         class_weights=task.class_weights,
         replicas=replicas,
         state=state or State(used_trunk_cache=uses_cache),

@@ -47,7 +47,7 @@ class Training:
         classifier: thawed from `line` up.
         line: the frost line, or `all`.
         before: the frozen head's predictions, labels and splits.
-        from_line: inputs are rows of the trunk cache, not pixels.
+        begins_at: the line at which inputs come in, rows of the trunk cache; None = pixels.
         class_weights: float (n_classes,); None for 1 each.
         state: to go on from; None to begin.
         on_state: called with the state after each epoch, to be kept.
@@ -62,7 +62,7 @@ class Training:
         before: Predictions,
         options: FinetuneOptions,
         *,
-        from_line: bool = False,
+        begins_at: str | None = None,
         class_weights: np.ndarray | None = None,
         replicas: Replicas = ONE_DEVICE,
         state: State | None = None,
@@ -78,7 +78,7 @@ class Training:
         self._on_state = on_state
         self._classifier = classifier
         self._callbacks = callbacks
-        self._network = Network(classifier, line, options, from_line=from_line, replicas=replicas)
+        self._network = Network(classifier, line, options, begins_at=begins_at, replicas=replicas)
         self._network.n_parts = self.state.n_parts
         self._passes = EpochPasses(
             self._network, inputs, before, options, class_weights, watch.on_progress, callbacks

@@ -4,7 +4,7 @@ import pytest
 from networks import random_images, set_statistics
 
 from pipeline.backbones.build import build_backbone
-from pipeline.backbones.frost_lines import find_frost_lines, split_at, thaw
+from pipeline.backbones.frost_lines import cut_between, find_frost_lines, split_at, thaw
 from pipeline.backbones.multiply_adds import count_multiply_adds
 from pipeline.backbones.registry import get_backbone
 from pipeline.backbones.weights.resolve import resolve_weights
@@ -137,6 +137,17 @@ def test_cutting_at_every_line_and_joining_again_changes_nothing(name):
         assert trunk.output_shape == (None, *line.shape)
         joined = np.asarray(top(trunk(images)))
         assert np.abs(joined - expected).max() <= 1e-5 * greatest, line.name
+
+
+def test_what_lies_between_two_lines_takes_one_tensor_to_the_other(lite0):
+    images = random_images(32, 2) - 128
+    lower, _ = split_at(lite0, "block4a")
+    upper, _ = split_at(lite0, "block6a")
+    middle = cut_between(lite0, "block4a", "block6a")
+    np.testing.assert_array_equal(middle(lower(images)), upper(images))
+    assert not {layer.name for layer in middle.layers} & {"block6a_expand_conv", "stem_conv"}
+    with pytest.raises(BackboneError, match="no frost line 'nowhere'"):
+        cut_between(lite0, "block4a", "nowhere")
 
 
 def test_thawing_trains_what_is_above_the_line_and_no_batch_normalization(lite0):
