@@ -102,8 +102,13 @@ class OpenVINOEngine:
 
     @cached_property
     def _converted(self) -> ConvertedNetwork:
-        """From the store, else converted and put there; none is needed for what is compiled."""
-        network = self._network
+        """Needed only for what is not kept compiled."""
+        converted = self._find(self._network)
+        del self._network  # and its Keras model, if that was built
+        return converted
+
+    def _find(self, network: Network) -> ConvertedNetwork:
+        """From the store, else converted and put there."""
         if network.identity is None or network.store is None:
             return convert_to_openvino(network)
         key = network.identity, self.name, self.version

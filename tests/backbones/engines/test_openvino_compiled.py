@@ -1,7 +1,9 @@
 """Compiled networks in the store: the same bits, for this processor alone, and only this user's."""
 
+import gc
 import os
 import shutil
+import weakref
 from functools import partial
 from pathlib import Path
 
@@ -88,6 +90,16 @@ def test_the_first_row_needs_no_converted_network(store, compilations):
             kept.path.unlink()
     np.testing.assert_array_equal(open_engine(store)(PIXELS[:1]), rows)
     assert len(compilations) == 1
+
+
+def test_no_engine_keeps_the_model_that_it_was_converted_from(store):
+    network = Network(NO_MODEL, identity="product", store=store)
+    seen = weakref.ref(network)
+    engine = OpenVINOEngine(network, describe_cpu(), 2, 2)
+    del network
+    gc.collect()
+    assert seen() is None
+    assert engine(PIXELS[:2]).shape == (2, 7)
 
 
 def test_what_was_compiled_for_other_circumstances_is_not_used(store, compilations, monkeypatch):
