@@ -19,6 +19,7 @@ from pipeline.commands.shared import (
     weights_option,
 )
 from pipeline.finetuning.options import FinetuneOptions
+from pipeline.finetuning.search.options import SearchOptions
 
 if TYPE_CHECKING:
     from pipeline.commands.terminal.terminal import Terminal
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 @command("finetune")
 @click.argument("run", type=EXISTING)
 @options_of(FinetuneOptions, leave_out=("warmup",))
+@options_of(SearchOptions)
 @click.option("--resume", is_flag=True, help="Go on after an interruption of the same command.")
 @click.option("--tensorboard", type=EXISTING, help="Folder for TensorBoard's logs.")
 @mlflow_option
@@ -45,6 +47,7 @@ def finetune(terminal: "Terminal", run: Path, as_json: bool, **options: Any) -> 
     Examples:
       python cli.py finetune runs/photos-efficientnet-lite0-logreg-1
       python cli.py finetune runs/photos-efficientnet-lite0-logreg-1 --unfreeze block5a --flip
+      python cli.py finetune runs/photos-efficientnet-lite0-logreg-1 --budget 10m
       python cli.py finetune runs/photos-efficientnet-lite0-logreg-1 --resume
     """
     from pipeline.finetuning.finetune import finetune as tune

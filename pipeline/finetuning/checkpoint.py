@@ -26,6 +26,8 @@ class State:
         rate_factor: what the learning rate was lowered by.
         n_parts: that each batch is computed in, for want of memory.
         learning_rate: the highest; None until it is known.
+        said: what the network said of the validation images after the last epoch, one array
+            (n_images, n_classes); none before the first.
     """
 
     history: list[dict] = field(default_factory=list)
@@ -43,9 +45,10 @@ class State:
     weights: list[np.ndarray] = field(default_factory=list)
     best_weights: list[np.ndarray] = field(default_factory=list)
     optimizer: list[np.ndarray] = field(default_factory=list)
+    said: list[np.ndarray] = field(default_factory=list)
 
 
-_ARRAYS = ("weights", "best_weights", "optimizer")
+_ARRAYS = ("weights", "best_weights", "optimizer", "said")
 
 
 def write_checkpoint(path: Path, state: State, job: dict) -> None:

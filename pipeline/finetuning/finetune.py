@@ -18,8 +18,10 @@ from pipeline.finetuning.callbacks import Callbacks, require_callbacks
 from pipeline.finetuning.fast_precision import require_fast_precision
 from pipeline.finetuning.options import FinetuneOptions
 from pipeline.finetuning.parent import open_parent
+from pipeline.finetuning.search.options import make_search_options
 from pipeline.finetuning.watch import Watch
 from pipeline.heads.class_weights import weigh_classes
+from pipeline.runs.manifest import SearchPart
 from pipeline.runs.run_folder import Run, claim_output, open_run
 from pipeline.runs.tracking.log import MlflowRun, log_result, require_tracking
 from pipeline.system.options import build_options
@@ -43,6 +45,7 @@ class FinetuneResult:
             relative to the greatest feature.
         notes: what people should know of the training.
         seconds: of each stage, and in all.
+        search: how the settings were found, None where they were given.
         mlflow: where the run was logged, None where that was not asked for.
     """
 
@@ -56,6 +59,7 @@ class FinetuneResult:
     used_trunk_cache: bool
     notes: list[str]
     seconds: dict[str, float]
+    search: SearchPart | None = None
     mlflow: MlflowRun | None = None
 
     def __fspath__(self) -> str:
@@ -75,6 +79,9 @@ def finetune(
     output: str | os.PathLike[str] | None = None,
     force: bool = False,
     resume: bool = False,
+    budget: float | str | None = None,
+    trials: int | None = None,
+    keep_size: bool = False,
     tensorboard: str | os.PathLike[str] | None = None,
     mlflow: str | None = None,
     callbacks: "Sequence[keras.callbacks.Callback] | None" = None,
@@ -95,6 +102,11 @@ def finetune(
         force: replace an output that exists.
         resume: go on from the checkpoint that the same call left when it was interrupted; where
             no run of this parent was interrupted it begins from the start, and says so.
+        budget: search for better settings and be done in so long: seconds, or text such as `10m`.
+            What `settings` say, other than the defaults, is not searched.
+        trials: search among so many settings; with a budget, at most.
+        keep_size: search at the run's image size alone; without, a larger one is tried, for which
+            a run is written beside.
         tensorboard: folder for TensorBoard's logs.
         mlflow: address of the MLflow server to which the run is logged once it is written.
         callbacks: Keras callbacks of your own. They hear the begin and end of the training, of each
@@ -109,7 +121,8 @@ def finetune(
         The new run's folder, and how it compares with the run that it was made from.
 
     Raises:
-        ParameterError: an option that makes no sense, or that there is not; 16 bits on a CPU.
+        ParameterError: an option that makes no sense, or that there is not; 16 bits on a CPU; a
+            budget without room for one epoch.
         LockedError: another process is at this very fine-tuning, or at this output.
         RunError: the run has no head, the output exists, there is nothing to resume but the
             checkpoints of other options, or there are epochs that would be lost.
@@ -123,6 +136,7 @@ def finetune(
     """
     wanted = build_options(FinetuneOptions, settings, "fine-tune", base=options)
     wanted.check()
+    search = make_search_options(budget, trials, keep_size=keep_size)
     heard = require_callbacks(callbacks)
     if not isinstance(device, Device):
         require_device_name(device)
@@ -155,6 +169,7 @@ def finetune(
             resume=resume,
             watch=watch,
             callbacks=Callbacks(heard),
+            search=search,
         )
     return result if mlflow is None else log_result(result, mlflow, on_progress)
 

@@ -9,6 +9,8 @@ from pipeline.finetuning.trunk.cache import TrunkCache, key_of
 from pipeline.images.augmentation.augment import Augmentation
 from pipeline.system.parallel import map_batches
 
+UNCHANGED = Augmentation("none", flip=False, seed=0)
+
 
 class Inputs(Protocol):
     """Batches for the network, by row numbers."""
@@ -53,15 +55,27 @@ class PixelInputs:
 class TrunkInputs:
     """What the trunk made of the images, float32 (n, height, width, channels).
 
+    MixUp and CutMix mix these as they would mix images: "manifold mixup", Verma et al., ICML 2019
+    (https://arxiv.org/abs/1806.05236). A box of a map is what a box of the image became.
+
     Args:
         cache: holds view 0 of the images to evaluate and views 1..`n_views` of those to train on.
         digests: uint8 (n_samples, 32), of all rows.
         n_views: augmented versions of each image, 0 = train on view 0.
         seed: decides at which view an image starts; from epoch to epoch it takes the next.
+        augment: mixes the rows of a batch, if its preset does.
     """
 
-    def __init__(self, cache: TrunkCache, digests: np.ndarray, n_views: int, seed: int):
+    def __init__(
+        self,
+        cache: TrunkCache,
+        digests: np.ndarray,
+        n_views: int,
+        seed: int,
+        augment: Augmentation = UNCHANGED,
+    ):
         self._cache = cache
+        self._augment = augment
         self._digests = digests
         self._n_views = n_views
         self._first = np.random.default_rng([seed, 1]).integers(max(1, n_views), size=len(digests))
@@ -69,11 +83,10 @@ class TrunkInputs:
     def train(
         self, rows: np.ndarray, targets: np.ndarray, epoch: int, batch: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        del batch
         if self._n_views == 0:
             return self.plain(rows), targets
         views = 1 + (self._first[rows] + epoch) % self._n_views
-        return self._read(rows, views), targets
+        return self._augment.mix(self._read(rows, views), targets, epoch, batch)
 
     def plain(self, rows: np.ndarray) -> np.ndarray:
         return self._read(rows, np.zeros(len(rows), np.int64))

@@ -2,20 +2,22 @@
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
-
 from pipeline.errors import FrostlineError, RunError
 from pipeline.finetuning.checkpoint import State, list_others, read_checkpoint, write_checkpoint
-from pipeline.finetuning.options import FinetuneOptions
+from pipeline.finetuning.search.journal import Journal, open_journal
+from pipeline.finetuning.search.options import NO_SEARCH, SearchOptions
+from pipeline.finetuning.task import Task
 from pipeline.heads.class_weights import BALANCED
-from pipeline.runs.run_folder import RUNS_FOLDER, Run
+from pipeline.runs.run_folder import RUNS_FOLDER
 from pipeline.system.locks import hold_lock_for_now
 from pipeline.system.paths import sha256_of_file
+from pipeline.system.printable import count
 
 
 @dataclass(frozen=True)
@@ -73,11 +75,26 @@ class FinetuneJob:
         write_checkpoint(self.path, State(), self.facts)
         return None
 
+    def open_journal(self, *, resume: bool, force: bool, on_note: Callable[[str], None]) -> Journal:
+        """The journal of the search that this job is.
+
+        Raises:
+            RunError: trainings would be lost, or those to resume cannot be read.
+        """
+        folder = self.path.with_suffix(".search")
+        journal = open_journal(folder, self.facts, resume=resume, force=force)
+        if resume and journal.plan is None:
+            on_note("There is nothing to resume: no training was begun. It begins from the start.")
+        elif resume:
+            on_note(f"Resumed after {count(len(journal.trials), 'training')} from {folder}.")
+        return journal
+
     def save(self, state: State) -> None:
         write_checkpoint(self.path, state, self.facts)
 
     def forget(self) -> None:
         self.path.unlink(missing_ok=True)
+        shutil.rmtree(self.path.with_suffix(".search"), ignore_errors=True)
 
     def _count_epochs(self) -> int | None:
         """How many are finished in the checkpoint; None where that cannot be read."""
@@ -107,19 +124,15 @@ class FinetuneJob:
             )
 
 
-def describe_job(
-    run: Run,
-    output: Path | None,
-    options: FinetuneOptions,
-    line: str,
-    class_weights: np.ndarray | None,
-) -> FinetuneJob:
+def describe_job(task: Task, line: str, search: SearchOptions = NO_SEARCH) -> FinetuneJob:
     """The job of a fine-tuning.
 
     Args:
-        line: the frost line that was chosen.
-        class_weights: what `options.class_weight` came to; a file may say something else tomorrow.
+        line: the frost line that was chosen, or what was said of it.
     """
+    run, options, output, class_weights = (
+        task.parent.run, task.options, task.output, task.class_weights,
+    )  # fmt: skip
     facts = {
         **asdict(options),
         "unfreeze": line,
@@ -127,6 +140,9 @@ def describe_job(
         "predictions": sha256_of_file(run.folder / "predictions.csv"),
         "output": None if output is None else str(output.resolve()),
     }
+    if search.is_wanted:
+        facts |= asdict(search)
+    # A file of weights may say something else tomorrow.
     if options.class_weight not in (None, BALANCED) and class_weights is not None:
         facts["class_weight"] = "weights " + hashlib.sha256(class_weights.tobytes()).hexdigest()[:8]
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:10]

@@ -5,7 +5,7 @@ making it worse. So what is compared are losses after one temperature each, the 
 a loss that calibration alone would lower is no gain of fine-tuning.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -35,12 +35,16 @@ class Scores:
         loss: log-loss as the network is, in nats.
         temperature: the one that gives the lowest loss.
         calibrated_loss: log-loss at that temperature.
+        probabilities: what was scored, (n_samples, n_classes).
     """
 
     accuracy: float
     loss: float
     temperature: float
     calibrated_loss: float
+    probabilities: np.ndarray = field(
+        default_factory=lambda: np.zeros((0, 0), np.float32), repr=False, compare=False
+    )
 
 
 def score(labels: np.ndarray, probabilities: np.ndarray) -> Scores:
@@ -51,6 +55,7 @@ def score(labels: np.ndarray, probabilities: np.ndarray) -> Scores:
         loss=mean_log_loss(labels, probabilities),
         temperature=temperature,
         calibrated_loss=mean_log_loss(labels, apply_temperature(probabilities, temperature)),
+        probabilities=probabilities,
     )
 
 

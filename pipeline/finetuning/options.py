@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
-from pipeline.errors import ParameterError
 from pipeline.heads.options import CLASS_WEIGHT_HELP
 from pipeline.recipe import FORMER_PRECISION_NAMES, PRECISION_NAMES
 from pipeline.system.options import check_options, option
 
 AUGMENTATIONS = ("none", "light", "strong")
+LAST, BEST = "last", "best"
 STRATEGIES = ("single", "mirrored")
 
 
@@ -26,7 +26,9 @@ class FinetuneOptions:
         weight_decay: AdamW's, on kernels only.
         average_weights: momentum of the weights' moving average, 0 = none.
         batch_size: images per step, over all devices together.
-        patience: stop after so many epochs that did not win.
+        keep: the model after the `last` epoch, or that of the `best` on validation; in either case
+            only if it beats the frozen head.
+        patience: with `best`, stop after so many epochs that did not win.
         augment: `none`, `light` or `strong`.
         flip: mirror images left to right.
         class_weight: `balanced`, a file of weights, or None; see `weigh_classes`.
@@ -61,7 +63,14 @@ class FinetuneOptions:
         most=1,
     )
     batch_size: int = option(32, help="Images per step.", least=1)
-    patience: int = option(5, help="Stop after so many epochs without a new best.", least=1)
+    keep: str = option(
+        LAST,
+        help="The last epoch's model, or that of the best on validation; if it beats the head.",
+        choices=(LAST, BEST),
+    )
+    patience: int = option(
+        5, help="If the best is kept: stop after so many epochs without a new one.", least=1
+    )
     weight_decay: float = option(1e-2, help="AdamW's.", least=0, below=1)
     label_smoothing: float = option(
         0.1, help="Share of the target spread over all classes.", least=0, below=1
@@ -118,7 +127,12 @@ class FinetuneOptions:
                 f"`learning_rate={self.learning_rate:g}` is used only if the sweep that "
                 "`find_learning_rate` asks for finds none."
             )
-        if self.patience != FinetuneOptions.patience and self.patience >= self.epochs:
+        if self.patience != FinetuneOptions.patience and self.keep == LAST:
+            notes.append(
+                f"`patience={self.patience}` changes nothing with `keep='last'`: the learning rate "
+                "falls until the last epoch, which is the one to keep."
+            )
+        elif self.patience != FinetuneOptions.patience and self.patience >= self.epochs:
             notes.append(
                 f"`patience={self.patience}` changes nothing with `epochs={self.epochs}`: training "
                 "ends before."
@@ -128,10 +142,3 @@ class FinetuneOptions:
     def check(self) -> None:
         """Raises a ParameterError for values that make no sense."""
         check_options(self, "fine-tune")
-        if self.trunk_cache and self.augment == "strong":
-            raise ParameterError(
-                "`strong` augmentation mixes images anew in each step, so nothing below the frost "
-                "line stays the same. Expected `trunk_cache=True` with `augment='none'` or light. "
-                "Received: `trunk_cache=True` `augment='strong'`",
-                "trunk_cache",
-            )

@@ -15,10 +15,16 @@ Share: TypeAlias = Any
 
 
 class Replicas:
-    """Copies of the model that each take a share of a batch; one copy unless told otherwise."""
+    """Copies of the model that each take a share of a batch; one copy unless told otherwise.
 
-    def __init__(self, strategy: tf.distribute.Strategy | None):
+    Args:
+        strategy: None for one copy.
+        is_one_cpu: it is known that there is one copy, on a CPU.
+    """
+
+    def __init__(self, strategy: tf.distribute.Strategy | None, *, is_one_cpu: bool = False):
         self._strategy = strategy
+        self.is_one_cpu = is_one_cpu
         self.n = 1 if strategy is None else strategy.num_replicas_in_sync
 
     @contextmanager
@@ -83,4 +89,4 @@ def place(strategy: str, device: Device) -> Iterator[Replicas]:
             yield replicas
     else:
         with keras.device(device.name.strip("/").lower()):
-            yield ONE_DEVICE
+            yield Replicas(None, is_one_cpu=not device.is_gpu)

@@ -2,38 +2,44 @@
 
 import time
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
-from pipeline.backbones.engines.device import Device, choose_device, use_tf32
+from pipeline.backbones.engines.device import Device, choose_device
 from pipeline.backbones.keras_settings import keras_settings
-from pipeline.backbones.networks.tuned import set_precision
 from pipeline.finetuning.callbacks import NO_CALLBACKS, Callbacks
 from pipeline.finetuning.checkpoint import State
 from pipeline.finetuning.fast_precision import require_fast_precision
 from pipeline.finetuning.final_model import make_final_model
 from pipeline.finetuning.finetune import FinetuneResult
-from pipeline.finetuning.inputs import PixelInputs, TrunkInputs
 from pipeline.finetuning.job import FinetuneJob, describe_job
 from pipeline.finetuning.options import FinetuneOptions
 from pipeline.finetuning.outlook import forecast_parent
 from pipeline.finetuning.parent import Parent
-from pipeline.finetuning.pixels import PixelStore
 from pipeline.finetuning.renew_promise import renew_promise
 from pipeline.finetuning.replicas import Replicas, place
-from pipeline.finetuning.thawed import Thawed, thaw_parent
+from pipeline.finetuning.search.options import NO_SEARCH, SearchOptions
+from pipeline.finetuning.search.stage import run_search
+from pipeline.finetuning.task import (
+    Stopwatch,
+    Task,
+    Trained,
+    decode,
+    in_precision,
+    make_augmentation,
+    make_pixel_inputs,
+    thaw_task,
+)
+from pipeline.finetuning.thawed import Thawed
 from pipeline.finetuning.training import Training
 from pipeline.finetuning.trunk.stage import TrunkStage
 from pipeline.finetuning.verdict import assess
 from pipeline.finetuning.watch import Watch
 from pipeline.finetuning.write_run import write_finetuned_run
-from pipeline.images.augmentation.augment import Augmentation
-from pipeline.recipe import PRECISIONS, TF32, keras_policy
 from pipeline.runs.predictions import Predictions
 from pipeline.system.keras_on_tensorflow import keras
-from pipeline.system.parallel import count_cores
 
 
 @keras_settings()
@@ -49,6 +55,7 @@ def run_stages(
     resume: bool,
     watch: Watch,
     callbacks: Callbacks = NO_CALLBACKS,
+    search: SearchOptions = NO_SEARCH,
 ) -> FinetuneResult:
     """What `finetune` does once it is known that it can be done; see there.
 
@@ -57,148 +64,76 @@ def run_stages(
         seconds: that the parent took to be opened.
         callbacks: people's own.
     """
-    stopwatch = _Stopwatch(started=time.perf_counter() - seconds)
+    stopwatch = Stopwatch(started=time.perf_counter() - seconds)
     if isinstance(device, str):
         device = choose_device(device, sees_others=options.strategy == "mirrored")
     require_fast_precision(options.precision, device)
     for note in (f"Computing on {device.description}.", *device.notes):
         watch.on_note(note)
-    task = _Task(parent, options, device, watch, output, force, class_weights, stopwatch, callbacks)
+    task = Task(parent, options, device, watch, output, force, class_weights, stopwatch, callbacks)
     with ExitStack() as held:
         with place(options.strategy, device) as replicas:
-            thawed = _thaw(task, replicas)
-            job = describe_job(parent.run, output, options, thawed.line.name, class_weights)
-            held.enter_context(job.hold())
-            found = job.find_state(resume=resume, force=force, on_note=watch.on_note)
-            images = _open_images(task, thawed, found)
-            for note in options.describe_idle(uses_trunk_cache=images.trunk is not None):
-                watch.on_note(note)
-            state = _train(task, thawed, images, replicas, job, found)
-        model, after = _predict(task, thawed, images, state)
-        result = _write(task, thawed, images, state, model, after, n_devices=replicas.n)
+            if search.is_wanted:
+                job = describe_job(task, options.unfreeze or "searched", search)
+                held.enter_context(job.hold())
+                trained = run_search(task, replicas, job, search, resume=resume)
+            else:
+                thawed = thaw_task(task, replicas)
+                job = describe_job(task, thawed.line.name)
+                held.enter_context(job.hold())
+                trained = _train(task, thawed, replicas, job, resume=resume)
+        model, after = _predict(trained)
+        result = _write(trained, model, after, n_devices=replicas.n)
         job.forget()
     return result
 
 
-@dataclass
-class _Stopwatch:
-    """Seconds per stage; what a stage took is what passed since the one before."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-    started: float = field(default_factory=time.perf_counter)
-
-    def lap(self, stage: str) -> None:
-        self.seconds[stage] = time.perf_counter() - self.started - sum(self.seconds.values())
-
-    def total(self) -> dict[str, float]:
-        """All stages, the last of which is writing, and their sum."""
-        self.lap("write")
-        return {**self.seconds, "total": time.perf_counter() - self.started}
-
-
-@dataclass(frozen=True)
-class _Task:
-    """What was asked for, with all that is known before anything is loaded."""
-
-    parent: Parent
-    options: FinetuneOptions
-    device: Device
-    watch: Watch
-    output: Path | None
-    force: bool
-    class_weights: np.ndarray | None  # float (n_classes,)
-    stopwatch: _Stopwatch
-    callbacks: Callbacks
-
-
-@dataclass(frozen=True)
-class _Images:
-    """The parent's images as training takes them, from the frost line where there is a cache."""
-
-    store: PixelStore
-    augment: Augmentation
-    trunk: TrunkInputs | None
-
-
-def _thaw(task: _Task, replicas: Replicas) -> Thawed:
-    note = task.watch.on_note
-    if task.options.strategy == "mirrored":
-        note(f"Mirrored on {replicas.n} device(s).")
-    thawed = thaw_parent(task.parent, task.options.unfreeze, task.device)
-    for words in (*thawed.parity.notes, f"Frost line {thawed.line.name}: {thawed.line.reason}."):
-        note(words)
-    task.stopwatch.lap("prepare")
-    return thawed
-
-
-def _open_images(task: _Task, thawed: Thawed, state: State | None) -> _Images:
-    """Fills the trunk cache if there is to be one, and decodes the images."""
-    parent, options, watch = task.parent, task.options, task.watch
+def _train(
+    task: Task, thawed: Thawed, replicas: Replicas, job: FinetuneJob, *, resume: bool
+) -> Trained:
+    """Trains with the options as they were given."""
+    options, watch = task.options, task.watch
+    found = job.find_state(resume=resume, force=task.force, on_note=watch.on_note)
     # What is resumed goes on as it began.
-    wanted = options.trunk_cache if state is None else state.used_trunk_cache
-    stage = TrunkStage(parent, options, task.device.asked_as, thawed.model, thawed.line.name)
+    wanted = options.trunk_cache if found is None else found.used_trunk_cache
+    stage = TrunkStage(task.parent, options, task.device.asked_as, thawed.model, thawed.line.name)
     trunk = stage.open_inputs(wanted, watch.on_progress, watch.on_note)
     task.stopwatch.lap("trunk cache")
-    store = PixelStore(parent.paths, parent.run.recipe, on_progress=watch.on_progress)
-    task.stopwatch.lap("decode")
-    augment = Augmentation(options.augment, flip=options.flip, seed=options.seed)
-    return _Images(store, augment, trunk)
-
-
-def _train(
-    task: _Task,
-    thawed: Thawed,
-    images: _Images,
-    replicas: Replicas,
-    job: FinetuneJob,
-    state: State | None,
-) -> State:
-    """Trains; the winner's weights are in the model then."""
-    uses_cache = images.trunk is not None
-    precision = PRECISIONS[task.options.precision]
-    set_precision(thawed.model.get_layer("backbone"), keras_policy(precision))
+    store = decode(task)
+    for note in options.describe_idle(uses_trunk_cache=trunk is not None):
+        watch.on_note(note)
     training = Training(
         thawed.model,
         thawed.line.name,
-        images.trunk or _make_pixel_inputs(task, images),
+        trunk or make_pixel_inputs(task, store, options),
         task.parent.before,
-        task.options,
-        begins_at=thawed.line.name if uses_cache else None,
+        options,
+        begins_at=None if trunk is None else thawed.line.name,
         class_weights=task.class_weights,
         replicas=replicas,
-        state=state or State(used_trunk_cache=uses_cache),
-        watch=task.watch,
+        state=found or State(used_trunk_cache=trunk is not None),
+        watch=watch,
         on_state=job.save,
         callbacks=task.callbacks,
     )
-    if task.device.is_gpu:
-        use_tf32(is_on=precision == TF32)
-    training.run()
-    if task.device.is_gpu:
-        use_tf32(is_on=False)
+    with in_precision(task, thawed):
+        training.run()
     task.stopwatch.lap("train")
-    return training.state
+    return Trained(task, thawed, store, training.state)
 
 
-def _make_pixel_inputs(task: _Task, images: _Images) -> PixelInputs:
-    """On a CPU training itself takes all cores but what one thread augments ahead."""
-    n_threads = count_cores() if task.device.is_gpu else 1
-    return PixelInputs(images.store, images.augment, n_threads)
-
-
-def _predict(
-    task: _Task, thawed: Thawed, images: _Images, state: State
-) -> tuple[keras.Model, Predictions]:
+def _predict(trained: Trained) -> tuple[keras.Model, Predictions]:
     """The model that is kept, and what it says of each image."""
+    task, state = trained.task, trained.state
     n_notes = len(state.notes)
     with place("single", task.device):
         made = make_final_model(
-            thawed.model,
+            trained.thawed.model,
             task.parent,
             task.options,
-            thawed.line.name,
+            trained.thawed.line.name,
             task.device,
-            images.store,
+            trained.store,
             state,
             task.watch.on_progress,
         )
@@ -209,16 +144,10 @@ def _predict(
 
 
 def _write(
-    task: _Task,
-    thawed: Thawed,
-    images: _Images,
-    state: State,
-    model: keras.Model,
-    after: Predictions,
-    *,
-    n_devices: int,
+    trained: Trained, model: keras.Model, after: Predictions, *, n_devices: int
 ) -> FinetuneResult:
     """Compares with the frozen head, and writes the run."""
+    task, thawed, state = trained.task, trained.thawed, trained.state
     parent, options, line = task.parent, task.options, thawed.line
     names = parent.run.class_names
     forecast, reason = forecast_parent(parent, task.watch.on_progress)
@@ -237,7 +166,7 @@ def _write(
         state,
         assessment,
         device=task.device,
-        augment=(images.augment, images.store) if options.is_augmented else None,
+        augment=(make_augmentation(options), trained.store) if options.is_augmented else None,
         line=line.name,
         guard=guard,
         facts={
@@ -247,6 +176,7 @@ def _write(
             "parity": thawed.parity.difference,
             "device": task.device.description,
             "n_devices": n_devices,
+            "search": trained.search,
         },
         measure_seconds=task.stopwatch.total,
         output=task.output,
@@ -263,4 +193,5 @@ def _write(
         used_trunk_cache=state.used_trunk_cache,
         notes=state.notes,
         seconds=seconds,
+        search=trained.search,
     )

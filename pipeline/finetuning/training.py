@@ -1,7 +1,8 @@
 """The epochs of fine-tuning: train the thawed top, keep the best epoch, leave it in the model.
 
-Epoch 0 is the frozen head. The epoch that wins has the lowest calibrated validation loss among
-those that beat epoch 0 (`judge_epochs.py`); if none does, the head stays exactly as it was.
+Epoch 0 is the frozen head. The last epoch wins if it beats epoch 0 (`judge_epochs.py`); with
+`keep="best"` the one with the lowest calibrated validation loss among those that do. Else the head
+stays exactly as it was.
 Each epoch depends on nothing but the state after the one before, so that it can be resumed.
 """
 
@@ -28,7 +29,7 @@ from pipeline.finetuning.judge_epochs import (
 )
 from pipeline.finetuning.learning_rate_sweep import choose_rate
 from pipeline.finetuning.network import Network
-from pipeline.finetuning.options import FinetuneOptions
+from pipeline.finetuning.options import BEST, LAST, FinetuneOptions
 from pipeline.finetuning.replicas import ONE_DEVICE, Replicas
 from pipeline.finetuning.watch import NOBODY, Watch
 from pipeline.images.splits import TRAIN
@@ -80,6 +81,7 @@ class Training:
         self._callbacks = callbacks
         self._network = Network(classifier, line, options, begins_at=begins_at, replicas=replicas)
         self._network.n_parts = self.state.n_parts
+        self._frozen_weights = self._network.weights
         self._passes = EpochPasses(
             self._network, inputs, before, options, class_weights, watch.on_progress, callbacks
         )
@@ -134,6 +136,7 @@ class Training:
             self._on_state(self.state)
             return
         self._record(epoch, *trained, scores, started)
+        self.state.said = [scores.probabilities]
         self._take_winner(epoch, scores)
         judged = self._network.weights if self._callbacks else []
         if self._options.average_weights:
@@ -205,11 +208,14 @@ class Training:
     def _take_winner(self, epoch: int, scores: Scores) -> None:
         """Keeps the weights if they are the best so far; ends training after too many others."""
         state = self.state
+        if self._options.keep == LAST:
+            state.best_epoch, state.best_temperature = 0, 1.0
+            state.best_weights = self._frozen_weights
         is_better = beats(scores.accuracy, scores.calibrated_loss, self._frozen)
         if is_better and scores.calibrated_loss < state.history[state.best_epoch]["val_loss"]:
             state.best_epoch, state.best_temperature = epoch, scores.temperature
             state.best_weights = self._network.weights
-        elif epoch - state.best_epoch >= self._options.patience:
+        elif self._options.keep == BEST and epoch - state.best_epoch >= self._options.patience:
             state.is_over = True
 
     def _keep(self) -> None:

@@ -18,6 +18,7 @@ from pipeline.finetuning.checkpoint import State
 from pipeline.finetuning.parent import Parent
 from pipeline.finetuning.pixels import PixelStore
 from pipeline.finetuning.replicas import place
+from pipeline.finetuning.search.record import TRIALS, write_trials
 from pipeline.finetuning.verdict import Assessment
 from pipeline.heads.dense.arithmetic import find_arithmetic, save_arithmetic
 from pipeline.heads.saved_head import FINETUNED_MODEL
@@ -79,8 +80,8 @@ def write_finetuned_run(
         augment: what augmented the images and the images, None where nothing did.
         line: the frost line.
         guard: keeps the promise of the model, None where it makes none.
-        facts: of the manifest: parameters, n_devices, parity, unfreeze_reason and
-            trainable_parameters.
+        facts: of the manifest: parameters, n_devices, parity, unfreeze_reason,
+            trainable_parameters and search.
 
     Returns:
         The folder, and the seconds of each stage.
@@ -100,6 +101,8 @@ def write_finetuned_run(
         write_digests(folder, parent.digests)
         write_changed_sides(folder / CHANGED_SIDES, before, after, run.class_names)
         write_history(folder / "history.csv", state.history)
+        if facts["search"] is not None:
+            write_trials(folder / TRIALS, facts["search"])
         (folder / "plots").mkdir()
         is_augmented = augment is not None
         _draw(folder / "plots", final.name, parent, state, line, assessment.finetuned, is_augmented)
@@ -171,6 +174,7 @@ def _describe(
             verdict=assessment.verdict,
             next_step=assessment.next_step,
             advice=[one.to_dict() for one in assessment.advice],
+            search=facts["search"],
         ),
     )
 

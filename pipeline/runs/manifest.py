@@ -123,6 +123,26 @@ class UsedBackbone:
 
 
 @dataclass(frozen=True)
+class SearchPart:
+    """Of a fine-tuned run whose settings were searched.
+
+    Args:
+        budget_seconds: that it was given, None for no limit.
+        n_settings: that were tried.
+        winner: what won, in words.
+        trials: of each training its `round`, `setting`, `values`, `epochs`, `n_images`,
+            `accuracy`, `log_loss`, `frozen_accuracy`, `frozen_log_loss` and `seconds`.
+        luck: how much of what was found is luck, in words; empty where nothing was chosen.
+    """
+
+    budget_seconds: float | None
+    n_settings: int
+    winner: str
+    trials: list[dict[str, Any]]
+    luck: str
+
+
+@dataclass(frozen=True)
 class FinetuningPart:
     """Of a fine-tuned run: how it was trained, and how it compares with its frozen head.
 
@@ -146,6 +166,7 @@ class FinetuningPart:
         n_parts: that each batch was computed in, one after the other, for want of memory.
         advice: of what was found `finding`, by which numbers it is `shown`, `ways` to try, and the
             `sentence`; empty in runs from before there was any.
+        search: how the settings were found; None where they were given.
     """
 
     parent: str
@@ -165,6 +186,7 @@ class FinetuningPart:
     next_step: str
     n_parts: int = 1
     advice: list[dict[str, Any]] = field(default_factory=list)
+    search: SearchPart | None = None
 
 
 @dataclass(frozen=True)

@@ -179,10 +179,10 @@ def test_wrong_usage_leaves_with_2():
     assert call("extract").exit_code == 2
     assert call("fit-head", "x.h5", "--head", "forest").exit_code == 2
     assert call("extract", "photos", "--background", "reddish").exit_code == 2
-    outcome = call("finetune", "runs/x", "--augment", "strong", "--trunk-cache")
+    outcome = call("finetune", "runs/x", "--budget", "ten")
     assert outcome.exit_code == 2
     assert outcome.stderr.startswith("Usage: python cli.py finetune")
-    assert "Received: --trunk-cache --augment strong" in outcome.stderr
+    assert "Received: --budget ten" in outcome.stderr
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,17 @@ def test_validation_and_training_without_augmentation_see_the_plain_image():
     np.testing.assert_array_equal(views_shown(inputs, 7), 0)
 
 
+def test_strong_augmentation_blends_what_the_trunk_made_of_two_images_as_it_blends_targets():
+    augment = Augmentation("strong", flip=False, seed=3)
+    inputs = TrunkInputs(FakeCache(4), DIGESTS, 4, seed=3, augment=augment)
+    batch = next(n for n in range(9) if np.random.default_rng([3, 1, n]).integers(2) == 0)  # MixUp
+    mixed, targets = inputs.train(ROWS, np.eye(N_IMAGES, dtype=np.float32), 1, batch)
+    assert (targets.max(axis=1) < 0.9).any()
+    np.testing.assert_allclose(targets.sum(axis=1), 1, atol=1e-6)
+    np.testing.assert_allclose(mixed[:, 0, 0, 0], targets @ ROWS, atol=1e-4)
+    np.testing.assert_array_equal(inputs.plain(ROWS)[:, 0, 0, 0], ROWS)
+
+
 def test_batches_are_the_same_however_many_threads_augment_them():
     store = SimpleNamespace(read=lambda rows: PIXELS[rows])
     targets = np.eye(10, dtype=np.float32)

@@ -1,6 +1,7 @@
 """Whether a fine-tuning goes on from a checkpoint, begins, or refuses to lose one."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -26,7 +27,13 @@ def run(tmp_path):
 def job_of(run, output="out", **options):
     settings = FinetuneOptions(**options)
     weights = weigh_classes(settings.class_weight, np.array([0, 1, 1]), CLASSES)
-    return describe_job(run, output and Path(output), settings, "block7a", weights)
+    task = SimpleNamespace(
+        parent=SimpleNamespace(run=run),
+        options=settings,
+        output=output and Path(output),
+        class_weights=weights,
+    )
+    return describe_job(task, "block7a")
 
 
 def find(job, *, resume=False, force=False):

@@ -61,8 +61,8 @@ def scripted(monkeypatch):
     The frozen head has half right, a loss of ln 2, and no temperature makes that better.
     """
 
-    def run(script, **options):
-        model, training = start(**options)
+    def run(script, keep="best", **options):
+        model, training = start(keep=keep, **options)
         original = [value.copy() for value in model.get_weights()]
         said = iter(script)
 
@@ -104,6 +104,21 @@ def test_training_stops_after_so_many_epochs_without_a_new_best(scripted):
     script = [(0.6, 0.6), (0.6, 0.65), (0.6, 0.5), (0.6, 0.55), (0.6, 0.51), (0.6, 0.1)]
     _, training, _ = scripted(script, epochs=6, patience=2)
     assert (training.best_epoch, training.last_epoch) == (3, 5)
+
+
+def test_the_last_epoch_is_kept_by_default_though_another_was_better(scripted):
+    script = [(0.6, 0.60), (0.9, 0.20), (0.6, 0.50, 2.0)]
+    model, training, _ = scripted(script, keep=FinetuneOptions.keep, epochs=3, patience=1)
+    assert (training.best_epoch, training.last_epoch) == (3, 3)
+    np.testing.assert_array_equal(model.get_layer("backbone").get_weights()[0], 3.0)
+    np.testing.assert_array_equal(model.get_layer("head").get_weights()[0], 1.5)
+
+
+def test_a_last_epoch_that_does_not_beat_the_head_leaves_it_bit_for_bit(scripted):
+    model, training, original = scripted([(0.9, 0.2, 2.0), (0.4, 0.1)], keep="last", epochs=2)
+    assert training.best_epoch == 0
+    for now, before in zip(model.get_weights(), original, strict=True):
+        np.testing.assert_array_equal(now, before)
 
 
 def test_history_says_what_was_compared(scripted):

@@ -18,6 +18,7 @@ from pipeline.commands.terminal.predictions import (
 )
 from pipeline.commands.terminal.run_lists import run_tables
 from pipeline.commands.terminal.score_output import ScoreOutput
+from pipeline.commands.terminal.search_table import describe_search, search_table
 from pipeline.commands.terminal.sentences import (
     describe_choice,
     describe_finetuning,
@@ -140,6 +141,7 @@ class Terminal(DataOutput, StudyOutput, ScoreOutput, Inventory):
                     "seconds": result.seconds,
                     "frozen": {name: m.to_dict() for name, m in found.frozen.items()},
                     "finetuned": {name: m.to_dict() for name, m in found.finetuned.items()},
+                    **({} if result.search is None else {"search": asdict(result.search)}),
                     **({} if result.mlflow is None else {"mlflow": asdict(result.mlflow)}),
                 }
             )
@@ -153,6 +155,9 @@ class Terminal(DataOutput, StudyOutput, ScoreOutput, Inventory):
         self.print_confusions(found.finetuned[found.comparison.split])
         self.print_mistakes(found.mistakes, str(result.folder / CSV_NAME), run.manifest.data_root)
         self.print_curve(run)
+        if result.search is not None:
+            self.print_table(search_table(result.search))
+            self.result(describe_search(result.search))
         self.tell(describe_finetuning(result))
         stages = ", ".join(
             f"{stage} {seconds:.1f}" for stage, seconds in result.seconds.items() if seconds >= 0.1

@@ -35,6 +35,7 @@ class TrunkStage:
         device: as on the command line.
         model: the classifier.
         line: the frost line.
+        judges_training_images: these are wanted as they are, too, since some of them judge in turn.
     """
 
     parent: Parent
@@ -42,6 +43,7 @@ class TrunkStage:
     device: str
     model: keras.Model
     line: str
+    judges_training_images: bool = False
 
     def open_inputs(
         self,
@@ -57,7 +59,7 @@ class TrunkStage:
         Raises:
             FrostlineError: it was asked for and cannot be had.
         """
-        obstacle = self._find_obstacle()
+        obstacle = find_obstacle(self.model, self.line)
         if wanted is False or (wanted is None and obstacle):
             return None
         if obstacle:
@@ -81,15 +83,13 @@ class TrunkStage:
             return None
         n_views = self.options.views if self.options.is_augmented else 0
         cache = TrunkCache(job.target, job.trunk)
-        return TrunkInputs(cache, self.parent.digests, n_views, self.options.seed)
+        return TrunkInputs(
+            cache, self.parent.digests, n_views, self.options.seed, self._make_augmentation()
+        )
 
-    def _find_obstacle(self) -> str:
-        lowest = find_frost_lines(self.model.get_layer("backbone"))[-1].name
-        if self.line in {"all", lowest}:
-            return "nothing lies below the frost line"
-        if self.options.augment == "strong":
-            return "strong augmentation mixes images anew in each step"
-        return ""
+    def _make_augmentation(self) -> Augmentation:
+        options = self.options
+        return Augmentation(options.augment, flip=options.flip, seed=options.seed)
 
     def _fill(
         self,
@@ -147,18 +147,19 @@ class TrunkStage:
         parent, options = self.parent, self.options
         recipe, saved = parent.run.recipe, parent.run.folder / "model.keras"
         lines = {line.name: line for line in find_frost_lines(self.model.get_layer("backbone"))}
-        augment = Augmentation(options.augment, flip=options.flip, seed=options.seed)
         trunk = Trunk(
             # It is computed in float32, whatever the features were.
             recipe_id=replace(recipe, precision="float32").id,
             model_sha256=sha256_of_file(saved) if saved.is_file() else "",
             line=self.line,
             shape=lines[self.line].shape,
-            augmentation=augment.id if options.is_augmented else "",
+            augmentation=self._make_augmentation().id if options.is_augmented else "",
         )
         data = shorten_name(parent.root.resolve().name)
         name = f"{data}-{recipe.backbone_in_file_names}-{self.line}"
         train_views = list(range(1, options.views + 1)) if options.is_augmented else [0]
+        if self.judges_training_images:
+            train_views = sorted({0, *train_views})
         views_of = {TRAIN: train_views, VAL: [0]}
         return TrunkJob(
             target=TRUNK_FOLDER / f"{name}-{trunk.id[:8]}.h5",
@@ -173,3 +174,14 @@ class TrunkStage:
             digests=parent.digests,
             views=[views_of.get(int(split), []) for split in parent.before.splits],
         )
+
+
+def find_obstacle(model: keras.Model, line: str) -> str:
+    """Why there can be no trunk cache; empty where there can.
+
+    Args:
+        model: the classifier.
+        line: the frost line.
+    """
+    lowest = find_frost_lines(model.get_layer("backbone"))[-1].name
+    return "nothing lies below the frost line" if line in {"all", lowest} else ""

@@ -42,7 +42,7 @@ def open_rows_of_run(run: Run) -> Iterator[RowsOfRun]:
         RunError: it is a fine-tuned one, or does not say which file it was made from.
         FeatureFileError: that file is gone, or has changed.
     """
-    files = _find_files(run)
+    files = find_feature_files(run)
     said = read_predictions(run)
     digests = read_digests(run, len(said.paths))
     with open_features_to_fit(files, join=len(files) > 1) as file:
@@ -51,7 +51,7 @@ def open_rows_of_run(run: Run) -> Iterator[RowsOfRun]:
         yield RowsOfRun(features, _find_units(run, file.contents), said, rows)
 
 
-def _find_files(run: Run) -> list[str]:
+def find_feature_files(run: Run) -> list[str]:
     """The feature files of a run."""
     tuned = run.manifest.finetuning
     if tuned is not None:

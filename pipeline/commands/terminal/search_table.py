@@ -1,0 +1,50 @@
+"""A search for settings of fine-tuning on the terminal: the table of what was tried."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from pipeline.commands.terminal.tables import MOST_ROWS, make_table
+from pipeline.finetuning.search.words import describe_setting
+from pipeline.runs.manifest import SearchPart
+from pipeline.system.printable import count
+
+
+def search_table(search: SearchPart) -> Table:
+    """The settings, those that came furthest first; changes are those of the frozen head's scores.
+
+    Means are over all images that judged a setting, in whichever round.
+    """
+    table = make_table(">", "setting", ">rounds", ">images", ">points", ">log-loss", ">seconds")
+    table.collapse_padding = True
+    tried: dict[int, list[dict[str, Any]]] = {}
+    for trial in search.trials:
+        tried.setdefault(trial["setting"], []).append(trial)
+    ranked = sorted(tried.values(), key=lambda trials: (-len(trials), _change(trials, "log_loss")))
+    for trials in ranked[:MOST_ROWS]:
+        table.add_row(
+            f"{trials[0]['setting']}",
+            escape(describe_setting(trials[0]["values"])),
+            f"{len(trials)}",
+            f"{sum(trial['n_images'] for trial in trials):,}",
+            f"{100 * _change(trials, 'accuracy'):+.1f}",
+            f"{_change(trials, 'log_loss'):+.4f}",
+            f"{sum(trial['seconds'] for trial in trials):.0f}",
+        )
+    return table
+
+
+def describe_search(search: SearchPart) -> str:
+    """What the table is of, and how much of it is luck."""
+    n_trainings = count(len(search.trials), "training")
+    words = f"Searched {count(search.n_settings, 'setting')} in {n_trainings}: {search.winner} won."
+    return f"{words} {search.luck}".rstrip()
+
+
+def _change(trials: Sequence[dict[str, Any]], name: str) -> float:
+    """Of a score, from the frozen head to the tuned network, over all images."""
+    n_images = sum(trial["n_images"] for trial in trials)
+    changes = (trial["n_images"] * (trial[name] - trial[f"frozen_{name}"]) for trial in trials)
+    return float(sum(changes) / n_images)

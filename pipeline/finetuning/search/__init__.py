@@ -1,0 +1,1 @@
+"""Searching settings of fine-tuning for a stated budget, by successive halving."""

@@ -1,0 +1,109 @@
+"""Where the trainings of a search run: one model, put back to the frozen head before each."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from pipeline.finetuning.callbacks import NO_CALLBACKS, Callbacks
+from pipeline.finetuning.checkpoint import State
+from pipeline.finetuning.inputs import Inputs
+from pipeline.finetuning.judge_epochs import score, score_validation
+from pipeline.finetuning.options import LAST, FinetuneOptions
+from pipeline.finetuning.replicas import Replicas
+from pipeline.finetuning.search.divisions import Division
+from pipeline.finetuning.search.trials import Trial, judge
+from pipeline.finetuning.thawed import thaw_classifier
+from pipeline.finetuning.training import Training
+from pipeline.finetuning.watch import Watch
+from pipeline.images.splits import VAL
+from pipeline.system.keras_on_tensorflow import keras
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A model and its images, on which one setting after another is trained.
+
+    Args:
+        model: the classifier as its head was fitted.
+        open_inputs: the inputs that options ask for, and the line at which they come in (None =
+            they are pixels).
+        class_weights: float (n_classes,), None for 1 each.
+        weights: of the whole model, as it was.
+    """
+
+    model: keras.Model
+    open_inputs: Callable[[FinetuneOptions], tuple[Inputs, str | None]]
+    class_weights: np.ndarray | None
+    replicas: Replicas
+    watch: Watch
+    weights: list[np.ndarray]
+
+    def train(
+        self,
+        division: Division,
+        line: str,
+        options: FinetuneOptions,
+        state: State | None,
+        on_state: Callable[[State], None],
+        callbacks: Callbacks = NO_CALLBACKS,
+    ) -> Training:
+        """Trains from the frozen head on, or from a state; the last epoch's weights are kept if
+        they beat the head, and are in the model then.
+        """
+        inputs, begins_at = self.open_inputs(options)
+        self._begin_anew(division, line)
+        training = Training(
+            self.model,
+            line,
+            inputs,
+            division.before,
+            replace(options, keep=LAST),
+            begins_at=begins_at,
+            class_weights=self.class_weights,
+            replicas=self.replicas,
+            state=state or State(used_trunk_cache=begins_at is not None),
+            watch=self.watch,
+            on_state=on_state,
+            callbacks=callbacks,
+        )
+        training.run()
+        return training
+
+    def _begin_anew(self, division: Division, line: str) -> None:
+        self.model.set_weights(self.weights)
+        if division.head is not None:
+            self.model.get_layer("head").set_weights(division.head.to_keras().get_weights())
+        thaw_classifier(self.model, line)
+
+
+def report_trial(
+    division: Division, state: State, numbers: tuple[int, int], values: dict, started: float
+) -> Trial:
+    """What a training came to.
+
+    Args:
+        numbers: of the round and of the setting.
+        started: by `time.perf_counter`.
+    """
+    before = division.before
+    images = np.flatnonzero(before.splits == VAL)
+    labels = before.labels[images]
+    frozen = score_validation(before)
+    tuned = score(labels, state.said[0]) if state.said else frozen
+    return Trial(
+        round=numbers[0],
+        setting=numbers[1],
+        values=values,
+        epochs=state.epoch,
+        n_images=len(images),
+        accuracy=tuned.accuracy,
+        log_loss=tuned.calibrated_loss,
+        frozen_accuracy=frozen.accuracy,
+        frozen_log_loss=frozen.calibrated_loss,
+        seconds=time.perf_counter() - started,
+        images=images,
+        tuned=judge(labels, tuned),
+        frozen=judge(labels, frozen),
+    )

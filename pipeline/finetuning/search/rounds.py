@@ -1,0 +1,119 @@
+"""Rounds of a search: many settings for few epochs, the best for more, the winner for all.
+
+Source: successive halving, Jamieson and Talwalkar, "Non-stochastic best arm identification and
+hyperparameter optimization", AISTATS 2016. Each training is a whole one, its rate falling to the
+end, so that what a round shows is a model that could be kept.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+KEPT_SHARE = 3  # of so many settings one goes on from the first of three rounds
+LEAST_EPOCHS = 2
+# (settings, times the epochs), from the least to the most; the last that there is time for is
+# taken. First a choice, then longer trainings, then more of both.
+SIZES = ((1, 1), (2, 1), (3, 1), (4, 1), (6, 1), (6, 2), (9, 2), (12, 2), (24, 2), (24, 4), (48, 4))
+
+
+@dataclass(frozen=True)
+class Round:
+    """One round.
+
+    Args:
+        n_settings: how many are trained.
+        epochs: of each training.
+        division: number of the division of the images that judges; 0 = the run's own.
+    """
+
+    n_settings: int
+    epochs: int
+    division: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a search is going to do.
+
+    Args:
+        rounds: in order; the last has one setting, and trains the model that is kept.
+        seconds: that it will take from here on, with what comes after; an estimate.
+        is_cut: fewer epochs than were asked for, since there is no time for more.
+    """
+
+    rounds: tuple[Round, ...]
+    seconds: float
+    is_cut: bool = False
+
+    @property
+    def n_trainings(self) -> int:
+        return sum(one.n_settings for one in self.rounds)
+
+    @property
+    def n_epochs(self) -> int:
+        return sum(one.n_settings * one.epochs for one in self.rounds)
+
+
+def plan_rounds(n_settings: int, epochs: int, *, divides: bool) -> tuple[Round, ...]:
+    """The rounds for so many settings.
+
+    Args:
+        epochs: of the last round.
+        divides: each round but the last is judged by other images than the others.
+    """
+    sizes = [(1, epochs)]
+    if n_settings >= 4:
+        sizes.insert(0, (-(-n_settings // KEPT_SHARE), _shorten(epochs, 2)))
+        sizes.insert(0, (n_settings, _shorten(epochs, 4)))
+    elif n_settings > 1:
+        sizes.insert(0, (n_settings, _shorten(epochs, 2)))
+    numbers = range(1, len(sizes)) if divides else [0] * (len(sizes) - 1)
+    return tuple(
+        Round(size, length, division)
+        for (size, length), division in zip(sizes, [*numbers, 0], strict=True)
+    )
+
+
+def plan_for_trials(
+    n_settings: int,
+    epochs: int,
+    cost: Callable[[tuple[Round, ...]], float],
+    *,
+    divides: bool,
+) -> Plan:
+    """The plan without a limit of time."""
+    rounds = plan_rounds(n_settings, epochs, divides=divides)
+    return Plan(rounds, cost(rounds))
+
+
+def plan_for_seconds(
+    seconds: float,
+    most_settings: int,
+    epochs: int,
+    cost: Callable[[tuple[Round, ...]], float],
+    *,
+    divides: bool,
+) -> Plan | None:
+    """The most that there is time for; None where not one epoch is possible.
+
+    Args:
+        seconds: that are left.
+        most_settings: different ones, no more than there are.
+        epochs: of a whole training, as asked for; more where there is much time.
+        cost: seconds that rounds take, with what comes after.
+    """
+    best = None
+    for n_settings, times in SIZES:
+        rounds = plan_rounds(min(n_settings, most_settings), epochs * times, divides=divides)
+        if cost(rounds) <= seconds:
+            best = Plan(rounds, cost(rounds))
+    if best is not None:
+        return best
+    for shorter in range(epochs - 1, 0, -1):
+        rounds = plan_rounds(1, shorter, divides=divides)
+        if cost(rounds) <= seconds:
+            return Plan(rounds, cost(rounds), is_cut=True)
+    return None
+
+
+def _shorten(epochs: int, times: int) -> int:
+    return min(epochs, max(LEAST_EPOCHS, epochs // times))

@@ -1,0 +1,131 @@
+"""The search as a stage of fine-tuning, in place of one training."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from pipeline.finetuning.choose_line import ChosenLine
+from pipeline.finetuning.inputs import Inputs, TrunkInputs
+from pipeline.finetuning.job import FinetuneJob
+from pipeline.finetuning.options import FinetuneOptions
+from pipeline.finetuning.parent import Parent, open_parent
+from pipeline.finetuning.pixels import PixelStore
+from pipeline.finetuning.replicas import Replicas
+from pipeline.finetuning.search.journal import Journal
+from pipeline.finetuning.search.luck import measure_luck
+from pipeline.finetuning.search.options import SearchOptions
+from pipeline.finetuning.search.record import describe_search
+from pipeline.finetuning.search.search import Search
+from pipeline.finetuning.search.sizes import enlarge, name_larger
+from pipeline.finetuning.task import (
+    Task,
+    Trained,
+    decode,
+    in_precision,
+    make_pixel_inputs,
+    thaw_task,
+)
+from pipeline.finetuning.thawed import Thawed, thaw_classifier
+from pipeline.finetuning.trunk.stage import TrunkStage
+from pipeline.heads.registry import HEADS
+from pipeline.runs.run_folder import open_run
+from pipeline.system.printable import count
+
+
+class SharedInputs:
+    """The inputs of all trainings: one trunk cache for each way to augment, at the lowest line.
+
+    Args:
+        store: for where there can be no trunk cache.
+    """
+
+    def __init__(self, task: Task, thawed: Thawed, store: PixelStore):
+        self._task = task
+        self._thawed = thawed
+        self._store = store
+        self._opened: dict[tuple[str, bool], TrunkInputs | None] = {}
+
+    def open(
+        self, lowest: str, options: FinetuneOptions, n_epochs: int
+    ) -> tuple[Inputs, str | None]:
+        """Inputs as options ask for them, and the line at which they come in."""
+        key = (options.augment, options.flip)
+        if key not in self._opened:
+            task = self._task
+            stage = TrunkStage(
+                task.parent,
+                replace(options, epochs=n_epochs),
+                task.device.asked_as,
+                self._thawed.model,
+                lowest,
+                judges_training_images=True,
+            )
+            wanted = task.options.trunk_cache
+            self._opened[key] = stage.open_inputs(
+                wanted, task.watch.on_progress, task.watch.on_note
+            )
+        cached = self._opened[key]
+        if cached is None:
+            return make_pixel_inputs(self._task, self._store, options), None
+        return cached, lowest
+
+
+def run_search(
+    task: Task, replicas: Replicas, job: FinetuneJob, wanted: SearchOptions, *, resume: bool
+) -> Trained:
+    """Searches and trains; the winner's weights are in the model then.
+
+    Raises:
+        ParameterError: the budget has no room for one epoch.
+        RunError: trainings would be lost.
+    """
+    journal = job.open_journal(resume=resume, force=task.force, on_note=task.watch.on_note)
+    task, thawed, store, search = _prepare(task, replicas, journal, wanted)
+    with in_precision(task, thawed):
+        found = search.run()
+    luck = measure_luck(found.trials, search.units)
+    why = f"as the search chose among {count(found.n_settings, 'setting')}"
+    thawed = replace(
+        thawed,
+        line=ChosenLine(found.line, why),
+        n_trainable=thaw_classifier(thawed.model, found.line),
+    )
+    part = describe_search(wanted, found.setting, found.trials, luck)
+    task.stopwatch.lap("search")
+    return Trained(replace(task, options=found.options), thawed, store, found.state, part)
+
+
+def _prepare(
+    task: Task, replicas: Replicas, journal: Journal, wanted: SearchOptions
+) -> tuple[Task, Thawed, PixelStore, Search]:
+    """All that a search needs, on images of the larger size where that is better and there is time
+    for a whole training.
+    """
+    own = task.parent
+    parent = _choose_parent(task, journal, wanted)
+    while True:
+        sized = replace(task, parent=parent)
+        thawed = thaw_task(sized, replicas)
+        store = decode(sized)
+        inputs = SharedInputs(sized, thawed, store)
+        search = Search(sized, thawed, wanted, replicas, journal, inputs.open)
+        if parent is own or search.is_whole:
+            journal.run = str(parent.run.folder.resolve())
+            return sized, thawed, store, search
+        task.watch.on_note(
+            "There is no time for a whole training on images of "
+            f"{parent.run.recipe.image_size} pixels, so it stays at {own.run.recipe.image_size}."
+        )
+        parent = own
+
+
+def _choose_parent(task: Task, journal: Journal, wanted: SearchOptions) -> Parent:
+    """The run to train: the journal's, or the one at the better of two image sizes."""
+    own = task.parent
+    if journal.run:
+        is_own = Path(journal.run) == own.run.folder.resolve()
+        return own if is_own else open_parent(open_run(journal.run), own.weights, own.root)
+    if wanted.keep_size or own.run.kind not in HEADS:
+        return own
+    larger = enlarge(own, name_larger(own.run, task.output), task.device.asked_as, task.watch)
+    task.stopwatch.lap("image size")
+    return larger

@@ -1,0 +1,110 @@
+"""A run once more at another image size: the same images, division and head on new features."""
+
+from collections.abc import Callable
+from dataclasses import fields, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.backbones.weights.resolve import resolve_recorded_weights
+from pipeline.errors import DatasetError, RunError
+from pipeline.features.embed import make_embedder
+from pipeline.features.extract import default_target
+from pipeline.features.feature_file import Contents
+from pipeline.features.joined_features import open_features_to_fit
+from pipeline.features.update import update_features
+from pipeline.features.update_job import UpdateOptions
+from pipeline.heads.fit_head import fit_head
+from pipeline.heads.fit_options import SHARED_OPTIONS
+from pipeline.heads.options import ViewOptions
+from pipeline.heads.registry import find_head
+from pipeline.heads.rows.rows_of_run import find_feature_files
+from pipeline.images.dataset import Dataset
+from pipeline.runs.predictions import read_predictions
+from pipeline.runs.run_folder import Run, open_run
+from pipeline.system.progress import OnProgress
+
+
+def refit_at_size(
+    run: Run,
+    image_size: int,
+    *,
+    root: Path,
+    weights: str | None = None,
+    device: str = "auto",
+    output: Path | None = None,
+    on_progress: OnProgress = lambda stage, done, total: None,
+    on_note: Callable[[str], None] = lambda note: None,
+) -> Run:
+    """Extracts a run's images at another size and fits its kind of head on them.
+
+    What was extracted at that size before is not computed again.
+
+    Args:
+        run: with a head on the features of one file.
+        image_size: pixels, of each side.
+        root: where the images lie now.
+        weights: where the backbone's weights lie now, None for where they came from.
+        device: auto, cpu, gpu or gpu:N.
+        output: of the new run, None for the next free name under `runs/`.
+
+    Returns:
+        The new run.
+
+    Raises:
+        FrostlineError: the features are gone, the backbone takes no other size, an image is gone,
+            or the head cannot be fitted.
+        RunError: the images are not divided as they were.
+    """
+    (file,) = find_feature_files(run)
+    with open_features_to_fit([file], join=False) as opened:
+        contents = opened.contents
+    recipe = replace(run.recipe, image_size=image_size)
+    source = weights or run.manifest.weights_source
+    make = partial(make_embedder, recipe, resolve_recorded_weights(recipe, source), device, None)
+    target = default_target(contents.data_name, recipe)
+    how = UpdateOptions(weights_source=source)
+    update_features(_find_dataset(contents, root), recipe, target, make, how, on_progress, on_note)
+    kinds = [find_head(run.kind).options, *(kind for kind in SHARED_OPTIONS if kind != ViewOptions)]
+    known = {entry.name for kind in kinds for entry in fields(kind)}
+    options: dict[str, Any] = {
+        name: value for name, value in run.manifest.parameters.items() if name in known
+    }
+    result = fit_head(target, head=run.kind, output=output, on_progress=on_progress, **options)
+    refitted = open_run(result.folder)
+    _require_same_division(run, refitted)
+    return refitted
+
+
+def _find_dataset(contents: Contents, root: Path) -> Dataset:
+    """The images of a feature file, as they lie on the disk now."""
+    try:
+        stats = [(root / path).stat() for path in contents.images.paths]
+    except OSError as error:
+        raise DatasetError(
+            "An image of the features is not where it was. Expected all of "
+            f"{len(contents.images):,} below {root}. Received: {error.filename}"
+        ) from error
+    return Dataset(
+        name=contents.data_name,
+        source=Path(contents.data_root),
+        root=root,
+        paths=contents.images.paths,
+        labels=contents.labels,
+        splits=contents.splits,
+        sizes=np.array([stat.st_size for stat in stats], np.int64),
+        mtimes=np.array([stat.st_mtime_ns for stat in stats], np.int64),
+        class_names=contents.class_names,
+    )
+
+
+def _require_same_division(run: Run, refitted: Run) -> None:
+    old, new = read_predictions(run), read_predictions(refitted)
+    is_same = old.paths == new.paths and np.array_equal(old.splits, new.splits)
+    if not is_same or not np.array_equal(old.labels, new.labels):
+        raise RunError(
+            "The images are not divided as they were, so the two runs cannot be compared. Expected "
+            f"the images, splits and labels of {run.folder}. Received: {refitted.folder}"
+        )

@@ -1,0 +1,190 @@
+"""A search end to end: what it promises, and that a killed one goes on as if nothing had been."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from conftest import COLOURS, call, save_image
+
+from pipeline.errors import ParameterError, RunError
+from pipeline.finetuning.finetune import finetune
+from pipeline.finetuning.parent import open_parent
+from pipeline.finetuning.search.clock import Clock
+from pipeline.finetuning.search.costs import StepCosts
+from pipeline.finetuning.search.divisions import find_divisions
+from pipeline.finetuning.search.journal import Journal
+from pipeline.images.splits import TRAIN, VAL
+from pipeline.runs.run_folder import open_run
+
+# Small and quick; the top sees 1 x 1 maps, for which the default rate is too high.
+QUICK = {
+    "unfreeze": "fire9", "epochs": 4, "augment": "none", "learning_rate": 1e-4, "batch_size": 16,
+    "device": "cpu", "keep_size": True,
+}  # fmt: skip
+N_A_CLASS = 40
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """A run on three classes that are much alike; of each the last two images are equal."""
+    folder = tmp_path_factory.mktemp("small")
+    for number, name in enumerate(COLOURS):
+        colour = 128 + 12 * np.eye(3)[2 - number]
+        for i in range(N_A_CLASS):
+            path = folder / "photos" / name / f"{i:03d}.png"
+            save_image(path, seed=1000 * number + min(i, N_A_CLASS - 2), colour=colour)
+    steps = [
+        ["extract", folder / "photos", "--backbone", "squeezenet1_1", "--weights", "random",
+         "--image-size", 32, "--output", folder / "features.h5"],
+        ["fit-head", folder / "features.h5", "--C", 0.01, "--output", folder / "logreg"],
+    ]  # fmt: skip
+    for step in steps:
+        outcome = call(*step)
+        assert outcome.exit_code == 0, outcome.stderr
+    return folder / "logreg"
+
+
+@pytest.fixture(scope="module")
+def reference(small, tmp_path_factory):
+    """A search among four settings that nothing interrupts, and what it said."""
+    output, notes = tmp_path_factory.mktemp("reference") / "run", []
+    return finetune(small, output=output, trials=4, on_note=notes.append, **QUICK), notes
+
+
+def read_trials(folder):
+    """The table of trainings, but for what hangs on the clock."""
+    with (folder / "trials.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        del row["seconds"]
+    return rows
+
+
+def test_training_images_judge_in_turn_by_heads_that_never_saw_them(small):
+    parent = open_parent(open_run(small), None, None)
+    divisions = find_divisions(parent, seed=0)
+    judged = np.zeros(len(parent.before.labels), int)
+    for number in range(1, 5):
+        division = divisions.make(number, lambda stage, done, total: None)
+        splits = division.before.splits
+        is_val = splits == VAL
+        judged += is_val
+        assert set(parent.before.splits[is_val]) == {TRAIN}
+        # Equal images stay together, and none of the run's own validation images is used.
+        assert not set(divisions.units[is_val]) & set(divisions.units[splits == TRAIN])
+        assert (splits[parent.before.splits == VAL] == -1).all()
+
+        # Fitted without those that judge: less sure of them than the run's head, which saw them.
+        sure = [
+            before.probabilities[is_val, before.labels[is_val]].mean()
+            for before in (division.before, parent.before)
+        ]
+        assert sure[0] < sure[1]
+    np.testing.assert_array_equal(judged == 1, parent.before.splits == TRAIN)
+    own = divisions.make(0, lambda stage, done, total: None)
+    assert own.before is parent.before and own.head is None
+
+
+def test_a_search_says_its_plan_first_and_all_it_tried(reference):
+    result, notes = reference
+    words = (
+        "Plan: 4 settings for 2 epochs, then 2 settings for 2 epochs, then the best for 4 epochs"
+    )
+    plan = next(place for place, note in enumerate(notes) if note.startswith(words))
+    assert not any(note.startswith("Round") for note in notes[:plan])
+    trials = read_trials(result.folder)
+    assert [(t["round"], t["setting"]) for t in trials][:4] == [("1", str(n)) for n in range(1, 5)]
+    assert [t["round"] for t in trials[4:]] == ["2", "2", "3"]
+    # Each round is judged by other images.
+    assert len({t["frozen_log_loss"] for t in trials}) == 3
+    part = json.loads((result.folder / "manifest.json").read_text())["search"]
+    assert part["n_settings"] == 4 and part["budget_seconds"] is None
+    winner = part["trials"][-1]
+    expected = {**QUICK, **winner["values"]}
+    parameters = json.loads((result.folder / "manifest.json").read_text())["parameters"]
+    assert {name: parameters[name] for name in winner["values"]} == winner["values"]
+    assert parameters["epochs"] == expected["epochs"] == winner["epochs"]
+    assert result.search.winner == part["winner"]
+
+
+def test_the_settings_with_the_greatest_gains_go_on(reference):
+    trials = read_trials(reference[0].folder)
+    gains = {
+        t["setting"]: float(t["frozen_log_loss"]) - float(t["log_loss"])
+        for t in trials if t["round"] == "1"
+    }  # fmt: skip
+    best_two = sorted(gains, key=lambda setting: -gains[setting])[:2]
+    assert {t["setting"] for t in trials if t["round"] == "2"} == set(best_two)
+
+
+def test_it_is_never_worse_than_the_head_on_validation(reference):
+    assessment = reference[0].assessment
+    frozen, tuned = assessment.frozen["val"], assessment.finetuned["val"]
+    assert tuned.accuracy >= frozen.accuracy and tuned.log_loss <= frozen.log_loss + 1e-6
+
+
+@pytest.mark.parametrize(
+    "n_saved", [9, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 4, 12))]
+)
+def test_a_killed_search_goes_on_to_the_same_table(
+    small, reference, tmp_path, monkeypatch, n_saved
+):
+    class Killed(BaseException):
+        pass
+
+    save, count = Journal.save, [0]
+
+    def save_or_die(self):
+        save(self)
+        count[0] += 1
+        if count[0] == n_saved:
+            raise Killed
+
+    monkeypatch.setattr(Journal, "save", save_or_die)
+    with pytest.raises(Killed):
+        finetune(small, output=tmp_path / "run", trials=4, **QUICK)
+    monkeypatch.undo()
+    if n_saved > 1:  # more than the plan
+        with pytest.raises(RunError, match="`resume=True` to go on"):
+            finetune(small, output=tmp_path / "run", trials=4, **QUICK)
+    result = finetune(small, output=tmp_path / "run", trials=4, resume=True, **QUICK)
+    assert read_trials(result.folder) == read_trials(reference[0].folder)
+    whole, again = (
+        np.load(folder / "predictions.npz")["probabilities"]
+        for folder in (reference[0].folder, result.folder)
+    )
+    np.testing.assert_allclose(again, whole, atol=1e-6)
+    assert not list(tmp_path.glob(".*search")) and not list(tmp_path.glob(".*checkpoint"))
+
+
+def test_a_budget_without_room_for_an_epoch_says_how_much_it_takes(small, tmp_path):
+    with pytest.raises(ParameterError, match="no room for one epoch") as caught:
+        finetune(small, output=tmp_path / "run", budget="10s", **QUICK)
+    assert "`budget=10s`" in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_budget_is_kept_and_filled_by_a_search(small, tmp_path, monkeypatch):
+    """With costs that are given, so that no clock decides what is tried."""
+    monkeypatch.setattr(
+        "pipeline.finetuning.search.search.time_steps",
+        lambda *args: StepCosts(3.0, 1.0, 0.0, {"fire9": 0.9, "all": 0.0}, 16),
+    )
+    notes = []
+    result = finetune(small, output=tmp_path / "run", budget=130, on_note=notes.append, **QUICK)
+    assert result.search.budget_seconds == 130
+    assert result.search.n_settings == 2
+    assert result.seconds["total"] < 130
+    assert any(note.startswith("Plan: ") and "of 2 min 10 s" in note for note in notes)
+
+
+def test_the_last_training_ends_with_an_epoch_when_the_budget_does(small, tmp_path, monkeypatch):
+    seconds = iter([1000.0] * 3 + [0.0] * 100)
+    monkeypatch.setattr(Clock, "left", property(lambda self: next(seconds)))
+    notes = []
+    result = finetune(
+        small, output=tmp_path / "run", budget=300, trials=1, on_note=notes.append, **QUICK
+    )
+    assert result.last_epoch < 4
+    assert f"The budget ends training after epoch {result.last_epoch}." in notes

@@ -1,0 +1,96 @@
+"""Whether a larger image size is worth its time, told by frozen heads."""
+
+import h5py
+import numpy as np
+import pytest
+from conftest import call, make_photos
+
+from pipeline.finetuning.parent import open_parent
+from pipeline.finetuning.search import sizes
+from pipeline.finetuning.search.sizes import Sureness, enlarge, measure_sureness, next_size
+from pipeline.finetuning.watch import Watch
+from pipeline.heads.probe.left_out import LeftOut
+from pipeline.runs.predictions import read_predictions
+from pipeline.runs.run_folder import open_run
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sizes")
+    make_photos(folder / "photos", n_per_class=10)
+    steps = [
+        ["extract", folder / "photos", "--backbone", "squeezenet1_1", "--weights", "random",
+         "--image-size", 32, "--output", folder / "features.h5"],
+        ["fit-head", folder / "features.h5", "--seed", 3, "--val-fraction", 0.3, "--C", 0.1,
+         "--output", folder / "head"],
+    ]  # fmt: skip
+    for step in steps:
+        outcome = call(*step)
+        assert outcome.exit_code == 0, outcome.stderr
+    return open_run(folder / "head")
+
+
+@pytest.mark.parametrize(("size", "larger"), [(224, 288), (96, 128), (32, 64), (299, 384)])
+def test_the_next_size_is_about_nine_sevenths_and_what_networks_can_halve_often(size, larger):
+    assert next_size(size) == larger
+
+
+def test_a_run_is_made_once_more_with_the_same_head_and_division(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sizes, "measure_sureness", lambda run: Sureness(0.5, run.recipe.image_size))
+    notes = []
+    parent = open_parent(run, None, None)
+    larger = enlarge(parent, tmp_path / "larger", "cpu", Watch(on_note=notes.append)).run
+    assert larger.recipe.image_size == 64 and larger.folder == tmp_path / "larger"
+    assert larger.manifest.parameters["C"] == 0.1 and larger.manifest.parameters["seed"] == 3
+    before, after = read_predictions(run), read_predictions(larger)
+    np.testing.assert_array_equal(after.splits, before.splits)
+    assert after.paths == before.paths
+    # Its features are those that extract makes at this size.
+    call("extract", parent.root, "--backbone", "squeezenet1_1", "--weights", "random",
+         "--image-size", 64, "--output", tmp_path / "own.h5")  # fmt: skip
+    (made,) = (tmp_path / "cache").glob("*.h5")
+    with h5py.File(made) as one, h5py.File(tmp_path / "own.h5") as other:
+        np.testing.assert_array_equal(one["features"][:], other["features"][:])
+    assert any("So it goes on with" in note for note in notes)
+    # A second search finds the run, and makes none.
+    again = enlarge(parent, tmp_path / "larger", "cpu", Watch())
+    assert again.run.folder == tmp_path / "larger"
+
+
+def test_where_larger_images_are_no_better_the_run_stays(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sizes, "measure_sureness", lambda run: Sureness(0.5, 0.5))
+    parent, notes = open_parent(run, None, None), []
+    assert enlarge(parent, tmp_path / "larger", "cpu", Watch(on_note=notes.append)) is parent
+    assert "So it stays at 32." in notes[-1]
+
+
+def test_features_that_are_gone_are_a_reason_to_stay(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = run.folder.parent / "features.h5"
+    path.rename(tmp_path / "away.h5")
+    try:
+        parent, notes = open_parent(run, None, None), []
+        assert enlarge(parent, tmp_path / "larger", "cpu", Watch(on_note=notes.append)) is parent
+    finally:
+        (tmp_path / "away.h5").rename(path)
+    assert "Images of 64 pixels in place of 32 are not tried." in notes[-1]
+
+
+def test_sureness_is_of_training_images_alone(run, monkeypatch):
+    given = {}
+
+    def leave_each_out(features, labels, units):
+        given.update(features=features, labels=labels, units=units)
+        return LeftOut(np.array([True, False]), np.array([0.6, 0.3]), units)
+
+    monkeypatch.setattr(sizes, "leave_each_out", leave_each_out)
+    assert measure_sureness(run) == Sureness(0.5, pytest.approx(0.45))
+    said = read_predictions(run)
+    with h5py.File(run.folder.parent / "features.h5") as file:
+        rows = {path.decode(): row for row, path in enumerate(file["path"][:])}
+        used = [n for n, split in enumerate(said.splits) if split == 0]
+        expected = file["features"][:][[rows[said.paths[n]] for n in used]]
+    np.testing.assert_array_equal(given["features"], expected)
+    np.testing.assert_array_equal(given["labels"], said.labels[used])
