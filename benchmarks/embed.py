@@ -109,6 +109,10 @@ def compile_openvino(
     network.reshape([batch_size, *list(network.input(0).partial_shape)[1:]])
     compiled = core.compile_model(network, "CPU", hints)
     requests = openvino.AsyncInferQueue(compiled)
+    for request in requests:
+        # By one thread, as in Frostline's engine: two that make the first array of a tensor at once
+        # wait for each other for ever (seen).
+        _ = request.get_output_tensor(0).data
 
     def run(pixels: np.ndarray) -> np.ndarray:
         features = np.empty((len(pixels), compiled.output(0).shape[-1]), np.float32)
