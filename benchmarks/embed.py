@@ -59,11 +59,16 @@ def make_frostline(
     model, precision: str = "float32", engine: str | None = None
 ) -> Callable[[np.ndarray], np.ndarray]:
     from pipeline.backbones.engines.engine import Network
+
+    return open_frostline(Network(lambda: model, precision), engine)
+
+
+def open_frostline(network, engine: str | None = None) -> Callable[[np.ndarray], np.ndarray]:
+    """The network as `extract` runs it."""
     from pipeline.backbones.engines.opening import open_embedder
     from pipeline.system.parallel import map_batches
 
     batch_size = 8 if engine == "tensorflow" else None
-    network = Network(lambda: model, precision)
     embed = open_embedder(network, "cpu", engine=engine, batch_size=batch_size, is_alone=True)
     size = embed.images_per_task
 
@@ -84,35 +89,44 @@ def make_openvino(model, precision: str = "f32") -> Callable[[np.ndarray], np.nd
     """
     from pipeline.backbones.engines.engine import Network
     from pipeline.backbones.engines.openvino_cpu import convert_to_openvino
-    from pipeline.system.openvino_runtime import openvino
 
     converted = convert_to_openvino(Network(lambda: model))
-    core = openvino.Core()
-    hints = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": precision}
-
-    def compile_for(batch_size: int) -> Callable[[np.ndarray], np.ndarray]:
-        network = core.read_model(converted.graph, converted.weights)
-        network.reshape([batch_size, *list(network.input(0).partial_shape)[1:]])
-        compiled = core.compile_model(network, "CPU", hints)
-        requests = openvino.AsyncInferQueue(compiled)
-
-        def run(pixels: np.ndarray) -> np.ndarray:
-            features = np.empty((len(pixels), compiled.output(0).shape[-1]), np.float32)
-
-            def keep(request, start: int) -> None:
-                features[start : start + batch_size] = request.get_output_tensor(0).data
-
-            requests.set_callback(keep)
-            for start in range(0, len(pixels), batch_size):
-                requests.start_async({0: pixels[start : start + batch_size]}, start)
-            requests.wait_all()
-            return features
-
-        return run
-
     shape = tuple(model.input_shape[1:])
     trial = np.random.default_rng(2).integers(0, 256, (16, *shape), np.uint8)
-    return min(map(compile_for, OPENVINO_BATCHES), key=lambda run: time_once(run, trial))
+    runs = [compile_openvino(converted, precision, size) for size in OPENVINO_BATCHES]
+    return min(runs, key=lambda run: time_once(run, trial))
+
+
+def compile_openvino(
+    converted, precision: str, batch_size: int
+) -> Callable[[np.ndarray], np.ndarray]:
+    """OpenVINO's throughput mode for batches of one size; `precision` in its own words."""
+    from pipeline.system.openvino_runtime import openvino
+
+    core = openvino.Core()
+    hints = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": precision}
+    network = core.read_model(converted.graph, converted.weights)
+    network.reshape([batch_size, *list(network.input(0).partial_shape)[1:]])
+    compiled = core.compile_model(network, "CPU", hints)
+    requests = openvino.AsyncInferQueue(compiled)
+    for request in requests:
+        # By one thread, as in Frostline's engine: two that make the first array of a tensor at once
+        # wait for each other for ever (seen).
+        _ = request.get_output_tensor(0).data
+
+    def run(pixels: np.ndarray) -> np.ndarray:
+        features = np.empty((len(pixels), compiled.output(0).shape[-1]), np.float32)
+
+        def keep(request, start: int) -> None:
+            features[start : start + batch_size] = request.get_output_tensor(0).data
+
+        requests.set_callback(keep)
+        for start in range(0, len(pixels), batch_size):
+            requests.start_async({0: pixels[start : start + batch_size]}, start)
+        requests.wait_all()
+        return features
+
+    return run
 
 
 def time_once(run: Callable[[np.ndarray], np.ndarray], pixels: np.ndarray) -> float:

@@ -15,7 +15,7 @@ PROGRAM = """
 import ctypes, signal
 import numpy as np
 from pipeline.backbones.engines.network_store import ConvertedNetwork
-from pipeline.backbones.engines.openvino_cpu import _Compiled, has_bfloat16
+from pipeline.backbones.engines.openvino_compiled import Way, compile_network, has_bfloat16
 from pipeline.system.openvino_runtime import openvino
 from pipeline.system.signal_stack import _Stack
 
@@ -33,7 +33,7 @@ image = op.parameter([1, 4], np.uint8)
 model = openvino.Model([op.multiply(op.convert(image, "f32"), np.float32(2))], [image])
 openvino.save_model(model, "twice.xml")
 graph, weights = open("twice.xml", "rb").read(), open("twice.bin", "rb").read()
-twice = _Compiled(ConvertedNetwork(graph, weights, 4), "float32", 1, 2)
+twice = compile_network(ConvertedNetwork(graph, weights, 4), Way("float32", 1, 2))
 assert twice(np.ones((1, 4), np.uint8)).tolist() == [[2, 2, 2, 2]]
 assert read() == before, "after compiling"
 try:

@@ -14,6 +14,7 @@ import os
 import re
 import secrets
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,9 +107,22 @@ class NetworkStore:
         header, graph, weights = _split_body(body)
         if header["key"] != _key(identity, engine, version):
             return None  # the file of another network under this one's name
-        with suppress(OSError):  # when it was used last decides what goes first
-            os.utime(path)
+        self.mark_used(identity, engine, version)
         return ConvertedNetwork(graph, weights, header["n_features"])
+
+    def mark_used(self, identity: str, engine: str, version: str) -> None:
+        """When a network was used last decides which go first."""
+        with suppress(OSError):
+            os.utime(self._path(identity, engine, version))
+
+    def explain(self, identity: str, engine: str, version: str) -> list[str]:
+        """What there is to say of a network that `read` did not give: nothing where none is."""
+        if not self.holds(identity, engine, version):
+            return []
+        return [
+            "A network that was kept for this is damaged, or not this user's own. It was not used, "
+            f"but made anew ({self._path(identity, engine, version)})."
+        ]
 
     def holds(self, identity: str, engine: str, version: str) -> bool:
         """Whether there is a file of that name; only `read` tells whether it is to be trusted."""
@@ -125,13 +139,14 @@ class NetworkStore:
             "graph_bytes": len(converted.graph),
         }
         head = json.dumps(header, sort_keys=True).encode()
-        body = b"".join([len(head).to_bytes(8, "big"), head, converted.graph, converted.weights])
+        parts = len(head).to_bytes(8, "big"), head, converted.graph, converted.weights
         try:
             secret = self._read_secret() or self._make_secret()
             with atomic_output(self._path(identity, engine, version)) as output:
                 output.write(_MAGIC)
-                output.write(hmac.digest(secret, body, "sha256"))
-                output.write(body)
+                output.write(_make_seal(parts, secret))
+                for part in parts:
+                    output.write(part)
             self.prune()
         except (StorageError, OSError) as error:
             # A StorageError's own advice is about `output`, which is not where networks go.
@@ -246,6 +261,13 @@ def _key(identity: str, engine: str, version: str) -> str:
     return hashlib.sha256(decided.encode()).hexdigest()
 
 
+def _make_seal(parts: Iterable[bytes | memoryview], secret: bytes) -> bytes:
+    seal = hmac.new(secret, digestmod="sha256")
+    for part in parts:
+        seal.update(part)
+    return seal.digest()
+
+
 def _check_seal(data: bytes, secret: bytes) -> memoryview | None:
     """What the seal covers; None where it does not match."""
     view = memoryview(data)
@@ -253,8 +275,8 @@ def _check_seal(data: bytes, secret: bytes) -> memoryview | None:
     if len(data) < start or bytes(view[: len(_MAGIC)]) != _MAGIC:
         return None
     body = view[start:]
-    seal = hmac.digest(secret, body, "sha256")
-    return body if hmac.compare_digest(seal, bytes(view[len(_MAGIC) : start])) else None
+    seal = bytes(view[len(_MAGIC) : start])
+    return body if hmac.compare_digest(_make_seal([body], secret), seal) else None
 
 
 def _split_body(body: memoryview) -> tuple[dict, bytes, bytes]:

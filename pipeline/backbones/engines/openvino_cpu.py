@@ -5,32 +5,39 @@ by side and an image's bits depend neither on its place nor on how many streams 
 `docs/performance.md` has the figures that decided this.
 """
 
-import queue
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import numpy as np
 
 from pipeline.backbones.engines.device import Device, describe_cpu
 from pipeline.backbones.engines.engine import CannotRunError, Network
 from pipeline.backbones.engines.network_store import ConvertedNetwork
+from pipeline.backbones.engines.openvino_compiled import (
+    BFLOAT16,
+    HINTS,
+    MOST_BYTES_KEPT,
+    CompiledNetwork,
+    KeptCompiled,
+    Way,
+    compile_network,
+    has_bfloat16,
+    last_line,
+)
 from pipeline.errors import EngineError
 from pipeline.system.openvino_runtime import openvino
 from pipeline.system.parallel import map_batches
 from pipeline.system.quiet_start import no_start_up_talk
-from pipeline.system.signal_stack import signal_stack_kept
 
-_BFLOAT16 = "mixed_bfloat16"
 _WORTH_SAYING = 1.5  # times as fast
 _TURNS = 3
 _TURN_SECONDS = 0.1
 _TRIAL_TURNS = 6  # of each way, with as many calls a turn as there are streams
-_HINTS = {"float32": "f32", _BFLOAT16: "bf16"}
 
 
 class OpenVINOEngine:
@@ -62,7 +69,7 @@ class OpenVINOEngine:
         batch_size: int | None = None,
         n_streams: int | None = None,
     ):
-        if network.precision not in _HINTS:
+        if network.precision not in HINTS:
             raise CannotRunError(
                 f"it does not compute in {network.precision.removeprefix('mixed_')}"
             )
@@ -72,22 +79,33 @@ class OpenVINOEngine:
         self.batch_size = batch_size or device.batch_size
         self.n_streams = n_streams or device.n_streams
         self.notes: list[str] = []
-        if self.precision == _BFLOAT16 and not has_bfloat16(openvino.Core()):
+        if self.precision == BFLOAT16 and not has_bfloat16(openvino.Core()):
             self.precision = "float32"
             self.notes.append(
                 "This processor has no units for bfloat16, so float32 is computed, at the speed "
                 "of float32."
             )
-        self._converted = self._find(network)
-        self.n_features = self._converted.n_features
+        self._network = network
+        self._kept: KeptCompiled | None = None
+        if network.identity is not None and network.store is not None:
+            self._kept = KeptCompiled(network.store, network.identity)
+            network.store.mark_used(network.identity, self.name, self.version)
         self._compiling = threading.Lock()
         try:
-            self._one = self._compile(1)
+            self._one = self._open(1)
         except EngineError as error:
             raise CannotRunError(str(error)) from error
+        self.n_features = self._one.n_features
         self._whole = self._one if self.batch_size == 1 else None
         self._run_batch: Callable[[np.ndarray], np.ndarray] = self._one
         self._pads = False
+
+    @cached_property
+    def _converted(self) -> ConvertedNetwork:
+        """Needed only for what is not kept compiled."""
+        converted = self._find(self._network)
+        del self._network  # and its Keras model, if that was built
+        return converted
 
     def _find(self, network: Network) -> ConvertedNetwork:
         """From the store, else converted and put there."""
@@ -96,6 +114,7 @@ class OpenVINOEngine:
         key = network.identity, self.name, self.version
         converted = network.store.read(*key)
         if converted is None:
+            self.notes += network.store.explain(*key)
             converted = convert_to_openvino(network)
             self.notes += network.store.write(*key, converted)
         return converted
@@ -114,11 +133,11 @@ class OpenVINOEngine:
     def _run_singly(self, pixels: np.ndarray) -> np.ndarray:
         return np.concatenate([self._one(pixels[row : row + 1]) for row in range(len(pixels))])
 
-    def _take_whole(self) -> "_Compiled":
+    def _take_whole(self) -> CompiledNetwork:
         """What runs whole batches, made when the first one comes."""
         with self._compiling:
             if self._whole is None:
-                whole = self._compile(self.batch_size)
+                whole = self._open(self.batch_size)
                 shape = self.batch_size, *self._one.image_shape
                 noise = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
                 self._pads = not np.array_equal(whole(noise), self._run_singly(noise))
@@ -128,14 +147,21 @@ class OpenVINOEngine:
                 self._whole = whole
             return self._whole
 
-    def _compile(self, batch_size: int) -> "_Compiled":
-        return _Compiled(self._converted, self.precision, batch_size, self.n_streams)
+    def _open(self, batch_size: int) -> CompiledNetwork:
+        """From the store, else compiled and put there."""
+        way = Way(self.precision, batch_size, self.n_streams)
+        compiled = None if self._kept is None else self._kept.open(way, self.notes)
+        if compiled is None:
+            compiled = compile_network(self._converted, way)
+            if self._kept is not None and len(self._converted.weights) <= MOST_BYTES_KEPT:
+                self._kept.keep(way, compiled)
+        return compiled
 
     def advise(self) -> list[str]:
         """Names bfloat16 where it is much faster here; both are timed with this very network."""
-        if self.precision == _BFLOAT16 or not has_bfloat16(openvino.Core()):
+        if self.precision == BFLOAT16 or not has_bfloat16(openvino.Core()):
             return []
-        other = _Compiled(self._converted, _BFLOAT16, self.batch_size, self.n_streams)
+        other = compile_network(self._converted, Way(BFLOAT16, self.batch_size, self.n_streams))
         ratio = compare_rates(other, self._take_whole(), self.batch_size, self.n_streams)
         if ratio < _WORTH_SAYING:
             return []
@@ -143,50 +169,6 @@ class OpenVINOEngine:
             f"`precision='bfloat16'` runs this network {ratio:.1f} times as fast on this processor "
             "(a few batches were timed); features then agree to 2 or 3 digits."
         ]
-
-
-class _Compiled:
-    """A network that is compiled for batches of one size; any number of threads may call it.
-
-    Raises:
-        EngineError: OpenVINO cannot compile it here, mostly for want of memory.
-    """
-
-    def __init__(
-        self, converted: ConvertedNetwork, precision: str, batch_size: int, n_streams: int
-    ):
-        core = openvino.Core()
-        settings = {
-            "INFERENCE_PRECISION_HINT": _HINTS[precision],
-            "NUM_STREAMS": n_streams,
-            "INFERENCE_NUM_THREADS": n_streams,
-            "ENABLE_CPU_PINNING": False,  # other processes use these cores, too
-        }
-        self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        try:
-            model = core.read_model(converted.graph, converted.weights)
-            model.reshape([batch_size, *list(model.input(0).partial_shape)[1:]])
-            with signal_stack_kept():
-                compiled = core.compile_model(model, "CPU", settings)
-            for _ in range(n_streams):
-                request = compiled.create_infer_request()
-                # Here, by one thread: the first array that is made of a tensor starts numpy's
-                # interface in OpenVINO, and two threads that do so at once wait for each other for
-                # ever (seen).
-                _ = request.get_input_tensor(0).data
-                self._idle.put(request)
-        except RuntimeError as error:  # all that OpenVINO raises, with a page of text
-            raise EngineError(f"OpenVINO cannot compile it: {_last_line(error)}") from error
-        self.image_shape = tuple(compiled.input(0).shape)[1:]
-
-    def __call__(self, pixels: np.ndarray) -> np.ndarray:
-        request = self._idle.get()
-        try:
-            request.infer([np.ascontiguousarray(pixels)])
-            rows: np.ndarray = request.get_output_tensor(0).data.copy()
-            return rows
-        finally:
-            self._idle.put(request)
 
 
 class FasterWay:
@@ -232,7 +214,9 @@ class FasterWay:
                 self._fastest = medians.index(min(medians))
 
 
-def compare_rates(one: _Compiled, other: _Compiled, batch_size: int, n_streams: int) -> float:
+def compare_rates(
+    one: CompiledNetwork, other: CompiledNetwork, batch_size: int, n_streams: int
+) -> float:
     """How many times as fast the first runs blank images, in turns of a tenth of a second."""
     batch = np.zeros((batch_size, *one.image_shape), np.uint8)
     rates: tuple[list[float], list[float]] = ([], [])
@@ -244,12 +228,6 @@ def compare_rates(one: _Compiled, other: _Compiled, batch_size: int, n_streams: 
                     n_batches += 1
             measured.append(n_batches / (time.perf_counter() - start))
     return median(rates[0]) / median(rates[1])
-
-
-def has_bfloat16(core: Any) -> bool:
-    """Whether the processor multiplies matrices in bfloat16."""
-    with signal_stack_kept():
-        return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def convert_to_openvino(network: Network) -> ConvertedNetwork:
@@ -267,7 +245,7 @@ def convert_to_openvino(network: Network) -> ConvertedNetwork:
         try:
             openvino.save_model(openvino.Core().read_model(frozen), target, compress_to_fp16=False)
         except RuntimeError as error:
-            raise CannotRunError(_last_line(error)) from error
+            raise CannotRunError(last_line(error)) from error
         return ConvertedNetwork(
             graph=target.read_bytes(),
             weights=target.with_suffix(".bin").read_bytes(),
@@ -282,7 +260,3 @@ def _write_frozen_graph(network: Network, path: Path) -> None:
 
     graph = freeze(trace(network.model, None, describe_cpu())).graph.as_graph_def()
     path.write_bytes(graph.SerializeToString())
-
-
-def _last_line(error: RuntimeError) -> str:
-    return str(error).strip().splitlines()[-1][:200]
