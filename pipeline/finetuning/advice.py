@@ -178,7 +178,7 @@ def _find_overfitting(curves: Curves, setting: Setting) -> Advice | None:
     fewer = f"`unfreeze={setting.above!r}`" if setting.above else ""
     milder = [
         "`augment='strong'`" if options.augment != "strong" else "",
-        "" if options.average_weights else "`average_weights=0.98`",
+        "" if options.average_weights else "`average_weights=0.95`",
     ]
     ways = [*milder, fewer] if curves.best_epoch else [fewer, *milder]
     return _make("it overfits", shown, [*ways, "more training images"])
@@ -301,7 +301,7 @@ def _find_small_validation(curves: Curves, setting: Setting) -> Advice | None:
     )
     ways = [
         "a larger `val_fraction` in `frostline.fit_head(FEATURES)`",
-        "" if setting.options.average_weights else "`average_weights=0.98`",
+        "" if setting.options.average_weights else "`average_weights=0.95`",
     ]
     return _make("validation is too small", shown, ways)
 

@@ -77,7 +77,7 @@ class FinetuneOptions:
     )
     average_weights: float = option(
         0.0,
-        help="Momentum of the weights' moving average, such as 0.98; 0 = none.",
+        help="Momentum of the weights' moving average, such as 0.95; 0 = none.",
         least=0,
         below=1,
     )

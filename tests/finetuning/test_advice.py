@@ -215,7 +215,7 @@ def test_what_is_advised_was_not_tried_and_is_there():
     said = advise("diverged", find_learning_rate=True)
     assert said.endswith("try `learning_rate=0.0001` without `find_learning_rate=True`.")
     said = advise("gap")
-    assert "try `augment='strong'`, `average_weights=0.98`, `unfreeze='block7a'` or more" in said
+    assert "try `augment='strong'`, `average_weights=0.95`, `unfreeze='block7a'` or more" in said
     said = advise("gap", augment="strong", average_weights=0.9)
     assert said.endswith("try `unfreeze='block7a'` or more training images.")
     assert "`unfreeze='block5c'` or `epochs=16`" in advise("too stiff")
