@@ -149,7 +149,17 @@ def measure_kills(data: str, options: Namespace, folder: Path) -> list[dict]:
     if not killed.is_dir():
         subprocess.run([*command, "--resume", "--output", str(killed)], check=True)
     tables = [_read_trials(one) for one in (whole, killed)]
-    return [{"kills": n_kills, "trainings": len(tables[0]), "same table": tables[0] == tables[1]}]
+    losses = [np.array([trial["log_loss"] for trial in table]) for table in tables]
+    return [
+        {
+            "kills": n_kills,
+            "trainings": len(tables[0]),
+            "same table": str(tables[0] == tables[1]),
+            "greatest difference of log-losses": float(np.abs(losses[0] - losses[1]).max())
+            if len(losses[0]) == len(losses[1])
+            else float("nan"),
+        }
+    ]
 
 
 def _read_trials(run: Path) -> list[dict]:
