@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -46,7 +47,14 @@ class Replicas:
         """
         if self._strategy is not None:
             return tf.function(function, reduce_retracing=True)
-        return tf.function(function, input_signature=[tf.TensorSpec(one) for one in shapes])
+        graph = tf.function(function, input_signature=[tf.TensorSpec(one) for one in shapes])
+        draw = cache(graph.get_concrete_function)
+
+        def run(*tensors: tf.Tensor) -> Any:
+            """Not by way of `graph`: that counts the graphs of all networks, and warns of them."""
+            return draw()(*tensors)
+
+        return run
 
     def fill(self, *batch: np.ndarray) -> list[np.ndarray]:
         """The batch; several times over where it has fewer images than there are copies."""

@@ -279,7 +279,7 @@ class Training:
             "seconds": time.perf_counter() - started,
         }
         self.state.history.append(record)
-        self._watch.on_epoch(record)
+        self._watch.tell_epoch(record)
 
     def _find_learning_rate(self) -> None:
         """Sweeps the rate, puts everything back, and goes on with the rate found."""

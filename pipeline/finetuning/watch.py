@@ -17,11 +17,13 @@ class Watch:
         on_progress: with a stage, the number done and the number to do.
         on_epoch: with the record of an epoch, as in `history.csv`.
         on_note: with a sentence that people should know.
+        events: folder of TensorBoard's event files, None for none.
     """
 
     on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None
     on_epoch: Callable[[dict[str, float]], None] = lambda record: None
     on_note: Callable[[str], None] = lambda note: None
+    events: Path | None = None
 
     def with_tensorboard(self, folder: Path) -> "Watch":
         """The same, and each epoch's record goes to event files in a folder, too.
@@ -30,12 +32,17 @@ class Watch:
             StorageError: there can be no such folder.
         """
         require_folder_can_be(folder, "tensorboard")
+        return replace(self, events=folder)
 
-        def on_epoch(record: dict[str, float]) -> None:
-            self.on_epoch(record)
-            log_epoch(folder, record)
+    def tell_epoch(self, record: dict[str, float]) -> None:
+        """Tells of an epoch whoever wants to know.
 
-        return replace(self, on_epoch=on_epoch)
+        Raises:
+            StorageError: TensorBoard's files cannot be written.
+        """
+        self.on_epoch(record)
+        if self.events is not None:
+            log_epoch(self.events, record)
 
 
 NOBODY = Watch()

@@ -1,5 +1,6 @@
 """A run once more at another image size: the same images, division and head on new features."""
 
+import time
 from collections.abc import Callable
 from dataclasses import fields, replace
 from functools import partial
@@ -10,7 +11,7 @@ import numpy as np
 
 from pipeline.backbones.weights.resolve import resolve_recorded_weights
 from pipeline.errors import DatasetError, RunError
-from pipeline.features.embed import make_embedder
+from pipeline.features.embed import MakeEmbedder, make_embedder
 from pipeline.features.extract import default_target
 from pipeline.features.feature_file import Contents
 from pipeline.features.joined_features import open_features_to_fit
@@ -22,9 +23,14 @@ from pipeline.heads.options import ViewOptions
 from pipeline.heads.registry import find_head
 from pipeline.heads.rows.rows_of_run import find_feature_files
 from pipeline.images.dataset import Dataset
+from pipeline.recipe import Recipe
 from pipeline.runs.predictions import read_predictions
 from pipeline.runs.run_folder import Run, open_run
+from pipeline.system.parallel import map_batches
 from pipeline.system.progress import OnProgress
+
+_TIMED_TASKS = 2  # for each stream
+_DECODING_SECONDS = 0.004  # of a photo, by one core
 
 
 def refit_at_size(
@@ -62,10 +68,9 @@ def refit_at_size(
     with open_features_to_fit([file], join=False) as opened:
         contents = opened.contents
     recipe = replace(run.recipe, image_size=image_size)
-    source = weights or run.manifest.weights_source
-    make = partial(make_embedder, recipe, resolve_recorded_weights(recipe, source), device, None)
+    make = _find_embedder(run, recipe, weights, device)
     target = default_target(contents.data_name, recipe)
-    how = UpdateOptions(weights_source=source)
+    how = UpdateOptions(weights_source=weights or run.manifest.weights_source)
     update_features(_find_dataset(contents, root), recipe, target, make, how, on_progress, on_note)
     kinds = [find_head(run.kind).options, *(kind for kind in SHARED_OPTIONS if kind != ViewOptions)]
     known = {entry.name for kind in kinds for entry in fields(kind)}
@@ -76,6 +81,29 @@ def refit_at_size(
     refitted = open_run(result.folder)
     _require_same_division(run, refitted)
     return refitted
+
+
+def estimate_seconds(
+    run: Run, image_size: int, n_images: int, *, weights: str | None = None, device: str = "auto"
+) -> float:
+    """How long the extraction of so many images at another size takes; a few are timed.
+
+    Raises:
+        FrostlineError: the backbone takes no other size, or its weights are gone.
+    """
+    embed = _find_embedder(run, replace(run.recipe, image_size=image_size), weights, device)(None)
+    shape = (embed.images_per_task, image_size, image_size, 3)
+    pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    embed(pixels)
+    started = time.perf_counter()
+    tasks = [pixels] * (_TIMED_TASKS * embed.n_streams)
+    n_timed = sum(len(rows) for rows in map_batches(embed, tasks, embed.n_streams))
+    return n_images * ((time.perf_counter() - started) / n_timed + _DECODING_SECONDS)
+
+
+def _find_embedder(run: Run, recipe: Recipe, weights: str | None, device: str) -> MakeEmbedder:
+    source = weights or run.manifest.weights_source
+    return partial(make_embedder, recipe, resolve_recorded_weights(recipe, source), device, None)
 
 
 def _find_dataset(contents: Contents, root: Path) -> Dataset:

@@ -47,10 +47,13 @@ class Bench:
         options: FinetuneOptions,
         state: State | None,
         on_state: Callable[[State], None],
-        callbacks: Callbacks = NO_CALLBACKS,
+        callbacks: Callbacks | None = None,
     ) -> Training:
         """Trains from the frozen head on, or from a state; the last epoch's weights are kept if
         they beat the head, and are in the model then.
+
+        Args:
+            callbacks: people's own; None for a training that they and TensorBoard do not hear of.
         """
         inputs, begins_at = self.open_inputs(options)
         self._begin_anew(division, line)
@@ -64,9 +67,9 @@ class Bench:
             class_weights=self.class_weights,
             replicas=self.replicas,
             state=state or State(used_trunk_cache=begins_at is not None),
-            watch=self.watch,
+            watch=replace(self.watch, events=None) if callbacks is None else self.watch,
             on_state=on_state,
-            callbacks=callbacks,
+            callbacks=callbacks or NO_CALLBACKS,
         )
         training.run()
         return training

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pipeline.finetuning.callbacks import NO_CALLBACKS
 from pipeline.finetuning.checkpoint import State
 from pipeline.finetuning.inputs import Inputs
 from pipeline.finetuning.options import FinetuneOptions
@@ -179,7 +178,7 @@ class Search:
             options,
             self._journal.find_training((place, setting)),
             lambda state: self._keep(state, (place, setting), is_last=is_last),
-            self._task.callbacks if is_last else NO_CALLBACKS,
+            self._task.callbacks if is_last else None,
         )
         if not has_ended:
             values = self._settings[setting - 1]

@@ -5,9 +5,10 @@ from pathlib import Path
 
 from pipeline.errors import FrostlineError
 from pipeline.finetuning.parent import Parent, open_parent
+from pipeline.finetuning.search.options import describe_duration
 from pipeline.finetuning.watch import Watch
 from pipeline.heads.probe.left_out import leave_each_out
-from pipeline.heads.refit_at_size import refit_at_size
+from pipeline.heads.refit_at_size import estimate_seconds, refit_at_size
 from pipeline.heads.rows.rows_of_run import open_rows_of_run
 from pipeline.images.splits import TRAIN
 from pipeline.runs.run_folder import RUNS_FOLDER, Run, open_run
@@ -16,6 +17,7 @@ from pipeline.system.paths import is_folder
 # 288 for 224. The step of the networks' own families is about that (EfficientNet-B0 to B2: 224 to
 # 260); work grows with its square.
 STEP = 9 / 7
+MOST_OF_BUDGET = 0.25  # for the extraction
 _MULTIPLE = 32  # what most networks divide their images by
 
 
@@ -37,22 +39,25 @@ def next_size(image_size: int) -> int:
     return max(round(image_size * STEP / _MULTIPLE) * _MULTIPLE, image_size + _MULTIPLE)
 
 
-def enlarge(parent: Parent, folder: Path, device: str, watch: Watch) -> Parent:
+def enlarge(
+    parent: Parent, folder: Path, device: str, watch: Watch, budget: float | None = None
+) -> Parent:
     """The run at the next image size, where its frozen head is surer of images that it never saw;
     else the run itself.
 
     Args:
         folder: of the run at the next size; one that is there is taken.
         device: as on the command line.
+        budget: seconds of the whole search, None for no limit.
     """
     size = next_size(parent.run.recipe.image_size)
     before = parent.run.recipe.image_size
     try:
-        larger = _refit(parent, size, folder, device, watch)
+        larger = _refit(parent, size, folder, device, watch, budget)
         small, large = measure_sureness(parent.run), measure_sureness(larger)
     except FrostlineError as error:
-        reason = str(error).split("\n")[0]
-        watch.on_note(f"Images of {size} pixels in place of {before} are not tried. {reason}")
+        reason = str(error).split("\n")[0].rstrip(".") + "."
+        watch.on_note(f"Images of {size} pixels in place of {before} are not tried: {reason}")
         return parent
     is_better = large.of_label > small.of_label
     watch.on_note(
@@ -83,9 +88,20 @@ def measure_sureness(run: Run) -> Sureness:
     return Sureness(said.accuracy, said.sureness)
 
 
-def _refit(parent: Parent, size: int, folder: Path, device: str, watch: Watch) -> Run:
+def _refit(
+    parent: Parent, size: int, folder: Path, device: str, watch: Watch, budget: float | None
+) -> Run:
     if is_folder(folder):
         return open_run(folder)
+    if budget is not None:
+        seconds = estimate_seconds(
+            parent.run, size, len(parent.paths), weights=parent.weights, device=device
+        )
+        if seconds > MOST_OF_BUDGET * budget:
+            raise FrostlineError(
+                f"To extract them would take about {describe_duration(seconds)} of the "
+                f"{describe_duration(budget)} that there are"
+            )
     return refit_at_size(
         parent.run,
         size,

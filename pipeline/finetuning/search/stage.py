@@ -127,6 +127,7 @@ def _choose_parent(task: Task, journal: Journal, wanted: SearchOptions) -> Paren
         return own if is_own else open_parent(open_run(journal.run), own.weights, own.root)
     if wanted.keep_size or own.run.kind not in HEADS:
         return own
-    larger = enlarge(own, name_larger(own.run, task.output), task.device.asked_as, task.watch)
+    folder = name_larger(own.run, task.output)
+    larger = enlarge(own, folder, task.device.asked_as, task.watch, wanted.seconds)
     task.stopwatch.lap("image size")
     return larger

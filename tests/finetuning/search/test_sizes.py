@@ -10,6 +10,7 @@ from pipeline.finetuning.search import sizes
 from pipeline.finetuning.search.sizes import Sureness, enlarge, measure_sureness, next_size
 from pipeline.finetuning.watch import Watch
 from pipeline.heads.probe.left_out import LeftOut
+from pipeline.heads.refit_at_size import estimate_seconds
 from pipeline.runs.predictions import read_predictions
 from pipeline.runs.run_folder import open_run
 
@@ -75,7 +76,26 @@ def test_features_that_are_gone_are_a_reason_to_stay(run, tmp_path, monkeypatch)
         assert enlarge(parent, tmp_path / "larger", "cpu", Watch(on_note=notes.append)) is parent
     finally:
         (tmp_path / "away.h5").rename(path)
-    assert "Images of 64 pixels in place of 32 are not tried." in notes[-1]
+    assert "Images of 64 pixels in place of 32 are not tried: " in notes[-1]
+
+
+def test_an_extraction_that_takes_too_much_of_the_budget_is_not_begun(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sizes, "estimate_seconds", lambda run, size, n, **how: 2.0 * n)
+    parent, notes = open_parent(run, None, None), []
+    watch = Watch(on_note=notes.append)
+    assert enlarge(parent, tmp_path / "larger", "cpu", watch, budget=120.0) is parent
+    assert notes == [
+        "Images of 64 pixels in place of 32 are not tried: To extract them would take about 1 min "
+        "of the 2 min that there are."
+    ]
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_an_extraction_takes_grows_with_the_images(run):
+    few, many = (estimate_seconds(run, 64, n, device="cpu") for n in (10, 10_000))
+    assert 0.04 < few < many
+    assert many > 40
 
 
 def test_sureness_is_of_training_images_alone(run, monkeypatch):
