@@ -26,6 +26,7 @@ class State:
         rate_factor: what the learning rate was lowered by.
         n_parts: that each batch is computed in, for want of memory.
         learning_rate: the highest; None until it is known.
+        part: of the way from the frozen head to the last epoch that the best weights are.
         said: what the network said of the validation images after the last epoch, one array
             (n_images, n_classes); none before the first.
     """
@@ -41,6 +42,7 @@ class State:
     n_parts: int = 1
     used_trunk_cache: bool = False
     learning_rate: float | None = None
+    part: float = 1.0
     sweep: list[list[float]] = field(default_factory=list)
     weights: list[np.ndarray] = field(default_factory=list)
     best_weights: list[np.ndarray] = field(default_factory=list)

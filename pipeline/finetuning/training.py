@@ -17,6 +17,7 @@ from pipeline.finetuning.callbacks import NO_CALLBACKS, Callbacks
 from pipeline.finetuning.checkpoint import State
 from pipeline.finetuning.epoch_passes import EpochPasses
 from pipeline.finetuning.inputs import Inputs
+from pipeline.finetuning.interpolate import find_between
 from pipeline.finetuning.judge_epochs import (
     MAX_DIVERGENCES,
     RATE_AFTER_DIVERGENCE,
@@ -113,6 +114,8 @@ class Training:
         while not self.state.is_over and self.state.epoch < self._options.epochs:
             self.run_epoch(self.state.epoch + 1)
         self._call_back(lambda: self._callbacks.end(self.history[-1]))
+        if self._options.keep == LAST and self.state.epoch and not self.state.best_epoch:
+            self._go_part_of_the_way()
         self._network.weights = self.state.best_weights
         soften(self._network.model.head, self.state.best_temperature)
 
@@ -217,6 +220,24 @@ class Training:
             state.best_weights = self._network.weights
         elif self._options.keep == BEST and epoch - state.best_epoch >= self._options.patience:
             state.is_over = True
+
+    def _go_part_of_the_way(self) -> None:
+        """Where the last epoch does not beat the frozen head, weights between the two may."""
+        state = self.state
+        self._take_up()
+        if self._options.average_weights:
+            self._network.take_averages()
+        last = self._network.weights
+        found = find_between(self._frozen_weights, last, self._frozen, self._judge)
+        if found is not None:
+            state.part, state.best_weights = found.part, found.weights
+            state.best_epoch, state.best_temperature = state.epoch, found.scores.temperature
+            self._note(found.describe(state.epoch))
+            self._on_state(state)
+
+    def _judge(self, weights: list[np.ndarray]) -> Scores:
+        self._network.weights = weights
+        return self._make_room(self._passes.evaluate)
 
     def _keep(self) -> None:
         self.state.weights = self._network.weights

@@ -9,6 +9,7 @@ from keras import layers
 
 from pipeline.backbones.networks.tuned import set_precision
 from pipeline.finetuning.epoch_passes import EpochPasses
+from pipeline.finetuning.interpolate import PARTS
 from pipeline.finetuning.judge_epochs import Scores
 from pipeline.finetuning.network import Network, _report_losses
 from pipeline.finetuning.options import FinetuneOptions
@@ -114,8 +115,18 @@ def test_the_last_epoch_is_kept_by_default_though_another_was_better(scripted):
     np.testing.assert_array_equal(model.get_layer("head").get_weights()[0], 1.5)
 
 
-def test_a_last_epoch_that_does_not_beat_the_head_leaves_it_bit_for_bit(scripted):
-    model, training, original = scripted([(0.9, 0.2, 2.0), (0.4, 0.1)], keep="last", epochs=2)
+def test_of_a_last_epoch_that_does_not_beat_the_head_a_part_is_taken_that_does(scripted):
+    script = [(0.9, 0.2), (0.4, 0.1), (0.45, 0.1), (0.6, 0.3, 2.0)]  # two epochs, 75%, 50%
+    model, training, original = scripted(script, keep="last", epochs=2)
+    assert (training.best_epoch, training.state.part) == (2, 0.5)
+    assert "50% of the way" in training.state.notes[-1]
+    expected = 0.5 * original[0] + 0.5 * 2.0  # the scripted weights are the epoch's number
+    np.testing.assert_allclose(model.get_weights()[0], expected, atol=1e-6)
+
+
+def test_a_last_epoch_of_which_no_part_beats_the_head_leaves_it_bit_for_bit(scripted):
+    script = [(0.9, 0.2, 2.0), (0.4, 0.1), *[(0.45, 0.1)] * len(PARTS)]
+    model, training, original = scripted(script, keep="last", epochs=2)
     assert training.best_epoch == 0
     for now, before in zip(model.get_weights(), original, strict=True):
         np.testing.assert_array_equal(now, before)

@@ -27,14 +27,11 @@ class Bench:
 
     Args:
         model: the classifier as its head was fitted.
-        open_inputs: the inputs that options ask for, and the line at which they come in (None =
-            they are pixels).
         class_weights: float (n_classes,), None for 1 each.
         weights: of the whole model, as it was.
     """
 
     model: keras.Model
-    open_inputs: Callable[[FinetuneOptions], tuple[Inputs, str | None]]
     class_weights: np.ndarray | None
     replicas: Replicas
     watch: Watch
@@ -42,6 +39,8 @@ class Bench:
 
     def train(
         self,
+        inputs: Inputs,
+        begins_at: str | None,
         division: Division,
         line: str,
         options: FinetuneOptions,
@@ -53,9 +52,9 @@ class Bench:
         they beat the head, and are in the model then.
 
         Args:
+            begins_at: the line at which inputs come in, None = they are pixels.
             callbacks: people's own; None for a training that they and TensorBoard do not hear of.
         """
-        inputs, begins_at = self.open_inputs(options)
         self._begin_anew(division, line)
         training = Training(
             self.model,

@@ -38,11 +38,13 @@ class Plan:
         rounds: in order; the last has one setting, and trains the model that is kept.
         seconds: that it will take from here on, with what comes after; an estimate.
         is_cut: fewer epochs than were asked for, since there is no time for more.
+        is_settled: the epochs of the last round have been decided.
     """
 
     rounds: tuple[Round, ...]
     seconds: float
     is_cut: bool = False
+    is_settled: bool = False
 
     @property
     def n_trainings(self) -> int:

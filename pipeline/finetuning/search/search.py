@@ -14,6 +14,7 @@ from pipeline.finetuning.search.bench import Bench, report_trial
 from pipeline.finetuning.search.clock import Clock
 from pipeline.finetuning.search.costs import StepCosts, time_steps
 from pipeline.finetuning.search.divisions import Division, find_divisions
+from pipeline.finetuning.search.estimate import MARGIN
 from pipeline.finetuning.search.journal import Journal
 from pipeline.finetuning.search.options import SearchOptions
 from pipeline.finetuning.search.planning import describe_plan, make_estimate, make_plan
@@ -29,6 +30,8 @@ from pipeline.system.printable import count
 # Makes the inputs for options, and says at which line they come in; called with the lowest line
 # that is trained from, and with the epochs of the whole search.
 OpenInputs = Callable[[str, FinetuneOptions, int], tuple[Inputs, str | None]]
+
+MOST_TIMES = 3  # the epochs of the plan, where there is time
 
 
 @dataclass(frozen=True)
@@ -76,9 +79,8 @@ class Search:
         self._settings = self._space.settings
         self._divisions = find_divisions(task.parent, task.options.seed)
         self._bench = Bench(
-            self._model, self._open_inputs, task.class_weights, replicas, task.watch,
-            self._model.get_weights(),
-        )  # fmt: skip
+            self._model, task.class_weights, replicas, task.watch, self._model.get_weights()
+        )
         self._costs = journal.costs or self._time_steps()
         self._estimate = make_estimate(
             self._costs, self._space, task.options, task.parent, uses_cache=self._uses_cache
@@ -117,12 +119,12 @@ class Search:
             self._task.watch.on_note(describe_plan(self._plan, self._clock))
             if self._divisions.note:
                 self._task.watch.on_note(self._divisions.note)
-        plan = self._plan
-        *rounds, last = plan.rounds
+        *rounds, last = self._plan.rounds
         for place, one in enumerate(rounds, start=1):
             self._run_round(place, one)
-        place = len(plan.rounds)
+        place = len(rounds) + 1
         winner = self._choose(place, last)[0]
+        last = self._settle(winner)
         state = self._train(place, winner, last, self._divide(last))
         options, line = self._apply(winner, last.epochs)
         trials = self._journal.trials
@@ -143,6 +145,27 @@ class Search:
                 self._task.watch.on_note("There is no time for more settings.")
                 return
             self._train(place, setting, one, division)
+
+    def _settle(self, winner: int) -> Round:
+        """The last round, with as many epochs as there is time for, up to three times those of the
+        plan; decided once, by what the rounds before really took.
+        """
+        *rounds, last = self._plan.rounds
+        is_free = self._task.options.epochs == FinetuneOptions.epochs
+        if self._clock.budget is not None and is_free and not self._plan.is_settled:
+            trials, settings = self._journal.trials, self._settings
+            planned = sum(
+                self._estimate.training(settings[t.setting - 1], t.epochs) for t in trials
+            )
+            pace = sum(trial.seconds for trial in trials) / planned if trials else 1.0
+            epoch = self._estimate.epoch(settings[winner - 1]) * pace
+            left = self._clock.left - MARGIN * (self._estimate.after() + self._costs.start)
+            epochs = min(MOST_TIMES * last.epochs, int(left / (MARGIN * epoch)))
+            last = replace(last, epochs=max(last.epochs, epochs))
+        self._plan = replace(self._plan, rounds=(*rounds, last), is_settled=True)
+        self._journal.plan = self._plan
+        self._journal.save()
+        return last
 
     def _divide(self, one: Round) -> Division:
         return self._divisions.make(one.division, self._task.watch.on_progress)
@@ -171,8 +194,10 @@ class Search:
         has_ended = self._has_ended(place, setting)
         if not has_ended:
             self._tell_begin(place, setting, one)
+        inputs = self._open(self._space.lowest, options, self._plan.n_epochs)
         started = time.perf_counter()
         training = self._bench.train(
+            *inputs,
             division,
             line,
             options,
@@ -223,6 +248,3 @@ class Search:
 
     def _describe(self, setting: int) -> str:
         return describe_setting(self._settings[setting - 1])
-
-    def _open_inputs(self, options: FinetuneOptions) -> tuple[Inputs, str | None]:
-        return self._open(self._space.lowest, options, self._plan.n_epochs)

@@ -1,0 +1,56 @@
+"""Weights between the frozen head and the last epoch, for where the last does not beat the head.
+
+Source: Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022 (WiSE-FT).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.finetuning.judge_epochs import Scores, beats
+
+# Of the way from the frozen head to the last epoch, tried in this order.
+PARTS = (0.75, 0.5, 0.25)
+Weights = list[np.ndarray]
+
+
+@dataclass(frozen=True)
+class Between:
+    """Weights that beat the frozen head.
+
+    Args:
+        part: of the way from there, 0..1.
+    """
+
+    part: float
+    weights: Weights
+    scores: Scores
+
+    def describe(self, epoch: int) -> str:
+        """What was done, for people.
+
+        Args:
+            epoch: the last.
+        """
+        return (
+            f"Epoch {epoch}, the last, does not beat the frozen head on validation. Its weights "
+            f"are taken {self.part:.0%} of the way from there, which do: accuracy "
+            f"{self.scores.accuracy:.4f}, log-loss {self.scores.calibrated_loss:.4f}."
+        )
+
+
+def find_between(
+    frozen: Weights, last: Weights, frozen_scores: Scores, judge: Callable[[Weights], Scores]
+) -> Between | None:
+    """The weights the furthest from the frozen head that beat it; None where none do.
+
+    Args:
+        judge: scores weights on validation.
+    """
+    for part in PARTS:
+        weights = [(1 - part) * a + part * b for a, b in zip(frozen, last, strict=True)]
+        scores = judge(weights)
+        if beats(scores.accuracy, scores.calibrated_loss, frozen_scores):
+            return Between(part, weights, scores)
+    return None
