@@ -110,11 +110,14 @@ def list_others(path: Path, stem: str, job: dict) -> list[str]:
             said.append(f"{other}: cannot be read")
             continue
         if state.epoch:
-            said.append(f"{other}: " + ("; ".join(_differences(there, job)) or "same options"))
+            said.append(
+                f"{other}: " + ("; ".join(describe_differences(there, job)) or "same options")
+            )
     return said
 
 
-def _differences(there: dict, here: dict) -> list[str]:
+def describe_differences(there: dict, here: dict) -> list[str]:
+    """`name A there, B here` of each fact in which two jobs differ."""
     return [
         f"{name} {there.get(name)} there, {here.get(name)} here"
         for name in sorted(there.keys() | here.keys())

@@ -10,7 +10,12 @@ from pathlib import Path
 
 from pipeline.errors import FrostlineError, RunError
 from pipeline.finetuning.checkpoint import State, list_others, read_checkpoint, write_checkpoint
-from pipeline.finetuning.search.journal import Journal, open_journal
+from pipeline.finetuning.search.journal import (
+    SUFFIX,
+    Journal,
+    list_other_searches,
+    open_journal,
+)
 from pipeline.finetuning.search.options import NO_SEARCH, SearchOptions
 from pipeline.finetuning.task import Task
 from pipeline.heads.class_weights import BALANCED
@@ -81,7 +86,9 @@ class FinetuneJob:
         Raises:
             RunError: trainings would be lost, or those to resume cannot be read.
         """
-        folder = self.path.with_suffix(".search")
+        folder = self._journal_folder
+        if resume and not folder.is_dir():
+            self._require_no_others()
         journal = open_journal(folder, self.facts, resume=resume, force=force)
         if resume and journal.plan is None:
             on_note("There is nothing to resume: no training was begun. It begins from the start.")
@@ -94,7 +101,11 @@ class FinetuneJob:
 
     def forget(self) -> None:
         self.path.unlink(missing_ok=True)
-        shutil.rmtree(self.path.with_suffix(".search"), ignore_errors=True)
+        shutil.rmtree(self._journal_folder, ignore_errors=True)
+
+    @property
+    def _journal_folder(self) -> Path:
+        return self.path.with_suffix(SUFFIX)
 
     def _count_epochs(self) -> int | None:
         """How many are finished in the checkpoint; None where that cannot be read."""
@@ -114,6 +125,7 @@ class FinetuneJob:
 
     def _require_no_others(self) -> None:
         others = list_others(self.path, self.stem, self.facts)
+        others += list_other_searches(self._journal_folder, self.stem, self.facts)
         if others:
             raise RunError(
                 "There is nothing to resume. Expected a checkpoint of this run with these options. "

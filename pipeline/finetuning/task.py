@@ -101,9 +101,11 @@ def in_precision(task: Task, thawed: Thawed) -> Iterator[None]:
     set_precision(thawed.model.get_layer("backbone"), keras_policy(precision))
     if task.device.is_gpu:
         use_tf32(is_on=precision == TF32)
-    yield
-    if task.device.is_gpu:
-        use_tf32(is_on=False)
+    try:
+        yield
+    finally:
+        if task.device.is_gpu:
+            use_tf32(is_on=False)
 
 
 def make_pixel_inputs(task: Task, store: PixelStore, options: FinetuneOptions) -> PixelInputs:

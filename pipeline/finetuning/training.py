@@ -236,8 +236,13 @@ class Training:
             self._on_state(state)
 
     def _judge(self, weights: list[np.ndarray]) -> Scores:
-        self._network.weights = weights
-        return self._make_room(self._passes.evaluate)
+        """Scores some weights, which whoever makes room takes away."""
+
+        def score() -> Scores:
+            self._network.weights = weights
+            return self._passes.evaluate()
+
+        return self._make_room(score)
 
     def _keep(self) -> None:
         self.state.weights = self._network.weights

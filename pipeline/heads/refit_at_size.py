@@ -1,5 +1,6 @@
 """A run once more at another image size: the same images, division and head on new features."""
 
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import fields, replace
@@ -72,15 +73,22 @@ def refit_at_size(
     target = default_target(contents.data_name, recipe)
     how = UpdateOptions(weights_source=weights or run.manifest.weights_source)
     update_features(_find_dataset(contents, root), recipe, target, make, how, on_progress, on_note)
-    kinds = [find_head(run.kind).options, *(kind for kind in SHARED_OPTIONS if kind != ViewOptions)]
-    known = {entry.name for kind in kinds for entry in fields(kind)}
-    options: dict[str, Any] = {
-        name: value for name, value in run.manifest.parameters.items() if name in known
-    }
+    options = _list_options(run)
     result = fit_head(target, head=run.kind, output=output, on_progress=on_progress, **options)
     refitted = open_run(result.folder)
-    _require_same_division(run, refitted)
+    try:
+        require_same_but_for_size(run, refitted)
+    except RunError:
+        shutil.rmtree(refitted.folder)  # made in vain
+        raise
     return refitted
+
+
+def _list_options(run: Run) -> dict[str, Any]:
+    """All that was said of the fit, but for views: the larger images have none."""
+    kinds = [find_head(run.kind).options, *(kind for kind in SHARED_OPTIONS if kind != ViewOptions)]
+    known = {entry.name for kind in kinds for entry in fields(kind)}
+    return {name: value for name, value in run.manifest.parameters.items() if name in known}
 
 
 def estimate_seconds(
@@ -128,11 +136,27 @@ def _find_dataset(contents: Contents, root: Path) -> Dataset:
     )
 
 
-def _require_same_division(run: Run, refitted: Run) -> None:
-    old, new = read_predictions(run), read_predictions(refitted)
-    is_same = old.paths == new.paths and np.array_equal(old.splits, new.splits)
-    if not is_same or not np.array_equal(old.labels, new.labels):
+def require_same_but_for_size(run: Run, other: Run) -> None:
+    """Whether a run is this one at another image size: its backbone, head, images and division.
+
+    Raises:
+        RunError: it is not.
+    """
+    recipe = replace(other.recipe, image_size=run.recipe.image_size)
+    is_same = recipe == run.recipe and other.kind == run.kind
+    if is_same:
+        options = _list_options(run)
+        is_same = options == _list_options(other)
+    if is_same:
+        old, new = read_predictions(run), read_predictions(other)
+        is_same = (
+            old.paths == new.paths
+            and np.array_equal(old.splits, new.splits)
+            and np.array_equal(old.labels, new.labels)
+        )
+    if not is_same:
         raise RunError(
-            "The images are not divided as they were, so the two runs cannot be compared. Expected "
-            f"the images, splits and labels of {run.folder}. Received: {refitted.folder}"
+            "This is not the same run at another image size. Expected the backbone, the head with "
+            f"its options, and the images, splits and labels of {run.folder}. Received: "
+            f"{other.folder}\nRemove it or give it another name, if it is in the way."
         )

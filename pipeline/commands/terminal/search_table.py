@@ -38,8 +38,9 @@ def search_table(search: SearchPart) -> Table:
 
 def describe_search(search: SearchPart) -> str:
     """What the table is of, and how much of it is luck."""
+    n_settings = count(search.n_settings, "setting")
     n_trainings = count(len(search.trials), "training")
-    words = f"Searched {count(search.n_settings, 'setting')} in {n_trainings}: {search.winner} won."
+    words = f"Searched {n_settings} in {n_trainings}: {search.winner} came first."
     return f"{words} {search.luck}".rstrip()
 
 

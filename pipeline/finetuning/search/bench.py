@@ -1,6 +1,5 @@
 """Where the trainings of a search run: one model, put back to the frozen head before each."""
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -10,10 +9,11 @@ from pipeline.finetuning.callbacks import NO_CALLBACKS, Callbacks
 from pipeline.finetuning.checkpoint import State
 from pipeline.finetuning.inputs import Inputs
 from pipeline.finetuning.judge_epochs import score, score_validation
-from pipeline.finetuning.options import LAST, FinetuneOptions
+from pipeline.finetuning.options import FinetuneOptions
 from pipeline.finetuning.replicas import Replicas
 from pipeline.finetuning.search.divisions import Division
 from pipeline.finetuning.search.trials import Trial, judge
+from pipeline.finetuning.search.words import Setting
 from pipeline.finetuning.thawed import thaw_classifier
 from pipeline.finetuning.training import Training
 from pipeline.finetuning.watch import Watch
@@ -61,7 +61,7 @@ class Bench:
             line,
             inputs,
             division.before,
-            replace(options, keep=LAST),
+            options,
             begins_at=begins_at,
             class_weights=self.class_weights,
             replicas=self.replicas,
@@ -81,13 +81,12 @@ class Bench:
 
 
 def report_trial(
-    division: Division, state: State, numbers: tuple[int, int], values: dict, started: float
+    division: Division, state: State, numbers: tuple[int, int], values: Setting
 ) -> Trial:
     """What a training came to.
 
     Args:
         numbers: of the round and of the setting.
-        started: by `time.perf_counter`.
     """
     before = division.before
     images = np.flatnonzero(before.splits == VAL)
@@ -104,7 +103,7 @@ def report_trial(
         log_loss=tuned.calibrated_loss,
         frozen_accuracy=frozen.accuracy,
         frozen_log_loss=frozen.calibrated_loss,
-        seconds=time.perf_counter() - started,
+        seconds=sum(record["seconds"] for record in state.history),
         images=images,
         tuned=judge(labels, tuned),
         frozen=judge(labels, frozen),

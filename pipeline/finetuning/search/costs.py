@@ -1,12 +1,13 @@
 """What trainings cost here: a step is timed, the rest follows from the work of the layers."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from pipeline.backbones.frost_lines import find_frost_lines
+from pipeline.errors import DeviceError
 from pipeline.finetuning.network import Network
 from pipeline.finetuning.options import FinetuneOptions
 from pipeline.finetuning.replicas import Replicas
@@ -75,7 +76,7 @@ def time_steps(
     weights = np.ones(options.batch_size, np.float32)
     started = time.perf_counter()
     network = Network(classifier, line, options, begins_at=begins_at, replicas=replicas)
-    network.step(x, y, weights, 0.0)
+    _warm_up(network, lambda: network.step(x, y, weights, 0.0))
     first, seconds = time.perf_counter() - started, []
     for _ in range(N_TIMED):
         started = time.perf_counter()
@@ -88,3 +89,14 @@ def time_steps(
         work_at={"all": 0.0, **{name: one.share_below for name, one in lines.items()}},
         batch_size=options.batch_size,
     )
+
+
+def _warm_up(network: Network, step: Callable[[], object]) -> None:
+    """A first step; in as many parts as training would take, where a batch does not fit."""
+    while True:
+        try:
+            step()
+            return
+        except DeviceError:
+            if not network.halve():
+                raise

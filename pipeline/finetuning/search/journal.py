@@ -5,6 +5,7 @@ for each of these, and `training.checkpoint` with the state of the one that is r
 last one, whose weights the result is made of.
 """
 
+import glob
 import json
 import shutil
 from dataclasses import asdict, dataclass, field
@@ -12,14 +13,21 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import RunError
-from pipeline.finetuning.checkpoint import State, read_checkpoint, write_checkpoint
+from pipeline.finetuning.checkpoint import (
+    State,
+    describe_differences,
+    read_checkpoint,
+    write_checkpoint,
+)
 from pipeline.finetuning.search.costs import StepCosts
 from pipeline.finetuning.search.rounds import Plan, Round
 from pipeline.finetuning.search.trials import Trial, read_trial, write_arrays
 from pipeline.system.array_files import UnreadableError
 from pipeline.system.atomic_files import write_json
+from pipeline.system.printable import count
 
 FORMAT = "frostline-search"
+SUFFIX = ".search"
 
 
 @dataclass
@@ -32,7 +40,8 @@ class Journal:
         run: folder of the run that is trained; empty until it is chosen.
         plan, costs: None until they are made and measured.
         trials: that ended, in order.
-        used_seconds: of the budget, by the processes before this one and by this one.
+        used_before: seconds of the budget, by the processes before this one.
+        used_seconds: of the budget, by this one, too.
     """
 
     folder: Path
@@ -41,6 +50,7 @@ class Journal:
     plan: Plan | None = None
     costs: StepCosts | None = None
     trials: list[Trial] = field(default_factory=list)
+    used_before: float = 0.0
     used_seconds: float = 0.0
 
     @property
@@ -113,13 +123,34 @@ def open_journal(folder: Path, facts: dict[str, Any], *, resume: bool, force: bo
     if not force:
         found = _read(there, facts)
         if found.is_begun:
+            n_trainings = count(len(found.trials), "training")
             raise RunError(
-                f"This very search was interrupted, and {len(found.trials)} finished training(s) "
-                f"lie in {folder}. Expected `resume=True` to go on from there, or `force=True` to "
-                "begin anew and lose them. Received: neither"
+                f"This very search was interrupted after {n_trainings}; what it found lies in "
+                f"{folder}. Expected `resume=True` to go on from there, or `force=True` to begin "
+                "anew and lose that. Received: neither"
             )
     shutil.rmtree(folder, ignore_errors=True)
     return Journal(folder, facts)
+
+
+def list_other_searches(folder: Path, stem: str, facts: dict[str, Any]) -> list[str]:
+    """Says of each other search of the same run that was interrupted how it differs.
+
+    Args:
+        folder: of this very search's journal.
+        stem: what the names of all journals of the same run begin with.
+    """
+    said = []
+    for path in sorted(folder.parent.glob(f"{glob.escape(stem)}*{SUFFIX}/journal.json")):
+        if path.parent == folder:
+            continue
+        try:
+            there = json.loads(path.read_text("utf-8"))["facts"]
+            words = "; ".join(describe_differences(there, facts)) or "same options"
+        except (OSError, ValueError, KeyError, TypeError):
+            words = "cannot be read"
+        said.append(f"{path.parent}: {words}")
+    return said
 
 
 def _read(path: Path, facts: dict[str, Any]) -> Journal:
@@ -127,7 +158,8 @@ def _read(path: Path, facts: dict[str, Any]) -> Journal:
         values = json.loads(path.read_text("utf-8"))
         if values["format"] != FORMAT or values["facts"] != facts:
             raise ValueError("it is of another search")
-        journal = Journal(path.parent, facts, used_seconds=float(values["used_seconds"]))
+        used = float(values["used_seconds"])
+        journal = Journal(path.parent, facts, used_before=used, used_seconds=used)
         journal.run = str(values["run"])
         if values["plan"] is not None:
             rounds = tuple(Round(**one) for one in values["plan"].pop("rounds"))

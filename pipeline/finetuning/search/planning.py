@@ -29,6 +29,11 @@ def make_estimate(
     return Estimate(costs, space, n_rows, n_train, n_judging, len(splits))
 
 
+def may_lengthen(options: FinetuneOptions) -> bool:
+    """Whether trainings may have more epochs than the options say: not where they were given."""
+    return options.epochs == FinetuneOptions.epochs
+
+
 def make_plan(
     estimate: Estimate,
     options: FinetuneOptions,
@@ -49,7 +54,14 @@ def make_plan(
     most = n_settings if wanted.trials is None else min(wanted.trials, n_settings)
     if clock.budget is None:
         return plan_for_trials(most, options.epochs, estimate.seconds, divides=divides)
-    plan = plan_for_seconds(clock.left, most, options.epochs, estimate.seconds, divides=divides)
+    plan = plan_for_seconds(
+        clock.left,
+        most,
+        options.epochs,
+        estimate.seconds,
+        divides=divides,
+        may_lengthen=may_lengthen(options),
+    )
     if plan is None:
         least = clock.used + estimate.least()
         raise ParameterError(

@@ -94,18 +94,21 @@ def plan_for_seconds(
     cost: Callable[[tuple[Round, ...]], float],
     *,
     divides: bool,
+    may_lengthen: bool = True,
 ) -> Plan | None:
     """The most that there is time for; None where not one epoch is possible.
 
     Args:
         seconds: that are left.
         most_settings: different ones, no more than there are.
-        epochs: of a whole training, as asked for; more where there is much time.
+        epochs: of a whole training.
+        may_lengthen: trainings may be longer where there is much time.
         cost: seconds that rounds take, with what comes after.
     """
     best = None
     for n_settings, times in SIZES:
-        rounds = plan_rounds(min(n_settings, most_settings), epochs * times, divides=divides)
+        length = epochs * times if may_lengthen else epochs
+        rounds = plan_rounds(min(n_settings, most_settings), length, divides=divides)
         if cost(rounds) <= seconds:
             best = Plan(rounds, cost(rounds))
     if best is not None:

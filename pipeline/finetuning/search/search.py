@@ -1,11 +1,11 @@
 """The search: rounds of trainings, of which the last trains the setting that won."""
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from pipeline.errors import FrostlineError
 from pipeline.finetuning.checkpoint import State
 from pipeline.finetuning.inputs import Inputs
 from pipeline.finetuning.options import FinetuneOptions
@@ -17,7 +17,12 @@ from pipeline.finetuning.search.divisions import Division, find_divisions
 from pipeline.finetuning.search.estimate import MARGIN
 from pipeline.finetuning.search.journal import Journal
 from pipeline.finetuning.search.options import SearchOptions
-from pipeline.finetuning.search.planning import describe_plan, make_estimate, make_plan
+from pipeline.finetuning.search.planning import (
+    describe_plan,
+    make_estimate,
+    make_plan,
+    may_lengthen,
+)
 from pipeline.finetuning.search.rounds import Round
 from pipeline.finetuning.search.settings import LINE, find_space
 from pipeline.finetuning.search.trials import Trial, find_worth, rank_settings
@@ -73,7 +78,7 @@ class Search:
         self._replicas = replicas
         self._journal = journal
         self._open = open_inputs
-        self._clock = Clock(wanted.seconds, task.stopwatch.started, journal.used_seconds)
+        self._clock = Clock(wanted.seconds, task.stopwatch.started, journal.used_before)
         self._line = thawed.line.name
         self._space = find_space(self._model.get_layer("backbone"), self._line, task.options)
         self._settings = self._space.settings
@@ -115,13 +120,14 @@ class Search:
         """
         if self._journal.plan is None:
             self._journal.plan, self._journal.costs = self._plan, self._costs
-            self._journal.save()
+            self._save()
             self._task.watch.on_note(describe_plan(self._plan, self._clock))
             if self._divisions.note:
                 self._task.watch.on_note(self._divisions.note)
         *rounds, last = self._plan.rounds
         for place, one in enumerate(rounds, start=1):
-            self._run_round(place, one)
+            if not self._plan.is_settled:
+                self._run_round(place, one)
         place = len(rounds) + 1
         winner = self._choose(place, last)[0]
         last = self._settle(winner)
@@ -147,28 +153,43 @@ class Search:
             self._train(place, setting, one, division)
 
     def _settle(self, winner: int) -> Round:
-        """The last round, with as many epochs as there is time for, up to three times those of the
-        plan; decided once, by what the rounds before really took.
+        """The last round, with as many epochs as there is time for by what the others really took;
+        where they were not given, up to three times those of the plan. It is decided once.
         """
         *rounds, last = self._plan.rounds
-        is_free = self._task.options.epochs == FinetuneOptions.epochs
-        if self._clock.budget is not None and is_free and not self._plan.is_settled:
-            trials, settings = self._journal.trials, self._settings
-            planned = sum(
-                self._estimate.training(settings[t.setting - 1], t.epochs) for t in trials
-            )
-            pace = sum(trial.seconds for trial in trials) / planned if trials else 1.0
-            epoch = self._estimate.epoch(settings[winner - 1]) * pace
+        if self._plan.is_settled:
+            return last
+        if self._clock.budget is not None:
+            epoch = self._estimate.epoch(self._settings[winner - 1]) * self._pace
             left = self._clock.left - MARGIN * (self._estimate.after() + self._costs.start)
-            epochs = min(MOST_TIMES * last.epochs, int(left / (MARGIN * epoch)))
-            last = replace(last, epochs=max(last.epochs, epochs))
+            most = last.epochs * (MOST_TIMES if may_lengthen(self._task.options) else 1)
+            last = replace(last, epochs=max(1, min(most, int(left / (MARGIN * epoch)))))
         self._plan = replace(self._plan, rounds=(*rounds, last), is_settled=True)
         self._journal.plan = self._plan
-        self._journal.save()
+        self._save()
         return last
 
+    def _save(self) -> None:
+        self._journal.used_seconds = self._clock.used
+        self._journal.save()
+
+    @property
+    def _pace(self) -> float:
+        """What trainings have taken, by what they were estimated to take."""
+        trials = self._journal.trials
+        estimated = sum(
+            self._estimate.training(self._settings[trial.setting - 1], trial.epochs)
+            for trial in trials
+        )
+        return sum(trial.seconds for trial in trials) / estimated if trials else 1.0
+
     def _divide(self, one: Round) -> Division:
-        return self._divisions.make(one.division, self._task.watch.on_progress)
+        try:
+            return self._divisions.make(one.division, self._task.watch.on_progress)
+        except FrostlineError as error:
+            reason = str(error).split("\n")[0]
+            self._task.watch.on_note(f"The validation images judge this round. {reason}")
+            return self._divisions.make(0, self._task.watch.on_progress)
 
     def _choose(self, place: int, one: Round) -> list[int]:
         """Numbers of the settings of a round, from 1; by the rounds before, the best first."""
@@ -184,8 +205,10 @@ class Search:
         """Whether the last round can be had after this training."""
         last = self._plan.rounds[-1]
         values = self._settings[setting - 1]
-        needed = self._estimate.training(values, one.epochs) + self._estimate.after()
-        return needed + self._estimate.training(values, last.epochs) < self._clock.left
+        trainings = sum(
+            self._estimate.training(values, epochs) for epochs in (one.epochs, last.epochs)
+        )
+        return self._pace * trainings + self._estimate.after() < self._clock.left
 
     def _train(self, place: int, setting: int, one: Round, division: Division) -> State:
         """A training, or the rest of it; the model has its weights then."""
@@ -195,7 +218,6 @@ class Search:
         if not has_ended:
             self._tell_begin(place, setting, one)
         inputs = self._open(self._space.lowest, options, self._plan.n_epochs)
-        started = time.perf_counter()
         training = self._bench.train(
             *inputs,
             division,
@@ -208,16 +230,17 @@ class Search:
         if not has_ended:
             values = self._settings[setting - 1]
             numbers = (place, setting)
-            trial = report_trial(division, training.state, numbers, values, started)
+            trial = report_trial(division, training.state, numbers, values)
+            self._journal.used_seconds = self._clock.used
             self._journal.add(trial)
             self._tell_end(trial)
         return training.state
 
     def _keep(self, state: State, training: tuple[int, int], *, is_last: bool) -> None:
         """Keeps a state; the last training ends where another epoch would take too long."""
-        values = self._settings[training[1] - 1]
-        ahead = self._estimate.after() + (self._estimate.epoch(values) if is_last else 0.0)
-        if state.epoch and is_last and not state.is_over and self._clock.left < ahead:
+        epoch = self._pace * self._estimate.epoch(self._settings[training[1] - 1])
+        is_unfinished = 0 < state.epoch < self._plan.rounds[-1].epochs and not state.is_over
+        if is_last and is_unfinished and self._clock.left < self._estimate.after() + epoch:
             state.is_over = True
             self._task.watch.on_note(f"The budget ends training after epoch {state.epoch}.")
         self._journal.used_seconds = self._clock.used

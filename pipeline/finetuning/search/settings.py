@@ -98,6 +98,8 @@ def list_settings(options: FinetuneOptions, deeper: str | None, seed: int) -> li
         for field in fields(FinetuneOptions)
         if getattr(options, field.name) != field.default
     }
+    if options.find_learning_rate:
+        given.add("learning_rate")
     choices = {name: values for name, values in CHOICES.items() if name not in given}
     if deeper is not None and LINE not in given:
         choices[LINE] = (deeper,)

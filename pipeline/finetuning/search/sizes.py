@@ -8,7 +8,11 @@ from pipeline.finetuning.parent import Parent, open_parent
 from pipeline.finetuning.search.options import describe_duration
 from pipeline.finetuning.watch import Watch
 from pipeline.heads.probe.left_out import leave_each_out
-from pipeline.heads.refit_at_size import estimate_seconds, refit_at_size
+from pipeline.heads.refit_at_size import (
+    estimate_seconds,
+    refit_at_size,
+    require_same_but_for_size,
+)
 from pipeline.heads.rows.rows_of_run import open_rows_of_run
 from pipeline.images.splits import TRAIN
 from pipeline.runs.run_folder import RUNS_FOLDER, Run, open_run
@@ -92,7 +96,9 @@ def _refit(
     parent: Parent, size: int, folder: Path, device: str, watch: Watch, budget: float | None
 ) -> Run:
     if is_folder(folder):
-        return open_run(folder)
+        there = open_run(folder)
+        require_same_but_for_size(parent.run, there)
+        return there
     if budget is not None:
         seconds = estimate_seconds(
             parent.run, size, len(parent.paths), weights=parent.weights, device=device

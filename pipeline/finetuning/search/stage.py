@@ -1,12 +1,14 @@
 """The search as a stage of fine-tuning, in place of one training."""
 
+import time
 from dataclasses import replace
 from pathlib import Path
 
+from pipeline.errors import FrostlineError
 from pipeline.finetuning.choose_line import ChosenLine
 from pipeline.finetuning.inputs import Inputs, TrunkInputs
 from pipeline.finetuning.job import FinetuneJob
-from pipeline.finetuning.options import FinetuneOptions
+from pipeline.finetuning.options import BEST, LAST, FinetuneOptions
 from pipeline.finetuning.parent import Parent, open_parent
 from pipeline.finetuning.pixels import PixelStore
 from pipeline.finetuning.replicas import Replicas
@@ -38,8 +40,9 @@ class SharedInputs:
         store: for where there can be no trunk cache.
     """
 
-    def __init__(self, task: Task, thawed: Thawed, store: PixelStore):
+    def __init__(self, task: Task, thawed: Thawed, store: PixelStore, replicas: Replicas):
         self._task = task
+        self._replicas = replicas
         self._thawed = thawed
         self._store = store
         self._opened: dict[tuple[str, bool], TrunkInputs | None] = {}
@@ -58,7 +61,7 @@ class SharedInputs:
                 self._thawed.model,
                 lowest,
                 judges_training_images=True,
-                is_one_cpu=task.options.strategy == "single" and not task.device.is_gpu,
+                is_one_cpu=self._replicas.is_one_cpu,
             )
             wanted = task.options.trunk_cache
             self._opened[key] = stage.open_inputs(
@@ -80,9 +83,17 @@ def run_search(
         RunError: trainings would be lost.
     """
     journal = job.open_journal(resume=resume, force=task.force, on_note=task.watch.on_note)
-    task, thawed, store, search = _prepare(task, replicas, journal, wanted)
-    with in_precision(task, thawed):
-        found = search.run()
+    if task.options.keep == BEST:
+        task.watch.on_note("`keep='best'` changes nothing in a search: it keeps last epochs.")
+        task = replace(task, options=replace(task.options, keep=LAST))
+    try:
+        task, thawed, store, search = _prepare(task, replicas, journal, wanted)
+        with in_precision(task, thawed):
+            found = search.run()
+    except FrostlineError:
+        if not journal.is_begun:
+            journal.forget()
+        raise
     luck = measure_luck(found.trials, search.units)
     why = f"as the search chose among {count(found.n_settings, 'setting')}"
     thawed = replace(
@@ -105,17 +116,22 @@ def _prepare(
     parent = _choose_parent(task, journal, wanted)
     while True:
         sized = replace(task, parent=parent)
-        thawed = thaw_task(sized, replicas)
-        store = decode(sized)
-        inputs = SharedInputs(sized, thawed, store)
-        search = Search(sized, thawed, wanted, replicas, journal, inputs.open)
-        if parent is own or search.is_whole:
+        try:
+            thawed = thaw_task(sized, replicas)
+            store = decode(sized)
+            inputs = SharedInputs(sized, thawed, store, replicas)
+            with in_precision(sized, thawed):
+                search = Search(sized, thawed, wanted, replicas, journal, inputs.open)
+            why = "" if search.is_whole else "there is no time for a whole training"
+        except FrostlineError as error:
+            if parent is own:
+                raise
+            why = str(error).split("\n")[0].rstrip(".")
+        if parent is own or not why:
             journal.run = str(parent.run.folder.resolve())
             return sized, thawed, store, search
-        task.watch.on_note(
-            "There is no time for a whole training on images of "
-            f"{parent.run.recipe.image_size} pixels, so it stays at {own.run.recipe.image_size}."
-        )
+        size, before = parent.run.recipe.image_size, own.run.recipe.image_size
+        task.watch.on_note(f"It stays at {before} pixels: at {size}, {why}.")
         parent = own
 
 
@@ -130,4 +146,7 @@ def _choose_parent(task: Task, journal: Journal, wanted: SearchOptions) -> Paren
     folder = name_larger(own.run, task.output)
     larger = enlarge(own, folder, task.device.asked_as, task.watch, wanted.seconds)
     task.stopwatch.lap("image size")
+    journal.run = str(larger.run.folder.resolve())
+    journal.used_seconds = journal.used_before + time.perf_counter() - task.stopwatch.started
+    journal.save()
     return larger

@@ -44,5 +44,6 @@ def test_what_came_furthest_stands_first_with_means_over_all_images():
 
 def test_in_words_it_says_what_won_and_how_much_is_luck():
     assert describe_search(SEARCH) == (
-        "Searched 2 settings in 3 trainings: unfreeze=block4a, flip won. Of the +5.0 points ..."
+        "Searched 2 settings in 3 trainings: unfreeze=block4a, flip came first. "
+        "Of the +5.0 points ..."
     )

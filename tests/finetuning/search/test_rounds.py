@@ -52,6 +52,12 @@ def test_a_small_budget_has_fewer_epochs_and_the_smallest_none():
     assert plan_for_seconds(10.5, 96, 8, cost, divides=True) is None
 
 
+def test_epochs_that_were_given_are_not_exceeded():
+    plan = plan_for_seconds(1e6, 96, 8, cost, divides=True, may_lengthen=False)
+    assert max(one.epochs for one in plan.rounds) == 8
+    assert plan.rounds[0].n_settings == 48
+
+
 def test_there_are_no_more_settings_than_exist():
     plan = plan_for_seconds(1e6, 5, 8, cost, divides=True)
     assert plan.rounds[0].n_settings == 5

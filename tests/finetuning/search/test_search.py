@@ -158,6 +158,17 @@ def test_a_killed_search_goes_on_to_the_same_table(
     assert not list(tmp_path.glob(".*search")) and not list(tmp_path.glob(".*checkpoint"))
 
 
+def test_what_was_interrupted_with_other_options_is_named(small, reference, tmp_path):
+    options = {"keep_size": True, "budget": None, "trials": 3, "epochs": 4}
+    (tmp_path / ".logreg-finetuned-0123456789.search").mkdir()
+    there = tmp_path / ".logreg-finetuned-0123456789.search/journal.json"
+    there.write_text(json.dumps({"facts": options}))
+    with pytest.raises(RunError, match="There is nothing to resume") as caught:
+        finetune(small, output=tmp_path / "run", trials=4, resume=True, **QUICK)
+    assert "0123456789.search: " in str(caught.value)
+    assert "trials 3 there, 4 here" in str(caught.value)
+
+
 def test_a_budget_without_room_for_an_epoch_says_how_much_it_takes(small, tmp_path):
     with pytest.raises(ParameterError, match="no room for one epoch") as caught:
         finetune(small, output=tmp_path / "run", budget="10s", **QUICK)

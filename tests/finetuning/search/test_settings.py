@@ -43,6 +43,11 @@ def test_what_was_given_is_not_searched():
     assert searched == CHOICES.keys() - {"flip", "learning_rate"}
 
 
+def test_a_rate_that_a_sweep_finds_is_not_searched():
+    every = list_settings(FinetuneOptions(find_learning_rate=True), None, 0)
+    assert not any("learning_rate" in setting for setting in every)
+
+
 def test_where_all_is_given_there_is_one_setting():
     other = {name: values[0] for name, values in CHOICES.items()}
     assert list_settings(FinetuneOptions(**other), None, 0) == [{}]

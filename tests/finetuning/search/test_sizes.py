@@ -59,6 +59,17 @@ def test_a_run_is_made_once_more_with_the_same_head_and_division(run, tmp_path, 
     assert again.run.folder == tmp_path / "larger"
 
 
+def test_a_run_that_lies_there_and_is_another_one_is_not_taken(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    call(
+        "fit-head", run.folder.parent / "features.h5", "--seed", 4, "--output", tmp_path / "larger"
+    )
+    parent, notes = open_parent(run, None, None), []
+    assert enlarge(parent, tmp_path / "larger", "cpu", Watch(on_note=notes.append)) is parent
+    assert "This is not the same run at another image size." in notes[-1]
+    assert (tmp_path / "larger").is_dir()
+
+
 def test_where_larger_images_are_no_better_the_run_stays(run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sizes, "measure_sureness", lambda run: Sureness(0.5, 0.5))
