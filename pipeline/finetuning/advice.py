@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import Any
 
 from pipeline.finetuning.curves import Curves, binomial_error
-from pipeline.finetuning.options import FinetuneOptions
+from pipeline.finetuning.options import BEST, FinetuneOptions
 from pipeline.runs.significance import Comparison, describe_p_value
 
 # Accuracies that differ by so many standard errors differ: by chance once in 700 comparisons where
@@ -294,9 +294,10 @@ def _find_small_validation(curves: Curves, setting: Setting) -> Advice | None:
     if jitter < UNSTEADY or jitter > SURE * chance:
         return None
     enough = curves.n_val * (jitter / STEADY) ** 2
+    luck = "which epoch wins" if setting.options.keep == BEST else "a gain of so few"
     shown = (
         f"its accuracy jumps by {100 * jitter:.1f} points from epoch to epoch, as chance does with "
-        f"{curves.n_val:,} images, so which epoch wins is half luck; with about "
+        f"{curves.n_val:,} images, so {luck} is half luck; with about "
         f"{float(f'{enough:.2g}'):,.0f} it would be one point"
     )
     ways = [

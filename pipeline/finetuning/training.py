@@ -54,6 +54,7 @@ class Training:
         state: to go on from; None to begin.
         on_state: called with the state after each epoch, to be kept.
         callbacks: people's own.
+        goes_part_way: where the last epoch does not beat the frozen head, look for weights between.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Training:
         watch: Watch = NOBODY,
         on_state: Callable[[State], None] = lambda state: None,
         callbacks: Callbacks = NO_CALLBACKS,
+        goes_part_way: bool = True,
     ):
         self.state = state or State()
         self._options = options
@@ -80,6 +82,7 @@ class Training:
         self._on_state = on_state
         self._classifier = classifier
         self._callbacks = callbacks
+        self._goes_part_way = goes_part_way and options.keep == LAST
         self._network = Network(classifier, line, options, begins_at=begins_at, replicas=replicas)
         self._network.n_parts = self.state.n_parts
         self._frozen_weights = self._network.weights
@@ -114,7 +117,7 @@ class Training:
         while not self.state.is_over and self.state.epoch < self._options.epochs:
             self.run_epoch(self.state.epoch + 1)
         self._call_back(lambda: self._callbacks.end(self.history[-1]))
-        if self._options.keep == LAST and self.state.epoch and not self.state.best_epoch:
+        if self._goes_part_way and self.state.epoch and not self.state.best_epoch:
             self._go_part_of_the_way()
         self._network.weights = self.state.best_weights
         soften(self._network.model.head, self.state.best_temperature)

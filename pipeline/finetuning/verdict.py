@@ -6,7 +6,7 @@ from pipeline.finetuning.advice import Advice, Setting, advise_on_comparison, ad
 from pipeline.finetuning.checkpoint import State
 from pipeline.finetuning.curves import read_curves
 from pipeline.finetuning.judge_epochs import calibrated_losses
-from pipeline.finetuning.options import FinetuneOptions
+from pipeline.finetuning.options import BEST, FinetuneOptions
 from pipeline.finetuning.outlook import advise_on_images
 from pipeline.heads.forecast.forecast import Forecast
 from pipeline.images.splits import SPLITS
@@ -69,7 +69,7 @@ def assess(
     if state.best_epoch == 0:
         verdict = describe_failure(state.history)
     else:
-        verdict = judge(comparison, frozen[split], finetuned[split], losses[split])
+        verdict = judge(comparison, frozen[split], finetuned[split], losses[split], options.keep)
     curves = read_curves(before, after, state, options.learning_rate)
     advice = advise_on_curves(curves, Setting(options, *lines))
     advice += [*advise_on_comparison(comparison), *advise_on_images(forecast)]
@@ -84,14 +84,17 @@ def judge(
     frozen: Metrics,
     finetuned: Metrics,
     calibrated_loss: float,
+    keep: str,
 ) -> str:
     """Says whether fine-tuning helped, on the images of one split; only what is significant did.
 
     Args:
         frozen, finetuned: of the comparison's split.
         calibrated_loss: log-loss of the frozen head with the temperature that suits validation.
+        keep: which epoch was to be kept.
     """
     change = 100 * (finetuned.accuracy - frozen.accuracy)
+    chose = "chose the epoch" if keep == BEST else "chose between this model and the head"
     images = f"of {comparison.n_samples:,} {comparison.split} images"
     sides = (
         f"{comparison.became_right:,} {images} became right and {comparison.became_wrong:,} wrong"
@@ -108,7 +111,7 @@ def judge(
     else:
         what, sure = f"Whether fine-tuning {helped} is not clear", "may be chance"
     reservation = (
-        ", with the reservation that validation also chose the epoch and its temperature, so both "
+        f", with the reservation that validation also {chose} and its temperature, so both "
         "flatter; fit the head with `test_fraction` for a fair test"
         if comparison.is_optimistic
         else ""

@@ -19,7 +19,7 @@ class Scores:
     log_loss: float
 
 
-def judge_sides(became_right, became_wrong, *, n_images=N_IMAGES, is_optimistic=False):
+def judge_sides(became_right, became_wrong, *, n_images=N_IMAGES, is_optimistic=False, keep="last"):
     comparison = Comparison(
         split="test",
         n_samples=n_images,
@@ -30,7 +30,7 @@ def judge_sides(became_right, became_wrong, *, n_images=N_IMAGES, is_optimistic=
     )
     before = Scores(0.8, 0.5)
     after = Scores(0.8 + (became_right - became_wrong) / n_images, 0.4)
-    return judge(comparison, before, after, 0.45)
+    return judge(comparison, before, after, 0.45, keep)
 
 
 # Two-sided, by hand: 2 * 0.5 ** 6 = 0.03; 2 * 0.5 ** 5 = 0.06.
@@ -66,7 +66,10 @@ def test_a_small_gain_on_many_images_is_not_said_to_be_none():
 
 def test_a_split_that_chose_the_epoch_has_its_reservation_whatever_the_outcome():
     for sides in ((9, 0), (2, 1)):
-        assert "validation also chose the epoch" in judge_sides(*sides, is_optimistic=True)
+        assert "validation also chose the epoch" in judge_sides(
+            *sides, is_optimistic=True, keep="best"
+        )
+        assert "between this model and the head" in judge_sides(*sides, is_optimistic=True)
         assert "reservation" not in judge_sides(*sides)
 
 

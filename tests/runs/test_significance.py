@@ -82,14 +82,16 @@ def test_verdict_says_how_much_how_sure_and_with_what_reservation():
     labels = [0] * 30
     before = predictions([1] * 20 + [0] * 10, labels, splits)
     after = predictions([0] * 30, labels, splits)
-    text = judge(compare_predictions(before, after), Scores(1 / 3, 0.9), Scores(1.0, 0.1), 0.85)
+    scores = Scores(1 / 3, 0.9), Scores(1.0, 0.1)
+    text = judge(compare_predictions(before, after), *scores, 0.85, "best")
     assert "+66.7 points" in text
     assert "20 of 30 val images became right and 0 wrong" in text
     assert "significant" in text
     assert "p < 0.001" in text
     assert "log-loss 0.9000 to 0.1000, where calibration alone gives 0.8500" in text
     assert "validation also chose the epoch and its temperature" in text
-    text = judge(compare_predictions(BEFORE, AFTER), Scores(0.5, 0.9), Scores(0.75, 0.8), 0.9)
+    scores = Scores(0.5, 0.9), Scores(0.75, 0.8)
+    text = judge(compare_predictions(BEFORE, AFTER), *scores, 0.9, "last")
     assert "may be chance (McNemar's exact test, p = 1)" in text
 
 

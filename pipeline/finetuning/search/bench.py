@@ -53,7 +53,8 @@ class Bench:
 
         Args:
             begins_at: the line at which inputs come in, None = they are pixels.
-            callbacks: people's own; None for a training that they and TensorBoard do not hear of.
+            callbacks: people's own; None for a training that is not the last: they and TensorBoard do
+                not hear of it, and no weights between it and the frozen head are looked for.
         """
         self._begin_anew(division, line)
         training = Training(
@@ -69,6 +70,7 @@ class Bench:
             watch=replace(self.watch, events=None) if callbacks is None else self.watch,
             on_state=on_state,
             callbacks=callbacks or NO_CALLBACKS,
+            goes_part_way=callbacks is not None,
         )
         training.run()
         return training
