@@ -53,8 +53,8 @@ class Bench:
 
         Args:
             begins_at: the line at which inputs come in, None = they are pixels.
-            callbacks: people's own; None for a training that is not the last: they and TensorBoard do
-                not hear of it, and no weights between it and the frozen head are looked for.
+            callbacks: people's own; None for a training that is not the last: they and TensorBoard
+                do not hear of it, and no weights between it and the frozen head are looked for.
         """
         self._begin_anew(division, line)
         training = Training(
