@@ -1,15 +1,16 @@
-"""Rounds of a search: many settings for few epochs, the best for more, the winner for all.
+"""Rounds of a search: many settings for half of the epochs, the best third once more on other
+images, the winner for all epochs.
 
 Source: successive halving, Jamieson and Talwalkar, "Non-stochastic best arm identification and
 hyperparameter optimization", AISTATS 2016. Each training is a whole one, its rate falling to the
-end, so that what a round shows is a model that could be kept.
+end, so that what a round shows is a model that could be kept. With a quarter of the epochs what
+won was what learns fastest, not best (docs/fine-tuning.md).
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 KEPT_SHARE = 3  # of so many settings one goes on from the first of three rounds
-LEAST_EPOCHS = 2
 # (settings, times the epochs), from the least to the most; the last that there is time for is
 # taken. First a choice, then longer trainings, then more of both.
 SIZES = ((1, 1), (2, 1), (3, 1), (4, 1), (6, 1), (6, 2), (9, 2), (12, 2), (24, 2), (24, 4), (48, 4))
@@ -63,11 +64,11 @@ def plan_rounds(n_settings: int, epochs: int, *, divides: bool) -> tuple[Round, 
         divides: each round but the last is judged by other images than the others.
     """
     sizes = [(1, epochs)]
+    half = -(-epochs // 2)
     if n_settings >= 4:
-        sizes.insert(0, (-(-n_settings // KEPT_SHARE), _shorten(epochs, 2)))
-        sizes.insert(0, (n_settings, _shorten(epochs, 4)))
-    elif n_settings > 1:
-        sizes.insert(0, (n_settings, _shorten(epochs, 2)))
+        sizes.insert(0, (-(-n_settings // KEPT_SHARE), half))
+    if n_settings > 1:
+        sizes.insert(0, (n_settings, half))
     numbers = range(1, len(sizes)) if divides else [0] * (len(sizes) - 1)
     return tuple(
         Round(size, length, division)
@@ -118,7 +119,3 @@ def plan_for_seconds(
         if cost(rounds) <= seconds:
             return Plan(rounds, cost(rounds), is_cut=True)
     return None
-
-
-def _shorten(epochs: int, times: int) -> int:
-    return min(epochs, max(LEAST_EPOCHS, epochs // times))

@@ -18,14 +18,13 @@ DEEPER = "one line deeper"  # stands for its name
 # What paid most often comes first (docs/fine-tuning.md), then all others by chance.
 FIRST: tuple[Setting, ...] = (
     {},
+    {LINE: DEEPER, "flip": True, "average_weights": 0.95},
+    {LINE: DEEPER, "average_weights": 0.95},
+    {"flip": True, "average_weights": 0.95},
     {LINE: DEEPER, "flip": True},
     {LINE: DEEPER},
-    {LINE: DEEPER, "flip": True, "average_weights": 0.95},
-    {LINE: DEEPER, "flip": True, "augment": "strong"},
-    {"flip": True},
 )
 CHOICES: dict[str, tuple[Any, ...]] = {
-    "augment": ("strong",),
     "flip": (True,),
     "learning_rate": (1e-4, 1e-3),
     "layer_decay": (0.8,),

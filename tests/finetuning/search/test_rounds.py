@@ -17,7 +17,7 @@ from pipeline.finetuning.search.rounds import (
 
 
 def test_many_start_few_go_on_and_one_is_trained_in_full():
-    assert plan_rounds(6, 8, divides=True) == (Round(6, 2, 1), Round(2, 4, 2), Round(1, 8, 0))
+    assert plan_rounds(6, 8, divides=True) == (Round(6, 4, 1), Round(2, 4, 2), Round(1, 8, 0))
     assert plan_rounds(2, 8, divides=True) == (Round(2, 4, 1), Round(1, 8, 0))
     assert plan_rounds(1, 8, divides=True) == (Round(1, 8, 0),)
 
@@ -26,8 +26,8 @@ def test_where_nothing_can_be_held_out_all_rounds_are_judged_alike():
     assert {one.division for one in plan_rounds(6, 8, divides=False)} == {0}
 
 
-def test_no_training_is_longer_than_the_last_or_shorter_than_two_epochs():
-    assert [one.epochs for one in plan_rounds(9, 4, divides=True)] == [2, 2, 4]
+def test_what_chooses_is_trained_for_half_of_the_epochs():
+    assert [one.epochs for one in plan_rounds(9, 5, divides=True)] == [3, 3, 5]
     assert [one.epochs for one in plan_rounds(9, 1, divides=True)] == [1, 1, 1]
 
 
