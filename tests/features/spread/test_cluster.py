@@ -1,12 +1,12 @@
 """Workers of a cluster give the rows of one machine, whoever dies; one that differs is refused."""
 
-import os
 import pickle
 import signal
 import sys
 import time
 from dataclasses import replace
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,6 @@ from conftest import call, make_photos
 from PIL import Image
 from same_files import read_everything
 
-from benchmarks.crash import fork, wait_for
 from benchmarks.local_cluster import (
     CrashingDecoder,
     DyingOfWhite,
@@ -79,22 +78,32 @@ def assert_same_rows(path, expected):
     assert ours.keys() == theirs.keys()
 
 
-def test_file_is_the_same_when_the_driver_is_killed_three_times(
-    workers, many, tmp_path, small_tasks
-):
-    import distributed  # noqa: F401 - once, for all drivers
+def drive(scheduler, photos, target):
+    """An extraction in small tasks, in a process of its own: one that is forked inherits what the
+    threads of other tests hold, and may wait for it for ever.
+    """
+    cluster.IMAGES_PER_TASK, finished_rows.PART_ROWS = 4, 8
+    extract_on(scheduler, photos, target)
 
+
+def test_file_is_the_same_when_the_driver_is_killed_three_times(workers, many, tmp_path):
     target = tmp_path / "killed.h5"
+    start = partial(get_context("spawn").Process, target=drive)
     for kill in (1, 2, 3):
-        driver = fork(lambda: extract_on(workers.address, many, target))
+        driver = start(args=(workers.address, many, target))
+        driver.start()
         deadline = time.monotonic() + 60
         while len(list(target.with_name("killed.h5.parts").glob("part-*.h5"))) < 3 * kill:
-            assert time.monotonic() < deadline
+            assert time.monotonic() < deadline and driver.is_alive()
             time.sleep(0.005)
-        os.kill(driver, signal.SIGKILL)
-        assert wait_for(driver) == -signal.SIGKILL
+        driver.kill()
+        driver.join()
+        assert driver.exitcode == -signal.SIGKILL
         assert not target.exists()
-    assert wait_for(fork(lambda: extract_on(workers.address, many, target))) == 0
+    driver = start(args=(workers.address, many, target))
+    driver.start()
+    driver.join()
+    assert driver.exitcode == 0
     extract(many, tmp_path / "whole.h5", reuse=False)
     assert_same_rows(target, tmp_path / "whole.h5")
     assert {path.name for path in tmp_path.glob("*killed*")} == {"killed.h5", ".killed.h5.lock"}
