@@ -19,25 +19,22 @@ scores once what it had no part in choosing. Lines of JSON; `finetune_helps_tabl
 effects clear of pairs of settings).
 """
 
-import csv
 import itertools
 import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
-
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import frostline
 from benchmarks.common import describe_machine, make_parser, print_machine
+from benchmarks.divided_heads import fit_head
 from benchmarks.helps_parts.finished import Finished, score_together
 from benchmarks.helps_parts.judges import Judges
 from benchmarks.helps_parts.weights import Recorder
 from pipeline.finetuning.options import FinetuneOptions
 
-BACKBONE = "efficientnet-lite0"
 SETTINGS = {
     "base": {},
     "flip": {"flip": True},
@@ -75,42 +72,6 @@ def make_screen(seed: int) -> dict[str, dict]:
         }
         made[json.dumps(values)] = values
     return made
-
-
-def list_images(data: Path, seed: int, output: Path) -> Path:
-    """A CSV of the images; where the folder has only train and val, the seed halves val.
-
-    A folder without splits is left to `fit_head`.
-    """
-    if not (data / "val").is_dir():
-        return data
-    rng = np.random.default_rng(seed)
-    with output.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["path", "label", "split"])
-        for folder in sorted((data / "train").iterdir()):
-            writer.writerows([path, folder.name, "train"] for path in sorted(folder.iterdir()))
-            validation = rng.permutation(sorted((data / "val" / folder.name).iterdir()))
-            for number, path in enumerate(validation):
-                writer.writerow([path, folder.name, ("val", "test")[number % 2]])
-    return output
-
-
-def fit_head(data: str, seed: int, work: Path, image_size: int | None = None) -> Path:
-    """The run of a logistic head on FOLDER or FOLDER:IMAGE_SIZE, with a test split.
-
-    Args:
-        image_size: in place of the one in `data`.
-    """
-    root, _, size = data.partition(":")
-    image_size = image_size or (int(size) if size else None)
-    name = f"{Path(root).name}{image_size or ''}-{seed}"
-    images = list_images(Path(root).resolve(), seed, work / f"{name}.csv")
-    features = frostline.extract(
-        images, backbone=BACKBONE, image_size=image_size, output=work / f"{name}.h5"
-    )
-    how = {} if images.suffix == ".csv" else {"val_fraction": 0.2, "test_fraction": 0.2}
-    return Path(frostline.fit_head(features, seed=seed, output=work / name, force=True, **how))
 
 
 def finetune(run: Path, setting: dict, seed: int) -> tuple[str, Recorder, float]:
@@ -153,7 +114,7 @@ def measure(data: str, seed: int, settings: dict[str, dict], work: Path, log: Lo
         others = dict(setting)
         size = others.pop("image_size", None)
         if size not in opened:
-            run = fit_head(data, seed, work, size)
+            run = fit_head(data, seed, work, image_size=size)
             opened[size] = run, Judges(run)
         run, judges = opened[size]
         line, recorder, seconds = finetune(run, others, seed)

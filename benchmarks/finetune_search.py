@@ -6,8 +6,7 @@ whether a killed one goes on as if nothing had been.
     python benchmarks/finetune_search.py kill photos/flowers --kills 5
 
 `pays`: a logistic head on EfficientNet-Lite0's features, then `finetune` with its defaults and with
-the budget; scored on a test split that chose nothing. Of a folder with train and val the seed
-makes a test split of half of val; other folders are divided by the seed, equal images together.
+the budget; scored on a test split that chose nothing.
 
 `luck`: on a subset of the images, whose labels are shuffled within each split, a search of few
 settings; counted is how often a significant gain is claimed, of which there is none to be had.
@@ -16,7 +15,6 @@ settings; counted is how often a significant gain is claimed, of which there is 
 has to be that of a search that was left alone.
 """
 
-import csv
 import json
 import random
 import subprocess
@@ -24,6 +22,7 @@ import sys
 import tempfile
 import time
 from argparse import Namespace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -38,9 +37,9 @@ from benchmarks.common import (
     print_table,
     write_results,
 )
+from benchmarks.divided_heads import Row, fit_head
 from pipeline.runs.run_folder import open_run
 
-BACKBONE = "efficientnet-lite0"
 # Small, so that forty runs take less than an hour: images a class to train, validate and test on.
 FEW = {"train": 24, "val": 16, "test": 16}
 SMALL_SEARCH = {"trials": 4, "epochs": 4, "keep_size": True}
@@ -105,7 +104,7 @@ def measure_luck(data: str, options: Namespace, folder: Path) -> list[dict]:
     """How often a search claims a significant gain where labels are shuffled."""
     rows = []
     for seed in range(options.runs):
-        run = fit_head(data, seed, folder, shuffled=True)
+        run = fit_head(data, seed, folder, draw=partial(draw_few, seed=seed, shuffled=True))
         result = frostline.finetune(
             run, device="cpu", seed=seed, output=folder / "tuned", force=True, **SMALL_SEARCH
         )
@@ -128,7 +127,7 @@ def measure_luck(data: str, options: Namespace, folder: Path) -> list[dict]:
 
 def measure_kills(data: str, options: Namespace, folder: Path) -> list[dict]:
     """Whether the table of a search that was killed is that of one that was not."""
-    run = fit_head(data, 0, folder, few=True)
+    run = fit_head(data, 0, folder, draw=partial(draw_few, seed=0, shuffled=False))
     whole, killed = folder / "whole", folder / "killed"
     command = [sys.executable, "cli.py", "finetune", str(run), "--quiet", "--keep-size"]
     command += ["--trials", str(SMALL_SEARCH["trials"]), "--epochs", str(SMALL_SEARCH["epochs"])]
@@ -171,49 +170,8 @@ def _read_trials(run: Path) -> list[dict]:
 RUNS = {"pays": measure_pay, "luck": measure_luck, "kill": measure_kills}
 
 
-def fit_head(
-    data: str, seed: int, folder: Path, *, few: bool = False, shuffled: bool = False
-) -> Path:
-    """The run of a logistic head on FOLDER or FOLDER:IMAGE_SIZE, with a test split.
-
-    Args:
-        few: a few images of each class.
-        shuffled: of a few images, with labels that are shuffled within each split.
-    """
-    root, _, size = data.partition(":")
-    name = f"{Path(root).name}-{seed}"
-    images = Path(root).resolve()
-    rows = list_images(images, seed)
-    if few or shuffled:
-        rows = draw_few(rows, seed, shuffled=shuffled)
-    if rows:
-        images = folder / f"{name}.csv"
-        with images.open("w", newline="") as file:
-            csv.writer(file).writerows([("path", "label", "split"), *rows])
-    features = frostline.extract(
-        images,
-        backbone=BACKBONE,
-        image_size=int(size) if size else None,
-        output=folder / f"{name}.h5",
-    )
-    how = {} if rows else {"val_fraction": 0.2, "test_fraction": 0.2}
-    return Path(frostline.fit_head(features, seed=seed, output=folder / name, force=True, **how))
-
-
-def list_images(root: Path, seed: int) -> list[tuple[str, str, str]]:
-    """Path, label and split of each image, half of val being test; none for a folder without."""
-    if not (root / "val").is_dir():
-        return []
-    rng, rows = np.random.default_rng(seed), []
-    for folder in sorted((root / "train").iterdir()):
-        rows += [(str(path), folder.name, "train") for path in sorted(folder.iterdir())]
-        others = rng.permutation(sorted(map(str, (root / "val" / folder.name).iterdir())))
-        rows += [(path, folder.name, ("val", "test")[n % 2]) for n, path in enumerate(others)]
-    return rows
-
-
-def draw_few(rows: list[tuple[str, str, str]], seed: int, *, shuffled: bool) -> list:
-    """A few images of each class and split."""
+def draw_few(rows: list[Row], seed: int, *, shuffled: bool) -> list[Row]:
+    """A few images of each class and split, whose labels may be shuffled within each split."""
     rng, drawn = np.random.default_rng([seed, 1]), []
     for split, n_images in FEW.items():
         names = sorted({label for _, label, _ in rows})

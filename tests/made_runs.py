@@ -8,6 +8,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
+from conftest import COLOURS, call, save_image
 from PIL import Image
 
 from benchmarks.stand_in import RECIPE
@@ -105,3 +106,27 @@ def fit_undrawn(features: Path | list[Path], output: Path, **how) -> Path:
     """A logistic head without the pictures in `plots/`, which take longer than all else."""
     with patch("pipeline.heads.write_run._draw"):
         return fit_head(features, output=output, **{"C": 1.0, **how}).folder
+
+
+def fit_on_alike_classes(folder: Path, n_per_class: int, *options: object) -> Path:
+    """A run of a network that is built and traced in a moment, on classes so much alike that there
+    is a loss to compare; of each class the last two images are equal if there are more than 12.
+
+    Args:
+        options: of fit-head.
+    """
+    for number, name in enumerate(COLOURS):
+        colour = 128 + 12 * np.eye(3)[2 - number]
+        n_different = n_per_class - (n_per_class > 12)
+        for i in range(n_per_class):
+            path = folder / "photos" / name / f"{i:03d}.png"
+            save_image(path, seed=1000 * number + min(i, n_different - 1), colour=colour)
+    steps = [
+        ["extract", folder / "photos", "--backbone", "squeezenet1_1", "--weights", "random",
+         "--image-size", 32, "--output", folder / "features.h5"],
+        ["fit-head", folder / "features.h5", *options, "--output", folder / "logreg"],
+    ]  # fmt: skip
+    for step in steps:
+        outcome = call(*step)
+        assert outcome.exit_code == 0, outcome.stderr
+    return folder / "logreg"

@@ -41,6 +41,7 @@ class FinetuneResult:
         folder: of the run.
         unfreeze: the frost line that was trained from, or `all`.
         best_epoch: the one that is kept; 0 is the frozen head.
+        part: of the way from the frozen head to that epoch that the weights are, 1 = all of it.
         parity: greatest difference of the rebuilt model's features to what the parent recorded,
             relative to the greatest feature.
         notes: what people should know of the training.
@@ -59,6 +60,7 @@ class FinetuneResult:
     used_trunk_cache: bool
     notes: list[str]
     seconds: dict[str, float]
+    part: float = 1.0
     search: SearchPart | None = None
     mlflow: MlflowRun | None = None
 

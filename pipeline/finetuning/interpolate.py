@@ -40,6 +40,16 @@ class Between:
         )
 
 
+def describe_winner(epoch: int, last: int, part: float) -> str:
+    """`epoch 7 of 8`, or `50% of the way to epoch 8 of 8`.
+
+    Args:
+        part: of the way from the frozen head to the epoch.
+    """
+    words = f"epoch {epoch} of {last}"
+    return words if part == 1 else f"{part:.0%} of the way to {words}"
+
+
 def find_between(
     frozen: Weights, last: Weights, frozen_scores: Scores, judge: Callable[[Weights], Scores]
 ) -> Between | None:

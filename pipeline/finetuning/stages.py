@@ -195,6 +195,7 @@ def _write(
         unfreeze=line.name,
         trainable_parameters=thawed.n_trainable,
         best_epoch=state.best_epoch,
+        part=state.part,
         last_epoch=state.history[-1]["epoch"],
         parity=thawed.parity.difference,
         used_trunk_cache=state.used_trunk_cache,

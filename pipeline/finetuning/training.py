@@ -1,8 +1,9 @@
 """The epochs of fine-tuning: train the thawed top, keep the best epoch, leave it in the model.
 
 Epoch 0 is the frozen head. The last epoch wins if it beats epoch 0 (`judge_epochs.py`); with
-`keep="best"` the one with the lowest calibrated validation loss among those that do. Else the head
-stays exactly as it was.
+`keep="best"` the one with the lowest calibrated validation loss among those that do. If none does,
+weights part of the way to the last may (`interpolate.py`), and else the head stays exactly as it
+was.
 Each epoch depends on nothing but the state after the one before, so that it can be resumed.
 """
 
@@ -263,7 +264,7 @@ class Training:
         self._take_up()
         if state.n_divergences > MAX_DIVERGENCES:
             state.is_over = True
-            action = f"training stopped and epoch {state.best_epoch}, the best before, was taken"
+            action = f"training stopped after epoch {state.epoch}, the last good one"
         else:
             state.rate_factor *= RATE_AFTER_DIVERGENCE
             action = (

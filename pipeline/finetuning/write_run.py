@@ -15,6 +15,7 @@ from pipeline.classifier.build import split_classifier
 from pipeline.classifier.parts import identify_finetuned
 from pipeline.errors import ParityError
 from pipeline.finetuning.checkpoint import State
+from pipeline.finetuning.interpolate import describe_winner
 from pipeline.finetuning.parent import Parent
 from pipeline.finetuning.pixels import PixelStore
 from pipeline.finetuning.replicas import place
@@ -137,7 +138,7 @@ def _describe(
         data_name=inherited.data_name,
         splits=inherited.splits,
         parameters=facts["parameters"],
-        chosen=f"epoch {state.best_epoch} of {state.history[-1]['epoch']}",
+        chosen=describe_winner(state.best_epoch, state.history[-1]["epoch"], state.part),
         chosen_by="val",
         history=HistoryAxis("epoch", state.best_epoch),
         metrics=assessment.finetuned,
@@ -235,7 +236,8 @@ def _draw(
         state.history,
         head_x=head.history.x,
         head_best=head.history.best if head.chosen_by == "val" else None,
-        finetune_best=state.best_epoch,
+        # Weights between two epochs are no point of the curve.
+        finetune_best=state.best_epoch if state.part == 1 else None,
         unfrozen_from=line,
         is_augmented=is_augmented,
         title=name,

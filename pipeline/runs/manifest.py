@@ -5,9 +5,6 @@ people: the keys of the optional parts (`FeaturesPart`, `FinetuningPart`) stand 
 """
 
 import json
-import math
-import os
-from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +24,7 @@ from pipeline.runs.selection_bias import SelectionBias
 from pipeline.runs.significance import Comparison
 from pipeline.system.atomic_files import to_json, write_text
 from pipeline.system.paths import denial, is_file
+from pipeline.system.wild_values import find_wild_values, shorten
 
 FORMAT = "frostline-run"
 VERSION = 2  # 1 had no record of the engine
@@ -34,7 +32,6 @@ FINETUNED = "finetuned"
 MAX_BYTES = 64 * 2**20
 
 _PARTS = ("features", "finetuning")
-_EXPECTED_TEXT = "text without NUL, of letters that a file name can have"
 _NO_MATRIX = np.empty((0, 0), np.int64)
 
 
@@ -359,8 +356,8 @@ def read_manifest(folder: Path) -> Manifest:
     if values.get("format") != FORMAT or not is_known:
         raise RunError(
             f"Expected format {FORMAT!r}, version {VERSION} or older. Received: {path} with "
-            f"format {_shorten(repr(values.get('format')))}, "
-            f"version {_shorten(str(values.get('version')))}"
+            f"format {shorten(repr(values.get('format')))}, "
+            f"version {shorten(str(values.get('version')))}"
         )
     try:
         return _convert(values)
@@ -391,7 +388,7 @@ def _read_values(path: Path) -> dict[str, Any]:
 
 def _convert(values: dict[str, Any]) -> Manifest:
     """Checks types, and that every number and name is one; unknown keys are passed over."""
-    for expected, place in _find_wild_values(values, "$"):
+    for expected, place in find_wild_values(values, "$"):
         raise ValueError(f"Expected {expected} - at `{place}`")
     types = {"features": FeaturesPart, "finetuning": FinetuningPart}
     name = "finetuning" if values.get("kind") == FINETUNED else "features"
@@ -416,42 +413,3 @@ def _pick(values: dict[str, Any], part: type) -> dict[str, Any]:
     """Those that are fields of a part."""
     names = {entry.name for entry in fields(part)}
     return {name: value for name, value in values.items() if name in names}
-
-
-def _find_wild_values(value: Any, place: str) -> Iterator[tuple[str, str]]:
-    """What was expected and where, for each number and text that no run has."""
-    if isinstance(value, dict):
-        for name, part in value.items():
-            if not _is_tame(name):
-                yield _EXPECTED_TEXT, f"{place}.{_shorten(ascii(name))}"
-            yield from _find_wild_values(part, f"{place}.{_shorten(name)}")
-    elif isinstance(value, list):
-        for number, part in enumerate(value):
-            if not _is_tame(part):  # a short cut: a matrix may hold millions
-                yield from _find_wild_values(part, f"{place}[{number}]")
-    elif not _is_tame(value):
-        is_text = isinstance(value, str)
-        yield _EXPECTED_TEXT if is_text else "a finite number of 64 bits", place
-
-
-def _is_tame(value: Any) -> bool:
-    if isinstance(value, str):
-        return "\0" not in value and _is_made_of_bytes(value)
-    if isinstance(value, bool | int):
-        return -(2**63) <= value < 2**63
-    if isinstance(value, float):
-        return math.isfinite(value)
-    return value is None
-
-
-def _is_made_of_bytes(text: str) -> bool:
-    """Whether it is UTF-8 with perhaps some stray bytes, as names of files are."""
-    try:
-        return os.fsdecode(os.fsencode(text)) == text
-    except UnicodeEncodeError:
-        return False
-
-
-def _shorten(text: str) -> str:
-    """Something from a file in a message, however long it is."""
-    return text if len(text) <= 100 else text[:97] + "..."

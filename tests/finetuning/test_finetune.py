@@ -14,7 +14,8 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import COLOURS, call, save_image
+from conftest import call
+from made_runs import fit_on_alike_classes
 from PIL import Image
 
 from pipeline.backbones.engines import opening, tensorflow_graph
@@ -65,24 +66,8 @@ TWO_STEPS = {"batch_size": 16, "average_weights": 0.9}  # two steps an epoch
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
-    """A run of a network that is built and traced in a moment; that of `finetuned` is deeper. Its
-    classes are so much alike that there is a loss to compare.
-    """
-    folder = tmp_path_factory.mktemp("small")
-    for number, name in enumerate(COLOURS):
-        colour = 128 + 12 * np.eye(3)[2 - number]
-        for i in range(12):
-            path = folder / "photos" / name / f"{i:03d}.png"
-            save_image(path, seed=1000 * number + i, colour=colour)
-    steps = [
-        ["extract", folder / "photos", "--backbone", "squeezenet1_1", "--weights", "random",
-         "--image-size", 32, "--output", folder / "features.h5"],
-        ["fit-head", folder / "features.h5", "--output", folder / "logreg"],
-    ]  # fmt: skip
-    for step in steps:
-        outcome = call(*step)
-        assert outcome.exit_code == 0, outcome.stderr
-    return folder / "logreg"
+    """A run of a shallow network; that of `finetuned` is deeper."""
+    return fit_on_alike_classes(tmp_path_factory.mktemp("small"), 12)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from keras import layers
 
 from pipeline.backbones.networks.tuned import set_precision
 from pipeline.finetuning.epoch_passes import EpochPasses
-from pipeline.finetuning.interpolate import PARTS
+from pipeline.finetuning.interpolate import PARTS, describe_winner
 from pipeline.finetuning.judge_epochs import Scores
 from pipeline.finetuning.network import Network, _report_losses
 from pipeline.finetuning.options import FinetuneOptions
@@ -120,6 +120,7 @@ def test_of_a_last_epoch_that_does_not_beat_the_head_a_part_is_taken_that_does(s
     model, training, original = scripted(script, keep="last", epochs=2)
     assert (training.best_epoch, training.state.part) == (2, 0.5)
     assert "50% of the way" in training.state.notes[-1]
+    assert describe_winner(2, 2, training.state.part) == "50% of the way to epoch 2 of 2"
     expected = 0.5 * original[0] + 0.5 * 2.0  # the scripted weights are the epoch's number
     np.testing.assert_allclose(model.get_weights()[0], expected, atol=1e-6)
 

@@ -20,10 +20,13 @@ if TYPE_CHECKING:
 
 def describe_finetuning(result: "FinetuneResult") -> str:
     """Says in words what was trained, whether it helped, and what to try next."""
+    from pipeline.finetuning.interpolate import describe_winner
+
     found = result.assessment
+    winner = describe_winner(result.best_epoch, result.last_epoch, result.part)
     return (
-        f"Thawed from {result.unfreeze} up ({result.trainable_parameters:,} parameters); epoch "
-        f"{result.best_epoch} of {result.last_epoch} won.\n{found.verdict}\n{found.next_step}"
+        f"Thawed from {result.unfreeze} up ({result.trainable_parameters:,} parameters); {winner} "
+        f"won.\n{found.verdict}\n{found.next_step}"
     )
 
 

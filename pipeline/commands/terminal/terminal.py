@@ -130,6 +130,7 @@ class Terminal(DataOutput, StudyOutput, ScoreOutput, Inventory):
                     "trainable_parameters": result.trainable_parameters,
                     "best_epoch": result.best_epoch,
                     "last_epoch": result.last_epoch,
+                    "part": result.part,
                     "parity": result.parity,
                     "used_trunk_cache": result.used_trunk_cache,
                     "comparison": found.comparison.to_dict(),

@@ -125,8 +125,8 @@ class Search:
             if self._divisions.note:
                 self._task.watch.on_note(self._divisions.note)
         *rounds, last = self._plan.rounds
-        for place, one in enumerate(rounds, start=1):
-            if not self._plan.is_settled:
+        if not self._plan.is_settled:
+            for place, one in enumerate(rounds, start=1):
                 self._run_round(place, one)
         place = len(rounds) + 1
         winner = self._choose(place, last)[0]

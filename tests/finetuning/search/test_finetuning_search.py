@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from conftest import COLOURS, call, save_image
+from made_runs import fit_on_alike_classes
 
 from pipeline.errors import ParameterError, RunError
 from pipeline.finetuning.finetune import finetune
@@ -27,22 +27,8 @@ N_A_CLASS = 40
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
-    """A run on three classes that are much alike; of each the last two images are equal."""
-    folder = tmp_path_factory.mktemp("small")
-    for number, name in enumerate(COLOURS):
-        colour = 128 + 12 * np.eye(3)[2 - number]
-        for i in range(N_A_CLASS):
-            path = folder / "photos" / name / f"{i:03d}.png"
-            save_image(path, seed=1000 * number + min(i, N_A_CLASS - 2), colour=colour)
-    steps = [
-        ["extract", folder / "photos", "--backbone", "squeezenet1_1", "--weights", "random",
-         "--image-size", 32, "--output", folder / "features.h5"],
-        ["fit-head", folder / "features.h5", "--C", 0.01, "--output", folder / "logreg"],
-    ]  # fmt: skip
-    for step in steps:
-        outcome = call(*step)
-        assert outcome.exit_code == 0, outcome.stderr
-    return folder / "logreg"
+    """A run on three classes, with some equal images."""
+    return fit_on_alike_classes(tmp_path_factory.mktemp("small"), N_A_CLASS, "--C", 0.01)
 
 
 @pytest.fixture(scope="module")
