@@ -26,7 +26,9 @@ class Luck:
     likely_gain: float
 
     def describe(self) -> str:
-        """One sentence."""
+        """One sentence; none where there is no gain to be lucky in."""
+        if self.gain <= 0:
+            return ""
         return (
             f"Of the {100 * self.gain:+.1f} points of the first round's best on its "
             f"{self.n_images:,} images about {100 * (self.gain - self.likely_gain):.1f} are the "

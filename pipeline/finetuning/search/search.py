@@ -261,12 +261,16 @@ class Search:
 
     def _tell_end(self, trial: Trial) -> None:
         best = self._choose(trial.round + 1, Round(1, 0, 0))[0]
-        tried = [one for one in self._journal.trials if one.setting == best]
+        worth = find_worth([one for one in self._journal.trials if one.setting == best])
         losses = f"log-loss {trial.frozen_log_loss:.4f} to {trial.log_loss:.4f}"
         accuracies = f"accuracy {trial.frozen_accuracy:.4f} to {trial.accuracy:.4f}"
+        leader = (
+            f"Best so far: setting {best} ({self._describe(best)}), log-loss {-worth:+.4f}."
+            if worth > 0
+            else "None is better than the frozen head so far."
+        )
         self._task.watch.on_note(
-            f"Setting {trial.setting}: {losses}, {accuracies} on {trial.n_images:,} images. Best "
-            f"so far: setting {best} ({self._describe(best)}), log-loss {-find_worth(tried):+.4f}."
+            f"Setting {trial.setting}: {losses}, {accuracies} on {trial.n_images:,} images. {leader}"
         )
 
     def _describe(self, setting: int) -> str:

@@ -88,5 +88,11 @@ def test_a_gain_that_all_images_show_is_not_luck():
     assert luck.likely_gain == pytest.approx(luck.gain, abs=0.02)
 
 
+def test_without_a_gain_no_luck_is_spoken_of():
+    frozen = np.linspace(0.5, 1.5, 50)
+    trials = [make_trial(1, number, frozen + 0.1 * number, frozen) for number in (1, 2)]
+    assert measure_luck(trials, np.arange(50)).describe() == ""
+
+
 def test_one_training_alone_has_chosen_nothing():
     assert measure_luck([make_trial(1, 1, [0.5] * 50)], np.arange(50)) is None
