@@ -41,7 +41,7 @@ def hold_some_out(labels: np.ndarray, units: np.ndarray, n_parts: int, seed: int
 
     A class of which no image would be left to train keeps all of its images there.
     """
-    n_parts = min(n_parts, len(np.unique(units)))
+    n_parts = _limit_parts(labels, units, n_parts)
     if n_parts < 2:
         return np.zeros(len(labels), bool)
     return _spare_lacking(_deal(labels, units, n_parts, seed) == 0, labels, units)
@@ -51,12 +51,22 @@ def hold_out_in_turn(
     labels: np.ndarray, units: np.ndarray, n_parts: int, seed: int
 ) -> Iterator[np.ndarray]:
     """One part after another, bool `(n_rows,)`; a class keeps what it cannot do without."""
-    n_parts = min(n_parts, len(np.unique(units)))
+    n_parts = _limit_parts(labels, units, n_parts)
     if n_parts < 2:
         return
     parts = _deal(labels, units, n_parts, seed)
     for number in range(n_parts):
         yield _spare_lacking(parts == number, labels, units)
+
+
+def _limit_parts(labels: np.ndarray, units: np.ndarray, n_parts: int) -> int:
+    """So many parts, or as many as the largest class can be dealt into."""
+    return min(n_parts, int(_count_units(labels, units).max(initial=0)))
+
+
+def _count_units(labels: np.ndarray, units: np.ndarray) -> np.ndarray:
+    """How many different ones each class has, int64 `(n_classes,)`."""
+    return np.bincount(np.unique(np.stack([labels, units]), axis=1)[0])
 
 
 def _spare_lacking(is_held: np.ndarray, labels: np.ndarray, units: np.ndarray) -> np.ndarray:
@@ -96,8 +106,7 @@ def _deal(labels: np.ndarray, units: np.ndarray, n_folds: int, seed: int) -> np.
 def _require_enough(
     labels: np.ndarray, units: np.ndarray, n_folds: int, class_names: list[str]
 ) -> None:
-    pairs = np.unique(np.stack([labels, units]), axis=1)
-    counts = np.bincount(pairs[0], minlength=len(class_names))
+    counts = _count_units(labels, units)
     small = [class_names[number] for number in np.flatnonzero((counts > 0) & (counts < n_folds))]
     if small:
         fewest = int(counts[counts > 0].min())

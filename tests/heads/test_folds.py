@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import SplitError
-from pipeline.heads.folds import assign_folds, hold_some_out
+from pipeline.heads.folds import assign_folds, hold_out_in_turn, hold_some_out
 
 NAMES = ["ant", "bee", "cat", "dog"]
 
@@ -78,3 +78,19 @@ def test_rows_that_choose_leave_every_class_some_to_train_on():
         is_held = hold_some_out(labels, np.arange(41), 4, seed)
         assert set(labels[~is_held].tolist()) == {0, 1, 2}
         assert 9 <= is_held.sum() <= 11
+
+
+@settings(max_examples=60)
+@given(
+    labels=st.lists(st.integers(0, 4), min_size=1, max_size=30),
+    copies=st.integers(1, 5),
+    n_parts=st.integers(2, 6),
+)
+def test_however_few_images_there_are_some_are_held_out_or_none(labels, copies, n_parts):
+    labels = np.array(labels)
+    units = np.arange(len(labels)) // copies
+    for is_held in [
+        hold_some_out(labels, units, n_parts, 0), *hold_out_in_turn(labels, units, n_parts, 0)
+    ]:  # fmt: skip
+        assert set(labels[~is_held]) == set(labels)
+        assert not set(units[is_held]) & set(units[~is_held])

@@ -270,7 +270,8 @@ class Search:
             else "None is better than the frozen head so far."
         )
         self._task.watch.on_note(
-            f"Setting {trial.setting}: {losses}, {accuracies} on {trial.n_images:,} images. {leader}"
+            f"Setting {trial.setting}: {losses}, {accuracies} on {trial.n_images:,} images. "
+            f"{leader}"
         )
 
     def _describe(self, setting: int) -> str:
