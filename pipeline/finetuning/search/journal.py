@@ -88,11 +88,22 @@ class Journal:
         self.save()
 
     def find_training(self, training: tuple[int, int]) -> State | None:
-        """The state of a training; None where none of its epochs is there."""
+        """The state of a training; None where none of its epochs is there.
+
+        Raises:
+            RunError: it cannot be read.
+        """
         path = self.folder / "training.checkpoint"
         if not path.is_file():
             return None
-        state, facts = read_checkpoint(path)
+        try:
+            state, facts = read_checkpoint(path)
+        except RunError as error:
+            what = str(error).split("\n")[0]
+            raise RunError(
+                f"{what}\nRemove it: the training that it is of begins anew, those that ended are "
+                "kept."
+            ) from error
         return state if facts == _name(training) and state.history else None
 
     def forget(self) -> None:

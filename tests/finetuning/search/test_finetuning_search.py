@@ -8,6 +8,7 @@ import pytest
 from made_runs import fit_on_alike_classes
 
 from pipeline.errors import ParameterError, RunError
+from pipeline.finetuning.checkpoint import State
 from pipeline.finetuning.finetune import finetune
 from pipeline.finetuning.parent import open_parent
 from pipeline.finetuning.search.clock import Clock
@@ -185,3 +186,14 @@ def test_the_last_training_ends_with_an_epoch_when_the_budget_does(small, tmp_pa
     )
     assert result.last_epoch < 4
     assert f"The budget ends training after epoch {result.last_epoch}." in notes
+
+
+def test_a_damaged_state_costs_its_own_training_alone(tmp_path):
+    journal = Journal(tmp_path / "there", {})
+    journal.save_training(State(history=[{"epoch": 0}], epoch=0), (1, 2))
+    assert journal.find_training((1, 2)).epoch == 0
+    assert journal.find_training((2, 2)) is None
+    path = tmp_path / "there/training.checkpoint"
+    path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(RunError, match=r"cannot be read[\s\S]*those that ended are kept"):
+        journal.find_training((1, 2))
