@@ -35,6 +35,8 @@ from benchmarks.helps_parts.judges import Judges
 from benchmarks.helps_parts.weights import Recorder
 from pipeline.finetuning.options import FinetuneOptions
 
+# What each setting changes: averages are taken by the recorder.
+BASE = {"flip": False, "average_weights": 0.0}
 SETTINGS = {
     "base": {},
     "flip": {"flip": True},
@@ -77,7 +79,7 @@ def make_screen(seed: int) -> dict[str, dict]:
 def finetune(run: Path, setting: dict, seed: int) -> tuple[str, Recorder, float]:
     """The line that a fine-tuning trained from, the weights it went through, and its seconds."""
     recorder = Recorder()
-    wanted = {"epochs": FinetuneOptions.epochs, **setting}
+    wanted = {**BASE, "epochs": FinetuneOptions.epochs, **setting}
     result = frostline.finetune(
         run,
         device="cpu",
@@ -86,6 +88,7 @@ def finetune(run: Path, setting: dict, seed: int) -> tuple[str, Recorder, float]
         callbacks=[recorder],
         seed=seed,
         patience=wanted["epochs"],
+        keep_size=True,
         **wanted,
     )
     return result.unfreeze, recorder, result.seconds["total"]

@@ -65,7 +65,7 @@ def list_lines(lowest: str) -> list[str]:
 def finetune(run: Path, line: str, rate: float, epochs: int) -> dict:
     """What became of one fine-tuning, from its run folder."""
     output = run.with_name(f"{run.name}-{line}-{rate:g}")
-    how = ("--unfreeze", line, "--learning-rate", rate, "--epochs", epochs)
+    how = ("--unfreeze", line, "--learning-rate", rate, "--epochs", epochs, "--keep-size")
     usage = run_process([sys.executable, "cli.py", "finetune", run, *how, "--output", output,
                          "--quiet"])  # fmt: skip
     manifest = json.loads((output / "manifest.json").read_text())

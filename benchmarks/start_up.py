@@ -71,7 +71,7 @@ def list_commands(folder: Path) -> dict[str, list]:
             *("fit-head", file, "--head", "dense", "--output", folder / "none"),
         ],
         "finetune": [
-            *("finetune", run, "--output", folder / "none", "--no-trunk-cache"),
+            *("finetune", run, "--output", folder / "none", "--no-trunk-cache", "--keep-size"),
         ],
         "evaluate": ["evaluate", run, photos],
         "predict": ["predict", run, image],

@@ -178,7 +178,7 @@ def _find_overfitting(curves: Curves, setting: Setting) -> Advice | None:
     fewer = f"`unfreeze={setting.above!r}`" if setting.above else ""
     milder = [
         "`augment='strong'`" if options.augment != "strong" else "",
-        "" if options.average_weights else "`average_weights=0.95`",
+        "`average_weights=0.95`" if options.average_weights == 0 else "",
     ]
     ways = [*milder, fewer] if curves.best_epoch else [fewer, *milder]
     return _make("it overfits", shown, [*ways, "more training images"])
@@ -302,7 +302,7 @@ def _find_small_validation(curves: Curves, setting: Setting) -> Advice | None:
     )
     ways = [
         "a larger `val_fraction` in `frostline.fit_head(FEATURES)`",
-        "" if setting.options.average_weights else "`average_weights=0.95`",
+        "`average_weights=0.95`" if setting.options.average_weights == 0 else "",
     ]
     return _make("validation is too small", shown, ways)
 

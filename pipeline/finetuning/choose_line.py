@@ -7,8 +7,8 @@ from pipeline.errors import BackboneError
 from pipeline.system.keras_on_tensorflow import keras
 
 # (training images per class, at least; share of the backbone's work to thaw, at most). Few images
-# bear few free parameters; two fifths paid on 110 photos per class (docs/fine-tuning.md).
-THAWED_SHARES = ((1000, 2 / 3), (100, 2 / 5), (20, 1 / 4), (0, 3 / 20))
+# bear few free parameters; two thirds paid on 110 photos per class (docs/fine-tuning.md).
+THAWED_SHARES = ((100, 2 / 3), (20, 1 / 4), (0, 3 / 20))
 
 
 @dataclass(frozen=True)

@@ -107,8 +107,8 @@ def finetune(
         budget: search for better settings and be done in so long: seconds, or text such as `10m`.
             What `settings` say, other than the defaults, is not searched.
         trials: search among so many settings; with a budget, at most.
-        keep_size: search at the run's image size alone; without, a larger one is tried, for which
-            a run is written beside.
+        keep_size: train at the run's image size. Without, a larger one is tried in a search, and
+            where the run has its network's usual size; for it a run is written beside.
         tensorboard: folder for TensorBoard's logs.
         mlflow: address of the MLflow server to which the run is logged once it is written.
         callbacks: Keras callbacks of your own. They hear the begin and end of the training, of each

@@ -68,12 +68,12 @@ def make_optimizer(
     Args:
         factors: on the rate, by variable path; from `decay_factors`.
     """
-    is_averaged = options.average_weights > 0
+    momentum = options.average_weights or 0.0
     settings = {
         "learning_rate": options.learning_rate,
         "weight_decay": options.weight_decay,
-        "use_ema": is_averaged,
-        "ema_momentum": options.average_weights if is_averaged else 0.99,
+        "use_ema": momentum > 0,
+        "ema_momentum": momentum,
     }
     if factors:
         return LayerwiseAdamW(factors, **settings)

@@ -1,6 +1,7 @@
 """What may be chosen about fine-tuning, checked before anything is loaded."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 from pipeline.heads.options import CLASS_WEIGHT_HELP
 from pipeline.recipe import FORMER_PRECISION_NAMES, PRECISION_NAMES
@@ -9,6 +10,9 @@ from pipeline.system.options import check_options, option
 AUGMENTATIONS = ("none", "light", "strong")
 LAST, BEST = "last", "best"
 STRATEGIES = ("single", "mirrored")
+# The moving average of the weights is over so much of all steps, where no momentum is given.
+AVERAGED_SHARE = 0.1
+MOST_MOMENTUM = 0.999
 
 
 @dataclass(frozen=True)
@@ -24,13 +28,15 @@ class FinetuneOptions:
         layer_decay: each block below the head gets the rate of the one above times this.
         warmup: share of all steps in which the rate rises to its highest.
         weight_decay: AdamW's, on kernels only.
-        average_weights: momentum of the weights' moving average, 0 = none.
+        average_weights: momentum of the weights' moving average, 0 = none; None = one that
+            averages over a tenth of all steps.
         batch_size: images per step, over all devices together.
         keep: the model after the `last` epoch, or that of the `best` on validation; in either case
             only if it beats the frozen head.
         patience: with `best`, stop after so many epochs that did not win.
         augment: `none`, `light` or `strong`.
-        flip: mirror images left to right.
+        flip: mirror half of the images left to right; None = where they are augmented at all and
+            the frozen head says the same of mirrored ones.
         class_weight: `balanced`, a file of weights, or None; see `weigh_classes`.
         label_smoothing: share of the target spread over all classes.
         precision: of the computation; weights are float32 in any case. On a CPU float32.
@@ -45,7 +51,7 @@ class FinetuneOptions:
         help="Frost line to train from, a number of blocks from the top, or all.",
         default_words="by the number of images and classes",
     )
-    epochs: int = option(8, help="At most.", least=1)
+    epochs: int = option(12, help="At most.", least=1)
     learning_rate: float = option(3e-4, help="The highest, after the warm-up.", above=0, below=1)
     find_learning_rate: bool = option(
         False, help="Sweep the rate first; take the steepest safe one."
@@ -75,18 +81,23 @@ class FinetuneOptions:
     label_smoothing: float = option(
         0.1, help="Share of the target spread over all classes.", least=0, below=1
     )
-    average_weights: float = option(
-        0.0,
+    average_weights: float | None = option(
+        None,
         help="Momentum of the weights' moving average, such as 0.95; 0 = none.",
         least=0,
         below=1,
+        default_words="by the number of steps, a tenth of which it averages",
     )
     augment: str = option(
         "light",
         help="light: shifts, zooms, turns; strong: RandAugment, MixUp, CutMix.",
         choices=AUGMENTATIONS,
     )
-    flip: bool = option(False, help="Mirror images at random. Not for digits or letters.")
+    flip: bool | None = option(
+        None,
+        help="Mirror images at random.",
+        default_words="where the head says the same of mirrored images",
+    )
     class_weight: str | None = option(None, help=CLASS_WEIGHT_HELP, none_word="none")
     precision: str = option(
         "float32",
@@ -107,7 +118,19 @@ class FinetuneOptions:
 
     @property
     def is_augmented(self) -> bool:
-        return self.augment != "none" or self.flip
+        return self.augment != "none" or bool(self.flip)
+
+    def settle_average(self, n_images: int) -> "FinetuneOptions":
+        """These options with a momentum of the moving average, where none was given.
+
+        Args:
+            n_images: to train on.
+        """
+        if self.average_weights is not None:
+            return self
+        n_steps = self.epochs * math.ceil(n_images / self.batch_size)
+        momentum = 1 - 1 / (AVERAGED_SHARE * n_steps) if AVERAGED_SHARE * n_steps > 1 else 0.0
+        return replace(self, average_weights=min(momentum, MOST_MOMENTUM))
 
     def describe_idle(self, *, uses_trunk_cache: bool) -> list[str]:
         """Names the options that were given and change nothing beside the others.

@@ -2,7 +2,7 @@
 
 import time
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ from pipeline.finetuning.renew_promise import renew_promise
 from pipeline.finetuning.replicas import Replicas, place
 from pipeline.finetuning.search.options import NO_SEARCH, SearchOptions
 from pipeline.finetuning.search.stage import run_search
+from pipeline.finetuning.sizes import enlarge, has_usual_size, name_larger
 from pipeline.finetuning.task import (
     Stopwatch,
     Task,
@@ -30,6 +31,7 @@ from pipeline.finetuning.task import (
     in_precision,
     make_augmentation,
     make_pixel_inputs,
+    settle_flip,
     thaw_task,
 )
 from pipeline.finetuning.thawed import Thawed
@@ -38,6 +40,7 @@ from pipeline.finetuning.trunk.stage import TrunkStage
 from pipeline.finetuning.verdict import assess
 from pipeline.finetuning.watch import Watch
 from pipeline.finetuning.write_run import write_finetuned_run
+from pipeline.heads.registry import HEADS
 from pipeline.runs.predictions import Predictions
 from pipeline.system.keras_on_tensorflow import keras
 
@@ -78,7 +81,9 @@ def run_stages(
                 held.enter_context(job.hold())
                 trained = run_search(task, replicas, job, search, resume=resume)
             else:
+                task = _choose_size(task, search)
                 thawed = thaw_task(task, replicas)
+                task = settle_flip(task, thawed)
                 job = describe_job(task, thawed.line.name)
                 held.enter_context(job.hold())
                 trained = _train(task, thawed, replicas, job, resume=resume)
@@ -86,6 +91,17 @@ def run_stages(
         result = _write(trained, model, after, n_devices=replicas.n)
         job.forget()
     return result
+
+
+def _choose_size(task: Task, search: SearchOptions) -> Task:
+    """The task with larger images where these are better, if nobody chose the size of the run."""
+    run = task.parent.run
+    if search.keep_size or run.kind not in HEADS or not has_usual_size(run):
+        return task
+    folder = name_larger(run, task.output)
+    larger = enlarge(task.parent, folder, task.device.asked_as, task.watch)
+    task.stopwatch.lap("image size")
+    return replace(task, parent=larger)
 
 
 def _train(

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from pipeline.backbones.networks.tuned import set_precision
 from pipeline.finetuning.callbacks import Callbacks
 from pipeline.finetuning.checkpoint import State
 from pipeline.finetuning.inputs import PixelInputs
+from pipeline.finetuning.mirrored import try_mirrored
 from pipeline.finetuning.options import FinetuneOptions
 from pipeline.finetuning.parent import Parent
 from pipeline.finetuning.pixels import PixelStore
@@ -85,6 +86,20 @@ def thaw_task(task: Task, replicas: Replicas) -> Thawed:
     return thawed
 
 
+def settle_flip(task: Task, thawed: Thawed) -> Task:
+    """The task with flips on or off, where that was left open; the model is as the head left it."""
+    options, parent = task.options, task.parent
+    if options.flip is not None:
+        return task
+    flip = False
+    if options.is_augmented:
+        seen = try_mirrored(parent, thawed.model, options.seed, task.watch.on_progress)
+        task.watch.on_note(seen.describe())
+        flip = seen.are_same
+    task.stopwatch.lap("mirrored images")
+    return replace(task, options=replace(options, flip=flip))
+
+
 def decode(task: Task) -> PixelStore:
     """The run's images."""
     store = PixelStore(
@@ -115,4 +130,4 @@ def make_pixel_inputs(task: Task, store: PixelStore, options: FinetuneOptions) -
 
 
 def make_augmentation(options: FinetuneOptions) -> Augmentation:
-    return Augmentation(options.augment, flip=options.flip, seed=options.seed)
+    return Augmentation(options.augment, flip=bool(options.flip), seed=options.seed)

@@ -76,6 +76,7 @@ class Training:
         goes_part_way: bool = True,
     ):
         self.state = state or State()
+        options = options.settle_average(int((before.splits == TRAIN).sum()))
         self._options = options
         self._before = before
         self._frozen = score_validation(before)
@@ -118,6 +119,8 @@ class Training:
         while not self.state.is_over and self.state.epoch < self._options.epochs:
             self.run_epoch(self.state.epoch + 1)
         self._call_back(lambda: self._callbacks.end(self.history[-1]))
+        if self.state.n_blended and self.state.epoch:
+            self._take_blend()
         if self._goes_part_way and self.state.epoch and not self.state.best_epoch:
             self._go_part_of_the_way()
         self._network.weights = self.state.best_weights
@@ -225,13 +228,45 @@ class Training:
         elif self._options.keep == BEST and epoch - state.best_epoch >= self._options.patience:
             state.is_over = True
 
-    def _go_part_of_the_way(self) -> None:
-        """Where the last epoch does not beat the frozen head, weights between the two may."""
+    def blend(self) -> tuple[list[np.ndarray], int]:
+        """The mean of this training's last weights and of those that were blended before, and how
+        many trainings it is of; a training that was cut short does not count beside others.
+        """
+        last, n_before = self._find_last_weights(), self.state.n_blended
+        if not n_before:
+            return last, 1
+        if self.state.epoch < self._options.epochs:
+            return self.state.blended, n_before
+        pairs = zip(self.state.blended, last, strict=True)
+        return [(n_before * a + b) / (n_before + 1) for a, b in pairs], n_before + 1
+
+    def _take_blend(self) -> None:
+        """Takes the mean of several trainings' weights, if that beats the frozen head."""
         state = self.state
+        weights, n_trainings = self.blend()
+        scores = self._judge(weights)
+        what = (
+            f"The mean of the weights of {n_trainings} trainings has accuracy "
+            f"{scores.accuracy:.4f}, log-loss {scores.calibrated_loss:.4f} on validation"
+        )
+        if beats(scores.accuracy, scores.calibrated_loss, self._frozen):
+            state.best_epoch, state.best_temperature = state.epoch, scores.temperature
+            state.best_weights, state.said = weights, [scores.probabilities]
+            self._note(f"{what}, and is kept.")
+        else:
+            self._note(f"{what}, which does not beat the frozen head.")
+
+    def _find_last_weights(self) -> list[np.ndarray]:
+        """Those after the last epoch, averaged where that is wanted."""
         self._take_up()
         if self._options.average_weights:
             self._network.take_averages()
-        last = self._network.weights
+        return self._network.weights
+
+    def _go_part_of_the_way(self) -> None:
+        """Where the last epoch does not beat the frozen head, weights between the two may."""
+        state = self.state
+        last = self._find_last_weights()
         found = find_between(self._frozen_weights, last, self._frozen, self._judge)
         if found is not None:
             state.part, state.best_weights = found.part, found.weights

@@ -16,7 +16,7 @@ from pipeline.finetuning.verdict import describe_next_step
 from pipeline.heads.forecast.forecast import Accuracy, Forecast
 from pipeline.runs.significance import Comparison, mcnemar_p_value
 
-SETTING = Setting(FinetuneOptions(), "block7a", "block5c")
+SETTING = Setting(FinetuneOptions(epochs=8), "block7a", "block5c")
 N_SEEDS = 10
 
 
@@ -208,13 +208,14 @@ def test_the_number_of_validation_images_that_would_do_is_by_the_square_of_the_j
 
 def test_what_is_advised_was_not_tried_and_is_there():
     def advise(name, setting=SETTING, **options):
-        tried = replace(setting, options=FinetuneOptions(**options))
+        tried = replace(setting, options=FinetuneOptions(**{"epochs": 8, **options}))
         return describe_next_step(advise_on_curves(PLANTS[name][0].grow(0), tried), 1)
 
     assert "try `learning_rate=0.0001` or `find_learning_rate=True`." in advise("diverged")
     said = advise("diverged", find_learning_rate=True)
     assert said.endswith("try `learning_rate=0.0001` without `find_learning_rate=True`.")
-    said = advise("gap")
+    assert "try `augment='strong'`, `unfreeze='block7a'` or more" in advise("gap")
+    said = advise("gap", average_weights=0.0)
     assert "try `augment='strong'`, `average_weights=0.95`, `unfreeze='block7a'` or more" in said
     said = advise("gap", augment="strong", average_weights=0.9)
     assert said.endswith("try `unfreeze='block7a'` or more training images.")

@@ -79,7 +79,7 @@ def test_only_other_jobs_to_resume_is_an_error_that_names_what_differs(run):
     with pytest.raises(RunError, match="nothing to resume") as caught:
         find(job_of(run), resume=True)
     text = str(caught.value)
-    assert "epochs 7 there, 8 here" in text
+    assert "epochs 7 there, 12 here" in text
     assert "/elsewhere there," in text
     assert f"{damaged.path}: cannot be read" in text
     assert "seed 1" not in text

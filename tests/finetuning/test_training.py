@@ -16,6 +16,7 @@ from pipeline.backbones.keras_internals import flatten_layers
 from pipeline.classifier.build import build_classifier
 from pipeline.errors import BackboneError, DeviceError, RunError
 from pipeline.features.extract import make_recipe
+from pipeline.finetuning.checkpoint import State
 from pipeline.finetuning.choose_line import choose_line
 from pipeline.finetuning.learning_rate_schedule import learning_rate_at
 from pipeline.finetuning.learning_rate_sweep import choose_rate, sweep_rates
@@ -177,6 +178,48 @@ def test_a_batch_that_does_not_fit_is_computed_in_parts_with_the_same_update(
         np.testing.assert_allclose(*losses, rtol=1e-3)
 
 
+def test_weights_of_several_trainings_are_averaged_and_kept_if_they_beat_the_head():
+    how = {"epochs": 8, "learning_rate": 3e-2, "average_weights": 0.0}
+    first = train(build_small(), "all", seed=0, **how)
+    alone, n_trainings = first.blend()
+    assert n_trainings == 1
+    for mean, own in zip(alone, first.state.weights, strict=True):
+        np.testing.assert_array_equal(mean, own)
+    second = train(build_small(), "all", State(blended=alone, n_blended=1), seed=1, **how)
+    assert second.best_epoch == 8
+    assert second.state.notes[0].startswith("The mean of the weights of 2 trainings has accuracy ")
+    both, n_trainings = second.blend()
+    assert n_trainings == 2
+    for mean, one, other in zip(both, alone, second.state.weights, strict=True):
+        np.testing.assert_allclose(mean, (one + other) / 2, atol=1e-6)
+        assert np.abs(one - other).max() > 1e-4
+    for kept, mean in zip(second.state.best_weights, both, strict=True):
+        np.testing.assert_array_equal(kept, mean)
+    third = train(build_small(), "all", State(blended=both, n_blended=2), seed=2, **how)
+    for mean, two, own in zip(third.blend()[0], both, third.state.weights, strict=True):
+        np.testing.assert_allclose(mean, (2 * two + own) / 3, atol=1e-6)
+
+
+def test_a_training_that_was_cut_short_does_not_count_beside_others():
+    whole = train(build_small(), "all", epochs=3, average_weights=0.0)
+    state = State(blended=whole.blend()[0], n_blended=1)
+    cut = train(build_small(), "all", state, epochs=3, average_weights=0.0, seed=1)
+    cut.state.epoch = 2
+    weights, n_trainings = cut.blend()
+    assert n_trainings == 1
+    np.testing.assert_array_equal(weights[0], whole.state.weights[0])
+
+
+def test_the_average_is_over_a_tenth_of_all_steps_where_nothing_is_given():
+    options = FinetuneOptions(epochs=10, batch_size=32)
+    assert options.settle_average(320).average_weights == pytest.approx(0.9)
+    assert options.settle_average(3200).average_weights == pytest.approx(0.99)
+    assert options.settle_average(10**6).average_weights == 0.999
+    assert options.settle_average(20).average_weights == 0
+    given = FinetuneOptions(average_weights=0.5)
+    assert given.settle_average(3200) == given
+
+
 def test_what_does_not_fit_in_four_parts_is_an_error_with_the_next_size(monkeypatch):
     sizes = limit_memory(monkeypatch, 1, EXHAUSTED)
     with pytest.raises(DeviceError, match="`batch_size=3`\nTry `batch_size=1`"):
@@ -289,7 +332,7 @@ def test_default_frost_line_goes_down_with_more_images_per_class_and_says_why():
     chosen = [choose_line(backbone, None, 10 * n, 10) for n in (5, 30, 110, 5000)]
     thawed = [1 - shares[line.name] for line in chosen]
     assert thawed == sorted(thawed)
-    for share, most in zip(thawed, (0.15, 0.25, 0.40, 2 / 3), strict=True):
+    for share, most in zip(thawed, (0.15, 0.25, 2 / 3, 2 / 3), strict=True):
         assert share <= most
     assert "with 110 training images per class (1,100 of 10 classes)" in chosen[2].reason
     for wanted in ("0", "99", "block99"):

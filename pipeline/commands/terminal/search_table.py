@@ -1,6 +1,6 @@
 """A search for settings of fine-tuning on the terminal: the table of what was tried."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rich.markup import escape
@@ -15,23 +15,26 @@ from pipeline.system.printable import count
 def search_table(search: SearchPart) -> Table:
     """The settings, those that came furthest first; changes are those of the frozen head's scores.
 
-    Means are over all images that judged a setting, in whichever round.
+    Means are over all images that judged a setting, in whichever round; where it was trained
+    several times in a round, what is scored is the mean of the weights.
     """
     table = make_table(">", "setting", ">rounds", ">images", ">points", ">log-loss", ">seconds")
     table.collapse_padding = True
     tried: dict[int, list[dict[str, Any]]] = {}
     for trial in search.trials:
         tried.setdefault(trial["setting"], []).append(trial)
-    ranked = sorted(tried.values(), key=lambda trials: (-len(trials), _change(trials, "log_loss")))
-    for trials in ranked[:MOST_ROWS]:
+    scored = {setting: list(_last_of_each_round(trials)) for setting, trials in tried.items()}
+    ranked = sorted(scored, key=lambda n: (-len(scored[n]), _change(scored[n], "log_loss")))
+    for setting in ranked[:MOST_ROWS]:
+        trials = scored[setting]
         table.add_row(
-            f"{trials[0]['setting']}",
+            f"{setting}",
             escape(describe_setting(trials[0]["values"])),
             f"{len(trials)}",
             f"{sum(trial['n_images'] for trial in trials):,}",
             f"{100 * _change(trials, 'accuracy'):+.1f}",
             f"{_change(trials, 'log_loss'):+.4f}",
-            f"{sum(trial['seconds'] for trial in trials):.0f}",
+            f"{sum(trial['seconds'] for trial in tried[setting]):.0f}",
         )
     return table
 
@@ -42,6 +45,10 @@ def describe_search(search: SearchPart) -> str:
     n_trainings = count(len(search.trials), "training")
     words = f"Searched {n_settings} in {n_trainings}: {search.winner} came first."
     return f"{words} {search.luck}".rstrip()
+
+
+def _last_of_each_round(trials: Sequence[dict[str, Any]]) -> Iterable[dict[str, Any]]:
+    return {trial["round"]: trial for trial in trials}.values()
 
 
 def _change(trials: Sequence[dict[str, Any]], name: str) -> float:

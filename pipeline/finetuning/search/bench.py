@@ -44,18 +44,22 @@ class Bench:
         division: Division,
         line: str,
         options: FinetuneOptions,
-        state: State | None,
+        state: State,
         on_state: Callable[[State], None],
         callbacks: Callbacks | None = None,
+        *,
+        goes_part_way: bool = False,
     ) -> Training:
         """Trains from the frozen head on, or from a state; the last epoch's weights are kept if
         they beat the head, and are in the model then.
 
         Args:
             begins_at: the line at which inputs come in, None = they are pixels.
-            callbacks: people's own; None for a training that is not the last: they and TensorBoard
-                do not hear of it, and no weights between it and the frozen head are looked for.
+            callbacks: people's own; None for a training that neither they nor TensorBoard hear of.
+            goes_part_way: look for weights between the frozen head and the last epoch, if need be.
         """
+        if not state.history:
+            state.used_trunk_cache = begins_at is not None
         self._begin_anew(division, line)
         training = Training(
             self.model,
@@ -66,11 +70,11 @@ class Bench:
             begins_at=begins_at,
             class_weights=self.class_weights,
             replicas=self.replicas,
-            state=state or State(used_trunk_cache=begins_at is not None),
+            state=state,
             watch=replace(self.watch, events=None) if callbacks is None else self.watch,
             on_state=on_state,
             callbacks=callbacks or NO_CALLBACKS,
-            goes_part_way=callbacks is not None,
+            goes_part_way=goes_part_way,
         )
         training.run()
         return training
@@ -83,12 +87,12 @@ class Bench:
 
 
 def report_trial(
-    division: Division, state: State, numbers: tuple[int, int], values: Setting
+    division: Division, state: State, numbers: tuple[int, int, int], values: Setting
 ) -> Trial:
     """What a training came to.
 
     Args:
-        numbers: of the round and of the setting.
+        numbers: of the round, of the setting and of the repeat.
     """
     before = division.before
     images = np.flatnonzero(before.splits == VAL)
@@ -98,6 +102,7 @@ def report_trial(
     return Trial(
         round=numbers[0],
         setting=numbers[1],
+        repeat=numbers[2],
         values=values,
         epochs=state.epoch,
         n_images=len(images),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from pipeline.finetuning.search.costs import StepCosts
 from pipeline.finetuning.search.rounds import Round
-from pipeline.finetuning.search.settings import AUGMENTING, Space
+from pipeline.finetuning.search.settings import Space
 from pipeline.finetuning.search.words import Setting
 
 # Fitting the head of a division; starting the child that fills a trunk cache; and, at the end,
@@ -40,10 +40,11 @@ class Estimate:
     def seconds(self, rounds: Sequence[Round]) -> float:
         """Of all that is ahead, from the first row of the trunk cache to the run on the disk."""
         tried = self.space.settings[: rounds[0].n_settings]
-        total = self._filling(tried) + self.after()
+        total = self._filling() + self.after()
         for one in rounds:
             costs = sorted(self.training(setting, one.epochs) for setting in tried)
-            total += sum(costs[-one.n_settings :]) + HEAD_SECONDS * (one.division > 0)
+            of_one = sum(costs[-one.n_settings :])
+            total += one.repeats * of_one + HEAD_SECONDS * (one.division > 0)
         return total * MARGIN
 
     def least(self) -> float:
@@ -63,11 +64,10 @@ class Estimate:
         """Of what follows the last training."""
         return END_SECONDS + self.costs.whole_prediction(self.n_images)
 
-    def _filling(self, settings: Sequence[Setting]) -> float:
-        """Of the trunk caches, one for each way to augment."""
+    def _filling(self) -> float:
+        """Of the trunk cache."""
         if not self.n_rows:
             return 0.0
-        n_caches = len({tuple(setting.get(name) for name in AUGMENTING) for setting in settings})
         below = self.costs.work_below / (1 - self.costs.work_below)
         row = self.costs.prediction(1) * below + AUGMENT_SECONDS
-        return n_caches * (FILL_SECONDS + self.n_rows * row)
+        return FILL_SECONDS + self.n_rows * row

@@ -82,12 +82,12 @@ class Journal:
         self.trials.append(trial)
         self.save()
 
-    def save_training(self, state: State, training: tuple[int, int]) -> None:
-        """Keeps the state of a training, known by its round and its setting."""
+    def save_training(self, state: State, training: tuple[int, int, int]) -> None:
+        """Keeps the state of a training, known by its round, its setting and its repeat."""
         write_checkpoint(self.folder / "training.checkpoint", state, _name(training))
         self.save()
 
-    def find_training(self, training: tuple[int, int]) -> State | None:
+    def find_training(self, training: tuple[int, int, int]) -> State | None:
         """The state of a training; None where none of its epochs is there.
 
         Raises:
@@ -113,8 +113,8 @@ class Journal:
         return self.folder / f"training-{number + 1:03d}.npz"
 
 
-def _name(training: tuple[int, int]) -> dict[str, int]:
-    return {"round": training[0], "setting": training[1]}
+def _name(training: tuple[int, int, int]) -> dict[str, int]:
+    return {"round": training[0], "setting": training[1], "repeat": training[2]}
 
 
 def open_journal(folder: Path, facts: dict[str, Any], *, resume: bool, force: bool) -> Journal:

@@ -43,7 +43,7 @@ def measure_luck(trials: Sequence[Trial], units: np.ndarray) -> Luck | None:
     Args:
         units: int `(n_images of the run,)`, equal for images that belong together.
     """
-    first = [trial for trial in trials if trial.round == 1]
+    first = [trial for trial in trials if trial.round == trial.repeat == 1]
     if len(first) < 2:
         return None
     every = [first[0].frozen, *(trial.tuned for trial in first)]

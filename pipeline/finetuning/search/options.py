@@ -36,7 +36,9 @@ class SearchOptions:
     )
 
     keep_size: bool = option(
-        False, help="Search at the run's image size alone; a larger one is tried otherwise."
+        False,
+        help="Train at the run's image size; a larger one is tried otherwise, in a search and "
+        "where the run has its network's usual one.",
     )
 
     @property

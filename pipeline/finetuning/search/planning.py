@@ -80,9 +80,11 @@ def describe_plan(plan: Plan, clock: Clock) -> str:
         f"{count(one.n_settings, 'setting')} for {count(one.epochs, 'epoch')}" for one in rounds
     ]
     steps.append(f"the best for {count(last.epochs, 'epoch')}")
+    if last.repeats > 1:
+        steps[-1] += f", {last.repeats} times or more, whose weights are averaged"
     what = (
         f"{', then '.join(steps)}; {plan.n_epochs} epochs in all"
-        if rounds
+        if rounds or last.repeats > 1
         else f"one training of {count(last.epochs, 'epoch')}, and no search"
     )
     limit = "" if clock.budget is None else f" of {describe_duration(clock.budget)}"

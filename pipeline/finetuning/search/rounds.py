@@ -1,19 +1,25 @@
 """Rounds of a search: many settings for half of the epochs, the best third once more on other
-images, the winner for all epochs.
+images, the winner for all epochs, several times over, whose weights are averaged.
 
 Source: successive halving, Jamieson and Talwalkar, "Non-stochastic best arm identification and
 hyperparameter optimization", AISTATS 2016. Each training is a whole one, its rate falling to the
 end, so that what a round shows is a model that could be kept. With a quarter of the epochs what
-won was what learns fastest, not best (docs/fine-tuning.md).
+won was what learns fastest, not best (docs/fine-tuning.md). Of the mean of several trainings'
+weights: Wortsman et al., "Model soups", ICML 2022.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 KEPT_SHARE = 3  # of so many settings one goes on from the first of three rounds
-# (settings, times the epochs), from the least to the most; the last that there is time for is
-# taken. First a choice, then longer trainings, then more of both.
-SIZES = ((1, 1), (2, 1), (3, 1), (4, 1), (6, 1), (6, 2), (9, 2), (12, 2), (24, 2), (24, 4), (48, 4))
+# (settings, times the epochs, trainings of the winner), from the least to the most; the last that
+# there is time for is taken. First a mean of several trainings, which paid most often
+# (docs/fine-tuning.md), then a choice, then longer trainings, then more of all.
+SIZES = (
+    (1, 1, 1), (1, 1, 2), (1, 1, 3), (2, 1, 3), (3, 1, 3), (4, 1, 3), (6, 1, 3), (6, 2, 3),
+    (9, 2, 3), (12, 2, 4), (24, 2, 4), (24, 4, 5), (48, 4, 5),
+)  # fmt: skip
+MOST_REPEATS = 5
 
 
 @dataclass(frozen=True)
@@ -24,11 +30,13 @@ class Round:
         n_settings: how many are trained.
         epochs: of each training.
         division: number of the division of the images that judges; 0 = the run's own.
+        repeats: how often each is trained, with another order of images each time.
     """
 
     n_settings: int
     epochs: int
     division: int
+    repeats: int = 1
 
 
 @dataclass(frozen=True)
@@ -49,18 +57,21 @@ class Plan:
 
     @property
     def n_trainings(self) -> int:
-        return sum(one.n_settings for one in self.rounds)
+        return sum(one.n_settings * one.repeats for one in self.rounds)
 
     @property
     def n_epochs(self) -> int:
-        return sum(one.n_settings * one.epochs for one in self.rounds)
+        return sum(one.n_settings * one.repeats * one.epochs for one in self.rounds)
 
 
-def plan_rounds(n_settings: int, epochs: int, *, divides: bool) -> tuple[Round, ...]:
+def plan_rounds(
+    n_settings: int, epochs: int, repeats: int = 1, *, divides: bool
+) -> tuple[Round, ...]:
     """The rounds for so many settings.
 
     Args:
         epochs: of the last round.
+        repeats: of the last round.
         divides: each round but the last is judged by other images than the others.
     """
     sizes = [(1, epochs)]
@@ -70,10 +81,11 @@ def plan_rounds(n_settings: int, epochs: int, *, divides: bool) -> tuple[Round, 
     if n_settings > 1:
         sizes.insert(0, (n_settings, half))
     numbers = range(1, len(sizes)) if divides else [0] * (len(sizes) - 1)
-    return tuple(
+    *before, last = [
         Round(size, length, division)
         for (size, length), division in zip(sizes, [*numbers, 0], strict=True)
-    )
+    ]
+    return (*before, replace(last, repeats=repeats))
 
 
 def plan_for_trials(
@@ -107,9 +119,9 @@ def plan_for_seconds(
         cost: seconds that rounds take, with what comes after.
     """
     best = None
-    for n_settings, times in SIZES:
+    for n_settings, times, repeats in SIZES:
         length = epochs * times if may_lengthen else epochs
-        rounds = plan_rounds(min(n_settings, most_settings), length, divides=divides)
+        rounds = plan_rounds(min(n_settings, most_settings), length, repeats, divides=divides)
         if cost(rounds) <= seconds:
             best = Plan(rounds, cost(rounds))
     if best is not None:

@@ -21,14 +21,14 @@ from pipeline.finetuning.search.planning import (
     describe_plan,
     make_estimate,
     make_plan,
-    may_lengthen,
 )
-from pipeline.finetuning.search.rounds import Round
+from pipeline.finetuning.search.rounds import MOST_REPEATS, Round
 from pipeline.finetuning.search.settings import LINE, find_space
 from pipeline.finetuning.search.trials import Trial, find_worth, rank_settings
 from pipeline.finetuning.search.words import Setting, describe_setting
 from pipeline.finetuning.task import Task
 from pipeline.finetuning.thawed import Thawed, thaw_classifier
+from pipeline.finetuning.training import Training
 from pipeline.finetuning.trunk.stage import find_obstacle
 from pipeline.system.printable import count
 
@@ -36,7 +36,7 @@ from pipeline.system.printable import count
 # that is trained from, and with the epochs of the whole search.
 OpenInputs = Callable[[str, FinetuneOptions, int], tuple[Inputs, str | None]]
 
-MOST_TIMES = 3  # the epochs of the plan, where there is time
+Blend = tuple[list[np.ndarray], int]  # the mean of weights, and of how many trainings it is
 
 
 @dataclass(frozen=True)
@@ -131,11 +131,16 @@ class Search:
         place = len(rounds) + 1
         winner = self._choose(place, last)[0]
         last = self._settle(winner)
-        state = self._train(place, winner, last, self._divide(last))
+        state = self._train_winner(place, winner, last)
         options, line = self._apply(winner, last.epochs)
         trials = self._journal.trials
         n_tried = len({trial.setting for trial in trials})
         return Found(self._settings[winner - 1], options, line, state, n_tried, trials)
+
+    @property
+    def _lowest(self) -> str:
+        """The line below which nothing that is planned trains."""
+        return self._space.lowest_of(self._plan.rounds[0].n_settings)
 
     @property
     def units(self) -> np.ndarray:
@@ -145,25 +150,40 @@ class Search:
     def _run_round(self, place: int, one: Round) -> None:
         division = self._divide(one)
         for setting in self._choose(place, one):
-            if self._has_ended(place, setting):
+            if self._has_ended((place, setting, 1)):
                 continue
             if not self._has_time(setting, one):
                 self._task.watch.on_note("There is no time for more settings.")
                 return
-            self._train(place, setting, one, division)
+            self._train((place, setting, 1), one, division)
+
+    def _train_winner(self, place: int, winner: int, last: Round) -> State:
+        """The last round; its weights are in the model then, the mean of all of its trainings'."""
+        division, training = self._divide(last), None
+        n_ended = sum(trial.round == place for trial in self._journal.trials)
+        is_running = self._journal.find_training((place, winner, n_ended + 1)) is not None
+        first = n_ended + 1 if is_running else max(n_ended, 1)
+        most = last.repeats if self._clock.budget is None else MOST_REPEATS
+        for repeat in range(first, most + 1):
+            if training is not None and not self._has_time_to_repeat(winner, last):
+                break
+            blend = None if training is None else training.blend()
+            training = self._train((place, winner, repeat), last, division, blend)
+        assert training is not None  # the first one is there in any case
+        return training.state
 
     def _settle(self, winner: int) -> Round:
-        """The last round, with as many epochs as there is time for by what the others really took;
-        where they were not given, up to three times those of the plan. It is decided once.
+        """The last round, with as many epochs as there is time for by what the others really took.
+        It is decided once.
         """
         *rounds, last = self._plan.rounds
         if self._plan.is_settled:
             return last
         if self._clock.budget is not None:
-            epoch = self._estimate.epoch(self._settings[winner - 1]) * self._pace
-            left = self._clock.left - MARGIN * (self._estimate.after() + self._costs.start)
-            most = last.epochs * (MOST_TIMES if may_lengthen(self._task.options) else 1)
-            last = replace(last, epochs=max(1, min(most, int(left / (MARGIN * epoch)))))
+            setting, pace = self._settings[winner - 1], self._pace * MARGIN
+            left = self._clock.left - MARGIN * self._estimate.after()
+            epochs = int((left - pace * self._costs.start) / (pace * self._estimate.epoch(setting)))
+            last = replace(last, epochs=min(max(epochs, 1), last.epochs))
         self._plan = replace(self._plan, rounds=(*rounds, last), is_settled=True)
         self._journal.plan = self._plan
         self._save()
@@ -197,9 +217,15 @@ class Search:
         ranked = rank_settings(before) if before else list(range(1, len(self._settings) + 1))
         return ranked[: one.n_settings]
 
-    def _has_ended(self, place: int, setting: int) -> bool:
-        ended = {(trial.round, trial.setting) for trial in self._journal.trials}
-        return (place, setting) in ended
+    def _has_ended(self, numbers: tuple[int, int, int]) -> bool:
+        trials = self._journal.trials
+        return numbers in {(trial.round, trial.setting, trial.repeat) for trial in trials}
+
+    def _has_time_to_repeat(self, winner: int, last: Round) -> bool:
+        if self._clock.budget is None:
+            return True
+        training = self._estimate.training(self._settings[winner - 1], last.epochs)
+        return self._pace * training + self._estimate.after() < self._clock.left
 
     def _has_time(self, setting: int, one: Round) -> bool:
         """Whether the last round can be had after this training."""
@@ -210,33 +236,47 @@ class Search:
         )
         return self._pace * trainings + self._estimate.after() < self._clock.left
 
-    def _train(self, place: int, setting: int, one: Round, division: Division) -> State:
-        """A training, or the rest of it; the model has its weights then."""
+    def _train(
+        self,
+        numbers: tuple[int, int, int],
+        one: Round,
+        division: Division,
+        blend: Blend | None = None,
+    ) -> Training:
+        """A training, or the rest of it; the model has its weights then.
+
+        Args:
+            numbers: of the round, of the setting and of the repeat.
+            blend: of the trainings before it with which its weights are averaged.
+        """
+        place, setting, repeat = numbers
         options, line = self._apply(setting, one.epochs)
+        options = replace(options, seed=(options.seed + repeat - 1) % 2**32)
         is_last = place == len(self._plan.rounds)
-        has_ended = self._has_ended(place, setting)
+        has_ended = self._has_ended(numbers)
         if not has_ended:
-            self._tell_begin(place, setting, one)
-        inputs = self._open(self._space.lowest, options, self._plan.n_epochs)
+            self._tell_begin(numbers, one)
+        state = self._journal.find_training(numbers) or State()
+        if blend is not None:
+            state.blended, state.n_blended = blend
         training = self._bench.train(
-            *inputs,
+            *self._open(self._lowest, options, self._plan.n_epochs),
             division,
             line,
             options,
-            self._journal.find_training((place, setting)),
-            lambda state: self._keep(state, (place, setting), is_last=is_last),
-            self._task.callbacks if is_last else None,
+            state,
+            lambda state: self._keep(state, numbers, is_last=is_last),
+            self._task.callbacks if is_last and repeat == 1 else None,
+            goes_part_way=is_last,
         )
         if not has_ended:
-            values = self._settings[setting - 1]
-            numbers = (place, setting)
-            trial = report_trial(division, training.state, numbers, values)
+            trial = report_trial(division, training.state, numbers, self._settings[setting - 1])
             self._journal.used_seconds = self._clock.used
             self._journal.add(trial)
             self._tell_end(trial)
-        return training.state
+        return training
 
-    def _keep(self, state: State, training: tuple[int, int], *, is_last: bool) -> None:
+    def _keep(self, state: State, training: tuple[int, int, int], *, is_last: bool) -> None:
         """Keeps a state; the last training ends where another epoch would take too long."""
         epoch = self._pace * self._estimate.epoch(self._settings[training[1] - 1])
         is_unfinished = 0 < state.epoch < self._plan.rounds[-1].epochs and not state.is_over
@@ -252,10 +292,12 @@ class Search:
         line = values.get(LINE, self._line)
         return replace(self._task.options, **{**values, LINE: line}, epochs=epochs), line
 
-    def _tell_begin(self, place: int, setting: int, one: Round) -> None:
+    def _tell_begin(self, numbers: tuple[int, int, int], one: Round) -> None:
+        place, setting, repeat = numbers
         n_rounds, words = len(self._plan.rounds), self._describe(setting)
+        which = f", training {repeat}" if repeat > 1 else ""
         self._task.watch.on_note(
-            f"Round {place} of {n_rounds}, setting {setting} ({words}), "
+            f"Round {place} of {n_rounds}, setting {setting} ({words}){which}, "
             f"{count(one.epochs, 'epoch')}:"
         )
 

@@ -13,23 +13,19 @@ from pipeline.finetuning.search.words import Setting
 from pipeline.system.keras_on_tensorflow import keras
 
 LINE = "unfreeze"
-AUGMENTING = ("augment", "flip")  # decide which images there are
 DEEPER = "one line deeper"  # stands for its name
 # What paid most often comes first (docs/fine-tuning.md), then all others by chance.
 FIRST: tuple[Setting, ...] = (
     {},
-    {LINE: DEEPER, "flip": True, "average_weights": 0.95},
-    {LINE: DEEPER, "average_weights": 0.95},
-    {"flip": True, "average_weights": 0.95},
-    {LINE: DEEPER, "flip": True},
+    {"learning_rate": 1e-3},
+    {"layer_decay": 0.8},
     {LINE: DEEPER},
 )
 CHOICES: dict[str, tuple[Any, ...]] = {
-    "flip": (True,),
     "learning_rate": (1e-4, 1e-3),
     "layer_decay": (0.8,),
     "label_smoothing": (0.0,),
-    "average_weights": (0.95,),
+    "average_weights": (0.0,),
 }
 # Of the backbone's work: what the deeper line thaws more than the line that the images suggest.
 DEEPER_SHARE = 0.25
@@ -48,6 +44,11 @@ class Space:
     settings: Sequence[Setting]
     line: str
     lowest: str
+
+    def lowest_of(self, n_settings: int) -> str:
+        """The lowest line of the first settings."""
+        is_deeper = any(LINE in setting for setting in self.settings[:n_settings])
+        return self.lowest if is_deeper else self.line
 
     def line_of(self, setting: Setting) -> str:
         line: str = setting.get(LINE, self.line)

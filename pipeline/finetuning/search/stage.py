@@ -17,13 +17,14 @@ from pipeline.finetuning.search.luck import measure_luck
 from pipeline.finetuning.search.options import SearchOptions
 from pipeline.finetuning.search.record import describe_search
 from pipeline.finetuning.search.search import Search
-from pipeline.finetuning.search.sizes import enlarge, name_larger
+from pipeline.finetuning.sizes import enlarge, name_larger
 from pipeline.finetuning.task import (
     Task,
     Trained,
     decode,
     in_precision,
     make_pixel_inputs,
+    settle_flip,
     thaw_task,
 )
 from pipeline.finetuning.thawed import Thawed, thaw_classifier
@@ -34,7 +35,7 @@ from pipeline.system.printable import count
 
 
 class SharedInputs:
-    """The inputs of all trainings: one trunk cache for each way to augment, at the lowest line.
+    """The inputs of all trainings: one trunk cache, at the lowest line.
 
     Args:
         store: for where there can be no trunk cache.
@@ -45,18 +46,18 @@ class SharedInputs:
         self._replicas = replicas
         self._thawed = thawed
         self._store = store
-        self._opened: dict[tuple[str, bool], TrunkInputs | None] = {}
+        self._cached: TrunkInputs | None = None
+        self._is_opened = False
 
     def open(
         self, lowest: str, options: FinetuneOptions, n_epochs: int
     ) -> tuple[Inputs, str | None]:
         """Inputs as options ask for them, and the line at which they come in."""
-        key = (options.augment, options.flip)
-        if key not in self._opened:
+        if not self._is_opened:
             task = self._task
             stage = TrunkStage(
                 task.parent,
-                replace(options, epochs=n_epochs),
+                replace(options, epochs=n_epochs, seed=task.options.seed),
                 task.device.asked_as,
                 self._thawed.model,
                 lowest,
@@ -64,13 +65,11 @@ class SharedInputs:
                 is_one_cpu=self._replicas.is_one_cpu,
             )
             wanted = task.options.trunk_cache
-            self._opened[key] = stage.open_inputs(
-                wanted, task.watch.on_progress, task.watch.on_note
-            )
-        cached = self._opened[key]
-        if cached is None:
+            self._cached = stage.open_inputs(wanted, task.watch.on_progress, task.watch.on_note)
+            self._is_opened = True
+        if self._cached is None:
             return make_pixel_inputs(self._task, self._store, options), None
-        return cached, lowest
+        return self._cached, lowest
 
 
 def run_search(
@@ -118,6 +117,7 @@ def _prepare(
         sized = replace(task, parent=parent)
         try:
             thawed = thaw_task(sized, replicas)
+            sized = settle_flip(sized, thawed)
             store = decode(sized)
             inputs = SharedInputs(sized, thawed, store, replicas)
             with in_precision(sized, thawed):

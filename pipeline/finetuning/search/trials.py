@@ -36,10 +36,12 @@ class Trial:
     Args:
         round: counted from 1.
         setting: its number, counted from 1 in the order of trying.
+        repeat: which of its trainings in that round, counted from 1.
         values: of the setting.
         epochs: that were trained.
         n_images: that judged.
-        accuracy, log_loss: of the last epoch on them, calibrated.
+        accuracy, log_loss: of the last epoch on them, calibrated; of the second training and
+            those after it, of the mean of the weights so far.
         frozen_accuracy, frozen_log_loss: of the head on the same images, calibrated.
         seconds: of the training.
         images: int64 `(n_images,)`, those that judged, by row.
@@ -59,6 +61,7 @@ class Trial:
     images: np.ndarray
     tuned: Judged
     frozen: Judged
+    repeat: int = 1
 
     @property
     def gain(self) -> float:

@@ -92,7 +92,7 @@ class TrunkStage:
 
     def _make_augmentation(self) -> Augmentation:
         options = self.options
-        return Augmentation(options.augment, flip=options.flip, seed=options.seed)
+        return Augmentation(options.augment, flip=bool(options.flip), seed=options.seed)
 
     def _fill(
         self,
@@ -172,7 +172,7 @@ class TrunkStage:
             weights=parent.weights,
             device=self.device,
             preset=options.augment,
-            flip=options.flip,
+            flip=bool(options.flip),
             seed=options.seed,
             paths=[path.absolute() for path in parent.paths],
             digests=parent.digests,

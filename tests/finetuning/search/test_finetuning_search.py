@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from pipeline.errors import ParameterError, RunError
 from pipeline.finetuning.checkpoint import State
 from pipeline.finetuning.finetune import finetune
 from pipeline.finetuning.parent import open_parent
+from pipeline.finetuning.search import planning, rounds
 from pipeline.finetuning.search.clock import Clock
 from pipeline.finetuning.search.costs import StepCosts
 from pipeline.finetuning.search.divisions import find_divisions
@@ -46,6 +48,30 @@ def read_trials(folder):
     for row in rows:
         del row["seconds"]
     return rows
+
+
+class Killed(BaseException):
+    pass
+
+
+def kill_at(monkeypatch, n_saved):
+    """A search ends when its journal was saved so many times."""
+    save, count = Journal.save, [0]
+
+    def save_or_die(self):
+        save(self)
+        count[0] += 1
+        if count[0] == n_saved:
+            raise Killed
+
+    monkeypatch.setattr(Journal, "save", save_or_die)
+
+
+def require_same_answers(one, other):
+    first, second = (
+        np.load(result.folder / "predictions.npz")["probabilities"] for result in (one, other)
+    )
+    np.testing.assert_allclose(first, second, atol=1e-6)
 
 
 def test_training_images_judge_in_turn_by_heads_that_never_saw_them(small):
@@ -117,18 +143,7 @@ def test_it_is_never_worse_than_the_head_on_validation(reference):
 def test_a_killed_search_goes_on_to_the_same_table(
     small, reference, tmp_path, monkeypatch, n_saved
 ):
-    class Killed(BaseException):
-        pass
-
-    save, count = Journal.save, [0]
-
-    def save_or_die(self):
-        save(self)
-        count[0] += 1
-        if count[0] == n_saved:
-            raise Killed
-
-    monkeypatch.setattr(Journal, "save", save_or_die)
+    kill_at(monkeypatch, n_saved)
     with pytest.raises(Killed):
         finetune(small, output=tmp_path / "run", trials=4, **QUICK)
     monkeypatch.undo()
@@ -137,11 +152,7 @@ def test_a_killed_search_goes_on_to_the_same_table(
             finetune(small, output=tmp_path / "run", trials=4, **QUICK)
     result = finetune(small, output=tmp_path / "run", trials=4, resume=True, **QUICK)
     assert read_trials(result.folder) == read_trials(reference[0].folder)
-    whole, again = (
-        np.load(folder / "predictions.npz")["probabilities"]
-        for folder in (reference[0].folder, result.folder)
-    )
-    np.testing.assert_allclose(again, whole, atol=1e-6)
+    require_same_answers(result, reference[0])
     assert not list(tmp_path.glob(".*search")) and not list(tmp_path.glob(".*checkpoint"))
 
 
@@ -170,11 +181,48 @@ def test_a_budget_is_kept_and_filled_by_a_search(small, tmp_path, monkeypatch):
         lambda *args: StepCosts(3.0, 1.0, 0.0, {"fire9": 0.9, "all": 0.0}, 16),
     )
     notes = []
-    result = finetune(small, output=tmp_path / "run", budget=130, on_note=notes.append, **QUICK)
-    assert result.search.budget_seconds == 130
-    assert result.search.n_settings == 2
-    assert result.seconds["total"] < 130
-    assert any(note.startswith("Plan: ") and "of 2 min 10 s" in note for note in notes)
+    result = finetune(small, output=tmp_path / "run", budget=240, on_note=notes.append, **QUICK)
+    assert result.search.budget_seconds == 240
+    assert result.search.n_settings == 3
+    assert result.seconds["total"] < 240
+    assert any(note.startswith("Plan: ") and "of 4 min" in note for note in notes)
+
+
+def twice(monkeypatch):
+    """The winner of a search is trained twice."""
+
+    def plan_for_trials(*args, **how):
+        plan = rounds.plan_for_trials(*args, **how)
+        *before, last = plan.rounds
+        return replace(plan, rounds=(*before, replace(last, repeats=2)))
+
+    monkeypatch.setattr(planning, "plan_for_trials", plan_for_trials)
+
+
+def test_the_winner_is_trained_several_times_and_the_mean_judged(small, tmp_path, monkeypatch):
+    twice(monkeypatch)
+    notes = []
+    result = finetune(small, output=tmp_path / "both", trials=1, on_note=notes.append, **QUICK)
+    first, second = result.search.trials
+    assert (first["repeat"], second["repeat"]) == (1, 2)
+    assert first["log_loss"] != second["log_loss"]
+    assert "Round 1 of 1, setting 1 (as it is), training 2, 4 epochs:" in notes
+    (said,) = [note for note in notes if note.startswith("The mean of the weights of 2 trainings")]
+    assert ("is kept" in said) == (result.best_epoch == 4)
+
+
+@pytest.mark.parametrize("n_saved", [6, 9])  # in the first training, in the second
+def test_a_killed_search_goes_on_to_the_same_mean(small, tmp_path, monkeypatch, n_saved):
+    twice(monkeypatch)
+    whole = finetune(small, output=tmp_path / "whole", trials=1, **QUICK)
+    kill_at(monkeypatch, n_saved)
+    with pytest.raises(Killed):
+        finetune(small, output=tmp_path / "run", trials=1, **QUICK)
+    monkeypatch.undo()
+    twice(monkeypatch)
+    result = finetune(small, output=tmp_path / "run", trials=1, resume=True, **QUICK)
+    assert read_trials(result.folder) == read_trials(whole.folder)
+    require_same_answers(result, whole)
 
 
 def test_the_last_training_ends_with_an_epoch_when_the_budget_does(small, tmp_path, monkeypatch):
@@ -190,10 +238,10 @@ def test_the_last_training_ends_with_an_epoch_when_the_budget_does(small, tmp_pa
 
 def test_a_damaged_state_costs_its_own_training_alone(tmp_path):
     journal = Journal(tmp_path / "there", {})
-    journal.save_training(State(history=[{"epoch": 0}], epoch=0), (1, 2))
-    assert journal.find_training((1, 2)).epoch == 0
-    assert journal.find_training((2, 2)) is None
+    journal.save_training(State(history=[{"epoch": 0}], epoch=0), (1, 2, 1))
+    assert journal.find_training((1, 2, 1)).epoch == 0
+    assert journal.find_training((1, 2, 2)) is None
     path = tmp_path / "there/training.checkpoint"
     path.write_bytes(path.read_bytes()[:50])
     with pytest.raises(RunError, match=r"cannot be read[\s\S]*those that ended are kept"):
-        journal.find_training((1, 2))
+        journal.find_training((1, 2, 1))

@@ -33,7 +33,7 @@ def test_what_chooses_is_trained_for_half_of_the_epochs():
 
 def cost(rounds):
     """A second an epoch, ten for all else."""
-    return 10.0 + sum(one.n_settings * one.epochs for one in rounds)
+    return 10.0 + sum(one.n_settings * one.repeats * one.epochs for one in rounds)
 
 
 def test_a_budget_is_filled_and_never_exceeded():
@@ -44,6 +44,14 @@ def test_a_budget_is_filled_and_never_exceeded():
         assert not plan.is_cut
         sizes.append(plan.n_epochs)
     assert sizes == sorted(sizes) and sizes[0] == 8 and sizes[-1] > 300
+
+
+def test_the_first_that_more_time_brings_are_more_trainings_of_one_setting():
+    rounds = [plan_for_seconds(s, 96, 8, cost, divides=True).rounds for s in (20, 30, 40, 42, 60)]
+    assert rounds[:3] == [(Round(1, 8, 0, repeats),) for repeats in (1, 2, 3)]
+    assert rounds[3] == (Round(2, 4, 1), Round(1, 8, 0, 3))
+    assert rounds[4] == (Round(4, 4, 1), Round(2, 4, 2), Round(1, 8, 0, 3))
+    assert plan_for_trials(4, 8, cost, divides=True).rounds[-1].repeats == 1
 
 
 def test_a_small_budget_has_fewer_epochs_and_the_smallest_none():

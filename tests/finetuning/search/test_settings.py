@@ -6,7 +6,12 @@ import pytest
 
 from pipeline.backbones.frost_lines import FrostLine
 from pipeline.finetuning.options import FinetuneOptions
-from pipeline.finetuning.search.settings import CHOICES, choose_deeper, list_settings
+from pipeline.finetuning.search.settings import (
+    CHOICES,
+    Space,
+    choose_deeper,
+    list_settings,
+)
 from pipeline.finetuning.search.words import describe_setting
 
 
@@ -38,9 +43,9 @@ def test_the_seed_decides_the_order_of_the_rest():
 
 
 def test_what_was_given_is_not_searched():
-    given = FinetuneOptions(flip=True, learning_rate=1e-5, unfreeze="line0")
+    given = FinetuneOptions(layer_decay=0.9, learning_rate=1e-5, unfreeze="line0")
     searched = {name for one in list_settings(given, "line3", 0) for name in one}
-    assert searched == CHOICES.keys() - {"flip", "learning_rate"}
+    assert searched == CHOICES.keys() - {"layer_decay", "learning_rate"}
 
 
 def test_a_rate_that_a_sweep_finds_is_not_searched():
@@ -58,6 +63,12 @@ def test_where_all_is_given_there_is_one_setting():
 )
 def test_the_deeper_line_thaws_about_a_quarter_more(line, expected):
     assert choose_deeper(lines(0.1, 0.2, 0.38, 0.9), line) == expected
+
+
+def test_what_is_begun_at_is_the_lowest_line_of_those_that_are_tried():
+    space = Space(list_settings(FinetuneOptions(), "deep", 0), "line", "deep")
+    place = space.settings.index({"unfreeze": "deep"})
+    assert [space.lowest_of(n) for n in (1, place, place + 1)] == ["line", "line", "deep"]
 
 
 def test_settings_are_described_as_they_would_be_given():

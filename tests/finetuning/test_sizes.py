@@ -1,13 +1,21 @@
 """Whether a larger image size is worth its time, told by frozen heads."""
 
+from dataclasses import replace
+
 import h5py
 import numpy as np
 import pytest
 from conftest import call, make_photos
 
+from pipeline.finetuning import sizes, stages
 from pipeline.finetuning.parent import open_parent
-from pipeline.finetuning.search import sizes
-from pipeline.finetuning.search.sizes import Sureness, enlarge, measure_sureness, next_size
+from pipeline.finetuning.sizes import (
+    Sureness,
+    enlarge,
+    has_usual_size,
+    measure_sureness,
+    next_size,
+)
 from pipeline.finetuning.watch import Watch
 from pipeline.heads.probe.left_out import LeftOut
 from pipeline.heads.refit_at_size import estimate_seconds
@@ -125,3 +133,25 @@ def test_sureness_is_of_training_images_alone(run, monkeypatch):
         expected = file["features"][:][[rows[said.paths[n]] for n in used]]
     np.testing.assert_array_equal(given["features"], expected)
     np.testing.assert_array_equal(given["labels"], said.labels[used])
+
+
+def test_training_takes_larger_images_where_nobody_chose_the_size(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sizes, "measure_sureness", lambda run: Sureness(0.5, run.recipe.image_size))
+
+    def train(name, *options):
+        outcome = call("finetune", run.folder, "--epochs", 1, "--device", "cpu", *options,
+                       "--output", tmp_path / name)  # fmt: skip
+        assert outcome.exit_code == 0, outcome.stderr
+        return open_run(tmp_path / name).recipe.image_size
+
+    assert not has_usual_size(run)
+    assert train("as it is") == 32
+    monkeypatch.setattr(stages, "has_usual_size", lambda run: True)
+    assert train("larger") == 64
+    assert train("kept", "--keep-size") == 32
+
+
+def test_the_usual_size_is_the_one_of_the_network(run):
+    recipe = replace(run.recipe, image_size=224)
+    assert has_usual_size(replace(run, manifest=replace(run.manifest, recipe=recipe)))

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.backbones.registry import BACKBONES
 from pipeline.errors import FrostlineError
 from pipeline.finetuning.parent import Parent, open_parent
 from pipeline.finetuning.search.options import describe_duration
@@ -41,6 +42,12 @@ class Sureness:
 def next_size(image_size: int) -> int:
     """The next larger image size, pixels."""
     return max(round(image_size * STEP / _MULTIPLE) * _MULTIPLE, image_size + _MULTIPLE)
+
+
+def has_usual_size(run: Run) -> bool:
+    """Whether the images of a run are as large as its network's own, which nobody had to choose."""
+    backbone = BACKBONES.get(run.recipe.backbone)
+    return backbone is not None and run.recipe.image_size == backbone.image_size
 
 
 def enlarge(
