@@ -27,6 +27,7 @@ class State:
         n_parts: that each batch is computed in, for want of memory.
         learning_rate: the highest; None until it is known.
         part: of the way from the frozen head to the last epoch that the best weights are.
+        n_averaged: trainings whose mean the best weights are.
         n_blended: trainings before this one whose weights are averaged with its own.
         blended: the mean of theirs.
         said: what the network said of the validation images after the last epoch, one array
@@ -45,6 +46,7 @@ class State:
     used_trunk_cache: bool = False
     learning_rate: float | None = None
     part: float = 1.0
+    n_averaged: int = 1
     n_blended: int = 0
     blended: list[np.ndarray] = field(default_factory=list)
     sweep: list[list[float]] = field(default_factory=list)

@@ -56,7 +56,7 @@ def make_final_model(
         f"than the frozen head's {frozen.accuracy:.4f} and, calibrated, "
         f"{frozen.calibrated_loss:.4f}. So the result is the head as it was."
     )
-    state.best_epoch, state.best_temperature, state.part = 0, 1.0, 1.0
+    state.best_epoch, state.best_temperature, state.part, state.n_averaged = 0, 1.0, 1.0, 1
     model = _copy(parent, line)
     return model, _predict(model, device, store, before, options.batch_size, on_progress)
 

@@ -42,6 +42,7 @@ class FinetuneResult:
         unfreeze: the frost line that was trained from, or `all`.
         best_epoch: the one that is kept; 0 is the frozen head.
         part: of the way from the frozen head to that epoch that the weights are, 1 = all of it.
+        n_averaged: trainings whose mean the weights are, 1 = of one alone.
         parity: greatest difference of the rebuilt model's features to what the parent recorded,
             relative to the greatest feature.
         notes: what people should know of the training.
@@ -61,6 +62,7 @@ class FinetuneResult:
     notes: list[str]
     seconds: dict[str, float]
     part: float = 1.0
+    n_averaged: int = 1
     search: SearchPart | None = None
     mlflow: MlflowRun | None = None
 

@@ -40,13 +40,17 @@ class Between:
         )
 
 
-def describe_winner(epoch: int, last: int, part: float) -> str:
-    """`epoch 7 of 8`, or `50% of the way to epoch 8 of 8`.
+def describe_winner(epoch: int, last: int, part: float, n_averaged: int = 1) -> str:
+    """`epoch 7 of 8`, `50% of the way to epoch 8 of 8`, or `the mean of 3 trainings, each after
+    epoch 8 of 8`.
 
     Args:
         part: of the way from the frozen head to the epoch.
+        n_averaged: trainings whose mean it is.
     """
     words = f"epoch {epoch} of {last}"
+    if n_averaged > 1:
+        return f"the mean of {n_averaged} trainings, each after {words}"
     return words if part == 1 else f"{part:.0%} of the way to {words}"
 
 

@@ -123,5 +123,5 @@ def _refit(
         device=device,
         output=folder,
         on_progress=watch.on_progress,
-        on_note=watch.on_note,
+        on_note=lambda note: None if note.startswith("Computing on") else watch.on_note(note),
     )

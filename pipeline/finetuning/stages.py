@@ -212,6 +212,7 @@ def _write(
         trainable_parameters=thawed.n_trainable,
         best_epoch=state.best_epoch,
         part=state.part,
+        n_averaged=state.n_averaged,
         last_epoch=state.history[-1]["epoch"],
         parity=thawed.parity.difference,
         used_trunk_cache=state.used_trunk_cache,

@@ -39,6 +39,7 @@ from pipeline.runs.calibration import soften
 from pipeline.runs.predictions import Predictions
 from pipeline.runs.scores import mean_log_loss
 from pipeline.system.keras_on_tensorflow import keras
+from pipeline.system.printable import count
 
 T = TypeVar("T")
 
@@ -246,12 +247,13 @@ class Training:
         weights, n_trainings = self.blend()
         scores = self._judge(weights)
         what = (
-            f"The mean of the weights of {n_trainings} trainings has accuracy "
+            f"The mean of the weights of {count(n_trainings, 'training')} has accuracy "
             f"{scores.accuracy:.4f}, log-loss {scores.calibrated_loss:.4f} on validation"
         )
         if beats(scores.accuracy, scores.calibrated_loss, self._frozen):
             state.best_epoch, state.best_temperature = state.epoch, scores.temperature
             state.best_weights, state.said = weights, [scores.probabilities]
+            state.n_averaged = n_trainings
             self._note(f"{what}, and is kept.")
         else:
             self._note(f"{what}, which does not beat the frozen head.")

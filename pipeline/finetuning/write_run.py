@@ -138,7 +138,9 @@ def _describe(
         data_name=inherited.data_name,
         splits=inherited.splits,
         parameters=facts["parameters"],
-        chosen=describe_winner(state.best_epoch, state.history[-1]["epoch"], state.part),
+        chosen=describe_winner(
+            state.best_epoch, state.history[-1]["epoch"], state.part, state.n_averaged
+        ),
         chosen_by="val",
         history=HistoryAxis("epoch", state.best_epoch),
         metrics=assessment.finetuned,
@@ -237,7 +239,7 @@ def _draw(
         head_x=head.history.x,
         head_best=head.history.best if head.chosen_by == "val" else None,
         # Weights between two epochs are no point of the curve.
-        finetune_best=state.best_epoch if state.part == 1 else None,
+        finetune_best=state.best_epoch if state.part == state.n_averaged == 1 else None,
         unfrozen_from=line,
         is_augmented=is_augmented,
         title=name,

@@ -62,6 +62,7 @@ def test_a_run_is_made_once_more_with_the_same_head_and_division(run, tmp_path, 
     with h5py.File(made) as one, h5py.File(tmp_path / "own.h5") as other:
         np.testing.assert_array_equal(one["features"][:], other["features"][:])
     assert any("So it goes on with" in note for note in notes)
+    assert not any("Computing on" in note for note in notes)  # whoever enlarges has said it
     # A second search finds the run, and makes none.
     again = enlarge(parent, tmp_path / "larger", "cpu", Watch())
     assert again.run.folder == tmp_path / "larger"

@@ -18,6 +18,7 @@ from pipeline.errors import BackboneError, DeviceError, RunError
 from pipeline.features.extract import make_recipe
 from pipeline.finetuning.checkpoint import State
 from pipeline.finetuning.choose_line import choose_line
+from pipeline.finetuning.interpolate import describe_winner
 from pipeline.finetuning.learning_rate_schedule import learning_rate_at
 from pipeline.finetuning.learning_rate_sweep import choose_rate, sweep_rates
 from pipeline.finetuning.optimizer import decay_factors, make_optimizer
@@ -186,7 +187,8 @@ def test_weights_of_several_trainings_are_averaged_and_kept_if_they_beat_the_hea
     for mean, own in zip(alone, first.state.weights, strict=True):
         np.testing.assert_array_equal(mean, own)
     second = train(build_small(), "all", State(blended=alone, n_blended=1), seed=1, **how)
-    assert second.best_epoch == 8
+    assert second.best_epoch == 8 and second.state.n_averaged == 2
+    assert describe_winner(8, 8, 1.0, 2) == "the mean of 2 trainings, each after epoch 8 of 8"
     assert second.state.notes[0].startswith("The mean of the weights of 2 trainings has accuracy ")
     both, n_trainings = second.blend()
     assert n_trainings == 2

@@ -23,7 +23,7 @@ def describe_finetuning(result: "FinetuneResult") -> str:
     from pipeline.finetuning.interpolate import describe_winner
 
     found = result.assessment
-    winner = describe_winner(result.best_epoch, result.last_epoch, result.part)
+    winner = describe_winner(result.best_epoch, result.last_epoch, result.part, result.n_averaged)
     return (
         f"Thawed from {result.unfreeze} up ({result.trainable_parameters:,} parameters); {winner} "
         f"won.\n{found.verdict}\n{found.next_step}"

@@ -131,6 +131,7 @@ class Terminal(DataOutput, StudyOutput, ScoreOutput, Inventory):
                     "best_epoch": result.best_epoch,
                     "last_epoch": result.last_epoch,
                     "part": result.part,
+                    "n_averaged": result.n_averaged,
                     "parity": result.parity,
                     "used_trunk_cache": result.used_trunk_cache,
                     "comparison": found.comparison.to_dict(),
