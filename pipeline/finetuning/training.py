@@ -246,14 +246,14 @@ class Training:
         state = self.state
         weights, n_trainings = self.blend()
         scores = self._judge(weights)
+        state.said = [scores.probabilities]
         what = (
             f"The mean of the weights of {count(n_trainings, 'training')} has accuracy "
             f"{scores.accuracy:.4f}, log-loss {scores.calibrated_loss:.4f} on validation"
         )
         if beats(scores.accuracy, scores.calibrated_loss, self._frozen):
             state.best_epoch, state.best_temperature = state.epoch, scores.temperature
-            state.best_weights, state.said = weights, [scores.probabilities]
-            state.n_averaged = n_trainings
+            state.best_weights, state.n_averaged = weights, n_trainings
             self._note(f"{what}, and is kept.")
         else:
             self._note(f"{what}, which does not beat the frozen head.")

@@ -195,6 +195,7 @@ def test_weights_of_several_trainings_are_averaged_and_kept_if_they_beat_the_hea
     for mean, one, other in zip(both, alone, second.state.weights, strict=True):
         np.testing.assert_allclose(mean, (one + other) / 2, atol=1e-6)
         assert np.abs(one - other).max() > 1e-4
+    assert second.state.said[0].shape == (12, 3)
     for kept, mean in zip(second.state.best_weights, both, strict=True):
         np.testing.assert_array_equal(kept, mean)
     third = train(build_small(), "all", State(blended=both, n_blended=2), seed=2, **how)

@@ -87,6 +87,8 @@ def describe_plan(plan: Plan, clock: Clock) -> str:
         if rounds or last.repeats > 1
         else f"one training of {count(last.epochs, 'epoch')}, and no search"
     )
+    if clock.budget is not None and not rounds and last.repeats == 1:
+        what += ", and once more if there is time"
     limit = "" if clock.budget is None else f" of {describe_duration(clock.budget)}"
     return (
         f"Plan: {what}. All takes about {describe_duration(clock.used + plan.seconds)}{limit}; "

@@ -209,6 +209,9 @@ def test_the_winner_is_trained_several_times_and_the_mean_judged(small, tmp_path
     assert "Round 1 of 1, setting 1 (as it is), training 2, 4 epochs:" in notes
     (said,) = [note for note in notes if note.startswith("The mean of the weights of 2 trainings")]
     assert ("is kept" in said) == (result.best_epoch == 4)
+    # The table has what was said of the mean, whether it is kept or not.
+    scores = f"accuracy {second['accuracy']:.4f}, log-loss {second['log_loss']:.4f} on validation"
+    assert scores in said
 
 
 @pytest.mark.parametrize("n_saved", [6, 9])  # in the first training, in the second
