@@ -2,14 +2,15 @@
 whether a killed one goes on as if nothing had been.
 
     python benchmarks/finetune_search.py pays photos/flowers data/digits:96 --seeds 0 1 --budget 10m
-    python benchmarks/finetune_search.py luck photos/flowers --runs 40
+    python benchmarks/finetune_search.py luck photos/flowers --runs 40 --budget 60s
     python benchmarks/finetune_search.py kill photos/flowers --kills 5
 
 `pays`: a logistic head on EfficientNet-Lite0's features, then `finetune` with its defaults and with
 the budget; scored on a test split that chose nothing.
 
-`luck`: on a subset of the images, whose labels are shuffled within each split, a search of few
-settings; counted is how often a significant gain is claimed, of which there is none to be had.
+`luck`: on a subset of the images, whose labels are shuffled within each split, a search with the
+budget, without one of few settings; counted is how often a significant gain is claimed, of which
+there is none to be had.
 
 `kill`: a search is killed so many times at random, and resumed each time; its table of trainings
 has to be that of a search that was left alone.
@@ -42,7 +43,8 @@ from pipeline.runs.run_folder import open_run
 
 # Small, so that forty runs take less than an hour: images a class to train, validate and test on.
 FEW = {"train": 24, "val": 16, "test": 16}
-SMALL_SEARCH = {"trials": 4, "epochs": 4, "keep_size": True}
+SMALL_TRAININGS = {"epochs": 4, "keep_size": True}
+N_TRIALS = 4
 MOST_SECONDS = 20.0  # before a search is killed
 
 
@@ -51,7 +53,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("what", choices=("pays", "luck", "kill"))
     parser.add_argument("data", nargs="+", metavar="FOLDER[:IMAGE_SIZE]")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--budget", default="10m")
+    parser.add_argument("--budget", help="10m where it pays; where it is luck, few settings")
+    parser.add_argument("--first-seed", type=int, default=0, help="of the runs with luck")
     parser.add_argument("--runs", type=int, default=40)
     parser.add_argument("--kills", type=int, default=5)
     options = parser.parse_args(arguments)
@@ -72,7 +75,7 @@ def measure_pay(data: str, options: Namespace, folder: Path) -> list[dict]:
     rows = []
     for seed in options.seeds:
         run = fit_head(data, seed, folder)
-        for how in ({}, {"budget": options.budget}):
+        for how in ({}, {"budget": options.budget or "10m"}):
             started = time.perf_counter()
             result = frostline.finetune(
                 run, device="cpu", seed=seed, output=folder / "tuned", force=True, **how
@@ -103,16 +106,24 @@ def measure_pay(data: str, options: Namespace, folder: Path) -> list[dict]:
 def measure_luck(data: str, options: Namespace, folder: Path) -> list[dict]:
     """How often a search claims a significant gain where labels are shuffled."""
     rows = []
-    for seed in range(options.runs):
+    how = {"trials": N_TRIALS} if options.budget is None else {"budget": options.budget}
+    for seed in range(options.first_seed, options.first_seed + options.runs):
         run = fit_head(data, seed, folder, draw=partial(draw_few, seed=seed, shuffled=True))
         result = frostline.finetune(
-            run, device="cpu", seed=seed, output=folder / "tuned", force=True, **SMALL_SEARCH
+            run,
+            device="cpu",
+            seed=seed,
+            output=folder / "tuned",
+            force=True,
+            **SMALL_TRAININGS,
+            **how,
         )
         found = result.assessment.comparison
         gain = found.became_right - found.became_wrong
         rows.append(
             {
                 "seed": seed,
+                "trainings": len(result.search.trials),
                 "kept": result.best_epoch > 0,
                 "became right": found.became_right,
                 "became wrong": found.became_wrong,
@@ -130,7 +141,7 @@ def measure_kills(data: str, options: Namespace, folder: Path) -> list[dict]:
     run = fit_head(data, 0, folder, draw=partial(draw_few, seed=0, shuffled=False))
     whole, killed = folder / "whole", folder / "killed"
     command = [sys.executable, "cli.py", "finetune", str(run), "--quiet", "--keep-size"]
-    command += ["--trials", str(SMALL_SEARCH["trials"]), "--epochs", str(SMALL_SEARCH["epochs"])]
+    command += ["--trials", str(N_TRIALS), "--epochs", str(SMALL_TRAININGS["epochs"])]
     subprocess.run([*command, "--output", str(whole)], check=True)
     n_kills, chance = 0, random.Random(options.seeds[0])
     while n_kills < options.kills:

@@ -1,6 +1,7 @@
 """Steps of fine-tuning on a CPU, as plain Keras computes them and as `folded.py` does, in turns.
 
-From the rows of a trunk cache, 224 pixels, 32 images, float32; random weights and random rows.
+From the rows of a trunk cache, 224 pixels, 32 images; random weights and random rows. Plain Keras
+computes in float32, `folded.py` in float32 and in bfloat16.
 
     python benchmarks/finetune_steps.py efficientnet-lite0:block4a resnet50:conv4_block4 --rounds 5
 """
@@ -31,11 +32,14 @@ PLACES = (
 )
 N_CLASSES = 5
 BATCH_SIZE = 32
+PLAIN, FOLDED, IN_16_BITS = "plain", "folded", "bfloat16"
+WAYS = (PLAIN, FOLDED, IN_16_BITS)
 
 
-def build_network(backbone: str, line: str, *, is_folded: bool):
+def build_network(backbone: str, line: str, way: str):
     """The network as `finetune` trains it on a CPU, or as plain Keras."""
     from pipeline.backbones.build import build_embedding_model
+    from pipeline.backbones.networks.tuned import set_precision
     from pipeline.classifier.build import build_classifier
     from pipeline.features.extract import make_recipe
     from pipeline.finetuning.network import Network
@@ -51,18 +55,17 @@ def build_network(backbone: str, line: str, *, is_folded: bool):
     head = LinearHead(kernel, np.zeros(N_CLASSES, np.float32), names)
     classifier = build_classifier(embedding, head, list(names))
     thaw_classifier(classifier, line)
+    if way == IN_16_BITS:
+        set_precision(classifier.get_layer("backbone"), "mixed_bfloat16")
     options = FinetuneOptions(unfreeze=line, batch_size=BATCH_SIZE)
-    replicas = Replicas(None, is_one_cpu=is_folded)
+    replicas = Replicas(None, is_one_cpu=way != PLAIN)
     return Network(classifier, line, options, begins_at=line, replicas=replicas)
 
 
 def time_steps(backbone: str, line: str, n_rounds: int) -> dict:
-    networks = {
-        name: build_network(backbone, line, is_folded=name == "folded")
-        for name in ("plain", "folded")
-    }
+    networks = {way: build_network(backbone, line, way) for way in WAYS}
     rng = np.random.default_rng(1)
-    x = rng.standard_normal((BATCH_SIZE, *networks["plain"].model.top.input_shape[1:]), np.float32)
+    x = rng.standard_normal((BATCH_SIZE, *networks[PLAIN].model.top.input_shape[1:]), np.float32)
     y = np.eye(N_CLASSES, dtype=np.float32)[rng.integers(N_CLASSES, size=BATCH_SIZE)]
     weights = np.ones(BATCH_SIZE, np.float32)
     first: dict[str, float] = {}
@@ -87,14 +90,15 @@ def time_steps(backbone: str, line: str, n_rounds: int) -> dict:
         "steps": steps,
         "predictions": predictions,
         "images/s": {name: BATCH_SIZE / statistics.median(steps[name]) for name in steps},
-        "times": _median_ratio(steps),
-        "times in prediction": _median_ratio(predictions),
+        "times": {way: _median_ratio(steps, way) for way in WAYS[1:]},
+        "times in prediction": {way: _median_ratio(predictions, way) for way in WAYS[1:]},
     }
 
 
-def _median_ratio(seconds: dict[str, list[float]]) -> float:
-    pairs = zip(seconds["plain"], seconds["folded"], strict=True)
-    return statistics.median(plain / folded for plain, folded in pairs)
+def _median_ratio(seconds: dict[str, list[float]], way: str) -> float:
+    """How many times as fast as plain Keras."""
+    pairs = zip(seconds[PLAIN], seconds[way], strict=True)
+    return statistics.median(plain / other for plain, other in pairs)
 
 
 def main() -> None:
@@ -107,15 +111,17 @@ def main() -> None:
     machine = describe_machine(PACKAGES)
     print_machine(machine)
     results = [time_steps(*place.split(":"), n_rounds) for place in places]
+    heads = [*(f"{way}, images/s" for way in WAYS), *(f"{way}, times" for way in WAYS[1:])]
+    heads += [f"{way}, in prediction" for way in WAYS[1:]]
     print_table(
-        ["thawed from", "plain, images/s", "folded", "times", "in prediction", "first step, s"],
+        ["thawed from", *heads, "first steps, s"],
         [
             [
                 one["place"],
-                *(round(one["images/s"][name], 1) for name in ("plain", "folded")),
-                one["times"],
-                one["times in prediction"],
-                f"{one['first step']['plain']:.1f}, {one['first step']['folded']:.1f}",
+                *(round(one["images/s"][way], 1) for way in WAYS),
+                *(round(one["times"][way], 2) for way in WAYS[1:]),
+                *(round(one["times in prediction"][way], 2) for way in WAYS[1:]),
+                ", ".join(f"{one['first step'][way]:.1f}" for way in WAYS),
             ]
             for one in results
         ],

@@ -144,7 +144,7 @@ def finetune(
     heard = require_callbacks(callbacks)
     if not isinstance(device, Device):
         require_device_name(device)
-    require_fast_precision(wanted.precision, device)
+    require_fast_precision(wanted.precision, device, wanted.strategy)
     opened, _ = open_either(run)
     target = None if output is None else as_path(output, "output")
     watch = Watch(on_progress, on_epoch, on_note)

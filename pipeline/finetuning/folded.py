@@ -1,11 +1,11 @@
 """A network as a CPU trains it fastest: what it computes stays the same, but for rounding.
 
 Frozen BatchNormalization is folded into the kernel of the convolution before it, convolutions with
-a group for each channel are depthwise ones, and some gradients are computed by faster kernels.
-`docs/fine-tuning.md` has what that brings.
+a group for each channel are depthwise ones, and some gradients are computed by faster kernels. In
+bfloat16 kernels are folded in float32 and then rounded. `docs/fine-tuning.md` has what that brings.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import tensorflow as tf
@@ -18,10 +18,13 @@ _Gradient: TypeAlias = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 # oneDNN's fast gradient of a depthwise kernel (`jit_dw`) takes none that is wider; what it does
 # with those is two to three times slower than Eigen's.
 _WIDEST_FOR_ONEDNN = 3
+# Which oneDNN computes on a CPU.
+_DTYPES = ("float32", "bfloat16")
 
 
 def fold(model: keras.Model) -> keras.Model:
-    """The same network, with the same layers and weights, for float32 on a CPU.
+    """The same network, with the same layers and weights, for a CPU, in the precision that its
+    layers have now.
 
     It trains and predicts; what it does not own are the weights: take those of `model`.
 
@@ -71,6 +74,8 @@ class FoldedConvolution(keras.Operation):
             scale, shift = _scale_and_shift(self._norm)
             kernel = kernel * (scale[:, tf.newaxis] if is_depthwise else scale)
             bias = shift if bias is None else bias * scale + shift
+        dtype = convolution.compute_dtype
+        x, kernel = tf.cast(x, dtype), tf.cast(kernel, dtype)
         strides, padding = tuple(convolution.strides), convolution.padding.upper()
         if is_depthwise:
             x = _convolve_depthwise(x, kernel, strides, padding)
@@ -79,7 +84,7 @@ class FoldedConvolution(keras.Operation):
         else:
             x = tf.nn.conv2d(x, kernel, strides, padding, dilations=convolution.dilation_rate)
         # Bias and ReLU behind it are what TensorFlow fuses with the convolution.
-        x = x if bias is None else tf.nn.bias_add(x, bias)
+        x = x if bias is None else tf.nn.bias_add(x, tf.cast(bias, dtype))
         return convolution.activation(x)
 
 
@@ -119,7 +124,8 @@ def _convolve_pointwise(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
 def _convolve_depthwise(
     x: tf.Tensor, kernel: tf.Tensor, strides: tuple[int, int], padding: str
 ) -> tf.Tensor:
-    """A depthwise convolution; the gradient of a wide kernel is left to Eigen.
+    """A depthwise convolution whose gradients go by way of float32, and of Eigen, where oneDNN has
+    no fast kernel: of the kernel if that is wide, in bfloat16 of the input if there are strides.
 
     With explicit padding TensorFlow does not hand it to oneDNN.
 
@@ -130,27 +136,42 @@ def _convolve_depthwise(
     """
     steps = [1, *strides, 1]
     sides, sizes = x.shape[1:3], kernel.shape[:2]
-    if sizes[1] <= _WIDEST_FOR_ONEDNN or None in sides:
+    is_wide = sizes[1] > _WIDEST_FOR_ONEDNN and None not in sides
+    is_slow_by_input = x.dtype == tf.bfloat16 and strides != (1, 1)
+    if not is_wide and not is_slow_by_input:
         return tf.nn.depthwise_conv2d(x, kernel, steps, padding)
-    pads = [
-        _same_padding(*axis) if padding == "SAME" else (0, 0)
-        for axis in zip(sides, sizes, strides, strict=True)
-    ]
 
     @tf.custom_gradient
     def convolve(x: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, _Gradient]:
         def find_gradients(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            dtype = tf.float32 if is_slow_by_input else x.dtype
             of_x = tf.nn.depthwise_conv2d_backprop_input(
-                tf.shape(x), kernel, upstream, steps, padding
+                tf.shape(x), tf.cast(kernel, dtype), tf.cast(upstream, dtype), steps, padding
             )
+            dtype = tf.float32 if is_wide else x.dtype
             of_kernel = tf.nn.depthwise_conv2d_backprop_filter(
-                x, tf.shape(kernel), upstream, steps, [(0, 0), *pads, (0, 0)]
+                tf.cast(x, dtype),
+                tf.shape(kernel),
+                tf.cast(upstream, dtype),
+                steps,
+                _pad_explicitly(sides, sizes, strides, padding) if is_wide else padding,
             )
-            return of_x, of_kernel
+            return tf.cast(of_x, x.dtype), tf.cast(of_kernel, kernel.dtype)
 
         return tf.nn.depthwise_conv2d(x, kernel, steps, padding), find_gradients
 
     return convolve(x, kernel)
+
+
+def _pad_explicitly(
+    sides: Sequence[int], sizes: Sequence[int], strides: Sequence[int], padding: str
+) -> list[tuple[int, int]]:
+    """What `SAME` or `VALID` pads, before and behind along each axis of a batch of images."""
+    pads = [
+        _same_padding(*axis) if padding == "SAME" else (0, 0)
+        for axis in zip(sides, sizes, strides, strict=True)
+    ]
+    return [(0, 0), *pads, (0, 0)]
 
 
 def _same_padding(side: int, size: int, stride: int) -> tuple[int, int]:
@@ -169,7 +190,7 @@ def _is_foldable_convolution(layer: keras.Layer) -> bool:
     return (
         is_plain
         and layer.data_format == "channels_last"
-        and layer.compute_dtype == "float32"
+        and layer.compute_dtype in _DTYPES
         and layer.activity_regularizer is None
     )
 
@@ -186,7 +207,7 @@ def _is_foldable_norm(layer: keras.Layer) -> bool:
         layer.__class__ is keras.layers.BatchNormalization
         and not layer.trainable
         and layer.axis in (-1, 3)
-        and layer.compute_dtype == "float32"
+        and layer.compute_dtype in _DTYPES
     )
 
 

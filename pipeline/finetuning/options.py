@@ -39,7 +39,8 @@ class FinetuneOptions:
             the frozen head says the same of mirrored ones.
         class_weight: `balanced`, a file of weights, or None; see `weigh_classes`.
         label_smoothing: share of the target spread over all classes.
-        precision: of the computation; weights are float32 in any case. On a CPU float32.
+        precision: of the computation; weights are float32 in any case. Of 16 bits a CPU takes
+            bfloat16, where it has units for that.
         trunk_cache: keep the frozen trunk's output on disk; None = where it saves time.
         views: augmented versions of each training image in the trunk cache.
         strategy: `single`, or `mirrored` over all devices of a kind.
@@ -101,7 +102,7 @@ class FinetuneOptions:
     class_weight: str | None = option(None, help=CLASS_WEIGHT_HELP, none_word="none")
     precision: str = option(
         "float32",
-        help="Of the computation while training; 16 bits need a GPU.",
+        help="Of the computation while training; a CPU with units for bfloat16 takes that, too.",
         choices=PRECISION_NAMES,
         aliases=FORMER_PRECISION_NAMES,
     )

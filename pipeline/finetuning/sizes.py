@@ -6,7 +6,6 @@ from pathlib import Path
 from pipeline.backbones.registry import BACKBONES
 from pipeline.errors import FrostlineError
 from pipeline.finetuning.parent import Parent, open_parent
-from pipeline.finetuning.search.options import describe_duration
 from pipeline.finetuning.watch import Watch
 from pipeline.heads.probe.left_out import leave_each_out
 from pipeline.heads.refit_at_size import (
@@ -18,6 +17,7 @@ from pipeline.heads.rows.rows_of_run import open_rows_of_run
 from pipeline.images.splits import TRAIN
 from pipeline.runs.run_folder import RUNS_FOLDER, Run, open_run
 from pipeline.system.paths import is_folder
+from pipeline.system.printable import describe_duration
 
 # 288 for 224. The step of the networks' own families is about that (EfficientNet-B0 to B2: 224 to
 # 260); work grows with its square.

@@ -70,7 +70,7 @@ def run_stages(
     stopwatch = Stopwatch(started=time.perf_counter() - seconds)
     if isinstance(device, str):
         device = choose_device(device, sees_others=options.strategy == "mirrored")
-    require_fast_precision(options.precision, device)
+    require_fast_precision(options.precision, device, options.strategy)
     for note in (f"Computing on {device.description}.", *device.notes):
         watch.on_note(note)
     task = Task(parent, options, device, watch, output, force, class_weights, stopwatch, callbacks)
@@ -86,7 +86,8 @@ def run_stages(
                 task = settle_flip(task, thawed)
                 job = describe_job(task, thawed.line.name)
                 held.enter_context(job.hold())
-                trained = _train(task, thawed, replicas, job, resume=resume)
+                with in_precision(task, thawed):
+                    trained = _train(task, thawed, replicas, job, resume=resume)
         model, after = _predict(trained)
         result = _write(trained, model, after, n_devices=replicas.n)
         job.forget()
@@ -139,8 +140,7 @@ def _train(
         on_state=job.save,
         callbacks=task.callbacks,
     )
-    with in_precision(task, thawed):
-        training.run()
+    training.run()
     task.stopwatch.lap("train")
     return Trained(task, thawed, store, training.state)
 

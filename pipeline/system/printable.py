@@ -28,6 +28,17 @@ def count(number: int, word: str) -> str:
     return f"{number:,} {word}{ending}"
 
 
+def describe_duration(seconds: float) -> str:
+    """`45 s`, `9 min 30 s` or `1 h 30 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min" + (f" {whole % 60} s" if whole % 60 else "")
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h" + (f" {minutes % 60} min" if minutes % 60 else "")
+
+
 def to_json(value: object) -> str:
     """Indented JSON for any program and any terminal.
 

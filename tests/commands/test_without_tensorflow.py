@@ -197,7 +197,8 @@ def test_the_trunk_cache_of_a_trunk_that_was_converted_before(made, tmp_path, na
     job = TrunkJob(
         target=tmp_path / "first.h5",
         trunk=Trunk(run.recipe.id, sha256, line.name, line.shape, "light seed 0"),
-        run=run, weights=None, device="cpu", preset="light", flip=True, seed=0, paths=paths,
+        run=run, weights=None, precision="float32", device="cpu", preset="light", flip=True, seed=0,
+        paths=paths,
         digests=np.stack([hash_image_file(path)[0] for path in paths]), views=[[0, 1]] * 6,
     )  # fmt: skip
     embed_missing(job, lambda stage, done, total: None)

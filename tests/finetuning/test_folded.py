@@ -83,6 +83,33 @@ def test_convolution_and_frozen_norm_are_one_with_kerass_gradients(layer, norm):
     assert kinds == ["InputLayer", "FoldedConvolution", "Activation"]
 
 
+@pytest.mark.parametrize("layer", [
+    LAYERS.Conv2D(5, 1, use_bias=False),
+    LAYERS.Conv2D(5, 3, 2, padding="same"),
+    LAYERS.DepthwiseConv2D(3, padding="same", use_bias=False),
+    LAYERS.DepthwiseConv2D(5, 2, padding="same"),
+])  # fmt: skip
+def test_bfloat16_is_float32_to_three_digits_with_a_kernel_that_is_folded_first(layer):
+    layers = [layer.__class__.from_config(layer.get_config()), LAYERS.BatchNormalization()]
+    model = make_model([*layers, LAYERS.Activation("swish")])
+    # A norm that undoes itself only before it is rounded: 1000 x, and 1 / 1000 of that.
+    convolution, norm = model.layers[1:3]
+    for variable in convolution.weights:
+        variable.assign(1000 * variable)
+    norm.moving_variance.assign(1e6 * norm.moving_variance)
+    x = np.random.default_rng(1).normal(size=(3, 9, 9, 6)).astype(np.float32)
+    weights = [variable.value for variable in model.trainable_variables]
+    expected = run(model, weights, x)
+    for one in model.layers[1:]:
+        one.dtype_policy = "mixed_bfloat16"
+    folded = fold(model)
+    assert len([one for one in folded.operations if isinstance(one, FoldedConvolution)]) == 1
+    assert folded(x).dtype == tf.bfloat16
+    for right, received in zip(expected, run(folded, weights, x), strict=True):
+        greatest = np.abs(right).max()
+        np.testing.assert_allclose(received.astype(np.float32), right, atol=0.02 * greatest)
+
+
 def test_whole_network_from_a_frost_line_has_kerass_gradients():
     network = EfficientNetLite0(include_top=False, pooling="avg", input_shape=(32, 32, 3))
     thaw(network, "block6a")
@@ -118,7 +145,7 @@ def test_norm_behind_an_activation_stays_as_it_is():
     LAYERS.Conv2D(6, 3, groups=6, dilation_rate=2),
     LAYERS.DepthwiseConv2D(3, depth_multiplier=2),
     LAYERS.DepthwiseConv2D(3, dilation_rate=2),
-    LAYERS.Conv2D(4, 3, dtype="mixed_bfloat16"),
+    LAYERS.Conv2D(4, 3, dtype="mixed_float16"),
 ])  # fmt: skip
 def test_convolutions_of_other_kinds_are_called_as_ever(layer):
     model = make_model([layer])

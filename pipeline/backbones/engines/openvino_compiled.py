@@ -159,9 +159,9 @@ class KeptCompiled:
         return bound_to, _KEPT_AS, openvino.get_version()
 
 
-def has_bfloat16(core: Any) -> bool:
+def has_bfloat16() -> bool:
     """Whether the processor multiplies matrices in bfloat16."""
-    return "BF16" in _list_capabilities(core)
+    return "BF16" in _list_capabilities()
 
 
 @cache
@@ -169,7 +169,7 @@ def identify_processor() -> str:
     """All that compiled code could be bound to: the model, and a digest of the instruction sets
     that the system and OpenVINO name, since clouds call different processors by one name.
     """
-    named = list(_list_capabilities(openvino.Core()))
+    named = list(_list_capabilities())
     with suppress(OSError):
         named += re.findall(
             r"^(?:flags|Features|isa|cpu family|model|stepping|CPU part)\s*:.*$",
@@ -196,7 +196,7 @@ def _make(
         raise EngineError(f"OpenVINO cannot {what}: {last_line(error)}") from error
 
 
-def _list_capabilities(core: Any) -> list[str]:
+def _list_capabilities() -> list[str]:
     with signal_stack_kept():
-        found: list[str] = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        found: list[str] = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         return found

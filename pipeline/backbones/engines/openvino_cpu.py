@@ -79,7 +79,7 @@ class OpenVINOEngine:
         self.batch_size = batch_size or device.batch_size
         self.n_streams = n_streams or device.n_streams
         self.notes: list[str] = []
-        if self.precision == BFLOAT16 and not has_bfloat16(openvino.Core()):
+        if self.precision == BFLOAT16 and not has_bfloat16():
             self.precision = "float32"
             self.notes.append(
                 "This processor has no units for bfloat16, so float32 is computed, at the speed "
@@ -159,7 +159,7 @@ class OpenVINOEngine:
 
     def advise(self) -> list[str]:
         """Names bfloat16 where it is much faster here; both are timed with this very network."""
-        if self.precision == BFLOAT16 or not has_bfloat16(openvino.Core()):
+        if self.precision == BFLOAT16 or not has_bfloat16():
             return []
         other = compile_network(self._converted, Way(BFLOAT16, self.batch_size, self.n_streams))
         ratio = compare_rates(other, self._take_whole(), self.batch_size, self.n_streams)

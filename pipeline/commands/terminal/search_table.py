@@ -7,8 +7,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipeline.commands.terminal.tables import MOST_ROWS, make_table
-from pipeline.finetuning.search.words import describe_setting
 from pipeline.runs.manifest import SearchPart
+from pipeline.runs.searched_settings import describe_setting
 from pipeline.system.printable import count
 
 

@@ -13,11 +13,11 @@ from pipeline.finetuning.options import FinetuneOptions
 from pipeline.finetuning.replicas import Replicas
 from pipeline.finetuning.search.divisions import Division
 from pipeline.finetuning.search.trials import Trial, judge
-from pipeline.finetuning.search.words import Setting
 from pipeline.finetuning.thawed import thaw_classifier
 from pipeline.finetuning.training import Training
 from pipeline.finetuning.watch import Watch
 from pipeline.images.splits import VAL
+from pipeline.runs.searched_settings import Setting
 from pipeline.system.keras_on_tensorflow import keras
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pipeline.finetuning.search.costs import StepCosts
 from pipeline.finetuning.search.rounds import Round
 from pipeline.finetuning.search.settings import Space
-from pipeline.finetuning.search.words import Setting
+from pipeline.runs.searched_settings import Setting
 
 # Fitting the head of a division; starting the child that fills a trunk cache; and, at the end,
 # converting the network for the CPU's engine, saving it and reading it back.

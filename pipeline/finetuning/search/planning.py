@@ -8,11 +8,11 @@ from pipeline.finetuning.parent import Parent
 from pipeline.finetuning.search.clock import Clock
 from pipeline.finetuning.search.costs import StepCosts
 from pipeline.finetuning.search.estimate import Estimate
-from pipeline.finetuning.search.options import SearchOptions, describe_duration
+from pipeline.finetuning.search.options import SearchOptions
 from pipeline.finetuning.search.rounds import Plan, plan_for_seconds, plan_for_trials
 from pipeline.finetuning.search.settings import Space
 from pipeline.images.splits import TRAIN, VAL
-from pipeline.system.printable import count
+from pipeline.system.printable import count, describe_duration
 
 
 def make_estimate(

@@ -7,8 +7,8 @@ from typing import Any
 from pipeline.finetuning.search.luck import Luck
 from pipeline.finetuning.search.options import SearchOptions
 from pipeline.finetuning.search.trials import Trial
-from pipeline.finetuning.search.words import Setting, describe_setting
 from pipeline.runs.manifest import SearchPart
+from pipeline.runs.searched_settings import Setting, describe_setting
 from pipeline.system.csv_files import write_csv
 
 TRIALS = "trials.csv"

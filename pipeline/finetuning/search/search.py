@@ -25,11 +25,11 @@ from pipeline.finetuning.search.planning import (
 from pipeline.finetuning.search.rounds import MOST_REPEATS, Round
 from pipeline.finetuning.search.settings import LINE, find_space
 from pipeline.finetuning.search.trials import Trial, find_worth, rank_settings
-from pipeline.finetuning.search.words import Setting, describe_setting
 from pipeline.finetuning.task import Task
 from pipeline.finetuning.thawed import Thawed, thaw_classifier
 from pipeline.finetuning.training import Training
 from pipeline.finetuning.trunk.stage import find_obstacle
+from pipeline.runs.searched_settings import Setting, describe_setting
 from pipeline.system.printable import count
 
 # Makes the inputs for options, and says at which line they come in; called with the lowest line

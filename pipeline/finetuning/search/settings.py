@@ -9,7 +9,7 @@ import numpy as np
 
 from pipeline.backbones.frost_lines import FrostLine, find_frost_lines
 from pipeline.finetuning.options import FinetuneOptions
-from pipeline.finetuning.search.words import Setting
+from pipeline.runs.searched_settings import Setting
 from pipeline.system.keras_on_tensorflow import keras
 
 LINE = "unfreeze"

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from pipeline.finetuning.judge_epochs import Scores
-from pipeline.finetuning.search.words import Setting
 from pipeline.runs.calibration import apply_temperature
 from pipeline.runs.scores import LEAST_PROBABILITY
+from pipeline.runs.searched_settings import Setting
 from pipeline.system.array_files import read_arrays
 from pipeline.system.atomic_files import atomic_path
 from pipeline.system.expected_tables import Table

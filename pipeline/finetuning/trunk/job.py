@@ -20,6 +20,7 @@ class TrunkJob:
         target: the trunk cache.
         run: whose model the trunk is taken from.
         weights: where the backbone's weights lie now, None for where they came from.
+        precision: of the computation, in Keras's words.
         device: as on the command line.
         preset, flip, seed: of the augmentation.
         paths, digests: the images.
@@ -30,6 +31,7 @@ class TrunkJob:
     trunk: Trunk
     run: Run
     weights: str | None
+    precision: str
     device: str
     preset: str
     flip: bool

@@ -21,6 +21,7 @@ from pipeline.finetuning.trunk.worker import TrunkWorker
 from pipeline.images.augmentation.augment import Augmentation
 from pipeline.images.dataset import shorten_name
 from pipeline.images.splits import TRAIN, VAL
+from pipeline.recipe import PRECISIONS, keras_policy
 from pipeline.runs.records import read_probes
 from pipeline.system.keras_on_tensorflow import keras
 from pipeline.system.paths import sha256_of_file
@@ -147,13 +148,18 @@ class TrunkStage:
             seconds.append(time.perf_counter() - started)
         return min(seconds) / len(pixels)
 
+    @property
+    def _precision(self) -> str:
+        """Of what is cached: on a CPU that of training, else float32, whatever features were in."""
+        precision = keras_policy(PRECISIONS[self.options.precision])
+        return precision if self.is_one_cpu else "float32"
+
     def _make_job(self) -> TrunkJob:
         parent, options = self.parent, self.options
         recipe, saved = parent.run.recipe, parent.run.folder / "model.keras"
         lines = {line.name: line for line in find_frost_lines(self.model.get_layer("backbone"))}
         trunk = Trunk(
-            # It is computed in float32, whatever the features were.
-            recipe_id=replace(recipe, precision="float32").id,
+            recipe_id=replace(recipe, precision=self._precision).id,
             model_sha256=sha256_of_file(saved) if saved.is_file() else "",
             line=self.line,
             shape=lines[self.line].shape,
@@ -170,6 +176,7 @@ class TrunkStage:
             trunk=trunk,
             run=parent.run,
             weights=parent.weights,
+            precision=self._precision,
             device=self.device,
             preset=options.augment,
             flip=bool(options.flip),

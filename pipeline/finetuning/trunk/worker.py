@@ -201,7 +201,8 @@ def _open_embedder(job: TrunkJob, batch_size: int | None) -> Embed:
 
 def _build_embedder(job: TrunkJob, batch_size: int | None) -> Embed:
     """The trunk as an embedder of flat rows; without TensorFlow where it was converted before."""
-    network = Network(partial(_build_trunk, job), identity=_identify(job), store=NetworkStore())
+    build = partial(_build_trunk, job)
+    network = Network(build, job.precision, identity=_identify(job), store=NetworkStore())
     device = choose_device(job.device, is_proven=True)
     return open_embedder(network, device, batch_size=batch_size, is_alone=True)
 

@@ -149,7 +149,7 @@ def test_whichever_way_batches_take_their_rows_have_the_same_bits(network):
 
 
 def test_what_would_be_faster_is_measured_and_said(network, monkeypatch):
-    monkeypatch.setattr(openvino_cpu, "has_bfloat16", lambda core: True)
+    monkeypatch.setattr(openvino_cpu, "has_bfloat16", lambda: True)
     engine = openvino_cpu.OpenVINOEngine(network, describe_cpu(), 1, 1)
     monkeypatch.setattr(openvino_cpu, "compare_rates", lambda *_: 2.3)
     (advice,) = engine.advise()

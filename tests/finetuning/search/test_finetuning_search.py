@@ -3,10 +3,11 @@
 import csv
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
-from made_runs import fit_on_alike_classes
+from made_runs import fit_on_alike_classes, reports_without_what_takes_long
 
 from pipeline.errors import ParameterError, RunError
 from pipeline.finetuning.checkpoint import State
@@ -18,6 +19,7 @@ from pipeline.finetuning.search.costs import StepCosts
 from pipeline.finetuning.search.divisions import find_divisions
 from pipeline.finetuning.search.journal import Journal
 from pipeline.images.splits import TRAIN, VAL
+from pipeline.report.gathering.gather import gather_contents
 from pipeline.runs.run_folder import open_run
 
 # Small and quick; the top sees 1 x 1 maps, for which the default rate is too high.
@@ -119,6 +121,22 @@ def test_a_search_says_its_plan_first_and_all_it_tried(reference):
     assert {name: parameters[name] for name in winner["values"]} == winner["values"]
     assert parameters["epochs"] == expected["epochs"] == winner["epochs"]
     assert result.search.winner == part["winner"]
+
+
+def test_its_report_has_every_training(reference):
+    run = open_run(reference[0].folder)
+    with reports_without_what_takes_long():
+        contents = gather_contents([run], [Path(run.manifest.data_root)], count_bytes=lambda _: 0)
+    (search,) = (one for one in contents.runs[0].sections if one.heading == "Search")
+    said = {fact.name: fact.value for fact in search.facts}
+    assert (said["budget"], said["settings tried"]) == ("none", "4")
+    trials = read_trials(run.folder)
+    assert len(said) == 3 + len(trials)
+    for number, trial in enumerate(trials, 1):
+        text = said[f"training {number}"]
+        assert text.startswith(f"round {trial['round']}, setting {trial['setting']} (")
+        for name in ("accuracy", "log_loss", "frozen_accuracy", "frozen_log_loss"):
+            assert f"{float(trial[name]):.4f}" in text
 
 
 def test_the_settings_with_the_greatest_gains_go_on(reference):

@@ -4,7 +4,6 @@ import pytest
 
 from pipeline.errors import ParameterError
 from pipeline.finetuning.search.options import (
-    describe_duration,
     make_search_options,
     read_duration,
 )
@@ -14,6 +13,7 @@ from pipeline.finetuning.search.rounds import (
     plan_for_trials,
     plan_rounds,
 )
+from pipeline.system.printable import describe_duration
 
 
 def test_many_start_few_go_on_and_one_is_trained_in_full():

@@ -12,7 +12,7 @@ from pipeline.finetuning.search.settings import (
     choose_deeper,
     list_settings,
 )
-from pipeline.finetuning.search.words import describe_setting
+from pipeline.runs.searched_settings import describe_setting
 
 
 def lines(*shares):

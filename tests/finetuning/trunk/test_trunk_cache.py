@@ -44,6 +44,7 @@ def job(tmp_path):
         trunk=TRUNK,
         run=FakeRun(),
         weights=None,
+        precision="float32",
         device="cpu",
         preset="none",
         flip=True,
@@ -222,7 +223,7 @@ def test_process_that_fills_the_cache_ends_when_the_fine_tuning_is_killed(tmp_pa
         "from pipeline.finetuning.trunk.worker import fill_trunk_cache\n"
         "from slow import SlowJob\n"
         "trunk = Trunk('recipe', '', 'block7a', (2, 3, 4), '')\n"
-        "job = SlowJob(Path('t.h5'), trunk, None, None, 'cpu', 'none', False, 0, [],\n"
+        "job = SlowJob(Path('t.h5'), trunk, None, None, 'float32', 'cpu', 'none', False, 0, [],\n"
         "              np.zeros((0, 32), np.uint8), [])\n"
         "fill_trunk_cache(job, print)\n"
     )
@@ -282,7 +283,15 @@ def test_no_more_bytes_are_under_way_than_memory_should_hold(
     run = FakeRun()
     run.recipe = replace(RECIPE, image_size=image_size)
     job = TrunkJob(
-        *(Path("t.h5"), replace(TRUNK, shape=(1, 1, row_values)), run, None, "cpu", "light"),
+        *(
+            Path("t.h5"),
+            replace(TRUNK, shape=(1, 1, row_values)),
+            run,
+            None,
+            "float32",
+            "cpu",
+            "light",
+        ),
         *(False, 0, [], np.zeros((0, 32), np.uint8), []),
     )
     missing = [(image, list(range(1, n_views + 1))) for image in range(50)]

@@ -1,4 +1,4 @@
-"""Settings in words."""
+"""Settings that a search tried, in words."""
 
 from typing import Any
 
