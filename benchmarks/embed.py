@@ -44,6 +44,8 @@ PEERS = {
 OPENVINO_BATCHES = (1, 4, 8)
 PREDICT_BATCH = 32
 NETWORK = "network.keras"
+# To end one while its last callback waits for Python's lock is to wait for ever (seen).
+_COMPILED: list[Callable[[np.ndarray], np.ndarray]] = []
 PACKAGES = ("tensorflow", "keras", "openvino", "ai-edge-litert", "torch", "numpy")
 
 
@@ -94,6 +96,7 @@ def make_openvino(model, precision: str = "f32") -> Callable[[np.ndarray], np.nd
     shape = tuple(model.input_shape[1:])
     trial = np.random.default_rng(2).integers(0, 256, (16, *shape), np.uint8)
     runs = [compile_openvino(converted, precision, size) for size in OPENVINO_BATCHES]
+    _COMPILED.extend(runs)
     return min(runs, key=lambda run: time_once(run, trial))
 
 

@@ -16,10 +16,7 @@ def require_fast_precision(precision: str, device: Device | str, strategy: str) 
         device: that was chosen, or the name that was asked for.
         strategy: as in `FinetuneOptions`.
     """
-    if isinstance(device, Device):
-        is_cpu = not device.is_gpu
-    else:
-        is_cpu = device == "cpu" or (device == "auto" and not may_have_gpu())
+    is_cpu = _is_cpu(device)
     policy = keras_policy(PRECISIONS[precision])
     if not is_cpu or policy == "float32":
         return
@@ -39,6 +36,25 @@ def require_fast_precision(precision: str, device: Device | str, strategy: str) 
         "with units for it.",
         "precision",
     )
+
+
+def suggest_precision(precision: str, device: Device, strategy: str) -> list[str]:
+    """Names bfloat16 where it trains faster; the arguments are those of `require_fast_precision`.
+
+    It is no default, since what comes out would hang on the processor by more than rounding.
+    """
+    if precision != "float32" or strategy != "single" or not _is_cpu(device) or not has_units():
+        return []
+    return [
+        "`precision='bfloat16'` trains faster on this processor, 1.1 to 1.6 times where it was "
+        "measured (docs/fine-tuning.md); the model is float32 in any case."
+    ]
+
+
+def _is_cpu(device: Device | str) -> bool:
+    if isinstance(device, Device):
+        return not device.is_gpu
+    return device == "cpu" or (device == "auto" and not may_have_gpu())
 
 
 def has_units() -> bool:

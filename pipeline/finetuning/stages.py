@@ -11,7 +11,7 @@ from pipeline.backbones.engines.device import Device, choose_device
 from pipeline.backbones.keras_settings import keras_settings
 from pipeline.finetuning.callbacks import NO_CALLBACKS, Callbacks
 from pipeline.finetuning.checkpoint import State
-from pipeline.finetuning.fast_precision import require_fast_precision
+from pipeline.finetuning.fast_precision import require_fast_precision, suggest_precision
 from pipeline.finetuning.final_model import make_final_model
 from pipeline.finetuning.finetune import FinetuneResult
 from pipeline.finetuning.job import FinetuneJob, describe_job
@@ -71,7 +71,8 @@ def run_stages(
     if isinstance(device, str):
         device = choose_device(device, sees_others=options.strategy == "mirrored")
     require_fast_precision(options.precision, device, options.strategy)
-    for note in (f"Computing on {device.description}.", *device.notes):
+    advice = suggest_precision(options.precision, device, options.strategy)
+    for note in (f"Computing on {device.description}.", *device.notes, *advice):
         watch.on_note(note)
     task = Task(parent, options, device, watch, output, force, class_weights, stopwatch, callbacks)
     with ExitStack() as held:

@@ -9,7 +9,7 @@ from made_runs import fit_on_alike_classes
 import frostline
 from pipeline.backbones.engines.device import Device, describe_cpu
 from pipeline.finetuning import fast_precision
-from pipeline.finetuning.fast_precision import require_fast_precision
+from pipeline.finetuning.fast_precision import require_fast_precision, suggest_precision
 from pipeline.finetuning.folded import FoldedConvolution
 from pipeline.runs.records import read_history
 from pipeline.runs.run_folder import open_run
@@ -70,6 +70,19 @@ def test_what_costs_nothing_passes(monkeypatch):
         require_fast_precision(precision, describe_cpu(), "mirrored")
     require_fast_precision("bfloat16", Device("/GPU:0", "GPU 0"), "single")
     require_fast_precision("bfloat16", "gpu:1", "mirrored")
+
+
+def test_what_is_faster_is_said_where_it_is(has_units):
+    said = suggest_precision("float32", describe_cpu(), "single")
+    assert len(said) == has_units
+    assert all("`precision='bfloat16'` trains" in one for one in said)
+    gpu = Device("/GPU:0", "GPU 0")
+    asked = (
+        ("bfloat16", describe_cpu(), "single"),
+        ("float32", gpu, "single"),
+        ("float32", describe_cpu(), "mirrored"),
+    )
+    assert [suggest_precision(*one) for one in asked] == [[], [], []]
 
 
 def test_a_cpu_with_units_trains_in_bfloat16_to_a_model_in_float32(tmp_path, monkeypatch):
