@@ -55,10 +55,17 @@ class Fact:
 
 @dataclass(frozen=True)
 class Section:
-    """A list of facts under a heading: the recipe, the settings, the versions."""
+    """A list of facts under a heading: the recipe, the settings, the versions.
+
+    Args:
+        heading: above it.
+        facts: a line each.
+        table: rows below them, of which the first names the columns; empty without.
+    """
 
     heading: str
     facts: Sequence[Fact]
+    table: Sequence[Sequence[str]] = ()
 
 
 @dataclass(frozen=True)

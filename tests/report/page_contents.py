@@ -157,6 +157,11 @@ def _make_run(name, labels, called, probability, images, training, class_names) 
         _make_plots(accuracy),
         [
             Section("Recipe", [Fact("backbone", "efficientnet-lite0"), Fact("size", "224 pixels")]),
+            Section(
+                "Search",
+                [Fact("came first", "flip")],
+                [("training", "setting", "accuracy"), ("1", "1: as it is", "0.9000")],
+            ),
             Section("Versions", [Fact("Frostline", "0.2"), Fact("TensorFlow", "2.21.0")]),
         ],
         [

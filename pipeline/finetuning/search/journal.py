@@ -39,6 +39,8 @@ class Journal:
         facts: in plain values all that decides what it finds.
         run: folder of the run that is trained; empty until it is chosen.
         plan, costs: None until they are made and measured.
+        used_trunk_cache: whether trainings begin at one; None until that is decided, which hangs on
+            the clock.
         trials: that ended, in order.
         used_before: seconds of the budget, by the processes before this one.
         used_seconds: of the budget, by this one, too.
@@ -49,6 +51,7 @@ class Journal:
     run: str = ""
     plan: Plan | None = None
     costs: StepCosts | None = None
+    used_trunk_cache: bool | None = None
     trials: list[Trial] = field(default_factory=list)
     used_before: float = 0.0
     used_seconds: float = 0.0
@@ -71,6 +74,7 @@ class Journal:
                 "run": self.run,
                 "plan": None if self.plan is None else asdict(self.plan),
                 "costs": None if self.costs is None else asdict(self.costs),
+                "used_trunk_cache": self.used_trunk_cache,
                 "used_seconds": self.used_seconds,
                 "trials": [trial.facts() for trial in self.trials],
             },
@@ -172,6 +176,7 @@ def _read(path: Path, facts: dict[str, Any]) -> Journal:
         used = float(values["used_seconds"])
         journal = Journal(path.parent, facts, used_before=used, used_seconds=used)
         journal.run = str(values["run"])
+        journal.used_trunk_cache = values.get("used_trunk_cache")
         if values["plan"] is not None:
             rounds = tuple(Round(**one) for one in values["plan"].pop("rounds"))
             journal.plan = Plan(rounds=rounds, **values["plan"])

@@ -39,10 +39,19 @@ class SharedInputs:
 
     Args:
         store: for where there can be no trunk cache.
+        journal: what is resumed goes on as it began.
     """
 
-    def __init__(self, task: Task, thawed: Thawed, store: PixelStore, replicas: Replicas):
+    def __init__(
+        self,
+        task: Task,
+        thawed: Thawed,
+        store: PixelStore,
+        replicas: Replicas,
+        journal: Journal,
+    ):
         self._task = task
+        self._journal = journal
         self._replicas = replicas
         self._thawed = thawed
         self._store = store
@@ -64,8 +73,11 @@ class SharedInputs:
                 judges_training_images=True,
                 is_one_cpu=self._replicas.is_one_cpu,
             )
-            wanted = task.options.trunk_cache
+            wanted = self._journal.used_trunk_cache
+            if wanted is None:
+                wanted = task.options.trunk_cache
             self._cached = stage.open_inputs(wanted, task.watch.on_progress, task.watch.on_note)
+            self._journal.used_trunk_cache = self._cached is not None
             self._is_opened = True
         if self._cached is None:
             return make_pixel_inputs(self._task, self._store, options), None
@@ -119,7 +131,7 @@ def _prepare(
             thawed = thaw_task(sized, replicas)
             sized = settle_flip(sized, thawed)
             store = decode(sized)
-            inputs = SharedInputs(sized, thawed, store, replicas)
+            inputs = SharedInputs(sized, thawed, store, replicas, journal)
             with in_precision(sized, thawed):
                 search = Search(sized, thawed, wanted, replicas, journal, inputs.open)
             why = "" if search.is_whole else "there is no time for a whole training"

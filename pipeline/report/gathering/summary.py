@@ -1,16 +1,14 @@
 """A run in sentences and tables: what it is, how good it is, what it was made of."""
 
-from typing import Any
-
 import numpy as np
 
 from pipeline.images.splits import TRAIN
 from pipeline.report.contents import Fact, Score, Section
 from pipeline.report.gathering.scored_run import ScoredRun
-from pipeline.runs.manifest import FinetuningPart, Manifest
+from pipeline.report.gathering.search_section import list_search
+from pipeline.runs.manifest import Manifest
 from pipeline.runs.scores import FOLDS, Metrics, describe_absent_classes
-from pipeline.runs.searched_settings import describe_setting
-from pipeline.system.printable import count, describe_duration, printable
+from pipeline.system.printable import count, printable
 
 _IMAGES = {"test": "test", "val": "validation", "train": "training", FOLDS: "left-out"}
 
@@ -60,7 +58,7 @@ def list_sections(scored: ScoredRun) -> list[Section]:
         *_list_recipes(manifest),
         Section("Data", _list_data(manifest)),
         Section("Settings", [*settings, Fact("chosen", _plain(manifest.chosen))]),
-        *_list_search(manifest.finetuning),
+        *list_search(manifest.finetuning),
         Section("Time", [Fact(name, f"{s:,.1f} s") for name, s in manifest.seconds.items()]),
         Section("Versions", _list_versions(manifest)),
     ]
@@ -140,33 +138,6 @@ def _list_data(manifest: Manifest) -> list[Fact]:
     if splits.group_by is not None:
         facts["groups"] = f"{splits.n_groups:,} by {splits.group_by}"
     return [Fact(name, printable(value)) for name, value in facts.items()]
-
-
-def _list_search(tuned: FinetuningPart | None) -> list[Section]:
-    """What was asked for, what won, and each training; none where settings were given."""
-    if tuned is None or tuned.search is None:
-        return []
-    search = tuned.search
-    budget = search.budget_seconds
-    facts = [
-        Fact("budget", _plain(budget if budget is None else describe_duration(budget))),
-        Fact("settings tried", f"{search.n_settings:,}"),
-        Fact("came first", printable(search.winner)),
-    ]
-    for number, trial in enumerate(search.trials, 1):
-        facts.append(Fact(f"training {number}", _describe_training(trial)))
-    return [Section("Search", facts)]
-
-
-def _describe_training(trial: dict[str, Any]) -> str:
-    whose = "the mean of the weights so far" if trial.get("repeat", 1) > 1 else "it"
-    return (
-        f"round {trial['round']}, setting {trial['setting']} "
-        f"({printable(describe_setting(trial['values']))}), {count(trial['epochs'], 'epoch')}, "
-        f"{trial['seconds']:,.0f} s; on {count(trial['n_images'], 'image')} {whose} has accuracy "
-        f"{trial['accuracy']:.4f}, log-loss {trial['log_loss']:.4f}, the frozen head "
-        f"{trial['frozen_accuracy']:.4f}, {trial['frozen_log_loss']:.4f}"
-    )
 
 
 def _list_versions(manifest: Manifest) -> list[Fact]:

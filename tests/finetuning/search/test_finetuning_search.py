@@ -18,6 +18,7 @@ from pipeline.finetuning.search.clock import Clock
 from pipeline.finetuning.search.costs import StepCosts
 from pipeline.finetuning.search.divisions import find_divisions
 from pipeline.finetuning.search.journal import Journal
+from pipeline.finetuning.trunk.plan import TrunkPlan
 from pipeline.images.splits import TRAIN, VAL
 from pipeline.report.gathering.gather import gather_contents
 from pipeline.runs.run_folder import open_run
@@ -25,7 +26,7 @@ from pipeline.runs.run_folder import open_run
 # Small and quick; the top sees 1 x 1 maps, for which the default rate is too high.
 QUICK = {
     "unfreeze": "fire9", "epochs": 4, "augment": "none", "learning_rate": 1e-4, "batch_size": 16,
-    "device": "cpu", "keep_size": True,
+    "device": "cpu", "keep_size": True, "trunk_cache": True,
 }  # fmt: skip
 N_A_CLASS = 40
 
@@ -129,14 +130,15 @@ def test_its_report_has_every_training(reference):
         contents = gather_contents([run], [Path(run.manifest.data_root)], count_bytes=lambda _: 0)
     (search,) = (one for one in contents.runs[0].sections if one.heading == "Search")
     said = {fact.name: fact.value for fact in search.facts}
-    assert (said["budget"], said["settings tried"]) == ("none", "4")
+    assert said == {"settings tried": "4", "came first": reference[0].search.winner}
     trials = read_trials(run.folder)
-    assert len(said) == 3 + len(trials)
-    for number, trial in enumerate(trials, 1):
-        text = said[f"training {number}"]
-        assert text.startswith(f"round {trial['round']}, setting {trial['setting']} (")
-        for name in ("accuracy", "log_loss", "frozen_accuracy", "frozen_log_loss"):
-            assert f"{float(trial[name]):.4f}" in text
+    assert len(search.table) == 1 + len(trials)
+    columns = ("accuracy", "frozen_accuracy", "log_loss", "frozen_log_loss")
+    for number, (row, trial) in enumerate(zip(search.table[1:], trials, strict=True), 1):
+        assert row[0] == str(number)
+        assert row[1].startswith(f"{trial['setting']}: ")
+        assert row[2:4] == [trial["round"], trial["epochs"]]
+        assert row[5:] == [trial["n_images"], *(f"{float(trial[name]):.4f}" for name in columns)]
 
 
 def test_the_settings_with_the_greatest_gains_go_on(reference):
@@ -172,6 +174,22 @@ def test_a_killed_search_goes_on_to_the_same_table(
     assert read_trials(result.folder) == read_trials(reference[0].folder)
     require_same_answers(result, reference[0])
     assert not list(tmp_path.glob(".*search")) and not list(tmp_path.glob(".*checkpoint"))
+
+
+@pytest.mark.parametrize("was_worth_it", [True, False])
+def test_what_is_resumed_keeps_to_the_trunk_cache_or_goes_without(
+    small, tmp_path, monkeypatch, was_worth_it
+):
+    """Whether it pays hangs on the clock."""
+    how = {**QUICK, "output": tmp_path / "run", "trials": 1, "trunk_cache": None}
+    with monkeypatch.context() as patch:
+        patch.setattr(TrunkPlan, "is_worth_it", was_worth_it)
+        kill_at(patch, 3)
+        with pytest.raises(Killed):
+            finetune(small, **how)
+    monkeypatch.setattr(TrunkPlan, "is_worth_it", not was_worth_it)
+    result = finetune(small, resume=True, **how)
+    assert result.used_trunk_cache == was_worth_it
 
 
 def test_what_was_interrupted_with_other_options_is_named(small, reference, tmp_path):
