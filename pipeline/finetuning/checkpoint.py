@@ -66,7 +66,8 @@ def write_checkpoint(path: Path, state: State, job: dict) -> None:
         StorageError: it cannot be written; the one before is still there.
     """
     values = {name: value for name, value in vars(state).items() if name not in _ARRAYS}
-    header = json.dumps({"format": FORMAT, "job": job, **values})
+    n_arrays = {name: len(getattr(state, name)) for name in _ARRAYS}
+    header = json.dumps({"format": FORMAT, "job": job, "n_arrays": n_arrays, **values})
     arrays = {
         f"{name}-{number:05d}": value
         for name in _ARRAYS
@@ -77,7 +78,10 @@ def write_checkpoint(path: Path, state: State, job: dict) -> None:
 
 
 def read_checkpoint(path: Path) -> tuple[State, dict]:
-    """Reads a state and what it belongs to; every byte is checked by the zip format's CRC.
+    """Reads a state and what it belongs to.
+
+    The zip format's CRC is over every byte of an array, but not over the list of them, in which
+    damage may hide one; so they are counted. Earlier versions wrote no count.
 
     Raises:
         RunError: it is damaged.
@@ -91,6 +95,9 @@ def read_checkpoint(path: Path) -> tuple[State, dict]:
         for name in _ARRAYS:
             members = sorted(member for member in arrays if member.startswith(name + "-"))
             values[name] = [arrays[member] for member in members]
+        n_arrays = values.pop("n_arrays", None)
+        if n_arrays is not None and n_arrays != {name: len(values[name]) for name in _ARRAYS}:
+            raise ValueError("arrays are missing")
         return State(**values), job
     except (UnreadableError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError(

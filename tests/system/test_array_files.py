@@ -96,6 +96,21 @@ def test_any_damage_is_named_with_what_to_do_or_changes_nothing(run, name, data)
         path.write_bytes(whole)
 
 
+def test_array_that_damage_hides_in_the_list_of_a_checkpoint_is_missed(run):
+    path = run.folder / "hidden.checkpoint"
+    write_checkpoint(path, STATE, {"epochs": 8})
+    whole = bytearray(path.read_bytes())
+    last = whole.rindex(b"PK\x01\x02")
+    before = whole.rindex(b"PK\x01\x02", 0, last)
+    # The entry before takes the last one for its comment, whose length stands there.
+    whole[before + 32 : before + 34] = (whole.index(b"PK\x05\x06") - last).to_bytes(2, "little")
+    path.write_bytes(whole)
+    with zipfile.ZipFile(path) as archive:
+        assert len(archive.namelist()) == len(STATE.weights)  # and the header, without one
+    with pytest.raises(RunError, match=r"arrays are missing\)(.|\n)*Remove it"):
+        read_checkpoint(path)
+
+
 def npz(path, how=zipfile.ZIP_STORED, **members):
     with zipfile.ZipFile(path, "w", how) as archive:
         for name, data in members.items():
