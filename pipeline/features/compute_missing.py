@@ -4,6 +4,8 @@ import time
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+import numpy as np
+
 from pipeline.features.assemble import N_PROBES
 from pipeline.features.depth import describe_darkness
 from pipeline.features.embed import EmbedFiles, embed_into_parts
@@ -57,7 +59,7 @@ def compute_missing(
     missing, numbers = job.keys.find_all_missing(identity.digests, identity.reasons, finished)
     kept = None if job.options.prune else old
     origins = find_origins(finished, identity.digests, kept)
-    if not missing and len(origins) <= 1:
+    if not len(missing) and len(origins) <= 1:
         return Computed(compared=compare(None))
     settings = _settle_reading(job, numbers)
     if share is None and not origins and _give_all_up(job, missing, identity, settings):
@@ -76,34 +78,35 @@ def compute_missing(
                 sample = _draw_sample(job, origin, old, identity, finished)
                 job.tell(describe_mixture(origin, sample, embedding))
         compared = compare(embedding)
-        if not missing:
+        if not len(missing):
             return Computed(compared=compared)
         computed = _embed(job, missing, numbers, identity, embedding, found.next_part)
         return replace(computed, compared=compared)
 
 
 def _give_all_up(
-    job: UpdateJob, missing: list[int], identity: Identity, settings: ReaderSettings
+    job: UpdateJob, missing: np.ndarray, identity: Identity, settings: ReaderSettings
 ) -> bool:
     """Whether not one image can be used, which needs no engine to be found out."""
     unusable = find_all_unusable(map(job.path_of, missing), settings)
     if unusable is None:
         return False
-    for row, (digest, reason) in zip(missing, unusable, strict=True):
+    for row, (digest, reason) in zip(missing.tolist(), unusable, strict=True):
         job.stop_if_asked(job.path_of(row), reason)
         identity.give_up(row, digest, reason)
     return True
 
 
-def _say_if_dark(job: UpdateJob, missing: list[int]) -> None:
+def _say_if_dark(job: UpdateJob, missing: np.ndarray) -> None:
     """Says before anything is computed whether the 16-bit images of the data set are all dark."""
     if job.recipe.depth != FULL_DEPTH:
         return
     limits = job.options.limits or DEFAULT_LIMITS
     depths = Depths()
-    for rows in (missing, sorted({*range(len(job.dataset))} - {*missing})):
-        paths = [job.path_of(row) for row in rows]
-        depths += measure_depths(paths, job.recipe, limits, job.on_progress)
+    others = np.setdiff1d(np.arange(len(job.dataset)), missing)
+    for rows in (missing, others):
+        paths = map(job.path_of, rows)
+        depths += measure_depths(paths, len(rows), job.recipe, limits, job.on_progress)
         if depths.greatest in (0, FULL_DEPTH):
             return
     for note in describe_darkness(depths):
@@ -122,7 +125,7 @@ def _draw_sample(
 
 def _embed(
     job: UpdateJob,
-    missing: list[int],
+    missing: np.ndarray,
     numbers: list[int],
     identity: Identity,
     embedding: EmbedFiles,
@@ -145,7 +148,7 @@ def _embed(
         n_views=len(numbers),
         name_rows=partial(job.keys.name, numbers=numbers),
     ):
-        identity.give_up(missing[position], digest, reason)
+        identity.give_up(int(missing[position]), digest, reason)
     seconds = time.perf_counter() - started
     if seconds >= _ADVISE_AFTER_SECONDS:
         for advice in embedding.advise():

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipeline.features.feature_file import FeatureFile
+from pipeline.images.dataset import Dataset
 from pipeline.images.decoding.depth import DEPTHS, TOO_BRIGHT, white_of
 from pipeline.images.decoding.measure_depth import Depths, measure_depths
 from pipeline.images.decoding.read_images import Limits
@@ -14,7 +15,7 @@ from pipeline.system.printable import count
 
 def settle_depth(
     recipe: Recipe,
-    paths: list[Path],
+    dataset: Dataset,
     output: Path | None,
     name_target: Callable[[Recipe], Path],
     limits: Limits,
@@ -28,14 +29,13 @@ def settle_depth(
     what to do.
 
     Args:
-        paths: of the images.
         output: the feature file that was asked for, None = what `name_target` says.
         name_target: the usual file of a recipe.
     """
     recorded = _find_recorded(recipe, output, name_target)
     if recorded is not None:
         return recorded
-    depths = measure_depths(paths, recipe, limits, on_progress)
+    depths = measure_depths(dataset.files, len(dataset), recipe, limits, on_progress)
     if depths.greatest in (0, FULL_DEPTH):
         return recipe
     on_note(

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
@@ -15,7 +14,7 @@ from pipeline.backbones.weights.resolve import ResolvedWeights
 from pipeline.errors import BackboneError
 from pipeline.features.finished_rows import PartWriter
 from pipeline.recipe import EngineRecord, Recipe
-from pipeline.system.parallel import map_batches
+from pipeline.system.parallel import in_batches, map_batches
 from pipeline.system.progress import OnProgress
 
 # From paths to (digest, pixels or the reason why there are none) of each.
@@ -157,7 +156,7 @@ def embed_into_parts(
     done = 0
     on_progress("Embedding", 0, n_paths)
     try:
-        batches = _in_batches(paths, max(1, files_to_rows.images_per_task // n_views))
+        batches = in_batches(paths, max(1, files_to_rows.images_per_task // n_views))
         for batch, (outcomes, features) in files_to_rows.map(batches):
             rows = iter(features)
             for position, (digest, reason) in enumerate(outcomes):
@@ -172,12 +171,6 @@ def embed_into_parts(
     finally:
         writer.flush()
     return failures
-
-
-def _in_batches(paths: Iterable[Path], size: int) -> Iterator[list[Path]]:
-    rest = iter(paths)
-    while batch := list(islice(rest, size)):
-        yield batch
 
 
 def embed_files(paths: list[Path], read: ReadBatch, embed: Embed) -> Embedded:

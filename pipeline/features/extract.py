@@ -114,9 +114,8 @@ def extract(
         on_note(f"Making {views}; the first is the image as it is.")
     name_target = partial(default_target, dataset.name, shard=shard, views=views)
     if wanted.depth == "auto":
-        paths = [dataset.root / path for path in dataset.paths]
         limits = make_limits(wanted.max_pixels, wanted.max_bytes)
-        recipe = settle_depth(recipe, paths, chosen, name_target, limits, on_progress, on_note)
+        recipe = settle_depth(recipe, dataset, chosen, name_target, limits, on_progress, on_note)
     target = chosen or name_target(recipe)
     make = _choose_embedder(wanted, recipe, weights, is_alone=is_alone)
     how = _update_options(wanted, recipe, weights.source, shard, views)

@@ -6,7 +6,7 @@ of Linux; where it does not, the inode tells. `docs/reliability.md` says what ne
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,15 +38,16 @@ class Stamps:
 
 
 def no_stamps(n_files: int) -> Stamps:
-    """Those of feature files from before there were any."""
+    """What is known where there are none, as in feature files from before there were any."""
     return Stamps(np.zeros(n_files, np.int64), np.zeros(n_files, np.uint64))
 
 
-def read_stamps(root: Path, paths: Iterable[str]) -> Stamps:
+def read_stamps(root: Path, paths: Sequence[str]) -> Stamps:
     """The stamps of files as they are now."""
-    found = [_read_stamp(f"{root}/{path}") for path in paths]
-    ctimes, inodes = zip(*found, strict=True) if found else ((), ())
-    return Stamps(np.array(ctimes, np.int64), np.array(inodes, np.uint64))
+    stamps = no_stamps(len(paths))
+    for row, path in enumerate(paths):
+        stamps.ctimes[row], stamps.inodes[row] = _read_stamp(f"{root}/{path}")
+    return stamps
 
 
 def find_unchanged(before: Stamps, now: Stamps) -> np.ndarray:

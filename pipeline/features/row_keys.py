@@ -1,6 +1,6 @@
 """What the rows of images are known by: one for each view that is kept of an image."""
 
-from collections.abc import Container
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -89,8 +89,8 @@ class RowKeys:
         return is_present
 
     def find_all_missing(
-        self, digests: np.ndarray, skipped: Container[int], finished: KnownKeys
-    ) -> tuple[list[int], list[int]]:
+        self, digests: np.ndarray, skipped: Collection[int], finished: KnownKeys
+    ) -> tuple[np.ndarray, list[int]]:
         """What must be computed.
 
         Args:
@@ -99,15 +99,11 @@ class RowKeys:
             finished: keys that have a row.
 
         Returns:
-            The first row of each image that lacks a view, and the numbers of the views that one of
-            them lacks.
+            The first row of each image that lacks a view, int64 (n_missing,), and the numbers of
+            the views that one of them lacks.
         """
-        seen: set[bytes] = set()
-        missing: list[int] = []
         is_present = self.find_present(digests, finished)
-        for row in np.flatnonzero(~is_present.all(axis=1)).tolist():
-            key = digests[row].tobytes()
-            if row not in skipped and key not in seen:
-                seen.add(key)
-                missing.append(row)
+        lacking = np.flatnonzero(~is_present.all(axis=1))
+        rows = lacking[~np.isin(lacking, list(skipped))]
+        missing = rows[np.sort(np.unique(as_texts(digests[rows]), return_index=True)[1])]
         return missing, np.flatnonzero(~is_present[missing].all(axis=0)).tolist()

@@ -28,6 +28,7 @@ from pipeline.recipe import Recipe
 from pipeline.runs.predictions import read_predictions
 from pipeline.runs.run_folder import Run, open_run
 from pipeline.system.parallel import map_batches
+from pipeline.system.paths import modified_ns
 from pipeline.system.progress import OnProgress
 
 _TIMED_TASKS = 2  # for each stream
@@ -131,7 +132,7 @@ def _find_dataset(contents: Contents, root: Path) -> Dataset:
         labels=contents.labels,
         splits=contents.splits,
         sizes=np.array([stat.st_size for stat in stats], np.int64),
-        mtimes=np.array([stat.st_mtime_ns for stat in stats], np.int64),
+        mtimes=np.array([modified_ns(stat) for stat in stats], np.int64),
         class_names=contents.class_names,
     )
 

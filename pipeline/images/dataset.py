@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
@@ -61,6 +61,11 @@ class Dataset:
 
     def __len__(self) -> int:
         return len(self.paths)
+
+    @property
+    def files(self) -> Iterator[Path]:
+        """The image files, one by one: a million paths at once would fill the memory."""
+        return (self.root / path for path in self.paths)
 
     def limited(self, limit: int | None) -> "Dataset":
         """At most `limit` images, evenly spaced, so that each class keeps its share."""
@@ -192,14 +197,13 @@ def expand_images(
             findings = find_images(path)
             if not findings.images:
                 raise DatasetError(describe_empty(path, findings, is_labelled=False))
-            found = [image.path for image in findings.images]
-            images += [path / inner for inner in sorted(found, key=os.fsencode)]
+            images += [path / inner for inner in sorted(findings.images.paths, key=os.fsencode)]
             notes += [*findings.notes, *note_passed_over(findings)]
         elif may_be_list and path.suffix.lower() in csv_list.SUFFIXES:
             findings = csv_list.read_csv_list(path, has_labels=False)
             if not findings.images:
                 raise DatasetError(describe_empty(path, findings))
-            images += [path.parent / image.path for image in findings.images]
+            images += [path.parent / inner for inner in findings.images.paths]
             notes += findings.notes
         else:
             images.append(path)
@@ -277,31 +281,31 @@ def _require_csv(path: Path, class_depth: int) -> None:
 
 
 def _to_dataset(name: str, source: Path, root: Path, findings: Findings) -> Dataset:
-    found = sorted(findings.images, key=lambda image: os.fsencode(image.path))
-    class_names = sorted({image.class_name for image in found if image.class_name is not None})
-    index = {class_name: label for label, class_name in enumerate(class_names)}
-    labels = [
-        UNLABELLED if image.class_name is None else index[image.class_name] for image in found
-    ]
-    n_unlabelled = sum(image.class_name is None for image in found)
-    known = np.array([label for label in labels if label >= 0], np.int64)
-    counts = np.bincount(known, minlength=len(class_names))
+    found = findings.images
+    order = sorted(range(len(found)), key=lambda row: os.fsencode(found.paths[row]))
+    paths = [found.paths[row] for row in order]
+    class_names = sorted({name for name in found.class_names if name is not None})
+    index: dict[str | None, int] = {name: label for label, name in enumerate(class_names)}
+    index[None] = UNLABELLED
+    labels = np.array([index[name] for name in found.class_names], np.int32)[order]
+    n_unlabelled = int((labels == UNLABELLED).sum())
+    counts = np.bincount(labels[labels != UNLABELLED], minlength=len(class_names))
     notes = findings.notes + note_lookalikes(class_names)
     notes += note_typos(class_names, counts.tolist())
     if n_unlabelled:
         notes.append(f"{n_unlabelled:,} of {len(found):,} images have no label.")
     if len(class_names) < 2:
-        notes += advise(source, [image.path for image in found], class_names)
+        notes += advise(source, paths, class_names)
     notes += note_passed_over(findings)
     return Dataset(
         name=name,
         source=source,
         root=root,
-        paths=[image.path for image in found],
-        labels=np.array(labels, np.int32),
-        splits=np.array([image.split for image in found], np.int8),
-        sizes=np.array([image.size for image in found], np.int64),
-        mtimes=np.array([image.mtime for image in found], np.int64),
+        paths=paths,
+        labels=labels,
+        splits=np.array(found.splits, np.int8)[order],
+        sizes=np.array(found.sizes, np.int64)[order],
+        mtimes=np.array(found.mtimes, np.int64)[order],
         class_names=class_names,
         notes=notes,
     )

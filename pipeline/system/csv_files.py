@@ -8,10 +8,10 @@ a line feed. The text is UTF-8, in which the bytes of a file name that is none s
 import csv
 import io
 from collections.abc import Iterable, Iterator
-from itertools import islice
 from pathlib import Path
 
 from pipeline.system.atomic_files import atomic_output
+from pipeline.system.parallel import in_batches
 from pipeline.system.paths import open_regular_file
 
 _ROWS_PER_WRITE = 10_000  # so that memory does not hold a million lines of text
@@ -42,9 +42,8 @@ def write_csv(path: Path, rows: Iterable[Iterable[object]]) -> None:
     Raises:
         StorageError: it cannot be written.
     """
-    rows = iter(rows)
     with atomic_output(path) as output:
-        while block := list(islice(rows, _ROWS_PER_WRITE)):
+        for block in in_batches(rows, _ROWS_PER_WRITE):
             output.write(format_csv(block).encode(_ENCODING, _STRAY_BYTES))
 
 

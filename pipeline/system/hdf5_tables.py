@@ -16,6 +16,7 @@ from pipeline.system.expected_tables import Found, Table, compare_tables
 from pipeline.system.hdf5_damage import ANYWHERE, damage_named
 
 _CHUNK_BYTES = 128 * 1024
+_STRINGS_PER_BLOCK = 4096
 
 
 class Hasher(Protocol):
@@ -102,8 +103,10 @@ def write_rows(
 
 def write_strings(group: h5py.Group, name: str, strings: list[str]) -> None:
     dataset = group.create_dataset(name, (len(strings),), h5py.string_dtype("utf-8"))
-    if strings:
-        dataset[:] = np.array([os.fsencode(string) for string in strings], dtype=object)
+    for start in range(0, len(strings), _STRINGS_PER_BLOCK):  # each is held three times meanwhile
+        some = strings[start : start + _STRINGS_PER_BLOCK]
+        encoded = np.array([os.fsencode(string) for string in some], dtype=object)
+        dataset[start : start + len(some)] = encoded
 
 
 def read_strings(dataset: h5py.Dataset) -> list[str]:

@@ -114,3 +114,10 @@ def as_path(value: object, parameter: str) -> Path:
             f"Expected `{parameter}` to be a path. Received: {type(value).__name__}", parameter
         )
     return Path(value)
+
+
+def modified_ns(status: os.stat_result) -> int:
+    """When a file was last written, in nanoseconds as int64 holds them: to the year 2262, which a
+    wrong clock may pass.
+    """
+    return min(status.st_mtime_ns, 2**63 - 1)

@@ -128,6 +128,18 @@ def test_other_files_are_passed_over_and_counted(tmp_path):
     assert "empty/" in notes
 
 
+def test_a_clock_that_was_centuries_wrong_hinders_nothing(tmp_path):
+    make_photos(tmp_path, n_per_class=1)
+    (tmp_path / "list.csv").write_text("path\nred/000.png\nblue/000.png\n")
+    for path, year in (("red/000.png", 2300), ("blue/000.png", 1902)):
+        seconds = (year - 1970) * 31_556_952
+        os.utime(tmp_path / path, (seconds, seconds))
+    for source in (tmp_path, tmp_path / "list.csv"):
+        dataset = scan_dataset(source)
+        mtimes = dict(zip(dataset.paths, dataset.mtimes.tolist(), strict=True))
+        assert mtimes["blue/000.png"] < 0 < 2**62 < mtimes["red/000.png"]
+
+
 def test_images_are_known_by_content_where_the_name_says_nothing(tmp_path):
     make_photos(tmp_path, n_per_class=1)
     (tmp_path / "red/000.png").rename(tmp_path / "red/000")

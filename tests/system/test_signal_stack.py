@@ -15,7 +15,7 @@ PROGRAM = """
 import ctypes, signal
 import numpy as np
 from pipeline.backbones.engines.network_store import ConvertedNetwork
-from pipeline.backbones.engines.openvino_compiled import Way, compile_network, has_bfloat16
+from pipeline.backbones.engines.openvino_compiled import ReadNetwork, Way, has_bfloat16
 from pipeline.system.openvino_runtime import openvino
 from pipeline.system.signal_stack import _Stack
 
@@ -32,7 +32,7 @@ image = op.parameter([1, 4], np.uint8)
 model = openvino.Model([op.multiply(op.convert(image, "f32"), np.float32(2))], [image])
 openvino.save_model(model, "twice.xml")
 graph, weights = open("twice.xml", "rb").read(), open("twice.bin", "rb").read()
-twice = compile_network(ConvertedNetwork(graph, weights, 4), Way("float32", 1, 2))
+twice = ReadNetwork(ConvertedNetwork(graph, weights, 4)).compile(Way("float32", 1, 2))
 assert twice(np.ones((1, 4), np.uint8)).tolist() == [[2, 2, 2, 2]]
 assert read() == before, "after compiling"
 try:

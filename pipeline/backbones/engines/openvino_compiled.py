@@ -8,8 +8,8 @@ or not to be trusted is compiled from the converted network, and gives the same 
 import hashlib
 import queue
 import re
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -93,20 +93,30 @@ class CompiledNetwork:
         return exported
 
 
-def compile_network(converted: ConvertedNetwork, way: Way) -> CompiledNetwork:
-    """Compiles for this processor.
+class ReadNetwork:
+    """A converted network as OpenVINO holds it; what it was read from need not be kept.
 
     Raises:
-        EngineError: OpenVINO cannot compile it here, mostly for want of memory.
+        EngineError: OpenVINO cannot read it, mostly for want of memory.
     """
-    core = openvino.Core()
 
-    def compile_model() -> Any:
-        model = core.read_model(converted.graph, converted.weights)
-        model.reshape([way.batch_size, *list(model.input(0).partial_shape)[1:]])
-        return core.compile_model(model, "CPU", way.settings)
+    def __init__(self, converted: ConvertedNetwork):
+        self.n_features = converted.n_features
+        self.n_bytes = len(converted.weights)
+        with _named("read it"):
+            self._model = openvino.Core().read_model(converted.graph, converted.weights)
 
-    return _make(compile_model, way.n_streams, converted.n_features, "compile it")
+    def compile(self, way: Way) -> CompiledNetwork:
+        """Compiles for this processor.
+
+        Raises:
+            EngineError: OpenVINO cannot compile it here, mostly for want of memory.
+        """
+        with _named("compile it"):
+            model = self._model.clone()  # the weights are those of the one
+            model.reshape([way.batch_size, *list(model.input(0).partial_shape)[1:]])
+            compiled = openvino.Core().compile_model(model, "CPU", way.settings)
+            return CompiledNetwork(compiled, way.n_streams, self.n_features)
 
 
 class KeptCompiled:
@@ -132,11 +142,10 @@ class KeptCompiled:
             notes += self._store.explain(*self._key(way))
             return None
 
-        def import_model() -> Any:
-            return openvino.Core().import_model(kept.graph, "CPU", way.settings)
-
         try:
-            return _make(import_model, way.n_streams, kept.n_features, "open its own compiled copy")
+            with _named("open its own compiled copy"):
+                compiled = openvino.Core().import_model(kept.graph, "CPU", way.settings)
+                return CompiledNetwork(compiled, way.n_streams, kept.n_features)
         except EngineError as error:
             notes.append(f"{error}. So it was compiled anew.")
             return None
@@ -185,13 +194,12 @@ def last_line(error: RuntimeError) -> str:
     return str(error).strip().splitlines()[-1][:200]
 
 
-def _make(
-    compile_or_import: Callable[[], Any], n_streams: int, n_features: int, what: str
-) -> CompiledNetwork:
+@contextmanager
+def _named(what: str) -> Iterator[None]:
+    """Names what OpenVINO could not do, and takes back the signal stack that it sets there."""
     try:
         with signal_stack_kept():
-            compiled = compile_or_import()
-        return CompiledNetwork(compiled, n_streams, n_features)
+            yield
     except RuntimeError as error:  # all that OpenVINO raises
         raise EngineError(f"OpenVINO cannot {what}: {last_line(error)}") from error
 

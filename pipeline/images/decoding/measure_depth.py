@@ -6,7 +6,7 @@ their own, and no more of them once one uses all bits: the first, in most data s
 
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from pipeline.images.decoding.formats import open_image
 from pipeline.images.decoding.isolated_worker import IsolatedReader
 from pipeline.images.decoding.read_images import NO_DIGEST, Limits
 from pipeline.recipe import FULL_DEPTH, Recipe
-from pipeline.system.parallel import count_cores, map_batches
+from pipeline.system.parallel import count_cores, in_batches, map_batches
 from pipeline.system.paths import open_regular_file
 
 _FILES_PER_TASK = 64
@@ -49,7 +49,8 @@ class Depths:
 
 
 def measure_depths(
-    paths: list[Path],
+    paths: Iterable[Path],
+    n_paths: int,
     recipe: Recipe,
     limits: Limits,
     on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
@@ -57,6 +58,10 @@ def measure_depths(
     """Looks at image files until all are seen, or one that uses all of 16 bits.
 
     What cannot be decoded counts for nothing.
+
+    Args:
+        paths: taken as they are needed, since a million of them would fill the memory.
+        n_paths: how many there are.
     """
     found, started = Depths(), time.monotonic()
     with (
@@ -70,15 +75,14 @@ def measure_depths(
             depths = [_take_depth(read(path)) for path in some if _may_be_deep(path)]
             return sum(depths, Depths())
 
-        places = range(0, len(paths), _FILES_PER_TASK)
-        tasks = (paths[place : place + _FILES_PER_TASK] for place in places)
+        tasks = in_batches(paths, _FILES_PER_TASK)
         with closing(map_batches(look_at, tasks, count_cores())) as all_depths:
-            for place, depths in zip(places, all_depths, strict=True):
+            for number, depths in enumerate(all_depths, start=1):
                 found += depths
                 if found.greatest == FULL_DEPTH:
                     break
                 if time.monotonic() - started > _PATIENCE:
-                    on_progress("Measuring", min(len(paths), place + _FILES_PER_TASK), len(paths))
+                    on_progress("Measuring", min(n_paths, number * _FILES_PER_TASK), n_paths)
     return found
 
 

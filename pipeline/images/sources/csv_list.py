@@ -3,6 +3,7 @@
 import os
 import re
 import stat
+from array import array
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import islice
@@ -18,6 +19,7 @@ from pipeline.images.sources.csv_columns import (
 )
 from pipeline.images.sources.csv_table import CsvTable
 from pipeline.images.sources.findings import Findings, FoundImage
+from pipeline.system.paths import modified_ns
 
 SUFFIXES = (".csv", ".tsv")
 _N_ERRORS_SHOWN = 5
@@ -54,24 +56,25 @@ def read_csv_list(
     _require_paths(csv_path, columns, table)
     files = _Files(csv_path.parent)
     findings, problems = Findings(notes=list(columns.notes)), []
-    line_of: dict[str, tuple[int, FoundImage]] = {}
+    images, row_of, lines = findings.images, dict[str, int](), array("q")
     for line, values in table.rows():
         on_look()
         image = _parse(files, columns, values)
         if isinstance(image, str):
             problems.append(f"line {line}: {image}")
-        elif image.path not in line_of:
-            line_of[image.path] = line, image
-        elif line_of[image.path][1] == image:
+        elif image.path not in row_of:
+            row_of[image.path] = len(images)
+            lines.append(line)
+            images.append(image)
+        elif images[row_of[image.path]] == image:
             findings.passed_over["lines that repeat another one"] += 1
         else:
-            first = line_of[image.path][0]
+            first = lines[row_of[image.path]]
             problems.append(f"line {line}: {image.path} is in line {first} already, and differs")
     if problems:
         raise _refuse(csv_path, problems)
-    _require_single_labels(csv_path, columns, line_of.values())
-    findings.images = [image for _, image in line_of.values()]
-    findings.notes += files.notes(len(findings.images))
+    _require_single_labels(csv_path, columns, zip(lines, images.class_names, strict=True))
+    findings.notes += files.notes(len(images))
     return findings
 
 
@@ -130,16 +133,16 @@ def _parse(files: "_Files", columns: Columns, values: list[str] | None) -> Found
 
 
 def _require_single_labels(
-    csv_path: Path, columns: Columns, images: Iterable[tuple[int, FoundImage]]
+    csv_path: Path, columns: Columns, labels: Iterable[tuple[int, str | None]]
 ) -> None:
     """Refuses lists that give an image several labels in a cell, as far as that is certain.
 
     `a|b` and `['a', 'b']` are; `a;b` and `a, b` are where `a` and `b` are labels of others.
     """
     first: dict[str, int] = {}
-    for line, image in images:
-        if image.class_name is not None:
-            first.setdefault(image.class_name, line)
+    for line, label in labels:
+        if label is not None:
+            first.setdefault(label, line)
     for label, line in first.items():
         parts = _BETWEEN_LABELS.split(label)
         if _SEVERAL_LABELS.search(label) or (
@@ -223,7 +226,7 @@ class _Files:
             return None
         if not stat.S_ISREG(status.st_mode):
             return None
-        return _File(_normal(name), status.st_size, status.st_mtime_ns)
+        return _File(_normal(name), status.st_size, modified_ns(status))
 
     def _find_endings(self, name: str) -> list[str]:
         """Files that are called so but for an extension, which may be that of an image."""

@@ -19,6 +19,7 @@ from pipeline.images.sources.walk import (
     walk_images,
 )
 from pipeline.images.splits import NO_SPLIT, TEST, TRAIN, split_of_name
+from pipeline.system.paths import modified_ns
 from pipeline.system.printable import printable
 
 # What the one folder is called that holds all images and is no class, as in CUB and Tiny ImageNet.
@@ -65,7 +66,7 @@ def find_labelled_images(
     for part in parts or [_Part(base)]:
         if label_from is not None:
             found = walk_images(root, part.folder, findings)
-            findings.images += [_to_found(path, stat, None, part.split) for path, stat in found]
+            findings.images += (_to_found(path, stat, None, part.split) for path, stat in found)
         elif part.class_of:
             _collect_listed(root, part, findings)
         else:
@@ -234,41 +235,39 @@ def _collect_listed(root: Path, part: _Part, findings: Findings) -> None:
 
 
 def _collect_classes(root: Path, part: _Part, class_depth: int, findings: Findings) -> None:
-    found: list[FoundImage] = []
+    n_before = len(findings.images)
     levels = list_levels(root, part.folder, class_depth, findings)
     for class_folder in levels[class_depth] if len(levels) > class_depth else ():
         name = class_folder.relative_to(part.folder).as_posix()
-        n_notes = len(findings.notes)
-        images = [
+        n_notes, n_images = len(findings.notes), len(findings.images)
+        findings.images += (
             _to_found(path, stat, name, part.split)
             for path, stat in walk_images(root, class_folder, findings)
-        ]
-        found += images
-        if not images and len(findings.notes) == n_notes:
+        )
+        if len(findings.images) == n_images and len(findings.notes) == n_notes:
             place = class_folder.relative_to(root).as_posix()
             findings.notes.append(f"Left out {printable(place)}/: no images in it.")
     for above in (folder for level in levels[:class_depth] for folder in level):
         loose = list(images_in(root, above, findings))
-        if found or class_depth > 1:
+        if len(findings.images) > n_before or class_depth > 1:
             shown = printable(above.relative_to(root).as_posix())
             kind = f"images outside the class folders, in {shown}/"
             findings.passed_over.update({kind: len(loose)} if loose else {})
         else:
-            found += [_to_found(path, stat, None, part.split) for path, stat in loose]
-    findings.images += found
+            findings.images += (_to_found(path, stat, None, part.split) for path, stat in loose)
 
 
 def _split_as_cub(root: Path, base: Path, findings: Findings) -> None:
     """Gives the images below `images/` the splits of CUB's list, where it lies beside that."""
     name, split_of = read_cub_split(base.parent) if base != root else ("", {})
     prefix = f"{base.relative_to(root).as_posix()}/"
-    known = [split_of.get(image.path.removeprefix(prefix)) for image in findings.images]
+    images = findings.images
+    known = [split_of.get(path.removeprefix(prefix)) for path in images.paths]
     if not any(split is not None for split in known):
         return
-    findings.images = [
-        image if split is None else replace(image, split=split)
-        for image, split in zip(findings.images, known, strict=True)
-    ]
+    for row, split in enumerate(known):
+        if split is not None:
+            images.splits[row] = split
     findings.notes.append(
         f"Splits are those of {name}: {known.count(TRAIN):,} images for train, "
         f"{known.count(TEST):,} for test, {known.count(None):,} in no split."
@@ -276,4 +275,4 @@ def _split_as_cub(root: Path, base: Path, findings: Findings) -> None:
 
 
 def _to_found(path: str, stat: os.stat_result, class_name: str | None, split: int) -> FoundImage:
-    return FoundImage(path, stat.st_size, stat.st_mtime_ns, class_name, split)
+    return FoundImage(path, stat.st_size, modified_ns(stat), class_name, split)

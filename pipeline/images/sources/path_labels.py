@@ -5,7 +5,6 @@ at so that the pattern can be offered.
 import os
 import re
 from collections import Counter
-from dataclasses import replace
 
 from pipeline.errors import ParameterError
 from pipeline.images.sources.findings import Findings
@@ -30,7 +29,7 @@ def label_by_pattern(findings: Findings, pattern: str) -> None:
             path.
     """
     compiled = _compile(pattern)
-    paths = [image.path for image in findings.images]
+    paths = findings.images.paths
     labels = [_find_label(compiled, path) for path in paths]
     if paths and not any(labels):
         raise ParameterError(
@@ -39,10 +38,7 @@ def label_by_pattern(findings: Findings, pattern: str) -> None:
             f"Received: `label_from={pattern!r}`",
             "label_from",
         )
-    findings.images = [
-        replace(image, class_name=label)
-        for image, label in zip(findings.images, labels, strict=True)
-    ]
+    findings.images.class_names = labels
     without = [path for path, label in zip(paths, labels, strict=True) if label is None]
     if without:
         findings.notes.append(

@@ -92,7 +92,7 @@ def images_in(root: Path, folder: Path, findings: Findings) -> Iterator[tuple[st
     """(path relative to `root`, stat) of the candidate images that lie in `folder` itself."""
     prefix = folder.relative_to(root).as_posix()
     prefix = "" if prefix == "." else prefix + "/"
-    for entry in _list(folder, None):
+    for entry in _scan(folder):
         findings.on_look()
         kind = find_reason_to_pass(entry)
         if kind is None:
@@ -130,6 +130,15 @@ def _list(folder: Path, findings: Findings | None) -> list[os.DirEntry[str]]:
             shown = printable(str(folder))
             findings.notes.append(f"Left out {shown}/: it cannot be listed: {error.strerror}.")
         return []
+
+
+def _scan(folder: Path) -> Iterator[os.DirEntry[str]]:
+    """The entries one by one, since each holds its `stat`; none where it cannot be listed."""
+    try:
+        with os.scandir(folder) as entries:
+            yield from entries
+    except OSError:
+        return
 
 
 def _is_dir(entry: os.DirEntry[str]) -> bool:

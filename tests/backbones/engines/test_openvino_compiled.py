@@ -44,12 +44,13 @@ def store(tmp_path, monkeypatch):
 def compilations(monkeypatch):
     """How each compilation was asked for; what the store gives is none."""
     ways = []
+    compile_it = openvino_compiled.ReadNetwork.compile
 
-    def count(converted, way):
+    def count(network, way):
         ways.append(way)
-        return openvino_compiled.compile_network(converted, way)
+        return compile_it(network, way)
 
-    monkeypatch.setattr(openvino_cpu, "compile_network", count)
+    monkeypatch.setattr(openvino_compiled.ReadNetwork, "compile", count)
     return ways
 
 
@@ -100,6 +101,18 @@ def test_no_engine_keeps_the_model_that_it_was_converted_from(store):
     gc.collect()
     assert seen() is None
     assert engine(PIXELS[:2]).shape == (2, 7)
+
+
+def test_an_engine_that_is_let_go_gives_its_memory_back_at_once(store):
+    engine = open_engine(store)
+    engine(PIXELS[:2])
+    seen = weakref.ref(engine)
+    gc.disable()
+    try:
+        del engine
+        assert seen() is None
+    finally:
+        gc.enable()
 
 
 def test_what_was_compiled_for_other_circumstances_is_not_used(store, compilations, monkeypatch):

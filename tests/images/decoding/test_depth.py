@@ -221,13 +221,17 @@ def write(folder, name, bits, seed=0):
     return path
 
 
+def measure(paths):
+    return measure_depths(paths, len(paths), RECIPE, DEFAULT_LIMITS)
+
+
 def test_a_data_set_is_looked_at_until_an_image_uses_all_bits(tmp_path):
     dark = [write(tmp_path, name, 10 + seed % 2 * 2, seed) for seed, name in enumerate(FILES)]
     shallow = tmp_path / "shallow.png"
     Image.new("L", (8, 8), 255).save(shallow)
     (tmp_path / "broken.png").write_bytes(dark[0].read_bytes()[:60])
     others = [shallow, tmp_path / "broken.png", tmp_path / "gone.png", tmp_path]
-    assert measure_depths(dark + others, RECIPE, DEFAULT_LIMITS) == Depths(len(dark), 12)
-    assert measure_depths(others, RECIPE, DEFAULT_LIMITS) == Depths()
+    assert measure(dark + others) == Depths(len(dark), 12)
+    assert measure(others) == Depths()
     bright = write(tmp_path, "PNG RGB", 16)
-    assert measure_depths([bright, *dark * 100], RECIPE, DEFAULT_LIMITS).greatest == 16
+    assert measure([bright, *dark * 100]).greatest == 16

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from pipeline.errors import DatasetError, ParameterError
 from pipeline.images.dataset import scan_dataset
-from pipeline.images.sources.findings import Findings, FoundImage
+from pipeline.images.sources.findings import Findings, FoundImage, FoundImages
 from pipeline.images.sources.path_labels import USUAL_PATTERN, label_by_pattern
 
 RANDOM = ("--backbone", "efficientnet-lite0", "--image-size", 32, "--weights", "random")
@@ -208,7 +208,7 @@ def test_patterns_that_make_no_sense_are_refused_by_name(dogs_and_cats, pattern,
 )  # fmt: skip
 def test_the_pattern_that_is_offered_finds_what_stands_before_a_number(name, form, number):
     path = form.format(name, number)
-    findings = Findings([FoundImage(path, 0, 0, None, -1)])
+    findings = Findings(FoundImages([FoundImage(path, 0, 0, None, -1)]))
     label_by_pattern(findings, USUAL_PATTERN)
     assert findings.images[0].class_name == name
 
