@@ -115,6 +115,8 @@ def test_ctrl_c_while_the_model_is_loaded_ends_it_without_a_word_of_pythons(tmp_
     slow = (
         "import os, signal, time\n"
         "from pipeline.classifier.serving import serve\n"
+        # A background job of a shell ignores Ctrl-C, and so would what it starts.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "def load(*_, **__):\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"
         "    time.sleep(60)\n"
