@@ -28,8 +28,10 @@ class State:
         learning_rate: the highest; None until it is known.
         part: of the way from the frozen head to the last epoch that the best weights are.
         n_averaged: trainings whose mean the best weights are.
-        n_blended: trainings before this one whose weights are averaged with its own.
+        n_blended: trainings before this one, whose mean its own weights may join.
         blended: the mean of theirs.
+        blended_history: of the last of them.
+        blended_said: what that mean said of the validation images, one array.
         said: what the network said of the validation images after the last epoch, one array
             (n_images, n_classes); none before the first.
     """
@@ -49,14 +51,16 @@ class State:
     n_averaged: int = 1
     n_blended: int = 0
     blended: list[np.ndarray] = field(default_factory=list)
+    blended_history: list[dict] = field(default_factory=list)
     sweep: list[list[float]] = field(default_factory=list)
     weights: list[np.ndarray] = field(default_factory=list)
     best_weights: list[np.ndarray] = field(default_factory=list)
     optimizer: list[np.ndarray] = field(default_factory=list)
     said: list[np.ndarray] = field(default_factory=list)
+    blended_said: list[np.ndarray] = field(default_factory=list)
 
 
-_ARRAYS = ("weights", "best_weights", "optimizer", "said", "blended")
+_ARRAYS = ("weights", "best_weights", "optimizer", "said", "blended", "blended_said")
 
 
 def write_checkpoint(path: Path, state: State, job: dict) -> None:
@@ -81,7 +85,7 @@ def read_checkpoint(path: Path) -> tuple[State, dict]:
     """Reads a state and what it belongs to.
 
     The zip format's CRC is over every byte of an array, but not over the list of them, in which
-    damage may hide one; so they are counted. Earlier versions wrote no count.
+    damage may hide one; so they are counted. Earlier versions counted fewer kinds, or none.
 
     Raises:
         RunError: it is damaged.
@@ -95,10 +99,13 @@ def read_checkpoint(path: Path) -> tuple[State, dict]:
         for name in _ARRAYS:
             members = sorted(member for member in arrays if member.startswith(name + "-"))
             values[name] = [arrays[member] for member in members]
-        n_arrays = values.pop("n_arrays", None)
-        if n_arrays is not None and n_arrays != {name: len(values[name]) for name in _ARRAYS}:
+        n_arrays = values.pop("n_arrays", {})
+        if any(len(values[name]) != number for name, number in n_arrays.items()):
             raise ValueError("arrays are missing")
-        return State(**values), job
+        state = State(**values)
+        if state.n_blended and not state.blended_said:
+            raise ValueError("an earlier version left it in the middle of several trainings")
+        return state, job
     except (UnreadableError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError(
             f"This checkpoint cannot be read ({error}). Received: {path}\n"

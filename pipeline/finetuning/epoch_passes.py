@@ -84,7 +84,7 @@ class EpochPasses:
 
     def evaluate(self) -> Scores:
         """Scores the validation images; the next batch is made ready while one is predicted."""
-        rows = in_batches(self._val_rows, self._options.batch_size)
+        rows = row_batches(self._val_rows, self._options.batch_size)
         batches = map_batches(self._inputs.plain, rows, 1)
         probabilities = np.concatenate([self._network.predict(batch) for batch in batches])
         return score(self._labels[self._val_rows], probabilities)
@@ -114,7 +114,7 @@ class EpochPasses:
             x, y = self._inputs.train(rows, one_hot[labels], epoch, number)
             return x, y, self._weight_of_class[labels]
 
-        return map_batches(make, enumerate(in_batches(order, self._options.batch_size)), 1)
+        return map_batches(make, enumerate(row_batches(order, self._options.batch_size)), 1)
 
     def _endless_batches(self) -> Iterator[Batch]:
         """Batches of further and further epochs that are not trained on."""
@@ -124,6 +124,6 @@ class EpochPasses:
             yield from self._batches(epoch)
 
 
-def in_batches(rows: np.ndarray, batch_size: int) -> list[np.ndarray]:
+def row_batches(rows: np.ndarray, batch_size: int) -> list[np.ndarray]:
     """Row numbers, so many at a time."""
     return [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]

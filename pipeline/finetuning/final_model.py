@@ -8,7 +8,7 @@ from pipeline.backbones.engines.device import Device
 from pipeline.backbones.engines.opening import open_model
 from pipeline.classifier.build import load_classifier
 from pipeline.finetuning.checkpoint import State
-from pipeline.finetuning.epoch_passes import in_batches
+from pipeline.finetuning.epoch_passes import row_batches
 from pipeline.finetuning.judge_epochs import beats, score_validation
 from pipeline.finetuning.options import FinetuneOptions
 from pipeline.finetuning.parent import Parent
@@ -79,7 +79,7 @@ def _predict(
     on_progress: OnProgress,
 ) -> Predictions:
     embed = open_model(model, device, batch_size=batch_size)
-    batches = in_batches(np.arange(len(store)), batch_size)
+    batches = row_batches(np.arange(len(store)), batch_size)
     parts, n_done = [], 0
     for part in map_batches(lambda rows: embed(store.read(rows)), batches, embed.n_streams):
         parts.append(part)

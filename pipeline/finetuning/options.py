@@ -36,7 +36,7 @@ class FinetuneOptions:
         patience: with `best`, stop after so many epochs that did not win.
         augment: `none`, `light` or `strong`.
         flip: mirror half of the images left to right; None = where they are augmented at all and
-            the frozen head says the same of mirrored ones.
+            the frozen head is as sure of mirrored ones.
         class_weight: `balanced`, a file of weights, or None; see `weigh_classes`.
         label_smoothing: share of the target spread over all classes.
         precision: of the computation; weights are float32 in any case. Of 16 bits a CPU takes
@@ -97,7 +97,7 @@ class FinetuneOptions:
     flip: bool | None = option(
         None,
         help="Mirror images at random.",
-        default_words="where the head says the same of mirrored images",
+        default_words="where the head is as sure of mirrored images",
     )
     class_weight: str | None = option(None, help=CLASS_WEIGHT_HELP, none_word="none")
     precision: str = option(

@@ -14,6 +14,7 @@ from typing import TypeVar
 import numpy as np
 
 from pipeline.errors import DeviceError
+from pipeline.finetuning.blend import Blend, Joined, join
 from pipeline.finetuning.callbacks import NO_CALLBACKS, Callbacks
 from pipeline.finetuning.checkpoint import State
 from pipeline.finetuning.epoch_passes import EpochPasses
@@ -27,6 +28,7 @@ from pipeline.finetuning.judge_epochs import (
     beats,
     require_finite,
     require_sense,
+    score,
     score_validation,
 )
 from pipeline.finetuning.learning_rate_sweep import choose_rate
@@ -34,12 +36,11 @@ from pipeline.finetuning.network import Network
 from pipeline.finetuning.options import BEST, LAST, FinetuneOptions
 from pipeline.finetuning.replicas import ONE_DEVICE, Replicas
 from pipeline.finetuning.watch import NOBODY, Watch
-from pipeline.images.splits import TRAIN
+from pipeline.images.splits import TRAIN, VAL
 from pipeline.runs.calibration import soften
 from pipeline.runs.predictions import Predictions
 from pipeline.runs.scores import mean_log_loss
 from pipeline.system.keras_on_tensorflow import keras
-from pipeline.system.printable import count
 
 T = TypeVar("T")
 
@@ -86,6 +87,8 @@ class Training:
         self._classifier = classifier
         self._callbacks = callbacks
         self._goes_part_way = goes_part_way and options.keep == LAST
+        self._joined: Joined | None = None
+        self._kept_history: list[dict] = []
         self._network = Network(classifier, line, options, begins_at=begins_at, replicas=replicas)
         self._network.n_parts = self.state.n_parts
         self._frozen_weights = self._network.weights
@@ -229,34 +232,58 @@ class Training:
         elif self._options.keep == BEST and epoch - state.best_epoch >= self._options.patience:
             state.is_over = True
 
-    def blend(self) -> tuple[list[np.ndarray], int]:
-        """The mean of this training's last weights and of those that were blended before, and how
-        many trainings it is of; a training that was cut short does not count beside others.
+    @property
+    def kept_history(self) -> list[dict]:
+        """That of the training whose weights are kept, or joined the mean last."""
+        return self._kept_history or self.state.history
+
+    @property
+    def said(self) -> np.ndarray | None:
+        """What the mean of the trainings, or the last epoch, says of the validation images,
+        (n_images, n_classes); None before the first epoch.
         """
-        last, n_before = self._find_last_weights(), self.state.n_blended
-        if not n_before:
-            return last, 1
-        if self.state.epoch < self._options.epochs:
-            return self.state.blended, n_before
-        pairs = zip(self.state.blended, last, strict=True)
-        return [(n_before * a + b) / (n_before + 1) for a, b in pairs], n_before + 1
+        if self._joined is not None:
+            return self._joined.blend.said
+        return self.state.said[0] if self.state.said else None
+
+    def blend(self) -> Blend:
+        """The mean of the weights of the trainings so far, this one among them if it is better
+        with its last.
+        """
+        if self._joined is not None:
+            return self._joined.blend
+        if self.state.n_blended:
+            return self._blended_before
+        return self._last_alone
+
+    @property
+    def _last_alone(self) -> Blend:
+        said = self.state.said or [self._frozen.probabilities]  # where no epoch was finished
+        return Blend(self._find_last_weights(), 1, self.state.history, said[0])
+
+    @property
+    def _blended_before(self) -> Blend:
+        state = self.state
+        (said,) = state.blended_said
+        return Blend(state.blended, state.n_blended, state.blended_history, said)
 
     def _take_blend(self) -> None:
         """Takes the mean of several trainings' weights, if that beats the frozen head."""
-        state = self.state
-        weights, n_trainings = self.blend()
-        scores = self._judge(weights)
-        state.said = [scores.probabilities]
-        what = (
-            f"The mean of the weights of {count(n_trainings, 'training')} has accuracy "
-            f"{scores.accuracy:.4f}, log-loss {scores.calibrated_loss:.4f} on validation"
-        )
-        if beats(scores.accuracy, scores.calibrated_loss, self._frozen):
-            state.best_epoch, state.best_temperature = state.epoch, scores.temperature
-            state.best_weights, state.n_averaged = weights, n_trainings
-            self._note(f"{what}, and is kept.")
+        state, before = self.state, self._blended_before
+        labels = self._before.labels[self._before.splits == VAL]
+        if state.epoch < self._options.epochs:  # cut short, so it does not count beside others
+            joined = Joined(before, score(labels, before.said))
         else:
-            self._note(f"{what}, which does not beat the frozen head.")
+            joined = join(before, self._last_alone, labels, self._judge)
+        self._joined, scores = joined, joined.scores
+        if beats(scores.accuracy, scores.calibrated_loss, self._frozen):
+            state.best_epoch = joined.blend.history[-1]["epoch"]
+            state.best_temperature = scores.temperature
+            state.best_weights, state.n_averaged = joined.blend.weights, joined.blend.n_trainings
+            self._kept_history = joined.blend.history
+            self._note(f"{joined.describe()}, and is kept.")
+        else:
+            self._note(f"{joined.describe()}, which does not beat the frozen head.")
 
     def _find_last_weights(self) -> list[np.ndarray]:
         """Those after the last epoch, averaged where that is wanted."""

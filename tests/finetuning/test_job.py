@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from pipeline.errors import FrostlineError, LockedError, RunError
+from pipeline.finetuning import checkpoint
 from pipeline.finetuning.checkpoint import State, write_checkpoint
 from pipeline.finetuning.job import describe_job
 from pipeline.finetuning.options import FinetuneOptions
@@ -114,6 +115,22 @@ def test_a_state_survives_its_checkpoint(run):
     state, _ = find(job, resume=True)
     for read, written in zip(state.weights, weights, strict=True):
         np.testing.assert_array_equal(read, written)
+
+
+def test_a_state_that_knew_fewer_arrays_is_read_but_not_in_the_middle_of_a_mean(run, monkeypatch):
+    job = job_of(run)
+    kinds = ("weights", "best_weights", "optimizer", "said", "blended")
+    for n_blended in (0, 1):
+        state = State(history=[{"epoch": 0}], weights=[np.arange(3.0)], n_blended=n_blended)
+        del state.blended_said
+        with monkeypatch.context() as patch:
+            patch.setattr(checkpoint, "_ARRAYS", kinds)
+            write_checkpoint(job.path, state, job.facts)
+        if n_blended:
+            with pytest.raises(RunError, match=r"an earlier version[\s\S]*Remove it"):
+                find(job, resume=True)
+        else:
+            assert find(job, resume=True)[0].weights[0].tolist() == [0, 1, 2]
 
 
 def test_a_refusal_leaves_nothing_behind_and_an_interruption_what_is_resumed(run, tmp_path):

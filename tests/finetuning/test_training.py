@@ -1,6 +1,7 @@
 """The parts of a training step: optimizer, rates, frost line, devices; and what must not change."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -179,38 +180,61 @@ def test_a_batch_that_does_not_fit_is_computed_in_parts_with_the_same_update(
         np.testing.assert_allclose(*losses, rtol=1e-3)
 
 
-def test_weights_of_several_trainings_are_averaged_and_kept_if_they_beat_the_head():
-    how = {"epochs": 8, "learning_rate": 3e-2, "average_weights": 0.0}
-    first = train(build_small(), "all", seed=0, **how)
-    alone, n_trainings = first.blend()
-    assert n_trainings == 1
-    for mean, own in zip(alone, first.state.weights, strict=True):
-        np.testing.assert_array_equal(mean, own)
-    second = train(build_small(), "all", State(blended=alone, n_blended=1), seed=1, **how)
-    assert second.best_epoch == 8 and second.state.n_averaged == 2
+def state_after(blend):
+    """Of a training after those of a mean."""
+    return State(
+        blended=blend.weights,
+        n_blended=blend.n_trainings,
+        blended_history=blend.history,
+        blended_said=[blend.said],
+    )
+
+
+@pytest.mark.parametrize("rate", [1e-3, 3e-2, 0.3])
+def test_the_best_of_the_mean_with_without_and_the_last_alone_is_kept(rate):
+    how = {"epochs": 4, "average_weights": 0.0}
+    first = train(build_small(), "all", seed=0, **how, learning_rate=3e-2)
+    before = first.blend()
+    assert (before.n_trainings, before.history) == (1, first.history)
+    for mean, last in zip(before.weights, first.state.weights, strict=True):
+        np.testing.assert_array_equal(mean, last)
+    second = train(build_small(), "all", state_after(before), seed=1, **how, learning_rate=rate)
+    (note,) = [note for note in second.state.notes if "on validation (" in note]
+    losses = [float(number) for number in re.findall(r"(?:log-loss |[(]|, )(\d[.]\d{4}) ", note)]
+    assert len(losses) == 3 and losses[0] == min(losses)
+    own = second.state.weights
+    candidates = {
+        "without those of the last": before.weights,
+        "with those of the last": [(a + b) / 2 for a, b in zip(before.weights, own, strict=True)],
+        "the last alone": own,
+    }
+    (kept,) = [name for name in candidates if name not in note]
+    for one, other in zip(second.blend().weights, candidates[kept], strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+    assert second.blend().n_trainings == (2 if kept == "with those of the last" else 1)
+    is_first = kept == "without those of the last"
+    assert second.kept_history == (first if is_first else second).history
+    assert second.best_epoch == 4 and "and is kept" in note
+
+
+def test_a_training_without_an_epoch_is_the_frozen_head_alone():
+    training = train(build_small(), "all", State(is_over=True))
+    assert training.said is None
+    assert training.blend().n_trainings == 1
+    np.testing.assert_allclose(training.blend().said, np.full((12, 3), 1 / 3), rtol=1e-6)
+
+
+def test_how_a_mean_is_named():
     assert describe_winner(8, 8, 1.0, 2) == "the mean of 2 trainings, each after epoch 8 of 8"
-    assert second.state.notes[0].startswith("The mean of the weights of 2 trainings has accuracy ")
-    both, n_trainings = second.blend()
-    assert n_trainings == 2
-    for mean, one, other in zip(both, alone, second.state.weights, strict=True):
-        np.testing.assert_allclose(mean, (one + other) / 2, atol=1e-6)
-        assert np.abs(one - other).max() > 1e-4
-    assert second.state.said[0].shape == (12, 3)
-    for kept, mean in zip(second.state.best_weights, both, strict=True):
-        np.testing.assert_array_equal(kept, mean)
-    third = train(build_small(), "all", State(blended=both, n_blended=2), seed=2, **how)
-    for mean, two, own in zip(third.blend()[0], both, third.state.weights, strict=True):
-        np.testing.assert_allclose(mean, (2 * two + own) / 3, atol=1e-6)
 
 
 def test_a_training_that_was_cut_short_does_not_count_beside_others():
     whole = train(build_small(), "all", epochs=3, average_weights=0.0)
-    state = State(blended=whole.blend()[0], n_blended=1)
+    state = state_after(whole.blend())
+    state.is_over = True  # as where the budget has ended
     cut = train(build_small(), "all", state, epochs=3, average_weights=0.0, seed=1)
-    cut.state.epoch = 2
-    weights, n_trainings = cut.blend()
-    assert n_trainings == 1
-    np.testing.assert_array_equal(weights[0], whole.state.weights[0])
+    assert cut.blend().n_trainings == 1
+    np.testing.assert_array_equal(cut.blend().weights[0], whole.state.weights[0])
 
 
 def test_the_average_is_over_a_tenth_of_all_steps_where_nothing_is_given():

@@ -87,7 +87,7 @@ class Bench:
 
 
 def report_trial(
-    division: Division, state: State, numbers: tuple[int, int, int], values: Setting
+    division: Division, training: Training, numbers: tuple[int, int, int], values: Setting
 ) -> Trial:
     """What a training came to.
 
@@ -98,7 +98,8 @@ def report_trial(
     images = np.flatnonzero(before.splits == VAL)
     labels = before.labels[images]
     frozen = score_validation(before)
-    tuned = score(labels, state.said[0]) if state.said else frozen
+    tuned = frozen if training.said is None else score(labels, training.said)
+    state = training.state
     return Trial(
         round=numbers[0],
         setting=numbers[1],

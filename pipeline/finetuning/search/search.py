@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pipeline.errors import FrostlineError
+from pipeline.finetuning.blend import Blend
 from pipeline.finetuning.checkpoint import State
 from pipeline.finetuning.inputs import Inputs
 from pipeline.finetuning.options import FinetuneOptions
@@ -35,8 +36,6 @@ from pipeline.system.printable import count
 # Makes the inputs for options, and says at which line they come in; called with the lowest line
 # that is trained from, and with the epochs of the whole search.
 OpenInputs = Callable[[str, FinetuneOptions, int], tuple[Inputs, str | None]]
-
-Blend = tuple[list[np.ndarray], int]  # the mean of weights, and of how many trainings it is
 
 
 @dataclass(frozen=True)
@@ -158,7 +157,7 @@ class Search:
             self._train((place, setting, 1), one, division)
 
     def _train_winner(self, place: int, winner: int, last: Round) -> State:
-        """The last round; its weights are in the model then, the mean of all of its trainings'."""
+        """The last round; its weights are in the model then, the mean of its trainings'."""
         division, training = self._divide(last), None
         n_ended = sum(trial.round == place for trial in self._journal.trials)
         is_running = self._journal.find_training((place, winner, n_ended + 1)) is not None
@@ -170,7 +169,7 @@ class Search:
             blend = None if training is None else training.blend()
             training = self._train((place, winner, repeat), last, division, blend)
         assert training is not None  # the first one is there in any case
-        return training.state
+        return replace(training.state, history=training.kept_history)
 
     def _settle(self, winner: int) -> Round:
         """The last round, with as many epochs as there is time for by what the others really took.
@@ -247,7 +246,7 @@ class Search:
 
         Args:
             numbers: of the round, of the setting and of the repeat.
-            blend: of the trainings before it with which its weights are averaged.
+            blend: of the trainings before it, with which its weights may be averaged.
         """
         place, setting, repeat = numbers
         options, line = self._apply(setting, one.epochs)
@@ -258,7 +257,8 @@ class Search:
             self._tell_begin(numbers, one)
         state = self._journal.find_training(numbers) or State()
         if blend is not None:
-            state.blended, state.n_blended = blend
+            state.blended, state.n_blended = blend.weights, blend.n_trainings
+            state.blended_history, state.blended_said = blend.history, [blend.said]
         training = self._bench.train(
             *self._open(self._lowest, options, self._plan.n_epochs),
             division,
@@ -270,7 +270,7 @@ class Search:
             goes_part_way=is_last,
         )
         if not has_ended:
-            trial = report_trial(division, training.state, numbers, self._settings[setting - 1])
+            trial = report_trial(division, training, numbers, self._settings[setting - 1])
             self._journal.used_seconds = self._clock.used
             self._journal.add(trial)
             self._tell_end(trial)
