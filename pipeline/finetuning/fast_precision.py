@@ -46,7 +46,7 @@ def suggest_precision(precision: str, device: Device, strategy: str) -> list[str
     if precision != "float32" or strategy != "single" or not _is_cpu(device) or not has_units():
         return []
     return [
-        "`precision='bfloat16'` trains faster on this processor, 1.1 to 1.6 times where it was "
+        "`precision='bfloat16'` trains faster on this processor, 1.1 to 2.2 times where it was "
         "measured (docs/fine-tuning.md); the model is float32 in any case."
     ]
 

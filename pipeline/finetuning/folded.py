@@ -1,8 +1,9 @@
 """A network as a CPU trains it fastest: what it computes stays the same, but for rounding.
 
 Frozen BatchNormalization is folded into the kernel of the convolution before it, convolutions with
-a group for each channel are depthwise ones, and some gradients are computed by faster kernels. In
-bfloat16 kernels are folded in float32 and then rounded. `docs/fine-tuning.md` has what that brings.
+a group for each channel are depthwise ones, some gradients are computed by faster kernels, and
+activations in one pass. In bfloat16 kernels are folded in float32 and then rounded.
+`docs/fine-tuning.md` has what that brings.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,6 +11,7 @@ from typing import Any, TypeAlias
 
 import tensorflow as tf
 
+from pipeline.finetuning.fused_activation import FusedActivation, is_fusible
 from pipeline.system.keras_on_tensorflow import keras
 
 Convolution: TypeAlias = keras.layers.Conv2D | keras.layers.DepthwiseConv2D
@@ -44,6 +46,8 @@ def fold(model: keras.Model) -> keras.Model:
             convolution, x, _ = convolved[id(inputs[0])]
             if _is_linear(convolution):
                 return FoldedConvolution(convolution, layer)(x)
+        if is_fusible(layer):
+            return FusedActivation(layer)(inputs[0])
         return layer(*inputs, **settings)
 
     plain = keras.Model(model.input, model.output)

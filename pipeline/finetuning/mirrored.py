@@ -61,8 +61,8 @@ class Mirrored:
             )
         what = (
             f"Of {self.n_images:,} images that the head has right it has {self.share:.0%} right "
-            f"mirrored, of {self.worst} {self.worst_share:.0%}, and their log-loss goes from "
-            f"{self.losses[0]:.3f} to {self.losses[1]:.3f}: "
+            f"mirrored, of class {self.worst} {self.worst_share:.0%}, and their log-loss goes "
+            f"from {self.losses[0]:.3f} to {self.losses[1]:.3f}: "
         )
         return what + (
             "so training mirrors half of them." if self.are_same else "so none are mirrored."

@@ -80,7 +80,7 @@ def test_convolution_and_frozen_norm_are_one_with_kerass_gradients(layer, norm):
     model = make_model([layer, LAYERS.BatchNormalization(**norm), activation])
     assert_same(model, fold(model))
     kinds = [operation.__class__.__name__ for operation in fold(model).operations]
-    assert kinds == ["InputLayer", "FoldedConvolution", "Activation"]
+    assert kinds == ["InputLayer", "FoldedConvolution", "FusedActivation"]
 
 
 @pytest.mark.parametrize("layer", [

@@ -24,8 +24,8 @@ def test_signs_that_are_each_others_mirror_image_are_not_mirrored():
     assert (seen.n_images, seen.share, seen.worst, seen.worst_share) == (200, 0.9, "left", 0.0)
     assert not seen.are_same
     assert seen.describe() == (
-        "Of 200 images that the head has right it has 90% right mirrored, of left 0%, and their "
-        "log-loss goes from 0.105 to 0.394: so none are mirrored."
+        "Of 200 images that the head has right it has 90% right mirrored, of class left 0%, and "
+        "their log-loss goes from 0.105 to 0.394: so none are mirrored."
     )
 
 
