@@ -6,12 +6,15 @@ left to TensorFlow: XLA's gradients of convolutions take many times as long.) `d
 has what that brings.
 """
 
+import sys
 from typing import Any
 
 import tensorflow as tf
 
 from pipeline.system.keras_on_tensorflow import keras
 
+# Not every TensorFlow has XLA for CPUs; those for Linux have.
+_HAS_XLA = sys.platform == "linux"
 # Without gradients TensorFlow joins these to the convolution before them, which is faster still.
 _JOINED_IN_PREDICTION = (keras.activations.silu, keras.activations.hard_silu)
 _OF_MANY_PASSES = (*_JOINED_IN_PREDICTION, keras.activations.gelu)
@@ -20,7 +23,8 @@ _OF_MANY_PASSES = (*_JOINED_IN_PREDICTION, keras.activations.gelu)
 def is_fusible(layer: keras.Layer) -> bool:
     """Whether a layer is nothing but an activation that is faster in one pass."""
     return (
-        layer.__class__ is keras.layers.Activation
+        _HAS_XLA
+        and layer.__class__ is keras.layers.Activation
         and layer.activation in _OF_MANY_PASSES
         and layer.activity_regularizer is None
     )
