@@ -25,7 +25,14 @@ from pipeline.finetuning.search.planning import (
 )
 from pipeline.finetuning.search.rounds import MOST_REPEATS, Round
 from pipeline.finetuning.search.settings import LINE, find_space
-from pipeline.finetuning.search.trials import Trial, find_worth, rank_settings
+from pipeline.finetuning.search.trials import (
+    AS_IT_IS,
+    Trial,
+    find_lead,
+    find_worth,
+    find_worths,
+    rank_settings,
+)
 from pipeline.finetuning.task import Task
 from pipeline.finetuning.thawed import Thawed, thaw_classifier
 from pipeline.finetuning.training import Training
@@ -129,6 +136,8 @@ class Search:
                 self._run_round(place, one)
         place = len(rounds) + 1
         winner = self._choose(place, last)[0]
+        if not self._plan.is_settled:
+            self._tell_choice(place, winner)
         last = self._settle(winner)
         state = self._train_winner(place, winner, last)
         options, line = self._apply(winner, last.epochs)
@@ -315,6 +324,19 @@ class Search:
             f"Setting {trial.setting}: {losses}, {accuracies} on {trial.n_images:,} images. "
             f"{leader}"
         )
+
+    def _tell_choice(self, place: int, winner: int) -> None:
+        """Says why settings stay as they are where others gained more."""
+        before = [trial for trial in self._journal.trials if trial.round < place]
+        worths = find_worths(before) if winner == AS_IT_IS and before else {winner: 0.0}
+        best = max(worths, key=worths.__getitem__)
+        if best != winner:
+            lead = find_lead(before, best, winner)
+            self._task.watch.on_note(
+                f"Setting {best} is ahead of the settings as they are by a log-loss of "
+                f"{lead.gain:.4f} with a standard error of {lead.standard_error:.4f}: too little "
+                "to change them."
+            )
 
     def _describe(self, setting: int) -> str:
         return describe_setting(self._settings[setting - 1])

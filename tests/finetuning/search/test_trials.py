@@ -8,6 +8,7 @@ from pipeline.finetuning.search.luck import measure_luck
 from pipeline.finetuning.search.trials import (
     Judged,
     Trial,
+    find_lead,
     find_worth,
     judge,
     rank_settings,
@@ -29,17 +30,41 @@ def make_trial(number, setting, losses, frozen=None, is_right=None):
 
 
 def test_a_setting_is_worth_its_gain_over_all_images_that_judged_it():
-    first = [make_trial(1, 1, [0.5, 0.5]), make_trial(1, 2, [0.4, 0.5])]
-    assert rank_settings(first) == [2, 1]
-    # Setting 1 is the better one on eight other images: 10 images say 0.5, against 0.59.
-    second = [make_trial(2, 1, [0.5] * 8), make_trial(2, 2, [0.6] * 8 + [0.7] * 2)]
-    assert rank_settings([*first, *second]) == [1, 2]
+    first = [make_trial(1, 3, [0.5, 0.5]), make_trial(1, 2, [0.4, 0.5])]
+    assert rank_settings(first) == [2, 3]
+    # Setting 3 is the better one on eight other images: 10 images say 0.5, against 0.59.
+    second = [make_trial(2, 3, [0.5] * 8), make_trial(2, 2, [0.6] * 8 + [0.7] * 2)]
+    assert rank_settings([*first, *second]) == [3, 2]
     assert find_worth([first[0], second[0]]) == pytest.approx(0.5)
 
 
 def test_only_those_of_the_last_round_go_on():
     trials = [make_trial(1, 1, [0.1]), make_trial(1, 2, [0.5]), make_trial(2, 2, [0.9])]
     assert rank_settings(trials) == [2]
+
+
+def test_the_settings_as_they_are_give_way_to_what_is_surely_better_alone():
+    as_it_is = make_trial(1, 1, [0.5, 0.5, 0.5, 0.5])
+    surely = make_trial(1, 2, [0.4, 0.3, 0.4, 0.3])
+    perhaps = make_trial(1, 3, [0.1, 0.1, 0.6, 0.9])
+    worse = make_trial(1, 4, [0.6, 0.6, 0.6, 0.6])
+    assert rank_settings([as_it_is, surely, perhaps, worse]) == [2, 1, 3, 4]
+    lead = find_lead([as_it_is, surely], 2, 1)
+    assert lead.gain == pytest.approx(0.15)
+    # The differences are 0.1, 0.2, 0.1 and 0.2: a standard deviation of sqrt(0.01 / 3).
+    assert lead.standard_error == pytest.approx(np.sqrt(0.01 / 3) / 2)
+    # Another round says the opposite.
+    second = [make_trial(2, 1, [0.1, 0.1]), make_trial(2, 2, [0.8, 0.7])]
+    assert find_lead([as_it_is, surely, *second], 2, 1).gain == pytest.approx((0.6 - 1.3) / 6)
+    assert rank_settings([as_it_is, surely, *second]) == [1, 2]
+
+
+def test_a_lead_is_of_the_images_that_judged_both():
+    one, two = make_trial(1, 1, [0.5, 0.4, 0.2]), make_trial(1, 2, [0.1, 0.1])
+    assert find_lead([one, two], 2, 1).gain == pytest.approx(0.35)
+    never_met = find_lead([one, make_trial(2, 2, [0.1, 0.1])], 2, 1)
+    assert not never_met.is_sure
+    assert never_met.gain == 0
 
 
 def test_of_equal_ones_the_first_goes_on():
