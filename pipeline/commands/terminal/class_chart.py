@@ -2,8 +2,8 @@
 
 import numpy as np
 from rich import box
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from pipeline.system.printable import visible
 
@@ -39,7 +39,7 @@ def draw_class_chart(class_names: list[str], counts: np.ndarray, columns: list[s
                 f"[dim]{len(gap):,} more[/dim]", *[""] * len(columns), f"[dim]{size}[/dim]"
             )
         table.add_row(
-            escape(visible(class_names[label])),
+            Text(visible(class_names[label])),
             *(f"{count:,}" for count in (counts[label] if columns else ())),
             f"{totals[label]:,}",
             _draw_bar(totals[label], totals.max()),

@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.cells import cell_len, set_cell_size
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from pipeline.commands.terminal.tables import make_table
 from pipeline.system.printable import visible
@@ -80,11 +80,11 @@ def _measure(rows: list[str], heads: list[str], matrix: np.ndarray) -> int:
 
 
 def _draw(rows: list[str], heads: list[str], matrix: np.ndarray) -> Table:
-    table = make_table("label \\ taken for", *(">" + escape(head) for head in heads))
+    table = make_table("label \\ taken for", *(f">{head}" for head in heads))
     table.collapse_padding = True
     for label, (name, counts) in enumerate(zip(rows, matrix.tolist(), strict=True)):
         table.add_row(
-            escape(name),
+            Text(name),
             *(
                 f"[bold]{count:,}[/bold]" if called == label else f"{count:,}" if count else "·"
                 for called, count in enumerate(counts)

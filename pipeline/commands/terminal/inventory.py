@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from pipeline.commands.terminal.lists import backbones_table, feature_files_table, networks_table
 from pipeline.commands.terminal.output import Output
@@ -46,7 +46,7 @@ class Inventory(Output):
         table.collapse_padding = True  # so that the usual names and shapes fit into 80 characters
         for line in lines:
             table.add_row(
-                escape(printable(line.name)),
+                Text(printable(line.name)),
                 " x ".join(str(size) for size in line.shape),
                 f"{line.trainable_parameters_above:,}",
                 f"{line.share_below:.1%}",
@@ -138,7 +138,7 @@ class Inventory(Output):
         table.add_column(no_wrap=True)
         table.add_column(overflow="fold")
         for name, value in facts.items():
-            table.add_row(name, escape(printable(plain(value))))
+            table.add_row(name, Text(printable(plain(value))))
         self.print_table(table)
         for line in describe_skipped(skipped, n_shown=5):
             self.result(line)

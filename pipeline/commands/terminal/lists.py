@@ -10,8 +10,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from pipeline.commands.terminal.tables import make_table
 from pipeline.system.printable import printable
@@ -158,5 +158,5 @@ def _make_list(columns: list[str], widths: list[int], rows: list[list[str]]) -> 
     for column, width in zip(table.columns, widths, strict=True):
         column.min_width = width
     for row in rows:
-        table.add_row(*(escape(cell) for cell in row))
+        table.add_row(*map(Text, row))
     return table

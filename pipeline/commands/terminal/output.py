@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any, TextIO, cast
 
 from rich.console import Console, RenderableType
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from pipeline.commands.terminal.links import can_link, make_link
 from pipeline.commands.terminal.progress import progress_bar, progress_lines
@@ -62,7 +62,7 @@ class Output:
 
     def say(self, text: str) -> None:
         """Talk on stderr, in lines that do nothing to a terminal whatever names are in them."""
-        self.show_talk(escape(printable_lines(say_in_commands(text))))
+        self.show_talk(Text(printable_lines(say_in_commands(text))))
 
     def log(self, line: str) -> None:
         """Talk as `say`, of a line that comes often and from any thread."""

@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from pipeline.commands.terminal.tables import MOST_ROWS, make_table
 from pipeline.system.printable import count, visible
@@ -23,7 +23,7 @@ def probe_table(found: "Probe") -> Table:
         low, high = (100 * end for end in one.interval)
         mark = "*" if one is found.recommended else "-" if one.is_certainly_worse else " "
         table.add_row(
-            f"{mark} {escape(visible(one.backbone))}",
+            Text(f"{mark} {visible(one.backbone)}"),
             f"{one.image_size}",
             f"{one.n_images:,}",
             f"{one.accuracy:.1%} ({low:.1f}-{high:.1f})",

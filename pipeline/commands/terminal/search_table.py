@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from pipeline.commands.terminal.tables import MOST_ROWS, make_table
 from pipeline.runs.manifest import SearchPart
@@ -29,7 +29,7 @@ def search_table(search: SearchPart) -> Table:
         trials = scored[setting]
         table.add_row(
             f"{setting}",
-            escape(describe_setting(trials[0]["values"])),
+            Text(describe_setting(trials[0]["values"])),
             f"{len(trials)}",
             f"{sum(trial['n_images'] for trial in trials):,}",
             f"{100 * _change(trials, 'accuracy'):+.1f}",

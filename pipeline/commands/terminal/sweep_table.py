@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from pipeline.commands.terminal.tables import MOST_ROWS, make_table
 from pipeline.system.printable import count, visible
@@ -29,8 +29,8 @@ def sweep_table(sweep: "Sweep") -> Table:
         table.add_row(
             f"{place}",
             one.setting.head,
-            escape(visible(words)) if words else "",
-            *([escape(visible(one.file.name))] if has_files else []),
+            Text(visible(words)) if words else "",
+            *([Text(visible(one.file.name))] if has_files else []),
             *scores,
             f"{outcome.seconds:.1f}",
         )

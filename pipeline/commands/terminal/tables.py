@@ -5,8 +5,8 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from rich.cells import cell_len, chop_cells, set_cell_size
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from pipeline.system.printable import visible
 
@@ -42,7 +42,7 @@ def make_table(*columns: str) -> Table:
     for column in columns:
         right = column.startswith(">")
         table.add_column(
-            column.lstrip(">"),
+            Text(column.removeprefix(">")),
             justify="right" if right else "left",
             no_wrap=right,
             overflow="fold",
@@ -119,7 +119,7 @@ def per_class_table(metrics: "Metrics", split: str) -> Table:
     table = make_table(f"class ({split}{of})", ">images", ">precision", ">recall", ">F1")
     for c in classes:
         numbers = ("-" if x is None else f"{x:.3f}" for x in (c.precision, c.recall, c.f1))
-        table.add_row(escape(visible(c.name)), f"{c.n_samples:,}", *numbers)
+        table.add_row(Text(visible(c.name)), f"{c.n_samples:,}", *numbers)
     return table
 
 

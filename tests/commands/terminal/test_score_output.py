@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipeline.commands.terminal.confusions import confusion_table, describe_confusions
@@ -75,7 +75,17 @@ def test_where_nothing_is_wrong_nothing_is_shown():
     assert describe_confusions(metrics) == []
 
 
+def test_names_are_shown_as_they_are_whatever_they_mean_elsewhere(monkeypatch):
+    names = ["C:\\", ":dog:", "[bold]", ">so"]
+    metrics = score([0, 1, 2, 3], [1, 2, 3, 0], names)
+    shown = show(monkeypatch, lambda out: out.print_confusions(metrics), TERM="dumb")
+    lines = [line.split() for line in shown.splitlines() if line.strip()]
+    assert lines[0] == ["label", "\\", "taken", "for", *names]
+    assert [line[0] for line in lines[2:]] == names
+
+
 @given(st.lists(st.text(min_size=1, max_size=40), min_size=2, max_size=12, unique=True))
+@example(["0", "0\U00018d09", "0\x1f\U00018cd6\\", "000\x1f\U00018d09", "000000"])
 @settings(deadline=None, max_examples=30)
 def test_a_matrix_never_runs_out_of_the_line(names):
     labels = np.arange(len(names))
