@@ -161,7 +161,9 @@ def test_a_terminal_that_can_do_nothing_gets_lines_and_no_bar(monkeypatch):
     assert all(line.startswith("Embedding: ") and line.isprintable() for line in lines)
 
 
-@pytest.mark.parametrize("text", ["of C:\\", "of :dog: and [red]cat[/red]", "of [link=x]y[/link]\\"])
+@pytest.mark.parametrize(
+    "text", ["of C:\\", "of :dog: and [red]cat[/red]", "of [link=x]y[/link]\\"]
+)
 def test_talk_is_said_as_it_is_whatever_it_means_elsewhere(text, capsys):
     Output().say(text)
     assert capsys.readouterr().err == f"{text}\n"
