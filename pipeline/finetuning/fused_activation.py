@@ -27,6 +27,7 @@ def is_fusible(layer: keras.Layer) -> bool:
         and layer.__class__ is keras.layers.Activation
         and layer.activation in _OF_MANY_PASSES
         and layer.activity_regularizer is None
+        and layer.compute_dtype != "float64"  # which a loop in float32 would round
     )
 
 

@@ -112,6 +112,13 @@ def test_other_activations_are_called_as_ever(activation):
     assert kinds(make_model(activation)) == ["Activation"]
 
 
+def test_float64_is_not_rounded_to_float32():
+    model = fold(make_model("silu", "float64"))
+    x = X.astype(np.float64)
+    y, _ = run(model, x, np.ones_like(x))
+    np.testing.assert_allclose(y, DEFINITIONS["silu"][0](x), rtol=1e-12)
+
+
 def test_an_activation_with_a_penalty_keeps_it():
     inputs = keras.Input((5, 5, 4))
     layer = LAYERS.Activation("silu", activity_regularizer=keras.regularizers.L2(1.0))

@@ -132,7 +132,7 @@ def _fill_cells(row: Row, columns: dict[str, int], room: int) -> list[str]:
     """The cells of a row; what has no column goes on below the name, in so many characters."""
     name = next(iter(row))
     facts = (
-        text if column == SETTINGS else f"{column.lstrip('>')} {text}".replace(" ", _KEPT)
+        text if column == SETTINGS else f"{column.removeprefix('>')} {text}".replace(" ", _KEPT)
         for column, text in row.items()
         if column not in columns and text
     )
@@ -149,7 +149,7 @@ def _fill_cells(row: Row, columns: dict[str, int], room: int) -> list[str]:
 
 
 def _widest(text: str) -> int:
-    return max(cell_len(line) for line in text.lstrip(">").split("\n"))
+    return max(cell_len(line) for line in text.removeprefix(">").split("\n"))
 
 
 def _make_list(columns: list[str], widths: list[int], rows: list[list[str]]) -> Table:

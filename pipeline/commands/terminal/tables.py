@@ -60,7 +60,7 @@ def long_table(columns: list[str], rows: list[list[str]], width: int) -> Iterato
         rows: cells, as printable text.
         width: characters.
     """
-    heads = [column.lstrip(">") for column in columns]
+    heads = [column.removeprefix(">") for column in columns]
     widths = [max(map(cell_len, cells)) for cells in zip(heads, *rows, strict=True)]
     room = width - 2 - _GAP * (len(columns) - 1)
     texts = [place for place, column in enumerate(columns) if not column.startswith(">")]

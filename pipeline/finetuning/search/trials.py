@@ -15,6 +15,8 @@ from pipeline.system.array_files import read_arrays
 from pipeline.system.atomic_files import atomic_path
 from pipeline.system.expected_tables import Table
 
+AS_IT_IS = 1  # the number of the setting that changes nothing
+
 
 @dataclass(frozen=True)
 class Judged:
@@ -72,8 +74,6 @@ class Trial:
         """What is no array, in plain values."""
         return {name: v for name, v in vars(self).items() if name not in _ARRAYS}
 
-
-AS_IT_IS = 1  # the number of the setting that changes nothing
 
 _ARRAYS = ("images", "tuned", "frozen")
 _TABLES = {
@@ -151,8 +151,8 @@ def find_lead(trials: Sequence[Trial], setting: int, other: int) -> Lead:
     gains = [np.empty(0)]
     for place in ours.keys() & theirs.keys():
         one, two = ours[place], theirs[place]
-        _, *rows = np.intersect1d(one.images, two.images, return_indices=True)
-        gains.append(two.tuned.losses[rows[1]] - one.tuned.losses[rows[0]])
+        _, in_one, in_two = np.intersect1d(one.images, two.images, return_indices=True)
+        gains.append(two.tuned.losses[in_two] - one.tuned.losses[in_one])
     every = np.concatenate(gains)
     if len(every) < 2:
         return Lead(0.0, np.inf)
