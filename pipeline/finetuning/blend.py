@@ -55,11 +55,12 @@ class Joined:
     def describe(self) -> str:
         """What was found, for people, without a full stop."""
         n_trainings = self.blend.n_trainings
-        whose = f"mean of the weights of {n_trainings} trainings has"
+        whose = "weights of one training"
+        if n_trainings > 1:
+            whose = f"mean of the weights of {n_trainings} trainings"
         return (
-            f"The {whose if n_trainings > 1 else 'weights of one training have'} accuracy "
-            f"{self.scores.accuracy:.4f}, log-loss {self.scores.calibrated_loss:.4f} on "
-            f"validation{self.others}"
+            f"The {whose}: accuracy {self.scores.accuracy:.4f}, "
+            f"log-loss {self.scores.calibrated_loss:.4f} on validation{self.others}"
         )
 
 

@@ -281,9 +281,9 @@ class Training:
             state.best_temperature = scores.temperature
             state.best_weights, state.n_averaged = joined.blend.weights, joined.blend.n_trainings
             self._kept_history = joined.blend.history
-            self._note(f"{joined.describe()}, and is kept.")
+            self._note(f"{joined.describe()}: kept.")
         else:
-            self._note(f"{joined.describe()}, which does not beat the frozen head.")
+            self._note(f"{joined.describe()}: not kept, as the frozen head is not beaten.")
 
     def _find_last_weights(self) -> list[np.ndarray]:
         """Those after the last epoch, averaged where that is wanted."""

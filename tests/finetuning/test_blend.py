@@ -50,5 +50,5 @@ def test_the_best_of_the_mean_with_without_and_the_last_alone_goes_on(
     tried = [judge_by(losses)([np.array(weight)]).calibrated_loss for weight in losses]
     assert joined.scores.calibrated_loss == min(tried)
     words = joined.describe()
-    assert ("The weights of one training have" in words) == (n_trainings == 1)
+    assert ("The weights of one training:" in words) == (n_trainings == 1)
     assert f"log-loss {joined.scores.calibrated_loss:.4f} on validation (" in words
